@@ -1,0 +1,163 @@
+// Package endpoint is the notation for places where a live handshake can be
+// made: the probe URLs of the configuration and the command line, such as
+// tls://127.0.0.1:8443?name=api.example.
+//
+// It parses and prints; it opens no connection. Package probe does.
+package endpoint
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Endpoint is one place to make a handshake, and what to ask for there.
+type Endpoint struct {
+	Scheme string // a Scheme.Name
+	Host   string // an address or a name; IPv6 without brackets
+	Port   uint16
+	Name   string // the SNI name; empty: to be filled in from the leaf
+	Key    string // "", "rsa" or "ecdsa": the type of key that must be proven
+}
+
+// Scheme is one way of getting to the handshake.
+type Scheme struct {
+	Name string
+	Port uint16   // the usual one; 0: it must be written
+	ALPN []string // offered; nil: none
+}
+
+// Schemes are the known ways. https offers what browsers offer (RFC 9113
+// section 3.2, RFC 7301); tls is a bare handshake.
+func Schemes() []Scheme {
+	return []Scheme{
+		{Name: "tls"},
+		{Name: "https", Port: 443, ALPN: []string{"h2", "http/1.1"}},
+	}
+}
+
+// SchemeOf finds a scheme by its name.
+func SchemeOf(name string) (Scheme, bool) {
+	for _, s := range Schemes() {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return Scheme{}, false
+}
+
+// Parse reads a probe URL: SCHEME://HOST[:PORT][?name=NAME][&key=rsa|ecdsa].
+// The errors are meant for the operator who wrote it.
+func Parse(text string) (Endpoint, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("probe %q is not a URL; write it as tls://HOST:PORT?name=NAME", text)
+	}
+	scheme, ok := SchemeOf(u.Scheme)
+	if !ok {
+		return Endpoint{}, fmt.Errorf("probe %q: the scheme %q is not known; use one of %s", text, u.Scheme, schemeNames())
+	}
+	if u.User != nil || u.Path != "" && u.Path != "/" || u.Fragment != "" || u.Opaque != "" {
+		return Endpoint{}, fmt.Errorf("probe %q: only a host, a port and the parameters name and key have a meaning; write it as %s://HOST:PORT?name=NAME", text, u.Scheme)
+	}
+	e := Endpoint{Scheme: scheme.Name, Host: u.Hostname(), Port: scheme.Port}
+	if e.Host == "" {
+		return Endpoint{}, fmt.Errorf("probe %q names no host; write it as %s://127.0.0.1:PORT", text, u.Scheme)
+	}
+	if p := u.Port(); p != "" {
+		n, err := strconv.ParseUint(p, 10, 16)
+		if err != nil || n == 0 {
+			return Endpoint{}, fmt.Errorf("probe %q: %q is not a port from 1 to 65535", text, p)
+		}
+		e.Port = uint16(n)
+	}
+	if e.Port == 0 {
+		return Endpoint{}, fmt.Errorf("probe %q needs a port: %s has no usual one", text, u.Scheme)
+	}
+	if !IsHost(e.Host) {
+		return Endpoint{}, fmt.Errorf("probe %q: %q is neither a DNS name nor an IP address; write an international name in its xn-- form", text, e.Host)
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("probe %q: the parameters after ? are not well formed", text)
+	}
+	for _, key := range slices.Sorted(maps.Keys(query)) {
+		values := query[key]
+		if len(values) != 1 {
+			return Endpoint{}, fmt.Errorf("probe %q: the parameter %q stands there more than once", text, key)
+		}
+		switch value := values[0]; {
+		case key == "name" && IsHost(strings.TrimSuffix(value, ".")):
+			e.Name = strings.ToLower(strings.TrimSuffix(value, "."))
+		case key == "key" && (value == "rsa" || value == "ecdsa"):
+			e.Key = value
+		case key == "key":
+			return Endpoint{}, fmt.Errorf("probe %q: key is rsa or ecdsa, not %q", text, value)
+		case key == "name" && value == "":
+			return Endpoint{}, fmt.Errorf("probe %q: name is empty; leave it out to use the leaf's first name", text)
+		case key == "name":
+			return Endpoint{}, fmt.Errorf("probe %q: %q is neither a DNS name nor an IP address; write an international name in its xn-- form", text, value)
+		default:
+			return Endpoint{}, fmt.Errorf("probe %q: the parameter %q is not known; name and key are", text, key)
+		}
+	}
+	return e, nil
+}
+
+// label is that of RFC 1123 section 2.1, and underscores, which occur.
+const label = `[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?`
+
+var dnsNames = regexp.MustCompile(`^` + label + `(\.` + label + `)*$`)
+
+// IsHost tells whether text is a DNS name without a closing dot, or an address.
+func IsHost(text string) bool {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return addr.Zone() == "" || dnsNames.MatchString(addr.Zone())
+	}
+	return len(text) <= 253 && dnsNames.MatchString(text)
+}
+
+// At makes an endpoint for a listening address. A wildcard address is reached
+// through the loopback address of its family.
+func At(scheme string, addr netip.AddrPort, name string) Endpoint {
+	ip := addr.Addr().Unmap()
+	switch {
+	case ip == netip.IPv4Unspecified():
+		ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	case ip == netip.IPv6Unspecified():
+		ip = netip.IPv6Loopback()
+	}
+	return Endpoint{Scheme: scheme, Host: ip.String(), Port: addr.Port(), Name: name}
+}
+
+// Address is what to dial.
+func (e Endpoint) Address() string {
+	return net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))
+}
+
+// String gives the URL that Parse reads back into the same endpoint.
+func (e Endpoint) String() string {
+	query := url.Values{}
+	if e.Name != "" {
+		query.Set("name", e.Name)
+	}
+	if e.Key != "" {
+		query.Set("key", e.Key)
+	}
+	u := url.URL{Scheme: e.Scheme, Host: e.Address(), RawQuery: query.Encode()}
+	return u.String()
+}
+
+func schemeNames() string {
+	var names []string
+	for _, s := range Schemes() {
+		names = append(names, s.Name)
+	}
+	return strings.Join(names, ", ")
+}

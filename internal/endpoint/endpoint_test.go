@@ -1,0 +1,75 @@
+package endpoint
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParse(t *testing.T) {
+	for text, want := range map[string]Endpoint{
+		"tls://127.0.0.1:8443":                   {Scheme: "tls", Host: "127.0.0.1", Port: 8443},
+		"tls://[::1]:8443?name=a.example":        {Scheme: "tls", Host: "::1", Port: 8443, Name: "a.example"},
+		"https://www.example":                    {Scheme: "https", Host: "www.example", Port: 443},
+		"https://www.example/":                   {Scheme: "https", Host: "www.example", Port: 443},
+		"https://h:1?key=rsa&name=A.Example.":    {Scheme: "https", Host: "h", Port: 1, Name: "a.example", Key: "rsa"},
+		"https://127.0.0.1?key=ecdsa&name=x.org": {Scheme: "https", Host: "127.0.0.1", Port: 443, Name: "x.org", Key: "ecdsa"},
+	} {
+		got, err := Parse(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", text, diff)
+		}
+		if again, err := Parse(got.String()); err != nil || again != got {
+			t.Errorf("%s is printed as %s, which reads as %v, %v", text, got, again, err)
+		}
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for text, says := range map[string]string{
+		"":                           `scheme "" is not known`,
+		"127.0.0.1:443":              "is not a URL",
+		"ftp://x":                    `scheme "ftp" is not known`,
+		"tls://127.0.0.1":            "needs a port",
+		"tls://:443":                 "names no host",
+		"tls://h:0":                  "not a port",
+		"tls://h:70000":              "not a port",
+		"tls://user@h:1":             "only a host",
+		"https://h/path":             "only a host",
+		"https://h#x":                "only a host",
+		"https://h?name=":            "name is empty",
+		"https://h?name=a&name=b":    "more than once",
+		"https://h?name=..":          "neither a DNS name nor an IP address",
+		"https://h?name=a b":         "neither a DNS name nor an IP address",
+		"https://a b":                "is not a URL",
+		"https://a$b":                "neither a DNS name nor an IP address",
+		"https://h?key=dsa":          "rsa or ecdsa",
+		"https://h?sni=a":            `"sni" is not known`,
+		"https://h?name=%zz":         "not well formed",
+		"https:h":                    "only a host",
+		"tls://h:1\n?name=a.example": "is not a URL",
+	} {
+		if _, err := Parse(text); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v, which does not say %q", text, err, says)
+		}
+	}
+}
+
+func TestAt(t *testing.T) {
+	for addr, want := range map[string]string{
+		"0.0.0.0:443":          "https://127.0.0.1:443?name=a.example",
+		"[::]:443":             "https://[::1]:443?name=a.example",
+		"[::ffff:1.2.3.4]:443": "https://1.2.3.4:443?name=a.example",
+		"192.0.2.7:8443":       "https://192.0.2.7:8443?name=a.example",
+	} {
+		if got := At("https", netip.MustParseAddrPort(addr), "a.example").String(); got != want {
+			t.Errorf("%s: %s instead of %s", addr, got, want)
+		}
+	}
+}

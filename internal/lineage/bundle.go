@@ -1,0 +1,226 @@
+package lineage
+
+import (
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// Limits of what is read (section 5 of the contract). Full chains of public
+// CAs are below 16 KiB and have two to four certificates.
+const (
+	maxFile         = 256 << 10 // bytes
+	maxCertificates = 10
+)
+
+// Bundle is a lineage read once into memory: a certificate, the key that
+// belongs to it, and the certificates that lead from it towards a root.
+type Bundle struct {
+	Lineage       Lineage
+	Leaf          *x509.Certificate
+	Intermediates []*x509.Certificate // in issuing order, leaf's issuer first, without roots
+
+	key func() Secret // PKCS#8, PKCS#1 or SEC 1 in PEM, one block; a function: see Secret
+}
+
+// Certificates gives the leaf and the intermediates, as a service sends them.
+func (b *Bundle) Certificates() []*x509.Certificate {
+	return append([]*x509.Certificate{b.Leaf}, b.Intermediates...)
+}
+
+// FullchainPEM gives leaf and intermediates. Like the other two forms it
+// depends on nothing but what the bundle holds, so it may be compared with
+// what was written before.
+func (b *Bundle) FullchainPEM() Secret { return encode(b.Certificates()) }
+
+// ChainPEM gives the intermediates; it is empty where there are none.
+func (b *Bundle) ChainPEM() Secret { return encode(b.Intermediates) }
+
+// KeyPEM gives the private key in the encoding that the client chose.
+func (b *Bundle) KeyPEM() Secret { return slices.Clone(b.key()) }
+
+// Read reads the files of a lineage and parses them. Each file is opened once,
+// and read once. Symlinks are followed. Where there is no bundle, at least one
+// finding says why, with severity [Refused].
+func Read(l Lineage) (*Bundle, []Finding) {
+	key, keyErr := readFile(l.Key, "no-key")
+	fullchain := key
+	var fullchainErr, chainErr error
+	if l.Fullchain != l.Key {
+		fullchain, fullchainErr = readFile(l.Fullchain, "no-certificate")
+	}
+	var chain content
+	if l.Chain != "" {
+		chain, chainErr = readFile(l.Chain, "no-certificate")
+	}
+	if findings := refusals(fullchainErr, chainErr, keyErr); findings != nil {
+		return nil, findings
+	}
+	b, findings := Parse(l, fullchain.data, chain.data, key.data)
+	if key.mode.Perm()&0o006 != 0 {
+		findings = append(findings, Finding{"key-readable", Warned,
+			fmt.Sprintf("%s: the private key can be read or written by every user (mode %04o)", l.Key, key.mode.Perm()),
+			"take the permissions of others away: chmod o-rwx " + l.Key})
+	}
+	return b, findings
+}
+
+// Parse makes a bundle of the contents of a lineage's files; chain may be nil.
+// It puts the chain in order, leaves out what does not belong to it, and says
+// so. Where there is no bundle, at least one finding says why, with severity
+// [Refused].
+func Parse(l Lineage, fullchain, chain, key []byte) (*Bundle, []Finding) {
+	certs, certErr := parseChain(l, fullchain, chain)
+	private, block, keyErr := parseKey(l.Key, key)
+	if findings := refusals(certErr, keyErr); findings != nil {
+		return nil, findings
+	}
+	i := slices.IndexFunc(certs, func(cert *x509.Certificate) bool { return matches(cert, private) })
+	if i < 0 {
+		return nil, refusals(refuse("key-mismatch",
+			"wait until the client has written all files; if it stays so, have the client issue the certificate anew",
+			"%s: the private key is not that of certificate %s in %s", l.Key, Label(presumedLeaf(certs)), l.Fullchain))
+	}
+	leaf := certs[i]
+	secret := Secret(pem.EncodeToMemory(block))
+	intermediates, roots, strangers := arrange(leaf, certs)
+	b := &Bundle{l, leaf, intermediates, func() Secret { return secret }}
+	return b, b.chainFindings(certs, roots, strangers)
+}
+
+// chainFindings says what was done to the certificates as they were read.
+func (b *Bundle) chainFindings(read, roots, strangers []*x509.Certificate) []Finding {
+	var findings []Finding
+	warn := func(code, remedy, format string, args ...any) {
+		findings = append(findings, Finding{code, Warned, b.Lineage.Fullchain + ": " + fmt.Sprintf(format, args...), remedy})
+	}
+	kept := slices.DeleteFunc(slices.Clone(read), func(cert *x509.Certificate) bool {
+		return slices.Contains(roots, cert) || slices.Contains(strangers, cert)
+	})
+	if !slices.Equal(kept, b.Certificates()) {
+		warn("chain-order", "have the client write the leaf first and each issuer after what it issued",
+			"the certificates are not in issuing order from %s on; this was put right", Label(b.Leaf))
+	}
+	if len(strangers) > 0 {
+		warn("chain-order", "have the client write the leaf and its own chain only",
+			"%s left out: not of the chain of %s", labels(strangers), Label(b.Leaf))
+	}
+	if len(roots) > 0 {
+		warn("root-included", "have the client write the chain without the root: whoever trusts it has it already",
+			"%s left out: self-signed, as roots are", labels(roots))
+	}
+	return findings
+}
+
+// arrange gives the certificates that lead from leaf towards a root, in issuing
+// order, and apart from them the roots and those that do not belong. Issuers
+// are told by name and key identifier; the signatures are policy's business.
+func arrange(leaf *x509.Certificate, certs []*x509.Certificate) (chain, roots, strangers []*x509.Certificate) {
+	for _, cert := range certs {
+		switch {
+		case cert == leaf:
+		case SelfIssued(cert):
+			roots = append(roots, cert)
+		default:
+			strangers = append(strangers, cert)
+		}
+	}
+	for last := leaf; !SelfIssued(last); {
+		i := slices.IndexFunc(strangers, func(cert *x509.Certificate) bool { return issued(cert, last) })
+		if i < 0 {
+			break
+		}
+		last = strangers[i]
+		chain = append(chain, last)
+		strangers = slices.Delete(strangers, i, i+1)
+	}
+	return chain, roots, strangers
+}
+
+// presumedLeaf picks the certificate to name where the key belongs to none.
+func presumedLeaf(certs []*x509.Certificate) *x509.Certificate {
+	if i := slices.IndexFunc(certs, func(cert *x509.Certificate) bool { return !cert.IsCA }); i >= 0 {
+		return certs[i]
+	}
+	return certs[0]
+}
+
+func matches(cert *x509.Certificate, private crypto.Signer) bool {
+	public, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && public.Equal(private.Public())
+}
+
+// content is a file as it was when it was read.
+type content struct {
+	data []byte
+	mode os.FileMode
+}
+
+// readFile reads a regular file up to one byte beyond the limit, so that Parse
+// sees what is too large. O_NONBLOCK: opening a FIFO must not wait for a writer.
+func readFile(path, code string) (content, error) {
+	fail := func(err error) (content, error) {
+		return content{}, refuse(code, "check that the client has written this file and that certlatch runs as root",
+			"%s: cannot be read: %v", path, cause(err))
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return fail(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return fail(err)
+	}
+	if !info.Mode().IsRegular() {
+		return fail(errors.New("it is not a regular file"))
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return fail(err)
+	}
+	return content{data, info.Mode()}, nil
+}
+
+// cause is an error without the path, which the finding names already.
+func cause(err error) error {
+	if e, ok := errors.AsType[*os.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+// refusal is a finding on its way up, as an error.
+type refusal struct{ code, detail, remedy string }
+
+func (r *refusal) Error() string { return r.detail }
+
+func refuse(code, remedy, format string, args ...any) error {
+	return &refusal{code, fmt.Sprintf(format, args...), remedy}
+}
+
+// refusals turns errors that refuse made into findings.
+func refusals(errs ...error) []Finding {
+	var findings []Finding
+	for _, err := range errs {
+		if r, ok := errors.AsType[*refusal](err); ok {
+			findings = append(findings, Finding{r.code, Refused, r.detail, r.remedy})
+		}
+	}
+	return findings
+}
+
+func labels(certs []*x509.Certificate) string {
+	var texts []string
+	for _, cert := range certs {
+		texts = append(texts, Label(cert))
+	}
+	return strings.Join(texts, ", ")
+}

@@ -1,0 +1,205 @@
+package lineage_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/pki"
+)
+
+func kind(t testing.TB, name string) lineage.Kind {
+	t.Helper()
+	for _, k := range lineage.Kinds() {
+		if k.Name == name {
+			return k
+		}
+	}
+	t.Fatalf("there is no kind %s", name)
+	return lineage.Kind{}
+}
+
+func TestRootLineage(t *testing.T) {
+	tests := []struct{ kind, name, fullchain, key string }{
+		{"certbot", "a.example", "a.example/fullchain.pem", "a.example/privkey.pem"},
+		{"acme.sh", "a.example", "a.example/fullchain.cer", "a.example/a.example.key"},
+		{"acme.sh", "a.example_ecc", "a.example_ecc/fullchain.cer", "a.example_ecc/a.example.key"},
+		{"acme.sh", "_.a.example_ecc", "*.a.example_ecc/fullchain.cer", "*.a.example_ecc/*.a.example.key"},
+		{"lego", "a.example", "a.example.crt", "a.example.key"},
+		{"lego", "_.a.example", "_.a.example.crt", "_.a.example.key"},
+		{"dehydrated", "a.example", "a.example/fullchain.pem", "a.example/privkey.pem"},
+		{"directory", "a.example", "a.example/fullchain.pem", "a.example/privkey.pem"},
+	}
+	for _, test := range tests {
+		t.Run(test.kind+" "+test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			root := lineage.Root{Kind: kind(t, test.kind), Dir: dir}
+			want := lineage.Lineage{Client: test.kind, Name: test.name, Fullchain: filepath.Join(dir, test.fullchain), Key: filepath.Join(dir, test.key)}
+			got, err := root.Lineage(test.name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("Lineage (-want +got):\n%s", diff)
+			}
+			if _, ok := errors.AsType[*lineage.NotFoundError](second(root.Find(test.name))); !ok {
+				t.Error("Find does not say that it is not there")
+			}
+			for _, path := range []string{got.Fullchain, got.Key} {
+				touch(t, path)
+			}
+			if got, err := root.Find(test.name); err != nil || got != want {
+				t.Errorf("Find gives %v, %v", got, err)
+			}
+			if list, err := root.List(); err != nil || len(list) != 1 || list[0] != want {
+				t.Errorf("List gives %v, %v", list, err)
+			}
+			at := got.Fullchain
+			if strings.Contains(root.Kind.Fullchain, "/") {
+				at = filepath.Dir(at)
+			}
+			if name := root.NameAt(at); name != test.name {
+				t.Errorf("NameAt(%s) = %q", at, name)
+			}
+			for _, elsewhere := range []string{dir, filepath.Dir(dir), at + "/x", filepath.Join(dir, "sub", filepath.Base(at)), "/"} {
+				if name := root.NameAt(elsewhere); name != "" {
+					t.Errorf("NameAt(%s) = %q", elsewhere, name)
+				}
+			}
+		})
+	}
+}
+
+// lego writes the issuer beside the certificate, in a file that must not be
+// taken for a lineage of its own.
+func TestRootLineageIssuer(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a.example.crt", "a.example.issuer.crt", "a.example.key", "a.example.json"} {
+		touch(t, filepath.Join(dir, name))
+	}
+	list, err := lineage.Root{Kind: kind(t, "lego"), Dir: dir}.List()
+	if err != nil || len(list) != 1 || list[0].Chain != filepath.Join(dir, "a.example.issuer.crt") {
+		t.Errorf("List gives %+v, %v", list, err)
+	}
+}
+
+func TestRootList(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "live")
+	root := lineage.Root{Kind: kind(t, "certbot"), Dir: dir}
+	if list, err := root.List(); err != nil || list != nil {
+		t.Errorf("a root that does not exist holds %v, %v", list, err)
+	}
+	leaf := pki.SelfSigned(t)
+	pki.WriteCertbot(t, dir, "b.example", leaf)
+	pki.WriteCertbot(t, dir, "a.example", leaf)
+	touch(t, filepath.Join(dir, "README"))
+	touch(t, filepath.Join(dir, "half.example/fullchain.pem"))
+	touch(t, filepath.Join(dir, "odd name/fullchain.pem"))
+	touch(t, filepath.Join(dir, "odd name/privkey.pem"))
+	list, err := root.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, l := range list {
+		names = append(names, l.String())
+	}
+	if diff := cmp.Diff([]string{"certbot:a.example", "certbot:b.example"}, names); diff != "" {
+		t.Errorf("List (-want +got):\n%s", diff)
+	}
+}
+
+func TestCheckName(t *testing.T) {
+	for _, name := range []string{"a", "a.example", "_.a.example", "a.example-0001", "a.example_ecc", "xn--bcher-kva.example", strings.Repeat("a", 253)} {
+		if err := lineage.CheckName(name); err != nil {
+			t.Errorf("%q is not accepted: %v", name, err)
+		}
+	}
+	for _, name := range []string{"", ".", "..", "a..b", ".a", "a.", "-a", "a/b", "../a", "*.a.example", "a b", "a\n", "a\x00", "bücher.example", "{base}", strings.Repeat("a", 254)} {
+		if _, ok := errors.AsType[*lineage.NameError](lineage.CheckName(name)); !ok {
+			t.Errorf("%q is accepted", name)
+		}
+		for _, k := range lineage.Kinds() {
+			if _, err := (lineage.Root{Kind: k, Dir: "/root"}).Lineage(name); err == nil {
+				t.Errorf("%s makes a lineage of %q", k.Name, name)
+			}
+		}
+	}
+}
+
+// The paths of an accepted name are directly below the root, or in a directory
+// that is.
+func FuzzCheckName(f *testing.F) {
+	for _, name := range []string{"a.example", "_.a.example_ecc", "_ecc", "../../etc/shadow", "a/../..", "..", "-rf", "*.a", "{dir}", "a\x00b"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		for _, k := range lineage.Kinds() {
+			root := lineage.Root{Kind: k, Dir: "/srv/root"}
+			l, err := root.Lineage(name)
+			if (err == nil) != (lineage.CheckName(name) == nil) {
+				t.Fatalf("%s: CheckName and Lineage do not agree on %q", k.Name, name)
+			}
+			if err != nil {
+				continue
+			}
+			for _, path := range []string{l.Fullchain, l.Key} {
+				parent := path
+				for range strings.Count(k.Key, "/") + 1 {
+					parent = filepath.Dir(parent)
+				}
+				if parent != root.Dir || path != filepath.Clean(path) {
+					t.Fatalf("%s: %q leads to %q", k.Name, name, path)
+				}
+			}
+		}
+	})
+}
+
+func TestDescribe(t *testing.T) {
+	from := time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600))
+	leaf := pki.NewCA(t, "Root").Leaf(t, pki.Names("a.example", "*.b.example", "192.0.2.1", "2001:db8::1", "sip:a.example"), pki.Valid(from, from.AddDate(0, 3, 0)), pki.RSA(2048))
+	cert := *leaf.Cert
+	cert.SerialNumber.SetInt64(0xabc)
+	got := lineage.Describe(&cert)
+	want := lineage.Leaf{
+		Fingerprint: got.Fingerprint,
+		Serial:      "0abc",
+		Names:       []string{"a.example", "*.b.example", "192.0.2.1", "2001:db8::1", "sip:a.example"},
+		Issuer:      "CN=Root",
+		NotBefore:   from.UTC(),
+		NotAfter:    from.AddDate(0, 3, 0).UTC(),
+		Key:         "rsa-2048",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Describe (-want +got):\n%s", diff)
+	}
+	if len(got.Fingerprint) != 64 || got.Short() != got.Fingerprint[:8] || got.NotBefore.Location() != time.UTC {
+		t.Errorf("fingerprint %q, short %q, zone %v", got.Fingerprint, got.Short(), got.NotBefore.Location())
+	}
+	if label := lineage.Label(&cert); label != `"a.example" (serial 0abc)` {
+		t.Errorf("Label is %s", label)
+	}
+	cert.Subject.CommonName = "two\nlines\x1b[31m"
+	if label := lineage.Label(&cert); label != `"two\nlines\x1b[31m" (serial 0abc)` {
+		t.Errorf("Label is %s", label)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func touch(t *testing.T, path string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,155 @@
+package lineage
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/pem"
+	"slices"
+	"strings"
+)
+
+// This file reads PEM (RFC 7468). Nothing of what a file holds gets into its
+// errors: lines are given by number.
+
+// ParseCertificates reads the certificates of PEM text in the order in which
+// they stand there; of what is installed the first is the leaf. Other blocks
+// are passed over. It fails where there is none, or one that is malformed.
+func ParseCertificates(text []byte) ([]*x509.Certificate, error) {
+	return appendCertificates(nil, "PEM text", text)
+}
+
+// parseChain reads the certificates of a lineage's files, each but once.
+func parseChain(l Lineage, fullchain, chain []byte) ([]*x509.Certificate, error) {
+	certs, err := appendCertificates(nil, l.Fullchain, fullchain)
+	if err != nil || chain == nil {
+		return certs, err
+	}
+	return appendCertificates(certs, l.Chain, chain)
+}
+
+func appendCertificates(certs []*x509.Certificate, path string, text []byte) ([]*x509.Certificate, error) {
+	blocks, err := decode(path, text)
+	if err != nil {
+		return nil, err
+	}
+	blocks = slices.DeleteFunc(blocks, func(b block) bool { return b.Type != "CERTIFICATE" })
+	if len(blocks) == 0 {
+		return nil, refuse("no-certificate", "check that the client has written its full chain, in PEM, to this file",
+			"%s: there is no certificate in it", path)
+	}
+	for _, b := range blocks {
+		cert, err := x509.ParseCertificate(b.Bytes)
+		if err != nil {
+			return nil, b.malformed(path, "certificate")
+		}
+		if slices.ContainsFunc(certs, cert.Equal) {
+			continue
+		}
+		if certs = append(certs, cert); len(certs) > maxCertificates {
+			return nil, refuse("too-large", "have the client write the leaf and its own chain only",
+				"%s: there are more than %d certificates", path, maxCertificates)
+		}
+	}
+	return certs, nil
+}
+
+// parseKey reads the first private key, and gives it as it stood there, less
+// any headers.
+func parseKey(path string, text []byte) (crypto.Signer, *pem.Block, error) {
+	blocks, err := decode(path, text)
+	if err != nil {
+		return nil, nil, err
+	}
+	i := slices.IndexFunc(blocks, func(b block) bool { return strings.HasSuffix(b.Type, "PRIVATE KEY") })
+	if i < 0 {
+		return nil, nil, refuse("no-key", "check that the client has written its private key, in PEM, to this file",
+			"%s: there is no private key in it", path)
+	}
+	b := blocks[i]
+	if b.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(b.Headers["Proc-Type"], "ENCRYPTED") {
+		return nil, nil, refuse("key-encrypted", "have the client keep the key without a passphrase: no one is there to type it",
+			"%s: the private key is encrypted", path)
+	}
+	var key any
+	switch b.Type {
+	case "PRIVATE KEY":
+		key, err = x509.ParsePKCS8PrivateKey(b.Bytes)
+	case "RSA PRIVATE KEY":
+		key, err = x509.ParsePKCS1PrivateKey(b.Bytes)
+	case "EC PRIVATE KEY":
+		key, err = x509.ParseECPrivateKey(b.Bytes)
+	}
+	if err != nil || trailing(b.Bytes) {
+		return nil, nil, b.malformed(path, "private key")
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, nil, refuse("no-key", "have the client make an RSA, ECDSA or Ed25519 key",
+			"%s: the private key is not of a kind that TLS servers use", path)
+	}
+	return signer, &pem.Block{Type: b.Type, Bytes: b.Bytes}, nil
+}
+
+// trailing tells whether something follows the DER value: crypto/x509 passes
+// it over in PKCS#8 and SEC 1 keys.
+func trailing(der []byte) bool {
+	rest, err := asn1.Unmarshal(der, &asn1.RawValue{})
+	return err != nil || len(rest) > 0
+}
+
+// block is a PEM block and where it begins.
+type block struct {
+	*pem.Block
+	line int
+}
+
+func (b block) malformed(path, what string) error {
+	return refuse("pem-malformed", "have the client write the file anew",
+		"%s: the %s at line %d cannot be read", path, what, b.line)
+}
+
+// decode gives all PEM blocks. pem.Decode passes over what it cannot read, so
+// that a file cut short would look like a shorter chain; here each line that
+// begins or ends a block must be part of one. Every byte is decoded at most
+// once, whatever the text.
+func decode(path string, text []byte) ([]block, error) {
+	if len(text) > maxFile {
+		return nil, refuse("too-large", "check that this is the right file",
+			"%s: it is larger than %d KiB", path, maxFile>>10)
+	}
+	text = bytes.TrimPrefix(text, []byte("\uFEFF")) // a byte order mark
+	var blocks []block
+	var open *block            // begun, not ended
+	var number, start, end int // of the line at hand; where open and the line at hand start and end
+	for line := range bytes.Lines(text) {
+		number++
+		end += len(line)
+		begins, ends := bytes.HasPrefix(line, []byte("-----BEGIN ")), bytes.HasPrefix(line, []byte("-----END "))
+		switch {
+		case !begins && !ends:
+		case begins && open == nil:
+			open, start = &block{line: number}, end-len(line)
+		case ends && open != nil:
+			if open.Block, _ = pem.Decode(text[start:end]); open.Block == nil {
+				return nil, open.malformed(path, "block")
+			}
+			blocks, open = append(blocks, *open), nil
+		default:
+			return nil, block{line: number}.malformed(path, "block")
+		}
+	}
+	if open != nil {
+		return nil, open.malformed(path, "block")
+	}
+	return blocks, nil
+}
+
+func encode(certs []*x509.Certificate) Secret {
+	var text []byte
+	for _, cert := range certs {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})...)
+	}
+	return text
+}
