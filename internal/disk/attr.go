@@ -1,0 +1,229 @@
+package disk
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Attr is whom a file or directory belongs to, and who may use it.
+//
+// With an ACL among Extra, Mode means what the owner, the owning group and
+// all others may do, as in ls -l without the ACL; it wins over what the ACL
+// says of these three. The ACL adds exactly the rights that its entries for
+// named users and groups give after its mask; the mask is made anew to let
+// all of that through. So a file that is made with the Attr of another has
+// the same rights, and one made with another Mode differs in those three
+// alone, though stat(2) shows the mask as the group's bits.
+type Attr struct {
+	UID, GID int
+	Mode     fs.FileMode       // permission bits only
+	Extra    map[string][]byte // extended attributes: the ACL, the security label and user.*
+}
+
+// Extended attributes with a meaning of their own (acl(5), xattr(7)).
+const (
+	aclName   = "system.posix_acl_access"
+	labelName = "security.selinux"
+)
+
+// Own is the attributes of something that belongs to who runs this.
+func Own(mode fs.FileMode) Attr {
+	return Attr{UID: os.Geteuid(), GID: os.Getegid(), Mode: mode}
+}
+
+// apply sets the attributes of a new file, mode 0600, or directory, mode
+// 0700, that belongs to who runs this. Each step is allowed to the owner of a
+// file with CAP_CHOWN alone, and no step lets anyone open it whom the whole
+// does not let: the group comes before the mode that speaks of it, and what a
+// default ACL of the directory gave to others is taken away first.
+func (a Attr) apply(file *os.File) error {
+	fail := func(op string, err error) error { return &fs.PathError{Op: op, Path: file.Name(), Err: err} }
+	fd := int(file.Fd())
+	if err := file.Chown(-1, a.GID); err != nil {
+		return err
+	}
+	if err := unix.Fremovexattr(fd, aclName); err != nil && err != unix.ENODATA && err != unix.EOPNOTSUPP {
+		return fail("remove ACL of", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.Extra)) {
+		if name == aclName {
+			continue
+		}
+		// A label that cannot be set is no loss: the file already has the one
+		// that the policy gives to files made in this directory.
+		if err := unix.Fsetxattr(fd, name, a.Extra[name], 0); err != nil && name != labelName {
+			return fail("set attribute "+name+" of", err)
+		}
+	}
+	if err := file.Chmod(a.Mode.Perm()); err != nil {
+		return err
+	}
+	if raw, ok := a.Extra[aclName]; ok {
+		list, err := parseACL(raw)
+		if err != nil {
+			return fail("set ACL of", err)
+		}
+		// It was on a file of the same directory, so it can be set here too.
+		if err := unix.Fsetxattr(fd, aclName, list.with(a.Mode).encode(), 0); err != nil {
+			return fail("set ACL of", err)
+		}
+	}
+	return file.Chown(a.UID, -1)
+}
+
+// attributesOf reads the attributes of an open file.
+func attributesOf(file *os.File) (Attr, error) {
+	fail := func(op string, err error) (Attr, error) {
+		return Attr{}, &fs.PathError{Op: op, Path: file.Name(), Err: err}
+	}
+	fd := int(file.Fd())
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fail("stat", err)
+	}
+	attr := Attr{UID: int(st.Uid), GID: int(st.Gid), Mode: fs.FileMode(st.Mode & 0o777)}
+	names, err := readAll(func(buffer []byte) (int, error) { return unix.Flistxattr(fd, buffer) })
+	if err == unix.EOPNOTSUPP {
+		return attr, nil
+	}
+	if err != nil {
+		return fail("list attributes of", err)
+	}
+	for name := range strings.SplitSeq(string(names), "\x00") {
+		if name != aclName && name != labelName && !strings.HasPrefix(name, "user.") {
+			continue
+		}
+		value, err := readAll(func(buffer []byte) (int, error) { return unix.Fgetxattr(fd, name, buffer) })
+		if err != nil {
+			return fail("read attribute "+name+" of", err)
+		}
+		if attr.Extra == nil {
+			attr.Extra = map[string][]byte{}
+		}
+		attr.Extra[name] = value
+	}
+	if raw, ok := attr.Extra[aclName]; ok {
+		list, err := parseACL(raw)
+		if err != nil {
+			return fail("read ACL of", err)
+		}
+		attr.Mode = list.mode()
+	}
+	return attr, nil
+}
+
+// readAll reads a list or value whose length the kernel tells when it is
+// asked with an empty buffer.
+func readAll(read func([]byte) (int, error)) ([]byte, error) {
+	for {
+		size, err := read(nil)
+		if err != nil || size == 0 {
+			return nil, err
+		}
+		buffer := make([]byte, size)
+		if size, err = read(buffer); err != unix.ERANGE { // else it grew meanwhile
+			return buffer[:max(size, 0)], err
+		}
+	}
+}
+
+// acl is a POSIX access control list in the order in which the kernel wants
+// its entries (include/uapi/linux/posix_acl_xattr.h).
+type acl []aclEntry
+
+type aclEntry struct {
+	Tag, Perm uint16
+	ID        uint32
+}
+
+// Tags of entries (include/uapi/linux/posix_acl.h).
+const (
+	aclUserObj  = 0x01
+	aclUser     = 0x02
+	aclGroupObj = 0x04
+	aclGroup    = 0x08
+	aclMask     = 0x10
+	aclOther    = 0x20
+
+	aclVersion = 2
+)
+
+var errACL = errors.New("not an ACL of version 2")
+
+func parseACL(raw []byte) (acl, error) {
+	if len(raw) < 4 || binary.LittleEndian.Uint32(raw) != aclVersion || len(raw)%8 != 4 {
+		return nil, errACL
+	}
+	list := make(acl, len(raw)/8)
+	return list, binary.Read(bytes.NewReader(raw[4:]), binary.LittleEndian, list)
+}
+
+func (l acl) encode() []byte {
+	raw := binary.LittleEndian.AppendUint32(nil, aclVersion)
+	for _, e := range l {
+		raw = binary.LittleEndian.AppendUint16(raw, e.Tag)
+		raw = binary.LittleEndian.AppendUint16(raw, e.Perm)
+		raw = binary.LittleEndian.AppendUint32(raw, e.ID)
+	}
+	return raw
+}
+
+// mask gives the most that named users, groups and the owning group get.
+func (l acl) mask() uint16 {
+	for _, e := range l {
+		if e.Tag == aclMask {
+			return e.Perm
+		}
+	}
+	return 7
+}
+
+// mode gives what the owner, the owning group and all others may do.
+func (l acl) mode() fs.FileMode {
+	var mode uint16
+	for _, e := range l {
+		switch e.Tag {
+		case aclUserObj:
+			mode |= e.Perm << 6
+		case aclGroupObj:
+			mode |= (e.Perm & l.mask()) << 3
+		case aclOther:
+			mode |= e.Perm
+		}
+	}
+	return fs.FileMode(mode)
+}
+
+// with gives the list that lets owner, owning group and all others do what
+// mode says, and those that it names what they may do now.
+func (l acl) with(mode fs.FileMode) acl {
+	changed := slices.Clone(l)
+	mask := uint16(mode>>3) & 7
+	for i := range changed {
+		switch e := &changed[i]; e.Tag {
+		case aclUserObj:
+			e.Perm = uint16(mode>>6) & 7
+		case aclGroupObj:
+			e.Perm = uint16(mode>>3) & 7
+		case aclOther:
+			e.Perm = uint16(mode) & 7
+		case aclUser, aclGroup:
+			e.Perm &= l.mask()
+			mask |= e.Perm
+		}
+	}
+	for i := range changed {
+		if changed[i].Tag == aclMask {
+			changed[i].Perm = mask
+		}
+	}
+	return changed
+}

@@ -1,0 +1,389 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dir is an open directory. Its methods take names, never paths, and follow
+// no links. Errors are *fs.PathError unless said otherwise.
+type Dir struct {
+	fd   int
+	path string
+}
+
+// Path gives the path by which the directory was opened, for messages.
+func (d *Dir) Path() string { return d.path }
+
+// Close lets go of the directory. Nothing can be done with it afterwards.
+func (d *Dir) Close() error {
+	fd := d.fd
+	d.fd = -1
+	return d.fail("close", "", unix.Close(fd))
+}
+
+// Info is what there is to know about a name without opening it.
+type Info struct {
+	Mode     fs.FileMode // with the type; the group's bits are the mask where there is an ACL
+	UID, GID int
+	Size     int64
+	Inode    uint64
+}
+
+// IrregularError says that something else than a regular file was found.
+type IrregularError struct {
+	Path string
+	Mode fs.FileMode // only the type
+}
+
+func (e *IrregularError) Error() string {
+	kind := "not a regular file"
+	switch e.Mode {
+	case fs.ModeSymlink:
+		kind = "a symlink"
+	case fs.ModeDir:
+		kind = "a directory"
+	}
+	return fmt.Sprintf("%s is %s", e.Path, kind)
+}
+
+// SizeError says that a file is larger than whoever reads it accepts.
+type SizeError struct {
+	Path  string
+	Limit int64 // bytes
+}
+
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("%s is larger than %d KiB", e.Path, e.Limit>>10)
+}
+
+// Sub opens a directory below.
+func (d *Dir) Sub(name string) (*Dir, error) {
+	if err := d.check("open directory", name); err != nil {
+		return nil, err
+	}
+	return d.enter(name)
+}
+
+// Stat looks at a name.
+func (d *Dir) Stat(name string) (Info, error) {
+	if err := d.check("stat", name); err != nil {
+		return Info{}, err
+	}
+	var st unix.Stat_t
+	err := retry(func() error { return unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+	if err != nil {
+		return Info{}, d.fail("stat", name, err)
+	}
+	mode := fs.FileMode(st.Mode & 0o777)
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+	case unix.S_IFDIR:
+		mode |= fs.ModeDir
+	case unix.S_IFLNK:
+		mode |= fs.ModeSymlink
+	default:
+		mode |= fs.ModeIrregular
+	}
+	return Info{Mode: mode, UID: int(st.Uid), GID: int(st.Gid), Size: st.Size, Inode: st.Ino}, nil
+}
+
+// Read gives the content and the attributes of one regular file, through one
+// descriptor. Other errors: *IrregularError, and *SizeError where there are
+// more bytes than the limit.
+func (d *Dir) Read(name string, limit int64) ([]byte, Attr, error) {
+	file, attr, err := d.look(name, 0)
+	if err != nil {
+		return nil, Attr{}, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err != nil {
+		return nil, Attr{}, err
+	}
+	if int64(len(data)) > limit {
+		return nil, Attr{}, &SizeError{file.Name(), limit}
+	}
+	return data, attr, nil
+}
+
+// Attributes gives the attributes of a regular file or a directory. Of
+// anything else it says so with an *IrregularError.
+func (d *Dir) Attributes(name string) (Attr, error) {
+	file, attr, err := d.look(name, fs.ModeDir)
+	if err != nil {
+		return Attr{}, err
+	}
+	return attr, file.Close()
+}
+
+// look opens a regular file, or what else is accepted, for reading. The type
+// is looked at before, so that no device feels an open, and again after.
+func (d *Dir) look(name string, accept fs.FileMode) (*os.File, Attr, error) {
+	info, err := d.Stat(name)
+	if err != nil {
+		return nil, Attr{}, err
+	}
+	path := filepath.Join(d.path, name)
+	if kind := info.Mode.Type(); kind != 0 && kind != accept {
+		return nil, Attr{}, &IrregularError{path, kind}
+	}
+	file, err := d.open("open", name, unix.O_RDONLY|unix.O_NONBLOCK)
+	if err != nil {
+		return nil, Attr{}, err
+	}
+	opened, err := file.Stat()
+	if err == nil && opened.Mode().Type() != info.Mode.Type() {
+		err = &IrregularError{path, opened.Mode().Type()}
+	}
+	var attr Attr
+	if err == nil {
+		attr, err = attributesOf(file)
+	}
+	if err != nil {
+		file.Close()
+		return nil, Attr{}, err
+	}
+	return file, attr, nil
+}
+
+// Create makes a file that does not exist yet, complete and durable but for
+// its name, which Sync makes durable. Owner, mode and extended attributes are
+// set before the content is written, and in an order in which nobody may open
+// the file at any instant whom attr does not let. On an error no file stays.
+func (d *Dir) Create(name string, data []byte, attr Attr) error {
+	file, err := d.open("create", name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
+	if err != nil {
+		return err
+	}
+	err = attr.apply(file)
+	if err == nil {
+		_, err = file.Write(data)
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	if closeErr := file.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return errors.Join(err, d.Remove(name))
+	}
+	return nil
+}
+
+// Mkdir makes a directory that does not exist yet. Sync makes its name
+// durable.
+func (d *Dir) Mkdir(name string, attr Attr) error {
+	if err := d.check("mkdir", name); err != nil {
+		return err
+	}
+	if err := retry(func() error { return unix.Mkdirat(d.fd, name, 0o700) }); err != nil {
+		return d.fail("mkdir", name, err)
+	}
+	if err := d.furnish(name, attr); err != nil {
+		return errors.Join(err, d.Remove(name))
+	}
+	return nil
+}
+
+// furnish gives a new directory its attributes. That it belongs to who made
+// it is looked at, since who may write to d may put another in its place.
+func (d *Dir) furnish(name string, attr Attr) error {
+	file, err := d.open("open directory", name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
+		return d.fail("stat", name, err)
+	}
+	if int(st.Uid) != os.Geteuid() {
+		return d.fail("mkdir", name, errors.New("somebody put another directory in its place"))
+	}
+	if err := attr.apply(file); err != nil {
+		return err
+	}
+	return file.Sync()
+}
+
+// Symlink makes a link with the text target.
+func (d *Dir) Symlink(target, name string) error {
+	if err := d.check("symlink", name); err != nil {
+		return err
+	}
+	return d.fail("symlink", name, retry(func() error { return unix.Symlinkat(target, d.fd, name) }))
+}
+
+// Readlink gives the text of a link.
+func (d *Dir) Readlink(name string) (string, error) {
+	if err := d.check("readlink", name); err != nil {
+		return "", err
+	}
+	target, err := readlinkat(d.fd, name)
+	return target, d.fail("readlink", name, err)
+}
+
+// Rename gives something another name, in place of what had it.
+func (d *Dir) Rename(from, to string) error {
+	if err := errors.Join(d.check("rename", from), d.check("rename", to)); err != nil {
+		return err
+	}
+	return d.fail("rename "+from+" to", to, retry(func() error { return unix.Renameat(d.fd, from, d.fd, to) }))
+}
+
+// copyLimit bounds what Link copies where it cannot link, in bytes.
+const copyLimit = 1 << 20
+
+// Link gives a file or a symlink a second name. Where the file system or the
+// kernel's policy does not allow that (an immutable file, vfat,
+// fs.protected_hardlinks), the second name is that of a copy with the same
+// rights and extended attributes.
+func (d *Dir) Link(from, to string) error {
+	if err := errors.Join(d.check("link", from), d.check("link", to)); err != nil {
+		return err
+	}
+	err := retry(func() error { return unix.Linkat(d.fd, from, d.fd, to, 0) })
+	switch err {
+	case unix.EPERM, unix.EOPNOTSUPP, unix.EMLINK, unix.EXDEV:
+		return d.copy(from, to)
+	}
+	return d.fail("link "+from+" to", to, err)
+}
+
+func (d *Dir) copy(from, to string) error {
+	info, err := d.Stat(from)
+	if err != nil {
+		return err
+	}
+	if info.Mode.Type() == fs.ModeSymlink {
+		target, err := d.Readlink(from)
+		if err != nil {
+			return err
+		}
+		return d.Symlink(target, to)
+	}
+	data, attr, err := d.Read(from, copyLimit)
+	if err != nil {
+		return err
+	}
+	return d.Create(to, data, attr)
+}
+
+// Remove takes away a file, a link or an empty directory.
+func (d *Dir) Remove(name string) error {
+	if err := d.check("remove", name); err != nil {
+		return err
+	}
+	err := retry(func() error { return unix.Unlinkat(d.fd, name, 0) })
+	if err == unix.EISDIR {
+		err = retry(func() error { return unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR) })
+	}
+	return d.fail("remove", name, err)
+}
+
+// RemoveAll takes away a name and what is below it. That it does not exist is
+// no error.
+func (d *Dir) RemoveAll(name string) error {
+	info, err := d.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode.IsDir() {
+		if err := d.empty(name); err != nil {
+			return err
+		}
+	}
+	return d.Remove(name)
+}
+
+func (d *Dir) empty(name string) error {
+	sub, err := d.Sub(name)
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	names, err := sub.List()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := sub.RemoveAll(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// List gives the names in the directory, sorted.
+func (d *Dir) List() ([]string, error) {
+	file, err := d.reopen()
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	names, err := file.Readdirnames(-1)
+	slices.Sort(names)
+	return names, err
+}
+
+// Sync makes the names in the directory durable. Where the file system offers
+// no such thing (EINVAL, fsync(2)), there is nothing more to be had.
+func (d *Dir) Sync() error {
+	file, err := d.reopen()
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if err := file.Sync(); !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	return nil
+}
+
+// reopen gives a descriptor that can be read and synced: d's own cannot.
+func (d *Dir) reopen() (*os.File, error) {
+	fd, err := openat(d.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, d.fail("open directory", "", err)
+	}
+	return os.NewFile(uintptr(fd), d.path), nil
+}
+
+func (d *Dir) open(op, name string, flags int) (*os.File, error) {
+	if err := d.check(op, name); err != nil {
+		return nil, err
+	}
+	fd, err := openat(d.fd, name, flags)
+	if err != nil {
+		return nil, d.fail(op, name, err)
+	}
+	return os.NewFile(uintptr(fd), filepath.Join(d.path, name)), nil
+}
+
+// check refuses a name that would lead out of the directory.
+func (d *Dir) check(op, name string) error {
+	if name == "" || name == "." || name == ".." || strings.Contains(name, "/") {
+		return &fs.PathError{Op: op, Path: filepath.Join(d.path, name), Err: fmt.Errorf("%q is not a name", name)}
+	}
+	return nil
+}
+
+func (d *Dir) fail(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: filepath.Join(d.path, name), Err: err}
+}

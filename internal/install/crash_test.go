@@ -1,0 +1,302 @@
+package install
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// mutating are the system calls that change what is on disk. What openat
+// creates is there when the fchown after it is killed, and not yet there when
+// the fsync before it is.
+var mutating = []string{
+	"write", "fsync", "fchown", "fchmod", "fremovexattr",
+	"mkdirat", "symlinkat", "linkat", "renameat", "unlinkat",
+}
+
+// TestCrash kills a deployment at every mutating system call, recovers, and
+// looks that one of the pairs is there as a whole and that nothing is left.
+func TestCrash(t *testing.T) {
+	needStrace(t)
+	for _, l := range []layout{inPlace, managed} {
+		for _, before := range []string{oldPair.key, ""} {
+			t.Run(fmt.Sprintf("%s/before=%q", l, before), func(t *testing.T) {
+				t.Parallel()
+				sweep(t, string(l), 30, func(p place) {
+					p.prepare(t, l, before != "")
+				}, func(p place, when string) {
+					p.recovered(t, l, before, when)
+				})
+			})
+		}
+	}
+}
+
+// TestCrashInRecovery does the same to the recovery of a deployment that was
+// committed and not kept.
+func TestCrashInRecovery(t *testing.T) {
+	needStrace(t)
+	for _, l := range []layout{inPlace, managed} {
+		t.Run(string(l), func(t *testing.T) {
+			t.Parallel()
+			sweep(t, "recover", 5, func(p place) {
+				p.prepare(t, l, true)
+				p.abandon(t, p.set(l, newPair))
+			}, func(p place, when string) {
+				if key := p.recovered(t, l, oldPair.key, when); key != oldPair.key {
+					t.Errorf("%s: recovery did not put the previous pair back", when)
+				}
+			})
+		})
+	}
+}
+
+// TestDurable looks at the order of the system calls, on which it depends that
+// a power cut at any instant can be recovered from: contents are synced before
+// they are renamed, the journal and its directory before anything else, and
+// the other directories after every change.
+func TestDurable(t *testing.T) {
+	needStrace(t)
+	p := inMemory(t)
+	p.prepare(t, inPlace, true)
+	trace := filepath.Join(t.TempDir(), "trace")
+	cmd := exec.Command("strace", "-f", "-qq", "-y", "-s", "4096", "-o", trace, "-e", "trace=write,fsync,renameat,linkat,unlinkat", os.Args[0], p.root)
+	cmd.Env = append(os.Environ(), helperVariable+"="+string(inPlace), "GORACE=atexit_sleep_ms=0")
+	if output, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	data, err := os.ReadFile(trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := regexp.MustCompile(`\.certlatch-\w+`).ReplaceAllString(string(data), "TEMP")
+	var got []string
+	for _, call := range regexp.MustCompile(`(\w+)\(\d+<`+p.root+`/([^>]*)>(?:, "([^"]*)")?(?:, \d+<[^>]*>, "([^"]*)")?`).FindAllStringSubmatch(text, -1) {
+		switch name, path := call[1], call[2]; name {
+		case "write", "fsync":
+			got = append(got, name+" "+path)
+		default:
+			got = append(got, strings.TrimSpace(name+" "+path+"/ "+call[3]+" "+call[4]))
+		}
+	}
+	want := []string{
+		"write state/journal/draft.json", "fsync state/journal/draft.json",
+		"renameat state/journal/ draft.json intent.json", "fsync state/journal",
+		"write etc/private/TEMP", "fsync etc/private/TEMP",
+		"write etc/certs/TEMP", "fsync etc/certs/TEMP",
+		"linkat etc/private/ key.pem TEMP", "linkat etc/certs/ cert.pem TEMP",
+		"fsync etc/certs", "fsync etc/private",
+		"renameat etc/private/ TEMP key.pem", "renameat etc/certs/ TEMP cert.pem",
+		"fsync etc/certs", "fsync etc/private",
+		"renameat state/journal/ intent.json kept.json", "fsync state/journal",
+		"unlinkat etc/private/ TEMP", "unlinkat etc/certs/ TEMP",
+		"fsync etc/certs", "fsync etc/private",
+		"unlinkat state/journal/ kept.json", "fsync state/journal",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("system calls (-want +got):\n%s", diff)
+	}
+}
+
+// sweep runs the helper again and again, each time killed at the next call of
+// one kind, until it gets to its end; then on to the next kind. At least so
+// many times it must have been killed, or the sweep proves nothing.
+func sweep(t *testing.T, work string, atLeast int, prepare func(place), check func(place, string)) {
+	points := 0
+	for _, call := range mutating {
+		for n, ended := 1, false; !ended; n++ {
+			p := inMemory(t)
+			prepare(p)
+			when := fmt.Sprintf("%s:signal=KILL:when=%d", call, n)
+			ended = killed(t, when, work, p)
+			check(p, when)
+			if !ended {
+				points++
+			}
+		}
+	}
+	t.Logf("killed at %d points", points)
+	if points < atLeast {
+		t.Errorf("killed at %d points, want at least %d", points, atLeast)
+	}
+}
+
+// killed runs the helper until strace kills it, and tells whether it got to
+// its end instead.
+func killed(t *testing.T, when, work string, p place) (ended bool) {
+	t.Helper()
+	call, _, _ := strings.Cut(when, ":")
+	cmd := exec.Command("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call, "-e", "inject="+when, os.Args[0], p.root)
+	cmd.Env = append(os.Environ(), helperVariable+"="+work, "GORACE=atexit_sleep_ms=0")
+	output, err := cmd.CombinedOutput()
+	if err == nil {
+		return true
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("%s: %v\n%s", when, err, output)
+	}
+	return false
+}
+
+// inMemory gives a place where fsync costs nothing, if there is one: that the
+// power stays on is a premise of these tests.
+func inMemory(t *testing.T) place {
+	t.Helper()
+	root, err := os.MkdirTemp("/dev/shm", "certlatch-test-")
+	if err != nil {
+		return place{t.TempDir()}
+	}
+	t.Cleanup(func() { os.RemoveAll(root) })
+	return place{root}
+}
+
+// abandon commits sets and ends there, as a process that is killed would.
+func (p place) abandon(t *testing.T, sets ...Set) {
+	t.Helper()
+	tx, err := p.installer().Stage(sets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	tx.close()
+}
+
+// prepare makes the directories that must be there, and installs the old pair.
+func (p place) prepare(t *testing.T, l layout, installed bool) {
+	t.Helper()
+	if l == inPlace {
+		for _, path := range []string{p.key(), p.cert()} {
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if installed {
+		deploy(t, p, p.set(l, oldPair))
+	}
+}
+
+func deploy(t *testing.T, p place, sets ...Set) {
+	t.Helper()
+	tx, err := p.installer().Stage(sets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Keep(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// recovered recovers, and looks at what is there: the new pair or the one
+// from before, in full, and nothing else. It gives the key.
+func (p place) recovered(t *testing.T, l layout, before, when string) (key string) {
+	t.Helper()
+	if _, err := p.installer().Recover(); err != nil {
+		t.Fatalf("%s: %v", when, err)
+	}
+	set := p.set(l, newPair)
+	have, err := p.installer().Current(set)
+	if err != nil {
+		t.Fatalf("%s: %v", when, err)
+	}
+	if len(have) == 2 {
+		key = string(have[1].Data)
+	}
+	var allowed []string
+	switch {
+	case Same(set, have):
+		allowed = p.names(l, newPair, before != "")
+	case before != "" && Same(p.set(l, oldPair), have):
+		allowed = p.names(l, oldPair, false)
+	case before == "" && len(have) == 0:
+		allowed = p.names(l, pair{}, false)
+	default:
+		t.Errorf("%s: neither pair is installed: %q", when, contents(have))
+	}
+	if diff := cmp.Diff(allowed, tree(t, p.root)); diff != "" {
+		t.Errorf("%s: there is (-want +got):\n%s", when, diff)
+	}
+	return key
+}
+
+func contents(files []File) (all []string) {
+	for _, f := range files {
+		all = append(all, f.Path+": "+string(f.Data))
+	}
+	return all
+}
+
+// names gives what there is in a place, the state directory left out, with a
+// pair installed; with before, over the old pair.
+func (p place) names(l layout, installed pair, before bool) []string {
+	switch {
+	case l == inPlace && installed.key == "":
+		return []string{"etc", "etc/certs", "etc/private"}
+	case l == inPlace:
+		return []string{"etc", "etc/certs", "etc/certs/cert.pem", "etc/private", "etc/private/key.pem"}
+	case installed.key == "":
+		return nil
+	}
+	const dir = "etc/tls/sip.example"
+	names := []string{"etc", "etc/tls", dir, dir + "/current"}
+	generations := []string{installed.generation}
+	if before {
+		generations = []string{oldPair.generation, installed.generation}
+	}
+	for _, g := range generations {
+		names = append(names, dir+"/"+g, dir+"/"+g+"/fullchain.pem", dir+"/"+g+"/privkey.pem")
+	}
+	slices.Sort(names)
+	return names
+}
+
+// tree lists everything below a directory. Of the state directory only what
+// is in the journal's.
+func tree(t *testing.T, root string) (names []string) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		name, _ := filepath.Rel(root, path)
+		if name != "." && name != "state" && name != "state/journal" {
+			names = append(names, name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// need skips a test that something is missing for, except in CI.
+func need(t *testing.T, have bool, what string) {
+	t.Helper()
+	switch {
+	case have:
+	case os.Getenv("CI") == "true":
+		t.Fatal("needs " + what)
+	default:
+		t.Skip("needs " + what)
+	}
+}
+
+func needStrace(t *testing.T) {
+	t.Helper()
+	err := exec.Command("strace", "-qq", "-o", "/dev/null", "true").Run()
+	need(t, err == nil, "strace that may trace")
+}

@@ -1,0 +1,217 @@
+// Package install puts pairs of certificate and key on disk, and takes them
+// back. A transaction is staged beside the files that it replaces, committed
+// by renames, and then kept or undone; an intent journal, written before
+// anything else, makes a crash at any instant recoverable.
+//
+// In a managed directory one rename commits a pair. In place there is one
+// rename a file, so for an instant the names hold a mixed pair: whoever opens
+// them by path in that instant sees it, and a crash in it shows until
+// [Installer.Recover] runs. It does not promise anything about readers that
+// open one file, wait, and open the other. It does not parse what it installs,
+// and it does not lock: only one transaction may exist at a time.
+package install
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/certlatch/certlatch/internal/disk"
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+// MaxSize is the most that a file may hold, in bytes.
+const MaxSize = 256 << 10
+
+// current is the link in a managed directory that names the generation in use.
+const current = "current"
+
+// File is a file as it is to be, or as it is.
+type File struct {
+	Path     string // absolute and clean
+	Data     lineage.Secret
+	UID, GID int
+	Mode     fs.FileMode // permission bits; where there is an ACL, without what it adds
+	HoldsKey bool        // in place, such files get their names first
+}
+
+// Set is the files of one target and one lineage: what must not be mixed with
+// anything else.
+type Set struct {
+	Target, Lineage string
+	Directory       string // managed layout: the files are DIRECTORY/current/NAME; empty: in place
+	Generation      string // managed: the name of the new generation's directory, TIME-WORD (20060102T150405Z-...)
+	Group           int    // managed: the group that may traverse the directories
+	Files           []File
+}
+
+// PathError says that a path cannot be installed to as it is.
+type PathError struct {
+	Path   string
+	Why    string
+	Remedy string // imperative
+}
+
+func (e *PathError) Error() string { return e.Path + " " + e.Why }
+
+// Installer installs sets, and keeps its journal in a directory of its own.
+type Installer struct{ journalDir string }
+
+// New gives the installer of a journal directory, which is made when it is
+// needed.
+func New(journalDir string) *Installer { return &Installer{journalDir} }
+
+// Current gives what stands at the set's paths now; what is missing is left
+// out. In a managed directory all files are read through one descriptor, so
+// they belong together. Besides errors of reading there are *PathError (a
+// symlink or something else in the place of a file, or too large) and
+// *disk.LinkError.
+func (in *Installer) Current(set Set) ([]File, error) {
+	if err := set.check(); err != nil {
+		return nil, err
+	}
+	if set.Directory != "" {
+		return set.currentGeneration()
+	}
+	var found []File
+	for _, want := range set.Files {
+		d, err := disk.Open(filepath.Dir(want.Path))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		found, err = appendFile(found, d, want)
+		d.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+func (s Set) currentGeneration() ([]File, error) {
+	d, err := disk.Open(s.Directory)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	generation, err := generationOf(d)
+	if err != nil || generation == "" {
+		return nil, err
+	}
+	sub, err := d.Sub(generation)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer sub.Close()
+	var found []File
+	for _, want := range s.Files {
+		if found, err = appendFile(found, sub, want); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// appendFile adds what d has under the name of the wanted file, if anything.
+func appendFile(found []File, d *disk.Dir, want File) ([]File, error) {
+	data, attr, err := d.Read(filepath.Base(want.Path), MaxSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return found, nil
+	}
+	if err != nil {
+		return nil, explain(want.Path, err)
+	}
+	return append(found, File{want.Path, data, attr.UID, attr.GID, attr.Mode, want.HoldsKey}), nil
+}
+
+// Same tells whether the set is installed already: every file of it is there
+// with the same bytes, owner, group and mode. Where a file has an ACL, its
+// mode is what it would be without (see [disk.Attr]), so rights that an
+// operator granted on top make no difference.
+func Same(want Set, have []File) bool {
+	byPath := map[string]File{}
+	for _, f := range have {
+		byPath[f.Path] = f
+	}
+	for _, w := range want.Files {
+		h, ok := byPath[w.Path]
+		if !ok || !bytes.Equal(w.Data, h.Data) || w.UID != h.UID || w.GID != h.GID || w.Mode.Perm() != h.Mode.Perm() {
+			return false
+		}
+	}
+	return true
+}
+
+// check refuses a set that contradicts itself.
+func (s Set) check() error {
+	for _, f := range s.Files {
+		switch {
+		case len(f.Data) > MaxSize:
+			return &PathError{f.Path, fmt.Sprintf("would hold more than %d KiB", MaxSize>>10), "look at what the lineage's files hold"}
+		case s.Directory != "" && filepath.Dir(f.Path) != filepath.Join(s.Directory, current):
+			return &PathError{f.Path, "is not in " + filepath.Join(s.Directory, current), "name files of a managed directory by its current link"}
+		}
+	}
+	return nil
+}
+
+// generationOf gives the generation that a managed directory's link names;
+// "" where there is no link.
+func generationOf(d *disk.Dir) (string, error) {
+	path := filepath.Join(d.Path(), current)
+	info, err := d.Stat(current)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	const remedy = "move it away, or choose another directory for this target"
+	if info.Mode.Type() != fs.ModeSymlink {
+		return "", &PathError{path, "is not a symlink, so certlatch did not make it", remedy}
+	}
+	target, err := d.Readlink(current)
+	if err != nil {
+		return "", err
+	}
+	if target == "." || target == ".." || strings.Contains(target, "/") {
+		return "", &PathError{path, "does not name a generation in its own directory, so certlatch did not make it", remedy}
+	}
+	return target, nil
+}
+
+// isGeneration tells the names of generations from all other names that an
+// operator may have given to something in a managed directory.
+func isGeneration(name string) bool {
+	stamp, word, ok := strings.Cut(name, "-")
+	_, err := time.Parse("20060102T150405Z", stamp)
+	return ok && err == nil && word != "" && !strings.Contains(word, "/")
+}
+
+// explain gives errors that concern what stands at a path the form in which
+// an operator can act on them.
+func explain(path string, err error) error {
+	if e := new(disk.IrregularError); errors.As(err, &e) {
+		if e.Mode == fs.ModeSymlink {
+			return &PathError{path, "is a symlink", "set the target to the path that it points to, or remove the link"}
+		}
+		return &PathError{path, "is not a regular file", "move it away, or correct the path"}
+	}
+	if e := new(disk.SizeError); errors.As(err, &e) {
+		return &PathError{path, fmt.Sprintf("holds more than %d KiB, so it is no certificate or key", e.Limit>>10), "move it away, or correct the path"}
+	}
+	return err
+}

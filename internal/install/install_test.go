@@ -1,0 +1,804 @@
+package install
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/certlatch/certlatch/internal/disk"
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+var layouts = []layout{inPlace, managed}
+
+func TestDeploy(t *testing.T) {
+	for _, l := range layouts {
+		t.Run(string(l), func(t *testing.T) {
+			p := place{t.TempDir()}
+			p.prepare(t, l, false)
+			if have := p.current(t, p.set(l, oldPair)); len(have) > 0 {
+				t.Errorf("before the first installation: %q", contents(have))
+			}
+			deploy(t, p, p.set(l, oldPair))
+			deploy(t, p, p.set(l, newPair))
+			want := p.set(l, newPair)
+			have := p.current(t, want)
+			if !Same(want, have) {
+				t.Errorf("not installed: %q", contents(have))
+			}
+			if Same(p.set(l, oldPair), have) {
+				t.Error("old and new are the same")
+			}
+			if diff := cmp.Diff(p.names(l, newPair, true), tree(t, p.root)); diff != "" {
+				t.Errorf("files (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSame(t *testing.T) {
+	file := File{Path: "/a", Data: lineage.Secret("x"), UID: 1, GID: 2, Mode: 0o640}
+	tests := []struct {
+		name   string
+		change func(*File)
+		want   bool
+	}{
+		{"nothing", func(*File) {}, true},
+		{"bytes", func(f *File) { f.Data = nil }, false},
+		{"owner", func(f *File) { f.UID = 2 }, false},
+		{"group", func(f *File) { f.GID = 1 }, false},
+		{"mode", func(f *File) { f.Mode = 0o600 }, false},
+		{"type bits", func(f *File) { f.Mode |= fs.ModeSetgid }, true},
+		{"missing", func(f *File) { f.Path = "/b" }, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			have := file
+			test.change(&have)
+			if got := Same(Set{Files: []File{file}}, []File{have}); got != test.want {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
+
+// TestDirectories: those of a managed layout, and those on the way to it.
+func TestDirectories(t *testing.T) {
+	need(t, os.Geteuid() == 0, "root")
+	p := place{t.TempDir()}
+	set := p.set(managed, oldPair)
+	set.Group = 5678
+	set.Files[1].UID, set.Files[1].GID = 1234, 5678
+	deploy(t, p, set)
+	for path, want := range map[string]disk.Info{
+		"etc":                             {Mode: fs.ModeDir | 0o755},
+		"etc/tls":                         {Mode: fs.ModeDir | 0o755},
+		"etc/tls/sip.example":             {Mode: fs.ModeDir | 0o750, GID: 5678},
+		"etc/tls/sip.example/current":     {Mode: fs.ModeSymlink | 0o777},
+		"etc/tls/sip.example/current/":    {Mode: fs.ModeDir | 0o750, GID: 5678},
+		set.Files[0].Path[len(p.root)+1:]: {Mode: 0o644},
+		set.Files[1].Path[len(p.root)+1:]: {Mode: 0o640, UID: 1234, GID: 5678},
+	} {
+		info, err := os.Lstat(p.root + "/" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		if got := (disk.Info{Mode: info.Mode(), UID: int(st.Uid), GID: int(st.Gid)}); got != want {
+			t.Errorf("%s: got %+v, want %+v", path, got, want)
+		}
+	}
+}
+
+// TestStaged: before the commit the new files are complete and nobody sees
+// them, and their names tell nothing.
+func TestStaged(t *testing.T) {
+	for _, l := range layouts {
+		t.Run(string(l), func(t *testing.T) {
+			p := place{t.TempDir()}
+			p.prepare(t, l, true)
+			tx := p.stage(t, p.set(l, newPair))
+			if have := p.current(t, p.set(l, oldPair)); !Same(p.set(l, oldPair), have) {
+				t.Errorf("visible before the commit: %q", contents(have))
+			}
+			var finals []string
+			for _, s := range tx.Staged() {
+				finals = append(finals, filepath.Base(s.Final))
+				data, err := os.ReadFile(s.Path)
+				if want := map[bool]string{true: newPair.key, false: newPair.cert}[s.HoldsKey]; err != nil || string(data) != want {
+					t.Errorf("%s: %q, %v", s.Path, data, err)
+				}
+				if l == inPlace && !strings.HasPrefix(s.Path, filepath.Dir(s.Final)+"/.certlatch-") {
+					t.Errorf("%s is staged as %s", s.Final, s.Path)
+				}
+			}
+			if want := map[layout][]string{inPlace: {"key.pem", "cert.pem"}, managed: {"privkey.pem", "fullchain.pem"}}[l]; !slices.Equal(finals, want) {
+				t.Errorf("staged %q, want %q", finals, want)
+			}
+			journal, err := os.ReadFile(filepath.Join(p.root, "state", "journal", intentFile))
+			if err != nil || strings.Contains(string(journal), "old key") || strings.Contains(string(journal), "new key") {
+				t.Errorf("journal: %v\n%s", err, journal)
+			}
+			if err := tx.Undo(); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(p.names(l, oldPair, false), tree(t, p.root)); diff != "" {
+				t.Errorf("left (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestUndo(t *testing.T) {
+	for _, l := range layouts {
+		for _, installed := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/installed=%v", l, installed), func(t *testing.T) {
+				p := place{t.TempDir()}
+				p.prepare(t, l, installed)
+				before := inodes(t, p.root)
+				tx := p.stage(t, p.set(l, newPair))
+				if err := tx.Commit(); err != nil {
+					t.Fatal(err)
+				}
+				if !Same(p.set(l, newPair), p.current(t, p.set(l, newPair))) {
+					t.Fatal("not committed")
+				}
+				for range 2 { // the second does nothing
+					if err := tx.Undo(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if diff := cmp.Diff(before, inodes(t, p.root)); diff != "" {
+					t.Errorf("not as before (-want +got):\n%s", diff)
+				}
+				if err := tx.Keep(); err == nil {
+					t.Error("kept what was undone")
+				}
+			})
+		}
+	}
+}
+
+// TestOnlyAttributesDiffer: the same bytes with another mode are installed and
+// undone like any others.
+func TestOnlyAttributesDiffer(t *testing.T) {
+	p := place{t.TempDir()}
+	p.prepare(t, inPlace, true)
+	set := p.set(inPlace, oldPair)
+	set.Files[1].Mode = 0o600
+	before := inodes(t, p.root)
+	p.abandon(t, set)
+	if !Same(set, p.current(t, set)) {
+		t.Error("the mode was not installed")
+	}
+	if _, err := p.installer().Recover(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, inodes(t, p.root)); diff != "" {
+		t.Errorf("not as before (-want +got):\n%s", diff)
+	}
+}
+
+// TestSeveralSets: they are committed together, and undone together.
+func TestSeveralSets(t *testing.T) {
+	p := place{t.TempDir()}
+	p.prepare(t, inPlace, true)
+	p.prepare(t, managed, true)
+	sets := []Set{p.set(managed, newPair), p.set(inPlace, newPair)}
+	sets[1].Target = "web"
+	before := inodes(t, p.root)
+	tx := p.stage(t, sets...)
+	obstruct(t, p.cert())
+	err := tx.Commit()
+	if !errors.Is(err, unix.EISDIR) {
+		t.Errorf("got %v", err)
+	}
+	if err := errors.Join(os.Remove(p.cert()), os.Rename(p.cert()+".aside", p.cert())); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, inodes(t, p.root)); diff != "" {
+		t.Errorf("not as before (-want +got):\n%s", diff)
+	}
+
+	sets[1].Files = append(sets[1].Files, sets[1].Files[1])
+	_, err = p.installer().Stage(sets[1:])
+	wantPathError(t, err, "is to be installed twice")
+}
+
+// obstruct moves a file aside and puts a directory in its place.
+func obstruct(t *testing.T, path string) {
+	t.Helper()
+	if err := errors.Join(os.Rename(path, path+".aside"), os.Mkdir(path, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestImmutable: chattr +i on the certificate lets the key be renamed, and
+// then nothing more. It also keeps the old one from getting a second name, so
+// that is a copy.
+func TestImmutable(t *testing.T) {
+	p := place{t.TempDir()}
+	p.prepare(t, inPlace, true)
+	need(t, exec.Command("chattr", "+i", p.cert()).Run() == nil, "root and a file system with chattr +i")
+	t.Cleanup(func() {
+		if err := exec.Command("chattr", "-i", p.cert()).Run(); err != nil {
+			t.Error(err)
+		}
+	})
+	before := inodes(t, p.root)
+	onlyModes := p.set(inPlace, oldPair)
+	for i := range onlyModes.Files {
+		onlyModes.Files[i].Mode = 0o600
+	}
+	for name, set := range map[string]Set{"new pair": p.set(inPlace, newPair), "new modes": onlyModes} {
+		err := p.stage(t, set).Commit()
+		if _, lost := errors.AsType[*RestoreError](err); !errors.Is(err, unix.EPERM) || lost {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if diff := cmp.Diff(before, inodes(t, p.root)); diff != "" {
+			t.Errorf("%s: not as before (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// TestRestoreError: what cannot be put back is said, and put back when it can
+// be.
+func TestRestoreError(t *testing.T) {
+	p := place{t.TempDir()}
+	p.prepare(t, inPlace, true)
+	before := inodes(t, p.root)
+	tx := p.stage(t, p.set(inPlace, newPair))
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	need(t, exec.Command("chattr", "+i", p.cert()).Run() == nil, "root and a file system with chattr +i")
+	err := tx.Undo()
+	if _, ok := errors.AsType[*RestoreError](err); !ok {
+		t.Errorf("got %v", err)
+	}
+	if _, err := p.installer().Recover(); err == nil {
+		t.Error("recovered what cannot be")
+	}
+	if _, err := p.installer().Stage([]Set{p.set(inPlace, newPair)}); err == nil || !strings.Contains(err.Error(), "not been recovered") {
+		t.Errorf("staged over a journal: %v", err)
+	}
+	if err := exec.Command("chattr", "-i", p.cert()).Run(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := p.installer().Recover()
+	if diff := cmp.Diff([]Interrupted{{Target: "sip", Lineage: "sip.example"}}, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if diff := cmp.Diff(before, inodes(t, p.root)); diff != "" {
+		t.Errorf("not as before (-want +got):\n%s", diff)
+	}
+}
+
+// TestChangedMeanwhile: what somebody else has put in the place of a new file
+// stays, and is said; so is that the old one cannot come back.
+func TestChangedMeanwhile(t *testing.T) {
+	tests := []struct {
+		name   string
+		layout layout
+		change func(p place) error
+		path   func(p place) string
+	}{
+		{"another file", inPlace, func(p place) error { return os.WriteFile(p.cert(), []byte("theirs"), 0o600) }, place.cert},
+		{"a link", inPlace, func(p place) error {
+			return errors.Join(os.Remove(p.cert()), os.Symlink("theirs", p.cert()))
+		}, place.cert},
+		{"a directory", inPlace, func(p place) error {
+			return errors.Join(os.Remove(p.cert()), os.Mkdir(p.cert(), 0o700))
+		}, place.cert},
+		{"the second name of the old one", inPlace, func(p place) error {
+			found, err := filepath.Glob(filepath.Join(filepath.Dir(p.cert()), ".certlatch-*"))
+			if err != nil || len(found) != 1 {
+				return fmt.Errorf("second names: %q, %w", found, err)
+			}
+			return os.WriteFile(found[0], []byte("theirs"), 0o600)
+		}, place.cert},
+		{"another link to the generation", managed, func(p place) error {
+			return disk.ReplaceLink(filepath.Join(p.directory(), newPair.generation), filepath.Join(p.directory(), current))
+		}, func(p place) string { return filepath.Join(p.directory(), current) }},
+		{"another generation", managed, func(p place) error {
+			return disk.ReplaceLink("theirs", filepath.Join(p.directory(), current))
+		}, func(p place) string { return filepath.Join(p.directory(), current) }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			for _, recover := range []bool{true, false} {
+				p := place{t.TempDir()}
+				p.prepare(t, test.layout, true)
+				tx := p.stage(t, p.set(test.layout, newPair))
+				if err := tx.Commit(); err != nil {
+					t.Fatal(err)
+				}
+				if err := test.change(p); err != nil {
+					t.Fatal(err)
+				}
+				theirs := inodes(t, p.root)[test.path(p)]
+				if recover {
+					tx.close()
+					got, err := p.installer().Recover()
+					want := []Interrupted{{"sip", "sip.example", []string{test.path(p)}}}
+					if diff := cmp.Diff(want, got); err != nil || diff != "" {
+						t.Errorf("%v (-want +got):\n%s", err, diff)
+					}
+				} else {
+					err := tx.Undo()
+					_, lost := errors.AsType[*RestoreError](err)
+					changed, ok := errors.AsType[*ChangedError](err)
+					if !lost || !ok || changed.Path != test.path(p) {
+						t.Errorf("got %v", err)
+					}
+				}
+				if got := inodes(t, p.root)[test.path(p)]; got != theirs {
+					t.Error("what they put there did not stay")
+				}
+				if test.layout == inPlace {
+					if key, err := os.ReadFile(p.key()); err != nil || string(key) != oldPair.key {
+						t.Errorf("the rest was not put back: %q, %v", key, err)
+					}
+				}
+				if test.layout == managed {
+					target, err := os.Readlink(test.path(p))
+					_, statErr := os.Stat(test.path(p))
+					if err != nil || target != "theirs" && statErr != nil {
+						t.Errorf("the generation in use is gone: %v, %v", err, statErr)
+					}
+				}
+				for _, name := range tree(t, p.root) {
+					if strings.Contains(name, ".certlatch-") || strings.HasPrefix(name, "state") {
+						t.Errorf("left: %s", name)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestMissingMeanwhile: where somebody removed the new file, the old one
+// still comes back.
+func TestMissingMeanwhile(t *testing.T) {
+	p := place{t.TempDir()}
+	p.prepare(t, inPlace, true)
+	before := inodes(t, p.root)
+	p.abandon(t, p.set(inPlace, newPair))
+	if err := os.Remove(p.key()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.installer().Recover(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, inodes(t, p.root)); diff != "" {
+		t.Errorf("not as before (-want +got):\n%s", diff)
+	}
+}
+
+func TestRefusedPaths(t *testing.T) {
+	tests := []struct {
+		name    string
+		layout  layout
+		arrange func(p place) error
+		why     string
+		reads   bool // Current finds nothing wrong
+	}{
+		{"a symlink", inPlace, func(p place) error { return os.Symlink("elsewhere", p.cert()) }, "is a symlink", false},
+		{"a directory", inPlace, func(p place) error { return os.Mkdir(p.cert(), 0o700) }, "is not a regular file", false},
+		{"a pipe", inPlace, func(p place) error { return unix.Mkfifo(p.key(), 0o600) }, "is not a regular file", false},
+		{"too large", inPlace, func(p place) error { return os.WriteFile(p.cert(), make([]byte, MaxSize+1), 0o600) }, "holds more than 256 KiB", false},
+		{"no directory", inPlace, func(p place) error { return os.Remove(filepath.Dir(p.cert())) }, "does not exist", true},
+		{"current is a directory", managed, func(p place) error {
+			return os.MkdirAll(filepath.Join(p.directory(), current), 0o700)
+		}, "is not a symlink", false},
+		{"current leads elsewhere", managed, func(p place) error {
+			return errors.Join(os.MkdirAll(p.directory(), 0o700), os.Symlink("../certs", filepath.Join(p.directory(), current)))
+		}, "does not name a generation in its own directory", false},
+		{"current leads to itself", managed, func(p place) error {
+			return errors.Join(os.MkdirAll(p.directory(), 0o700), os.Symlink(".", filepath.Join(p.directory(), current)))
+		}, "does not name a generation in its own directory", false},
+		{"current leads nowhere", managed, func(p place) error {
+			return errors.Join(os.MkdirAll(p.directory(), 0o700), os.Symlink("gone", filepath.Join(p.directory(), current)))
+		}, "", true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			p := place{t.TempDir()}
+			p.prepare(t, test.layout, false)
+			if err := test.arrange(p); err != nil {
+				t.Fatal(err)
+			}
+			before := inodes(t, p.root)
+			set := p.set(test.layout, newPair)
+			have, err := p.installer().Current(set)
+			if !test.reads {
+				wantPathError(t, err, test.why)
+			} else if err != nil || len(have) > 0 {
+				t.Errorf("got %q, %v", contents(have), err)
+			}
+			tx, err := p.installer().Stage([]Set{set})
+			if test.why == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := tx.Undo(); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				wantPathError(t, err, test.why)
+			}
+			if diff := cmp.Diff(before, inodes(t, p.root)); diff != "" {
+				t.Errorf("not as before (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestRefusedLinkOnTheWay(t *testing.T) {
+	need(t, os.Geteuid() == 0, "root")
+	p := place{t.TempDir()}
+	p.prepare(t, inPlace, true)
+	certs := filepath.Dir(p.cert())
+	err := errors.Join(os.Rename(certs, certs+".real"), os.Symlink(certs+".real", certs), os.Lchown(certs, 1234, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, currentErr := p.installer().Current(p.set(inPlace, newPair))
+	_, stageErr := p.installer().Stage([]Set{p.set(inPlace, newPair)})
+	for _, err := range []error{currentErr, stageErr} {
+		if link, ok := errors.AsType[*disk.LinkError](err); !ok || link.Link != certs {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func TestAttributesCarryOver(t *testing.T) {
+	for _, l := range layouts {
+		t.Run(string(l), func(t *testing.T) {
+			p := place{t.TempDir()}
+			p.prepare(t, l, true)
+			set := p.set(l, newPair)
+			key := set.Files[1].Path
+			err := exec.Command("setfacl", "-m", "u:65534:r,m::r", key).Run()
+			need(t, err == nil && unix.Setxattr(key, "user.note", []byte("x"), 0) == nil, "setfacl and a file system with ACLs")
+			if l == managed {
+				if err := exec.Command("setfacl", "-m", "u:65534:x", filepath.Dir(key)+"/.").Run(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			set.Files[1].Mode = 0o600
+			deploy(t, p, set)
+			acl, err := exec.Command("getfacl", "-cnp", key).Output()
+			if want := "user::rw-\nuser:65534:r--\ngroup::---\nmask::r--\nother::---\n\n"; err != nil || string(acl) != want {
+				t.Errorf("ACL: %v\n%s", err, acl)
+			}
+			if l == managed {
+				acl, err := exec.Command("getfacl", "-cnp", filepath.Dir(key)+"/.").Output()
+				if want := "user::rwx\nuser:65534:--x\ngroup::r-x\nmask::r-x\nother::---\n\n"; err != nil || string(acl) != want {
+					t.Errorf("ACL of the generation: %v\n%s", err, acl)
+				}
+			}
+			note := make([]byte, 1)
+			if _, err := unix.Getxattr(key, "user.note", note); err != nil || note[0] != 'x' {
+				t.Errorf("user attribute: %q, %v", note, err)
+			}
+			if !Same(set, p.current(t, set)) {
+				t.Error("it would be installed again and again")
+			}
+		})
+	}
+}
+
+// TestNoSpace fills the disk at every file, then frees a little more: however
+// far the installation gets, the old pair stays and nothing else does.
+func TestNoSpace(t *testing.T) {
+	for _, l := range layouts {
+		t.Run(string(l), func(t *testing.T) {
+			p := mounted(t, "size=1m,nr_inodes=64")
+			journal := New(filepath.Join(t.TempDir(), "journal"))
+			p.prepare(t, l, true)
+			before := inodes(t, p.root)
+			for inodesLeft := 0; ; inodesLeft++ {
+				fill(t, p.root, inodesLeft)
+				tx, err := journal.Stage([]Set{p.set(l, newPair)})
+				if err == nil {
+					err = tx.Commit()
+				}
+				if removeErr := os.RemoveAll(filepath.Join(p.root, "ballast")); removeErr != nil {
+					t.Fatal(removeErr)
+				}
+				if err == nil {
+					if err := tx.Undo(); err != nil {
+						t.Fatal(err)
+					}
+					if inodesLeft == 0 {
+						t.Error("the disk was not full")
+					}
+					return
+				}
+				if !errors.Is(err, unix.ENOSPC) {
+					t.Errorf("got %v", err)
+				}
+				if diff := cmp.Diff(before, inodes(t, p.root)); diff != "" {
+					t.Fatalf("with %d left, not as before (-want +got):\n%s", inodesLeft, diff)
+				}
+			}
+		})
+	}
+}
+
+// fill uses up the files that a disk may have, all but a few.
+func fill(t *testing.T, root string, left int) {
+	t.Helper()
+	dir := filepath.Join(root, "ballast")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for ; ; n++ {
+		err := os.WriteFile(filepath.Join(dir, fmt.Sprint(n)), nil, 0o600)
+		if errors.Is(err, unix.ENOSPC) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range left {
+		if err := os.Remove(filepath.Join(dir, fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestReadOnly: a disk that is read-only from the beginning, and one that
+// becomes so before the commit.
+func TestReadOnly(t *testing.T) {
+	for _, l := range layouts {
+		for _, staged := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/staged=%v", l, staged), func(t *testing.T) {
+				p := mounted(t, "")
+				journal := New(filepath.Join(t.TempDir(), "journal"))
+				p.prepare(t, l, true)
+				before := inodes(t, p.root)
+				remount := func(flags uintptr) {
+					if err := unix.Mount("", p.root, "", unix.MS_REMOUNT|flags, ""); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if !staged {
+					remount(unix.MS_RDONLY)
+				}
+				tx, err := journal.Stage([]Set{p.set(l, newPair)})
+				if staged && err == nil {
+					remount(unix.MS_RDONLY)
+					err = tx.Commit()
+				}
+				if !errors.Is(err, unix.EROFS) {
+					t.Errorf("got %v", err)
+				}
+				remount(0)
+				if interrupted, err := journal.Recover(); err != nil || len(interrupted) != map[bool]int{true: 1}[staged] {
+					t.Errorf("recover: %v, %v", interrupted, err)
+				}
+				if diff := cmp.Diff(before, inodes(t, p.root)); diff != "" {
+					t.Errorf("not as before (-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+func TestPrune(t *testing.T) {
+	p := place{t.TempDir()}
+	theirs := []string{"old", "20260101", "other.example"}
+	for _, name := range theirs {
+		if err := os.MkdirAll(filepath.Join(p.directory(), name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	generations := func(names ...string) []string { return append(names, theirs...) }
+	for _, step := range []struct {
+		install string
+		want    []string
+	}{
+		{"20260101T000000Z-a", generations("20260101T000000Z-a")},
+		{"20260102T000000Z-b", generations("20260101T000000Z-a", "20260102T000000Z-b")},
+		{"20260103T000000Z-c", generations("20260101T000000Z-a", "20260102T000000Z-b", "20260103T000000Z-c")},
+		{"20260104T000000.5Z-d", generations("20260102T000000Z-b", "20260103T000000Z-c", "20260104T000000.5Z-d")},
+		// The clock was set back: neither the current one nor the previous
+		// one goes, old as they look.
+		{"20250101T000000Z-e", generations("20250101T000000Z-e", "20260103T000000Z-c", "20260104T000000.5Z-d")},
+		{"20250102T000000Z-f", generations("20250101T000000Z-e", "20250102T000000Z-f", "20260104T000000.5Z-d")},
+	} {
+		deploy(t, p, p.set(managed, pair{step.install, "k", "c"}))
+		var got []string
+		entries, err := os.ReadDir(p.directory())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, entry := range entries {
+			if entry.Name() != current {
+				got = append(got, entry.Name())
+			}
+		}
+		slices.Sort(step.want)
+		if diff := cmp.Diff(step.want, got); diff != "" {
+			t.Errorf("after %s (-want +got):\n%s", step.install, diff)
+		}
+	}
+	set := p.set(managed, pair{"20250102T000000Z-f", "k", "c"})
+	if _, err := p.installer().Stage([]Set{set}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a generation was made twice: %v", err)
+	}
+	set.Generation = "../x"
+	if _, err := p.installer().Stage([]Set{set}); err == nil {
+		t.Error("a path was taken for a generation")
+	}
+}
+
+// TestReader opens the directory that current leads to, once each time, and
+// reads both files in it, while they are deployed again and again.
+func TestReader(t *testing.T) {
+	const deployments = 1000
+	p := inMemory(t)
+	name := func(n int) pair {
+		return pair{fmt.Sprintf("20260101T000000.%06dZ-x", n), fmt.Sprint("key ", n), fmt.Sprint("cert ", n)}
+	}
+	deploy(t, p, p.set(managed, name(0)))
+	done := make(chan struct{})
+	result := make(chan error, 1)
+	var reads, changes int
+	go func() {
+		last := ""
+		for {
+			key, cert, err := readPair(filepath.Join(p.directory(), current))
+			number := strings.TrimPrefix(cert, "cert ")
+			switch {
+			case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESTALE):
+				// Three generations later, what is still open is gone.
+			case err != nil || key != "key "+number:
+				result <- fmt.Errorf("read %q with %q, %v", key, cert, err)
+				return
+			case number != last:
+				last = number
+				changes++
+			}
+			reads++
+			select {
+			case <-done:
+				result <- nil
+				return
+			default:
+			}
+		}
+	}()
+	for n := range deployments {
+		deploy(t, p, p.set(managed, name(n+1)))
+	}
+	close(done)
+	if err := <-result; err != nil {
+		t.Error(err)
+	}
+	t.Logf("%d reads saw %d pairs", reads, changes)
+	if changes < 2 {
+		t.Error("the reader saw nothing of the deployments")
+	}
+	want := []string{"current"}
+	for n := deployments - 2; n <= deployments; n++ {
+		want = append(want, name(n).generation)
+	}
+	entries, err := os.ReadDir(p.directory())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, entry := range entries {
+		got = append(got, entry.Name())
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("left behind (-want +got):\n%s", diff)
+	}
+}
+
+func readPair(dir string) (key, cert string, err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", "", err
+	}
+	defer root.Close()
+	certData, certErr := root.ReadFile("fullchain.pem")
+	keyData, keyErr := root.ReadFile("privkey.pem")
+	return string(keyData), string(certData), errors.Join(certErr, keyErr)
+}
+
+func TestDamagedJournal(t *testing.T) {
+	p := place{t.TempDir()}
+	dir := filepath.Join(p.root, "state", "journal")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, content := range []string{"", "{", `{"schema":"certlatch.journal/9"}`} {
+		if err := os.WriteFile(filepath.Join(dir, intentFile), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.installer().Recover(); err == nil || !strings.Contains(err.Error(), "damaged or of another version") {
+			t.Errorf("%q: got %v", content, err)
+		}
+	}
+}
+
+func (p place) stage(t *testing.T, sets ...Set) *Transaction {
+	t.Helper()
+	tx, err := p.installer().Stage(sets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tx
+}
+
+func (p place) current(t *testing.T, set Set) []File {
+	t.Helper()
+	have, err := p.installer().Current(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return have
+}
+
+// inodes tells exactly what is below a directory, the state directory left
+// out: by path, the inode, its mode, and how many names it has.
+func inodes(t *testing.T, root string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for _, name := range tree(t, root) {
+		path := filepath.Join(root, name)
+		info, err := os.Lstat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		all[path] = fmt.Sprint(info.Mode(), " inode ", st.Ino, " links ", st.Nlink)
+		if info.Mode().Type() == fs.ModeSymlink {
+			target, err := os.Readlink(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[path] = "-> " + target
+		}
+	}
+	return all
+}
+
+func wantPathError(t *testing.T, err error, why string) {
+	t.Helper()
+	path, ok := errors.AsType[*PathError](err)
+	if !ok || !strings.Contains(path.Why, why) || path.Remedy == "" {
+		t.Errorf("got %v, want a *PathError that says %q", err, why)
+	}
+}
+
+// mounted gives a place that is a small file system of its own.
+func mounted(t *testing.T, options string) place {
+	t.Helper()
+	dir := t.TempDir()
+	need(t, unix.Mount("tmpfs", dir, "tmpfs", 0, options) == nil, "root and the right to mount")
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return place{dir}
+}

@@ -1,0 +1,314 @@
+package install
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/certlatch/certlatch/internal/disk"
+)
+
+// Staged is a new file before the commit.
+type Staged struct {
+	Target, Lineage string
+	Final           string // where the commit will put it
+	Path            string // where it is now, with the owner and mode that it will have
+	HoldsKey        bool
+}
+
+// Stage makes everything that the commit needs: the new files beside the old
+// ones or in a new generation, and second names of the old ones. Nothing gets
+// a final name, and if anything fails, nothing stays. Besides errors of
+// writing there are *PathError and *disk.LinkError, both before anything is
+// touched.
+func (in *Installer) Stage(sets []Set) (*Transaction, error) {
+	dir, err := in.openJournal()
+	if err != nil {
+		return nil, err
+	}
+	t := &Transaction{dir: dir, open: map[string]*disk.Dir{}}
+	if err := t.plan(sets); err != nil {
+		t.close()
+		return nil, err
+	}
+	if err := writeJournal(dir, t.journal); err != nil {
+		t.close()
+		return nil, err
+	}
+	for i, set := range sets {
+		if err := t.make(set, t.journal.Sets[i]); err != nil {
+			return nil, errors.Join(fmt.Errorf("stage %s for %s: %w", set.Lineage, set.Target, err), t.Undo())
+		}
+	}
+	if err := t.sync(); err != nil {
+		return nil, errors.Join(err, t.Undo())
+	}
+	return t, nil
+}
+
+// plan writes down what is going to be done, and touches nothing.
+func (t *Transaction) plan(sets []Set) error {
+	for _, name := range []string{intentFile, keptFile} {
+		if j, err := readJournal(t.dir, name); err != nil {
+			return err
+		} else if j != nil {
+			return fmt.Errorf("an earlier transaction has not been recovered (%s)", filepath.Join(t.dir.Path(), name))
+		}
+	}
+	t.journal.Schema = journalSchema
+	taken := map[string]bool{}
+	for i := range sets {
+		e, err := t.planSet(sets[i])
+		if err != nil {
+			return err
+		}
+		for _, s := range e.Swaps {
+			if taken[s.path()] {
+				return &PathError{s.path(), "is to be installed twice", "give each lineage and target paths of its own"}
+			}
+			taken[s.path()] = true
+		}
+		t.journal.Sets = append(t.journal.Sets, e)
+	}
+	return nil
+}
+
+func (t *Transaction) planSet(set Set) (entry, error) {
+	e := entry{Target: set.Target, Lineage: set.Lineage}
+	if err := set.check(); err != nil {
+		return e, err
+	}
+	if set.Directory != "" {
+		return t.planManaged(set, e)
+	}
+	for _, f := range set.ordered() {
+		s := newSwap(filepath.Dir(f.Path), filepath.Base(f.Path), fileIdentity(f.Data))
+		d, err := t.at(s.Dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return e, &PathError{s.Dir, "does not exist", "make the directory, or correct the path of " + s.Name}
+		}
+		if err != nil {
+			return e, err
+		}
+		old, _, err := d.Read(s.Name, MaxSize)
+		switch {
+		case err == nil:
+			s.Old = fileIdentity(old)
+		case !errors.Is(err, fs.ErrNotExist):
+			return e, explain(f.Path, err)
+		}
+		e.Swaps = append(e.Swaps, s)
+	}
+	return e, nil
+}
+
+func (t *Transaction) planManaged(set Set, e entry) (entry, error) {
+	if !isGeneration(set.Generation) {
+		return e, fmt.Errorf("%q is not the name of a generation", set.Generation)
+	}
+	e.Directory, e.Generation = set.Directory, set.Generation
+	s := newSwap(set.Directory, current, linkIdentity(set.Generation))
+	d, err := t.at(set.Directory)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := t.planDirectories(set.Directory); err != nil {
+			return e, err
+		}
+	case err != nil:
+		return e, err
+	default:
+		previous, err := generationOf(d)
+		if err != nil {
+			return e, err
+		}
+		if previous != "" {
+			s.Old = linkIdentity(previous)
+		}
+		if _, err := d.Stat(set.Generation); !errors.Is(err, fs.ErrNotExist) {
+			return e, fmt.Errorf("generation %s cannot be made anew: %w", set.Generation, cmp.Or(err, fs.ErrExist))
+		}
+	}
+	e.Swaps = []swap{s}
+	return e, nil
+}
+
+// planDirectories notes the directories on the way to path that are missing.
+func (t *Transaction) planDirectories(path string) error {
+	d, err := disk.Open(path)
+	if err == nil {
+		return d.Close()
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := t.planDirectories(filepath.Dir(path)); err != nil {
+		return err
+	}
+	if !slices.Contains(t.journal.Made, path) {
+		t.journal.Made = append(t.journal.Made, path)
+	}
+	return nil
+}
+
+func newSwap(dir, name string, content identity) swap {
+	return swap{Dir: dir, Name: name, Temp: disk.TempName(), Undo: disk.TempName(), New: content}
+}
+
+// ordered gives the files in the order of the commit: those with the key
+// first, so that a service which looks for new certificates finds their key
+// in place; otherwise as they are listed.
+func (s Set) ordered() []File {
+	return slices.SortedStableFunc(slices.Values(s.Files), func(a, b File) int {
+		switch {
+		case a.HoldsKey == b.HoldsKey:
+			return 0
+		case a.HoldsKey:
+			return -1
+		}
+		return 1
+	})
+}
+
+// make does what plan wrote down for a set.
+func (t *Transaction) make(set Set, e entry) error {
+	makeNew := t.makeFiles
+	if set.Directory != "" {
+		makeNew = t.makeGeneration
+	}
+	if err := makeNew(set, e); err != nil {
+		return err
+	}
+	// All new names come before the second ones of the old: see putBack.
+	for _, s := range e.Swaps {
+		if err := t.secure(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Transaction) makeFiles(set Set, e entry) error {
+	for i, f := range set.ordered() {
+		s := e.Swaps[i]
+		d, err := t.at(s.Dir)
+		if err != nil {
+			return err
+		}
+		if err := create(d, s.Temp, f, d, s.Name); err != nil {
+			return err
+		}
+		t.stagedAt(set, f, filepath.Join(s.Dir, s.Temp))
+	}
+	return nil
+}
+
+func (t *Transaction) makeGeneration(set Set, e entry) error {
+	attr := disk.Attr{UID: os.Geteuid(), GID: set.Group, Mode: 0o750}
+	for _, path := range t.journal.Made {
+		var err error
+		switch {
+		case path == set.Directory:
+			err = disk.MakeDir(path, attr)
+		case strings.HasPrefix(set.Directory, path+"/"):
+			err = disk.MakeDir(path, disk.Own(0o755))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	d, err := t.at(set.Directory)
+	if err != nil {
+		return err
+	}
+	link := e.Swaps[0]
+	previous := link.Old.target()
+	if attr.Extra, err = carried(d, previous); err != nil {
+		return err
+	}
+	if err := d.Mkdir(e.Generation, attr); err != nil {
+		return err
+	}
+	if err := t.fillGeneration(d, set, e.Generation, previous); err != nil {
+		return err
+	}
+	return d.Symlink(e.Generation, link.Temp)
+}
+
+func (t *Transaction) fillGeneration(d *disk.Dir, set Set, generation, previous string) error {
+	sub, err := d.Sub(generation)
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	var old *disk.Dir
+	if previous != "" {
+		if old, err = d.Sub(previous); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if old != nil {
+			defer old.Close()
+		}
+	}
+	for _, f := range set.ordered() {
+		name := filepath.Base(f.Path)
+		if err := create(sub, name, f, old, name); err != nil {
+			return err
+		}
+		t.stagedAt(set, f, filepath.Join(set.Directory, generation, name))
+	}
+	return sub.Sync()
+}
+
+func (t *Transaction) stagedAt(set Set, f File, path string) {
+	t.staged = append(t.staged, Staged{set.Target, set.Lineage, f.Path, path, f.HoldsKey})
+}
+
+// create writes a file that takes the place of another, old in the directory
+// from, and carries over what the configuration does not say: ACL, security
+// label and user attributes.
+func create(d *disk.Dir, name string, f File, from *disk.Dir, old string) error {
+	extra, err := carried(from, old)
+	if err != nil {
+		return explain(f.Path, err)
+	}
+	return d.Create(name, f.Data, disk.Attr{UID: f.UID, GID: f.GID, Mode: f.Mode, Extra: extra})
+}
+
+// carried gives the extended attributes of what is going to be replaced, if
+// there is anything.
+func carried(d *disk.Dir, name string) (map[string][]byte, error) {
+	if d == nil || name == "" {
+		return nil, nil
+	}
+	attr, err := d.Attributes(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return attr.Extra, err
+}
+
+// secure gives the old one a second name, and looks that it is still the one
+// of the plan.
+func (t *Transaction) secure(s swap) error {
+	if s.Old == "" {
+		return nil
+	}
+	d, err := t.at(s.Dir)
+	if err != nil {
+		return err
+	}
+	if err := d.Link(s.Name, s.Undo); err != nil {
+		return err
+	}
+	if saved, err := identify(d, s.Undo); err != nil {
+		return err
+	} else if saved != s.Old {
+		return &ChangedError{s.path()}
+	}
+	return nil
+}
