@@ -1,0 +1,221 @@
+package policy
+
+import (
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+// code is one kind of finding. look tells what is wrong with a subject, as the
+// rest of a sentence that begins with the certificate, and what to do; an empty
+// flaw means that all is well. Codes without look are found when the bundle is
+// made, by package lineage, or belong to a service.
+type code struct {
+	name     string
+	severity lineage.Severity
+	early    bool // found where no bundle can be made
+	look     func(subject) (flaw, remedy string)
+}
+
+// subject is what the looks are taken at.
+type subject struct {
+	*lineage.Bundle
+	Rules
+	path path
+}
+
+func codes() []code {
+	const refused, warned = lineage.Refused, lineage.Warned
+	return []code{
+		{name: "pem-malformed", severity: refused, early: true},
+		{name: "no-certificate", severity: refused, early: true},
+		{name: "no-key", severity: refused, early: true},
+		{name: "key-encrypted", severity: refused, early: true},
+		{name: "key-mismatch", severity: refused, early: true},
+		{name: "key-weak", severity: refused, look: keyWeak},
+		{name: "expired", severity: refused, look: expired},
+		{name: "not-yet-valid", severity: refused, look: notYetValid},
+		{name: "chain-incomplete", severity: refused, look: astray("chain-incomplete",
+			"have the client write the full chain: leaf and intermediates")},
+		{name: "untrusted", severity: refused, look: astray("untrusted",
+			"check that the chain is whole; for a CA of your own set trust in the policy to a PEM file of its roots")},
+		{name: "staging-issuer", severity: refused, look: astray("staging-issuer",
+			"have the client issue it anew at the CA's production directory")},
+		{name: "name-missing", severity: refused, look: nameMissing},
+		{name: "sip-wildcard", severity: refused},
+		{name: "eku-server-missing", severity: refused, look: serverUsageMissing},
+		{name: "downgrade", severity: refused, look: downgrade},
+		{name: "revoked", severity: refused, look: revoked},
+		{name: "too-large", severity: refused, early: true},
+		{name: "chain-order", severity: warned},
+		{name: "root-included", severity: warned},
+		{name: "eku-client-lost", severity: warned, look: clientUsageLost},
+		{name: "names-lost", severity: warned, look: namesLost},
+		{name: "lifetime-short", severity: warned, look: lifetimeShort},
+		{name: "key-readable", severity: warned},
+		{name: "must-staple", severity: warned, look: mustStaple},
+	}
+}
+
+func keyWeak(s subject) (flaw, remedy string) {
+	weak := false
+	switch key := s.Leaf.PublicKey.(type) {
+	case *rsa.PublicKey:
+		weak = key.N.BitLen() < 2048
+	case *ecdsa.PublicKey:
+		weak = key.Curve.Params().BitSize < 256
+	}
+	if !weak {
+		return "", ""
+	}
+	return "has a weak key, " + lineage.KeyType(s.Leaf.PublicKey),
+		"have the client make an ECDSA P-256 key, or an RSA key of 2048 bits or more"
+}
+
+func expired(s subject) (flaw, remedy string) {
+	if !s.Now.After(s.Leaf.NotAfter) {
+		return "", ""
+	}
+	return fmt.Sprintf("expired at %s, %s ago", stamp(s.Leaf.NotAfter), span(s.Now.Sub(s.Leaf.NotAfter))),
+		"have the client renew it; if it has just done so, check this host's clock with timedatectl"
+}
+
+func notYetValid(s subject) (flaw, remedy string) {
+	if !s.Now.Before(s.Leaf.NotBefore) {
+		return "", ""
+	}
+	return fmt.Sprintf("is valid from %s only, in %s", stamp(s.Leaf.NotBefore), span(s.Leaf.NotBefore.Sub(s.Now))),
+		"check this host's clock with timedatectl; if it is right, deploy again once the time has come"
+}
+
+// astray looks at the way from the leaf to a root.
+func astray(code, remedy string) func(subject) (string, string) {
+	return func(s subject) (string, string) {
+		if s.path.code != code {
+			return "", ""
+		}
+		return s.path.flaw, remedy
+	}
+}
+
+func nameMissing(s subject) (flaw, remedy string) {
+	missing := uncovered(s.Leaf, s.Names)
+	if missing == "" {
+		return "", ""
+	}
+	return "does not cover " + missing,
+		"have the client put the name into the certificate, or correct the target's names and probes"
+}
+
+func serverUsageMissing(s subject) (flaw, remedy string) {
+	if allows(s.Leaf, x509.ExtKeyUsageServerAuth) {
+		return "", ""
+	}
+	return "does not allow TLS server authentication",
+		"have the client ask for a certificate for servers (extended key usage serverAuth)"
+}
+
+func downgrade(s subject) (flaw, remedy string) {
+	old := s.Installed
+	if s.Force || old == nil || lineage.SelfIssued(old) ||
+		!s.Leaf.NotBefore.Before(old.NotBefore) || !s.Leaf.NotAfter.Before(old.NotAfter) {
+		return "", ""
+	}
+	return fmt.Sprintf("is older than the installed %s: issued at %s, not %s", lineage.Label(old), stamp(s.Leaf.NotBefore), stamp(old.NotBefore)),
+		"find out why the client went back to an older certificate; deploy with --force to accept it"
+}
+
+func revoked(s subject) (flaw, remedy string) {
+	if s.Revoked == nil || s.path.issuer == nil {
+		return "", ""
+	}
+	if is, err := s.Revoked(s.Leaf, s.path.issuer); err != nil || !is {
+		return "", ""
+	}
+	return "was revoked by its issuer", "have the client issue it anew, with a new key"
+}
+
+func clientUsageLost(s subject) (flaw, remedy string) {
+	if s.Installed == nil || !allows(s.Installed, x509.ExtKeyUsageClientAuth) || allows(s.Leaf, x509.ExtKeyUsageClientAuth) {
+		return "", ""
+	}
+	return "does not allow TLS client authentication, which the installed one does: federation and SIP trunks with mutual TLS may fail",
+		"have the client ask for a profile with clientAuth where peers demand it, or use a private CA for them"
+}
+
+func namesLost(s subject) (flaw, remedy string) {
+	if s.Installed == nil {
+		return "", ""
+	}
+	lost := uncovered(s.Leaf, lineage.Names(s.Installed))
+	if lost == "" {
+		return "", ""
+	}
+	return "does not cover names of the installed one: " + lost,
+		"have the client put them back into the certificate if they are still in use"
+}
+
+func lifetimeShort(s subject) (flaw, remedy string) {
+	left, lifetime := s.Leaf.NotAfter.Sub(s.Now), s.Leaf.NotAfter.Sub(s.Leaf.NotBefore)
+	if left < 0 || left >= lifetime/10 {
+		return "", ""
+	}
+	return fmt.Sprintf("expires at %s, in %s: less than a tenth of its lifetime is left", stamp(s.Leaf.NotAfter), span(left)),
+		"find out why the client did not renew it in time"
+}
+
+// mustStaple looks for the TLS feature extension (RFC 7633) with
+// status_request (5, RFC 6066) or status_request_v2 (17, RFC 6961).
+func mustStaple(s subject) (flaw, remedy string) {
+	i := slices.IndexFunc(s.Leaf.Extensions, func(e pkix.Extension) bool {
+		return e.Id.Equal(asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 24})
+	})
+	if i < 0 {
+		return "", ""
+	}
+	var features []int
+	if _, err := asn1.Unmarshal(s.Leaf.Extensions[i].Value, &features); err != nil ||
+		!slices.Contains(features, 5) && !slices.Contains(features, 17) {
+		return "", ""
+	}
+	return "demands a stapled OCSP response: strict clients refuse it without",
+		"make sure that the service staples, or have the client issue it without must-staple"
+}
+
+// allows tells whether a certificate may be used for a purpose: without the
+// extension, for any (RFC 5280, section 4.2.1.12).
+func allows(cert *x509.Certificate, usage x509.ExtKeyUsage) bool {
+	return len(cert.ExtKeyUsage)+len(cert.UnknownExtKeyUsage) == 0 ||
+		slices.Contains(cert.ExtKeyUsage, usage) || slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageAny)
+}
+
+// uncovered lists the names that a certificate does not cover. Names match as
+// in a handshake (RFC 6125, wildcards included); a wildcard or a URI only
+// matches itself.
+func uncovered(cert *x509.Certificate, names []string) string {
+	var missing []string
+	for _, name := range names {
+		if cert.VerifyHostname(name) != nil && !slices.Contains(lineage.Names(cert), name) {
+			missing = append(missing, fmt.Sprintf("%.80q", name))
+		}
+	}
+	return strings.Join(missing, ", ")
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// span writes a duration for people, in its largest unit or two.
+func span(d time.Duration) string {
+	if days := d / (24 * time.Hour); days >= 2 {
+		return fmt.Sprintf("%d days", days)
+	}
+	return d.Round(time.Second).String()
+}

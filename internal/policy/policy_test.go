@@ -1,0 +1,291 @@
+package policy_test
+
+import (
+	"bytes"
+	"crypto/elliptic"
+	"crypto/x509"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/pki"
+	"github.com/certlatch/certlatch/internal/policy"
+)
+
+// check is what the findings must be about a leaf on disk.
+type check struct {
+	leaf  pki.Leaf
+	mode  os.FileMode  // of the key
+	rules policy.Rules // without Now; Trust is in the test's own root where it is zero
+	want  []string     // severity and code
+}
+
+func expect(leaf pki.Leaf, rules policy.Rules, want ...string) check {
+	return check{leaf, 0o600, rules, want}
+}
+
+func TestCheck(t *testing.T) {
+	now := time.Now()
+	root := pki.NewCA(t, "Root")
+	ca := root.Intermediate(t, "Intermediate")
+	leaf := ca.Leaf(t, pki.Names("a.example", "*.b.example", "192.0.2.1"))
+	staging := pki.NewCA(t, "(STAGING) Pretend Pear X1").Intermediate(t, "(STAGING) False Fennel E6")
+	stranger := pki.NewCA(t, "Elsewhere").Intermediate(t, "Stranger")
+	trust, anyone := trustIn(t, root), load(t, "any")
+	since := func(from, to time.Duration, opts ...pki.Option) pki.Leaf {
+		return ca.Leaf(t, append(opts, pki.Valid(now.Add(from), now.Add(to)))...)
+	}
+	const day = 24 * time.Hour
+	installed := func(l pki.Leaf) policy.Rules { return policy.Rules{Installed: l.Cert} }
+	named := func(names ...string) policy.Rules { return policy.Rules{Names: names} }
+	answer := func(revoked bool, err error) policy.Rules {
+		return policy.Rules{Revoked: func(leaf, issuer *x509.Certificate) (bool, error) {
+			if !issuer.Equal(ca.Cert) {
+				t.Errorf("asked with the issuer %s", issuer.Subject)
+			}
+			return revoked, err
+		}}
+	}
+	with := func(l pki.Leaf, fullchain, key []byte) pki.Leaf {
+		l.Fullchain, l.Key = fullchain, key
+		return l
+	}
+	alone := func(l pki.Leaf) []byte { return bytes.TrimSuffix(l.Fullchain, l.Chain) }
+	forged := ca.Impostor(t).Leaf(t)
+
+	tests := map[string]check{
+		"all well":              expect(leaf, policy.Rules{Names: []string{"a.example", "x.b.example", "192.0.2.1"}, Installed: leaf.Cert}),
+		"malformed":             expect(with(leaf, leaf.Fullchain[:99], leaf.Key), policy.Rules{}, "refused pem-malformed"),
+		"no certificate":        expect(with(leaf, leaf.Key, leaf.Key), policy.Rules{}, "refused no-certificate"),
+		"no key":                expect(with(leaf, leaf.Fullchain, leaf.Chain), policy.Rules{}, "refused no-key"),
+		"encrypted key":         expect(with(leaf, leaf.Fullchain, bytes.ReplaceAll(leaf.Key, []byte("PRIVATE"), []byte("ENCRYPTED PRIVATE"))), policy.Rules{}, "refused key-encrypted"),
+		"another's key":         expect(with(leaf, leaf.Fullchain, ca.Leaf(t).Key), policy.Rules{}, "refused key-mismatch"),
+		"too large":             expect(with(leaf, bytes.Repeat([]byte("\n"), 1<<20), leaf.Key), policy.Rules{}, "refused too-large"),
+		"out of order":          expect(with(leaf, slices.Concat(leaf.Chain, alone(leaf)), leaf.Key), policy.Rules{}, "warned chain-order"),
+		"with a stranger":       expect(with(leaf, slices.Concat(leaf.Fullchain, stranger.PEM()), leaf.Key), policy.Rules{}, "warned chain-order"),
+		"with the root":         expect(with(leaf, slices.Concat(leaf.Fullchain, root.PEM()), leaf.Key), policy.Rules{}, "warned root-included"),
+		"RSA of 1024 bits":      expect(ca.Leaf(t, pki.RSA(1024)), policy.Rules{}, "refused key-weak"),
+		"RSA of 2048 bits":      expect(ca.Leaf(t, pki.RSA(2048)), policy.Rules{}),
+		"ECDSA P-224":           expect(ca.Leaf(t, pki.ECDSA(elliptic.P224())), policy.Rules{}, "refused key-weak"),
+		"Ed25519":               expect(ca.Leaf(t, pki.Ed25519()), policy.Rules{}),
+		"expired":               expect(since(-90*day, -time.Minute), policy.Rules{}, "refused expired"),
+		"not yet valid":         expect(since(time.Minute, 90*day), policy.Rules{}, "refused not-yet-valid"),
+		"issuer not there":      expect(with(leaf, alone(leaf), leaf.Key), policy.Rules{}, "refused chain-incomplete"),
+		"issuer is a root":      expect(root.Leaf(t), policy.Rules{}),
+		"unknown root":          expect(stranger.Leaf(t), policy.Rules{}, "refused untrusted"),
+		"signed by an impostor": expect(with(forged, slices.Concat(alone(forged), leaf.Chain), forged.Key), policy.Rules{}, "refused untrusted"),
+		"by a root's impostor":  expect(root.Impostor(t).Leaf(t), policy.Rules{}, "refused untrusted"),
+		"self-signed":           expect(pki.SelfSigned(t), policy.Rules{}, "refused untrusted"),
+		"anyone: self-signed":   expect(pki.SelfSigned(t), policy.Rules{Trust: anyone}),
+		"anyone: unknown root":  expect(stranger.Leaf(t), policy.Rules{Trust: anyone}),
+		"anyone: no issuer":     expect(with(leaf, alone(leaf), leaf.Key), policy.Rules{Trust: anyone}),
+		"anyone: broken link":   expect(with(leaf, slices.Concat(alone(leaf), ca.Impostor(t).PEM()), leaf.Key), policy.Rules{Trust: anyone}, "refused untrusted"),
+		"anyone: staging":       expect(staging.Leaf(t), policy.Rules{Trust: anyone}),
+		"staging":               expect(staging.Leaf(t), policy.Rules{}, "refused staging-issuer"),
+		"staging, no issuer":    expect(staging.Root().Leaf(t), policy.Rules{}, "refused staging-issuer"),
+		"staging, trusted":      expect(staging.Leaf(t), policy.Rules{Trust: trustIn(t, staging.Root())}),
+		"Pebble":                expect(pki.NewCA(t, "Pebble Root CA 1a2b3c").Leaf(t), policy.Rules{}, "refused staging-issuer"),
+		"name":                  expect(leaf, named("a.example", "c.example"), "refused name-missing"),
+		"name in capitals":      expect(leaf, named("A.Example", "*.B.example")),
+		"name two below":        expect(leaf, named("x.y.b.example"), "refused name-missing"),
+		"name above":            expect(leaf, named("b.example"), "refused name-missing"),
+		"wildcard":              expect(leaf, named("*.b.example")),
+		"other wildcard":        expect(leaf, named("*.a.example"), "refused name-missing"),
+		"address":               expect(leaf, named("192.0.2.2"), "refused name-missing"),
+		"not for servers":       expect(ca.Leaf(t, pki.NoServerAuth()), policy.Rules{}, "refused eku-server-missing"),
+		"for anything":          expect(ca.Leaf(t, pki.NoUsages()), policy.Rules{}),
+		"clients lost":          expect(ca.Leaf(t), installed(ca.Leaf(t, pki.ClientAuth())), "warned eku-client-lost"),
+		"clients lost to EKU":   expect(ca.Leaf(t), installed(ca.Leaf(t, pki.NoUsages())), "warned eku-client-lost"),
+		"clients kept":          expect(ca.Leaf(t, pki.ClientAuth()), installed(ca.Leaf(t, pki.ClientAuth()))),
+		"downgrade":             expect(since(-9*day, 80*day), installed(since(-8*day, 81*day)), "refused downgrade"),
+		"downgrade, forced":     expect(since(-9*day, 80*day), policy.Rules{Installed: since(-8*day, 81*day).Cert, Force: true}),
+		"issued later, shorter": expect(since(-8*day, 80*day), installed(since(-9*day, 81*day))),
+		"issued before, longer": expect(since(-9*day, 81*day), installed(since(-8*day, 80*day))),
+		"replaces self-signed":  expect(since(-9*day, 80*day), installed(pki.SelfSigned(t, pki.Valid(now, now.AddDate(10, 0, 0))))),
+		"revoked":               expect(leaf, answer(true, nil), "refused revoked"),
+		"not revoked":           expect(leaf, answer(false, nil)),
+		"cannot be told":        expect(leaf, answer(true, errors.New("no answer"))),
+		"untrusted, not asked":  expect(stranger.Leaf(t), answer(true, nil), "refused untrusted"),
+		"names lost":            expect(ca.Leaf(t, pki.Names("b.example")), installed(leaf), "warned names-lost"),
+		"URI kept":              expect(ca.Leaf(t, pki.Names("a.example", "sip:a.example")), installed(ca.Leaf(t, pki.Names("a.example", "sip:a.example")))),
+		"URI lost":              expect(ca.Leaf(t), installed(ca.Leaf(t, pki.Names("a.example", "sip:a.example"))), "warned names-lost"),
+		"names generalised":     expect(ca.Leaf(t, pki.Names("*.example")), installed(ca.Leaf(t))),
+		"less than a tenth":     expect(since(-90*day, 9*day), policy.Rules{}, "warned lifetime-short"),
+		"more than a tenth":     expect(since(-90*day, 11*day), policy.Rules{}),
+		"key for all to read":   {leaf: leaf, mode: 0o644, want: []string{"warned key-readable"}},
+		"must staple":           expect(ca.Leaf(t, pki.MustStaple()), policy.Rules{}, "warned must-staple"),
+		"accepted":              expect(ca.Leaf(t, pki.RSA(1024)), policy.Rules{Accept: []string{"key-weak", "expired"}}, "warned key-weak"),
+		"others accepted":       expect(ca.Leaf(t, pki.RSA(1024)), policy.Rules{Accept: []string{"untrusted"}}, "refused key-weak"),
+		"in order": expect(since(time.Minute, day, pki.RSA(1024), pki.NoServerAuth(), pki.MustStaple()),
+			policy.Rules{Names: []string{"c.example"}, Installed: leaf.Cert, Accept: []string{"not-yet-valid"}},
+			"refused key-weak", "refused name-missing", "refused eku-server-missing", "warned not-yet-valid", "warned names-lost", "warned must-staple"),
+	}
+	var seen []string
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			test.rules.Now = now
+			if test.rules.Trust == (policy.Trust{}) {
+				test.rules.Trust = trust
+			}
+			findings := test.findings(t)
+			var got []string
+			for _, f := range findings {
+				got = append(got, string(f.Severity)+" "+f.Code)
+				seen = append(seen, f.Code)
+				if f.Remedy == "" || !strings.HasPrefix(f.Detail, "/") || strings.HasSuffix(f.Detail, ".") || strings.Contains(f.Detail, "%!") {
+					t.Errorf("finding without file or remedy: %+v", f)
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("findings (-want +got):\n%s%+v", diff, findings)
+			}
+			if want := strings.Contains(strings.Join(test.want, " "), "refused"); policy.Refused(findings) != want {
+				t.Errorf("Refused is %v", !want)
+			}
+		})
+	}
+	for _, code := range policy.Codes() {
+		if code != "sip-wildcard" && !slices.Contains(seen, code) {
+			t.Errorf("the code %s has no case", code)
+		}
+	}
+}
+
+// findings are those of reading the bundle and of holding it against the rules.
+func (c check) findings(t *testing.T) []lineage.Finding {
+	t.Helper()
+	dir := t.TempDir()
+	pki.WriteDirectory(t, dir, "a.example", c.leaf)
+	l := lineage.Lineage{Fullchain: filepath.Join(dir, "a.example/fullchain.pem"), Key: filepath.Join(dir, "a.example/privkey.pem")}
+	if err := os.Chmod(l.Key, c.mode); err != nil {
+		t.Fatal(err)
+	}
+	b, findings := lineage.Read(l)
+	if b == nil {
+		return findings
+	}
+	return append(policy.Check(b, c.rules), findings...)
+}
+
+// The details say what an operator needs to decide whom to believe.
+func TestCheckDetails(t *testing.T) {
+	ca := pki.NewCA(t, "Root")
+	from := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	leaf := ca.Leaf(t, pki.Valid(from, from.AddDate(0, 0, 90)))
+	installed := ca.Leaf(t, pki.Names("b.example", "*.c.example"), pki.Valid(from, from.AddDate(0, 0, 90)))
+	tests := []struct {
+		code string
+		now  time.Time
+		says []string
+	}{
+		{"not-yet-valid", from.Add(-90 * time.Second), []string{"2026-03-01T12:00:00Z", "in 1m30s"}},
+		{"expired", from.AddDate(0, 0, 95), []string{"2026-05-30T12:00:00Z", "5 days ago"}},
+		{"names-lost", from, []string{`"b.example", "*.c.example"`}},
+	}
+	for _, test := range tests {
+		rules := policy.Rules{Trust: trustIn(t, ca), Now: test.now, Installed: installed.Cert}
+		findings := check{leaf, 0o600, rules, nil}.findings(t)
+		i := slices.IndexFunc(findings, func(f lineage.Finding) bool { return f.Code == test.code })
+		if i < 0 {
+			t.Errorf("%s is not found: %v", test.code, findings)
+			continue
+		}
+		for _, words := range append(test.says, lineage.Label(leaf.Cert)) {
+			if !strings.Contains(findings[i].Detail, words) {
+				t.Errorf("%s: %q does not say %s", test.code, findings[i].Detail, words)
+			}
+		}
+	}
+}
+
+func TestAcceptable(t *testing.T) {
+	for code, want := range map[string]bool{"key-weak": true, "sip-wildcard": true, "untrusted": true, "no-key": false, "too-large": false, "names-lost": false, "nonsense": false} {
+		if got := policy.Acceptable(code); got != want {
+			t.Errorf("Acceptable(%s) is %v", code, got)
+		}
+	}
+}
+
+func TestLoadTrust(t *testing.T) {
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty.pem")
+	if err := os.WriteFile(empty, []byte("no roots\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, setting := range []string{empty, filepath.Join(dir, "gone.pem"), dir, "nonsense"} {
+		_, err := policy.LoadTrust(setting)
+		if e, ok := errors.AsType[*policy.TrustError](err); !ok || e.Remedy == "" || !strings.Contains(e.Error(), setting) {
+			t.Errorf("LoadTrust(%q) gives %v", setting, err)
+		}
+	}
+}
+
+// crypto/x509 reads the system's roots once a process, so each case is one.
+func TestLoadTrustSystem(t *testing.T) {
+	const child, chain = "CERTLATCH_TEST_SYSTEM_ROOTS", "CERTLATCH_TEST_CHAIN"
+	if want := os.Getenv(child); want != "" {
+		trust, err := policy.LoadTrust("system")
+		if want == "none" {
+			if e, ok := errors.AsType[*policy.TrustError](err); !ok || !strings.Contains(e.Remedy, "ca-certificates") {
+				t.Errorf("an empty store gives %v", err)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, findings := lineage.Read(lineage.Lineage{Fullchain: os.Getenv(chain), Key: os.Getenv(chain)})
+		if b == nil {
+			t.Fatal(findings)
+		}
+		if findings := policy.Check(b, policy.Rules{Trust: trust, Now: time.Now()}); findings != nil {
+			t.Errorf("findings: %v", findings)
+		}
+		if !policy.Refused(policy.Check(b, policy.Rules{Now: time.Now()})) {
+			t.Error("the zero Trust trusts the system's roots")
+		}
+		return
+	}
+	dir := t.TempDir()
+	root := pki.NewCA(t, "Root")
+	leaf := root.Intermediate(t, "Intermediate").Leaf(t)
+	roots, both := filepath.Join(dir, "roots.pem"), filepath.Join(dir, "both.pem")
+	for path, content := range map[string][]byte{roots: root.PEM(), both: slices.Concat(leaf.Key, leaf.Fullchain)} {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for want, file := range map[string]string{"none": filepath.Join(dir, "gone"), "one": roots} {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestLoadTrustSystem$")
+		cmd.Env = append(os.Environ(), child+"="+want, chain+"="+both, "SSL_CERT_FILE="+file, "SSL_CERT_DIR="+filepath.Join(dir, "gone"))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("store with %s: %v\n%s", want, err, out)
+		}
+	}
+}
+
+func trustIn(t *testing.T, root *pki.CA) policy.Trust {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "roots.pem")
+	if err := os.WriteFile(path, root.PEM(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return load(t, path)
+}
+
+func load(t *testing.T, setting string) policy.Trust {
+	t.Helper()
+	trust, err := policy.LoadTrust(setting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return trust
+}

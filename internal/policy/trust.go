@@ -1,0 +1,155 @@
+package policy
+
+import (
+	"cmp"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+// Trust says which roots a chain may lead to. [LoadTrust] makes it; the zero
+// Trust trusts no one.
+type Trust struct {
+	any   bool
+	roots *x509.CertPool
+}
+
+// TrustError says why a trust setting cannot be used.
+type TrustError struct {
+	Setting, Why, Remedy string
+}
+
+func (e *TrustError) Error() string { return fmt.Sprintf("trust %q: %s", e.Setting, e.Why) }
+
+// LoadTrust reads a trust setting: "system" for the roots of this host, "any"
+// for no roots at all, or the path of a PEM file of roots. It fails with a
+// [*TrustError].
+func LoadTrust(setting string) (Trust, error) {
+	switch setting {
+	case "any":
+		return Trust{any: true}, nil
+	case "system":
+		roots, err := x509.SystemCertPool()
+		if err != nil {
+			return Trust{}, &TrustError{setting, err.Error(), "install the package ca-certificates"}
+		}
+		if roots.Equal(x509.NewCertPool()) {
+			return Trust{}, &TrustError{setting, "this host has no roots", "install the package ca-certificates"}
+		}
+		return Trust{roots: roots}, nil
+	}
+	text, err := os.ReadFile(setting)
+	if err != nil {
+		return Trust{}, &TrustError{setting, err.Error(), "write system, any, or the path of a PEM file of roots"}
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return Trust{}, &TrustError{setting, "there is no certificate in it", "put the roots into it, in PEM"}
+	}
+	return Trust{roots: roots}, nil
+}
+
+// path is what was found out about the way from a leaf to a root.
+type path struct {
+	issuer *x509.Certificate // of the leaf, verified; nil: not known, or none
+	code   string            // that says what is wrong with the way; "": nothing
+	flaw   string
+}
+
+// follow looks for a way from the leaf to a root. Whether the leaf itself is
+// valid now is not its business.
+func (t Trust) follow(b *lineage.Bundle, now time.Time) path {
+	if t.any {
+		return followLinks(b)
+	}
+	intermediates := x509.NewCertPool()
+	for _, cert := range b.Intermediates {
+		intermediates.AddCert(cert)
+	}
+	chains, err := b.Leaf.Verify(x509.VerifyOptions{
+		Roots:         cmp.Or(t.roots, x509.NewCertPool()), // nil would be the system's
+		Intermediates: intermediates,
+		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+		CurrentTime:   during(b.Leaf, now),
+	})
+	if err != nil {
+		return t.astray(b, err)
+	}
+	if len(chains[0]) == 1 {
+		return path{} // the leaf is a root
+	}
+	return path{issuer: chains[0][1]}
+}
+
+// followLinks verifies the signatures of the chain, as far as it goes.
+func followLinks(b *lineage.Bundle) path {
+	certs := b.Certificates()
+	for i, issuer := range certs[1:] {
+		if err := certs[i].CheckSignatureFrom(issuer); err != nil {
+			return path{code: "untrusted", flaw: fmt.Sprintf("has a broken chain: %s was not signed by %s: %s",
+				lineage.Label(certs[i]), lineage.Label(issuer), plain(err))}
+		}
+	}
+	if len(certs) == 1 {
+		return path{}
+	}
+	return path{issuer: certs[1]}
+}
+
+// astray says in the most telling way why there is no way to a root.
+func (t Trust) astray(b *lineage.Bundle, err error) path {
+	certs := b.Certificates()
+	if slices.ContainsFunc(certs, issuedForTests) {
+		return path{code: "staging-issuer",
+			flaw: fmt.Sprintf("was issued by a CA for trials, which no client trusts: %.80q", b.Leaf.Issuer)}
+	}
+	last := certs[len(certs)-1]
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	if unknown && last == b.Leaf && !lineage.SelfIssued(last) && !t.has(last.RawIssuer) {
+		return path{code: "chain-incomplete",
+			flaw: fmt.Sprintf("comes without its issuer, which is not among the roots either: %.80q", last.Issuer)}
+	}
+	return path{code: "untrusted",
+		flaw: fmt.Sprintf("leads to no trusted root: the last issuer of its chain is %.80q: %s", last.Issuer, plain(err))}
+}
+
+// plain is what crypto/x509 says, without its name.
+func plain(err error) string { return strings.TrimPrefix(err.Error(), "x509: ") }
+
+// has tells whether there is a root of a name.
+func (t Trust) has(name []byte) bool {
+	if t.roots == nil {
+		return false
+	}
+	//lint:ignore SA1019 what it warns of, system roots that are left out, does not happen on Linux
+	subjects := t.roots.Subjects()
+	return slices.ContainsFunc(subjects, func(subject []byte) bool { return string(subject) == string(name) })
+}
+
+// during is now, or the time nearest to it at which the certificate is valid.
+func during(cert *x509.Certificate, now time.Time) time.Time {
+	switch {
+	case now.Before(cert.NotBefore):
+		return cert.NotBefore
+	case now.After(cert.NotAfter):
+		return cert.NotAfter
+	}
+	return now
+}
+
+// issuedForTests tells whether the issuer of cert is a CA for trials. Their names
+// begin alike:
+//
+//   - Let's Encrypt staging: "(STAGING) ", and until 2021 "Fake LE ", until 2016
+//     "happy hacker fake CA"; https://letsencrypt.org/docs/staging-environment
+//   - Pebble: "Pebble Root CA ", "Pebble Intermediate CA "; ca/ca.go at v2.10.1
+func issuedForTests(cert *x509.Certificate) bool {
+	names := []string{"(STAGING) ", "Fake LE ", "happy hacker fake CA", "Pebble Root CA ", "Pebble Intermediate CA "}
+	return slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(cert.Issuer.CommonName, name) })
+}
