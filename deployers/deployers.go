@@ -1,0 +1,262 @@
+// Package deployers knows the services that take certificates: one file a
+// service, and a table of them. A deployer turns a bundle, a target and what
+// was found out about the service into a [Plan], which is data: the files to
+// write, the service's own test, how to activate, what to probe.
+//
+// Nothing here reads, writes, runs or connects to anything, so a plan can be
+// made, printed and compared without a service. Acting on plans is the
+// engine's part.
+package deployers
+
+import (
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+// Target is one service instance of this host as the configuration describes
+// it, with the defaults that need no look at the host filled in.
+type Target struct {
+	Name    string
+	Service string // a Deployer's name
+	Lineage string // NAME, CLIENT:NAME, or a glob over names
+
+	// The layout: Directory (managed), or Certificate and Key (in place).
+	// Each may hold {lineage}.
+	Directory   string
+	Certificate string
+	Key         string
+	Chain       string // optional: intermediates alone
+	Combined    string // optional: key and full chain in one file
+
+	User  string      // owner of the files; empty: root, or who runs certlatch
+	Group string      // empty: the unit's Group=, else the primary group of its User=
+	Mode  fs.FileMode // of files that hold the key; 0640 by default
+
+	Unit         string   // systemd unit; empty: none
+	Names        []string // must be covered by the leaf
+	AllowRestart bool
+	Window       *Window             // activate only then; nil: at once
+	Probes       []endpoint.Endpoint // as written; nil: look for listeners
+	ProveNothing bool                // probe: [] was written
+	Contact      string
+
+	// Options is what the block named after the service holds: what
+	// Deployer.Options returned, filled in.
+	Options any
+}
+
+// Window is a time of day, local time, in which a service may be activated.
+// It may cross midnight.
+type Window struct{ From, To time.Duration } // since midnight
+
+// Contains tells whether t's time of day lies in the window.
+func (w Window) Contains(t time.Time) bool {
+	at := time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute + time.Duration(t.Second())*time.Second
+	if w.From <= w.To {
+		return w.From <= at && at < w.To
+	}
+	return at >= w.From || at < w.To
+}
+
+// Opens gives the next time at which the window opens, after t.
+func (w Window) Opens(t time.Time) time.Time {
+	midnight := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, t.Location())
+	opens := midnight.Add(w.From)
+	if !opens.After(t) {
+		opens = midnight.AddDate(0, 0, 1).Add(w.From)
+	}
+	return opens
+}
+
+// String gives the form of the configuration: 02:00-04:30.
+func (w Window) String() string {
+	clock := func(d time.Duration) string { return fmt.Sprintf("%02d:%02d", d/time.Hour, d%time.Hour/time.Minute) }
+	return clock(w.From) + "-" + clock(w.To)
+}
+
+// Wants is what a deployer asks to be found out before it plans.
+type Wants struct {
+	Unit    string   // look at this systemd unit
+	PIDFile string   // look at the process that this file names,
+	Program string   // if it runs this program
+	Ports   []uint16 // of the service's listening sockets, those on these ports
+}
+
+// Facts is what was found out.
+type Facts struct {
+	Systemd   bool             // systemd runs this host
+	Unit      Unit             // as asked for; zero without systemd or unit
+	Master    int              // the live process that the PID file names; 0: none
+	Listeners []netip.AddrPort // where the service's processes listen, of the ports asked for
+}
+
+// Unit is the state of a systemd service unit, in systemd's own words
+// (org.freedesktop.systemd1(5)).
+type Unit struct {
+	Name                string
+	LoadState           string // loaded, not-found, masked, bad-setting, error
+	ActiveState         string // active, reloading, inactive, failed, activating, deactivating
+	CanReload           bool
+	NeedDaemonReload    bool
+	User, Group         string // as written in the unit; may be empty
+	SupplementaryGroups []string
+	MainPID             int
+	InvocationID        string
+	NRestarts           uint32
+	ControlGroup        string
+}
+
+// Running tells whether the unit's processes are up.
+func (u Unit) Running() bool {
+	return slices.Contains([]string{"active", "reloading", "activating"}, u.ActiveState)
+}
+
+// Plan is all that is to be done for one target and one lineage.
+type Plan struct {
+	Target, Service, Lineage string
+
+	Directory string // the managed directory; empty: in place
+	Files     []File
+	Reader    Account // who has to be able to read the files
+
+	Test     []string // the service's own test of its configuration; nil: it has none
+	Activate Activation
+	Probes   []endpoint.Endpoint
+	Found    bool     // the probes were found, not written down: those that fail at the baseline do not count
+	Notes    []string // what the operator should know about this plan
+}
+
+// Content is what a file holds.
+type Content string
+
+const (
+	Fullchain Content = "fullchain" // leaf and intermediates
+	Chain     Content = "chain"     // intermediates
+	Key       Content = "key"
+	Combined  Content = "combined" // key, leaf and intermediates
+)
+
+// HoldsKey tells whether the content is secret.
+func (c Content) HoldsKey() bool { return c == Key || c == Combined }
+
+// Of gives the bytes of the content in a bundle.
+func (c Content) Of(b *lineage.Bundle) lineage.Secret {
+	switch c {
+	case Fullchain:
+		return b.FullchainPEM()
+	case Chain:
+		return b.ChainPEM()
+	case Key:
+		return b.KeyPEM()
+	case Combined:
+		return slices.Concat(b.KeyPEM(), b.FullchainPEM())
+	}
+	panic("deployers: unknown content " + string(c))
+}
+
+// File is one file to be installed.
+type File struct {
+	Path    string // absolute; in a managed directory, through its current link
+	Content Content
+	User    string // empty: root, or who runs certlatch
+	Group   string // empty: the primary group of User
+	Mode    fs.FileMode
+}
+
+// Account names whom a service runs as, for the trial that it can read its
+// files. An empty User is root.
+type Account struct {
+	User, Group         string
+	SupplementaryGroups []string
+}
+
+// Way is a way of making a service take new files.
+type Way string
+
+const (
+	NoWay       Way = "none"         // nothing can or need be done now; see Activation.Wait
+	ReloadUnit  Way = "reload-unit"  // a systemd reload job
+	RestartUnit Way = "restart-unit" // a systemd restart job
+	RunCommand  Way = "run-command"  // an argument list; success is exit status 0
+	SignalPID   Way = "signal"       // a signal to one process
+)
+
+// Activation is how a service is made to take new files.
+type Activation struct {
+	Way     Way
+	Unit    string
+	Command []string
+	PID     int
+	Signal  string // HUP, USR1, USR2
+	Wait    Wait   // why nothing is activated, where Way is NoWay
+	Why     string // said to the operator where the way is not the obvious one
+}
+
+// Wait is a reason for installing files without activating them. The texts
+// are reason codes of the JSON output.
+type Wait string
+
+const (
+	ServiceInactive   Wait = "service-inactive"    // its next start takes them
+	RestartNotAllowed Wait = "restart-not-allowed" // only a restart would do
+	NothingToDo       Wait = "no-activation"       // the service takes them by itself
+)
+
+// UnitError says that a unit cannot be used as it is.
+type UnitError struct {
+	Unit, LoadState string
+}
+
+func (e *UnitError) Error() string {
+	if e.LoadState == "not-found" {
+		return "unit " + e.Unit + " does not exist"
+	}
+	return "unit " + e.Unit + " cannot be used: systemd says " + e.LoadState
+}
+
+// NoWayError says that a deployer knows no way to make a target's service
+// take new files.
+type NoWayError struct {
+	Target, Why, Remedy string
+}
+
+func (e *NoWayError) Error() string { return "target " + e.Target + ": " + e.Why }
+
+// Deployer knows one kind of service.
+type Deployer interface {
+	// Name is the word for the configuration's service key.
+	Name() string
+
+	// Options gives a new value for the block named after the service, a
+	// pointer to a struct with yaml tags and the defaults set.
+	Options() any
+
+	// Defaults fills in what the configuration left out.
+	Defaults(*Target)
+
+	// Wants says what must be known before a plan can be made.
+	Wants(Target) Wants
+
+	// Plan says what is to be done. It fails with a *UnitError or a
+	// *NoWayError.
+	Plan(Target, lineage.Lineage, Facts) (Plan, error)
+}
+
+// All is the table of services.
+func All() []Deployer { return []Deployer{nginx{}, generic{}} }
+
+// For finds the deployer of a service.
+func For(service string) (Deployer, bool) {
+	for _, d := range All() {
+		if d.Name() == service {
+			return d, true
+		}
+	}
+	return nil, false
+}
