@@ -1,0 +1,134 @@
+// Package account turns the names of users and groups into numbers: who owns
+// an installed file, and what a service's processes run under.
+//
+// It looks into /etc/passwd and /etc/group and, for who is not there, asks the
+// name service switch, which knows LDAP and systemd's dynamic users. It does
+// not promise to find a dynamic user whose unit is not running (there is none
+// then), nor the memberships that LDAP adds to a user of /etc/passwd.
+package account
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/command"
+)
+
+// Credential is what a process runs under.
+type Credential = command.Credential
+
+// UnknownError says that this host has no user or group of a name.
+type UnknownError struct {
+	Kind string // user or group
+	Name string
+}
+
+func (e *UnknownError) Error() string {
+	return fmt.Sprintf("%s %q does not exist on this host; correct the name, or install the service that brings it", e.Kind, e.Name)
+}
+
+// Owner gives the numbers of a file's owner. Each name may be a number. An
+// empty user is whom certlatch runs as. An empty group is the primary group of
+// the user, and NAME: is that of the user NAME.
+//
+// It fails with an *UnknownError.
+func Owner(user, group string) (uid, gid int, err error) {
+	if uid, err = userID(user); err != nil {
+		return 0, 0, err
+	}
+	if group == "" {
+		group = user + ":"
+	}
+	if gid, err = groupID(group); err != nil {
+		return 0, 0, err
+	}
+	return uid, gid, nil
+}
+
+// CredentialOf gives what systemd runs an account's processes under: the
+// user's primary group or the one that Group names, and as supplementary
+// groups those that list the user, that group, and SupplementaryGroups
+// (systemd 257 src/core/exec-invoke.c, get_supplementary_groups).
+//
+// An empty user is root; where certlatch does not run as root, it is whom
+// certlatch runs as, with the groups of this process. It fails with an
+// *UnknownError.
+func CredentialOf(a deployers.Account) (Credential, error) {
+	if a.User == "" && os.Geteuid() != 0 {
+		return own()
+	}
+	who, err := lookUp(cmp.Or(a.User, "root"))
+	if err != nil {
+		return Credential{}, err
+	}
+	gid := who.gid
+	if a.Group != "" {
+		if gid, err = groupID(a.Group); err != nil {
+			return Credential{}, err
+		}
+	}
+	var groups []int
+	if a.User != "" && gid != 0 {
+		if groups, err = who.memberships(gid); err != nil {
+			return Credential{}, err
+		}
+	}
+	for _, name := range a.SupplementaryGroups {
+		other, err := groupID(name)
+		if err != nil {
+			return Credential{}, err
+		}
+		groups = append(groups, other)
+	}
+	return credential(who.name, who.uid, gid, groups), nil
+}
+
+// own gives what this process runs under.
+func own() (Credential, error) {
+	groups, err := os.Getgroups()
+	if err != nil {
+		return Credential{}, fmt.Errorf("read the groups of this process: %w", err)
+	}
+	return credential(fmt.Sprintf("uid %d", os.Geteuid()), os.Geteuid(), os.Getegid(), groups), nil
+}
+
+func credential(name string, uid, gid int, groups []int) Credential {
+	slices.Sort(groups)
+	c := Credential{User: name, UID: uint32(uid), GID: uint32(gid)}
+	for _, group := range slices.Compact(groups) {
+		c.Groups = append(c.Groups, uint32(group))
+	}
+	return c
+}
+
+// userID gives the number of a user by name or number; "" is the own one.
+func userID(name string) (int, error) {
+	if name == "" {
+		return os.Geteuid(), nil
+	}
+	if uid, ok := number(name); ok {
+		return uid, nil
+	}
+	who, err := lookUp(name)
+	return who.uid, err
+}
+
+// groupID gives the number of a group by name or number. USER: is the primary
+// group of a user, and ":" the own one.
+func groupID(name string) (int, error) {
+	if name == ":" {
+		return os.Getegid(), nil
+	}
+	if user, ok := strings.CutSuffix(name, ":"); ok {
+		who, err := lookUp(user)
+		return who.gid, err
+	}
+	if gid, ok := number(name); ok {
+		return gid, nil
+	}
+	return lookUpGroup(name)
+}

@@ -1,0 +1,139 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/user"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/certlatch/certlatch/internal/command"
+)
+
+// entry is what passwd(5) knows of a user.
+type entry struct {
+	name     string
+	uid, gid int
+	remote   bool // not in /etc/passwd
+}
+
+// lookUp finds a user by name or number.
+func lookUp(name string) (entry, error) {
+	find := user.Lookup
+	if _, ok := number(name); ok {
+		find = user.LookupId
+	}
+	if u, err := find(name); err == nil {
+		return parseEntry(name, u.Username, u.Uid, u.Gid)
+	} else if !isUnknown(err) {
+		return entry{}, fmt.Errorf("look up user %s: %w", name, err)
+	}
+	line, err := getent("passwd", name)
+	if err != nil {
+		return entry{}, err
+	}
+	fields := strings.Split(line, ":") // name, password, uid, gid, ...
+	if len(fields) < 4 {
+		return entry{}, &UnknownError{"user", name}
+	}
+	e, err := parseEntry(name, fields[0], fields[2], fields[3])
+	e.remote = true
+	return e, err
+}
+
+func parseEntry(asked, name, uid, gid string) (entry, error) {
+	e := entry{name: name}
+	var okUID, okGID bool
+	e.uid, okUID = number(uid)
+	e.gid, okGID = number(gid)
+	if !okUID || !okGID {
+		return entry{}, fmt.Errorf("look up user %s: uid %q and gid %q are not both numbers", asked, uid, gid)
+	}
+	return e, nil
+}
+
+// lookUpGroup finds a group by name.
+func lookUpGroup(name string) (int, error) {
+	g, err := user.LookupGroup(name)
+	if err == nil {
+		return strconv.Atoi(g.Gid)
+	}
+	if !isUnknown(err) {
+		return 0, fmt.Errorf("look up group %s: %w", name, err)
+	}
+	line, err := getent("group", name)
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Split(line, ":") // name, password, gid, members
+	if len(fields) < 3 {
+		return 0, &UnknownError{"group", name}
+	}
+	return strconv.Atoi(fields[2])
+}
+
+// memberships gives what initgroups(3) gives: gid, and the groups that list
+// the user.
+func (e entry) memberships(gid int) ([]int, error) {
+	find := (&user.User{Username: e.name, Gid: strconv.Itoa(gid)}).GroupIds
+	if e.remote {
+		find = func() ([]string, error) {
+			line, err := getent("initgroups", e.name) // the name, and gids
+			return strings.Fields(line), err
+		}
+	}
+	ids, err := find()
+	if err != nil {
+		return nil, fmt.Errorf("look up the groups of %s: %w", e.name, err)
+	}
+	groups := []int{gid}
+	for _, text := range ids {
+		if id, ok := number(text); ok {
+			groups = append(groups, id)
+		}
+	}
+	return groups, nil
+}
+
+// getent looks a key up in a database of the name service switch and gives
+// its line, or "". The C library has to be asked, and getent is its program
+// for that.
+func getent(database, key string) (string, error) {
+	const (
+		limit    = 5 * time.Second
+		notFound = 2 // getent(1), EXIT STATUS
+	)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	output, err := command.Run(ctx, []string{"getent", "--", database, key})
+	if exit, ok := errors.AsType[*command.ExitError](err); ok && exit.Code == notFound {
+		return "", nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil // no getent, and so nothing beyond the files
+	}
+	if err != nil {
+		return "", fmt.Errorf("look up %s in %s: %w", key, database, err)
+	}
+	line, _, _ := strings.Cut(output.Stdout, "\n")
+	return line, nil
+}
+
+// isUnknown tells whether package user found nobody, as against could not
+// look.
+func isUnknown(err error) bool {
+	_, name := errors.AsType[user.UnknownUserError](err)
+	_, id := errors.AsType[user.UnknownUserIdError](err)
+	_, group := errors.AsType[user.UnknownGroupError](err)
+	return name || id || group
+}
+
+// number reads a uid or gid: 32 bits, of which the last value means none
+// (chown(2)).
+func number(text string) (int, bool) {
+	n, err := strconv.ParseUint(text, 10, 32)
+	return int(n), err == nil && n != 1<<32-1
+}

@@ -1,0 +1,145 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// tryRead is the name under which the program becomes the child of CanRead.
+const tryRead = "certlatch-try-read"
+
+// Credential is what a process runs under, as setgroups(2), setgid(2) and
+// setuid(2) take it.
+type Credential struct {
+	User     string // for messages
+	UID, GID uint32
+	Groups   []uint32 // supplementary
+}
+
+// UnreadableError says that an account cannot open a file.
+type UnreadableError struct {
+	Path string        // the file
+	At   string        // what stops it: the file, a directory, or a link on the way
+	User string        // who was refused
+	Err  syscall.Errno // what open(2) said
+}
+
+func (e *UnreadableError) Error() string {
+	if e.At == e.Path {
+		return fmt.Sprintf("%s cannot read %s: %v", e.User, e.Path, e.Err)
+	}
+	return fmt.Sprintf("%s cannot read %s: stopped at %s: %v", e.User, e.Path, e.At, e.Err)
+}
+
+func (e *UnreadableError) Unwrap() error { return e.Err }
+
+// CanRead tries whether a process under a credential can open every path for
+// reading. The paths are absolute. Nothing is read from them.
+//
+// The trial is made by a child process that runs this program once more; its
+// main function must call [TryReadMain] first. Only root can become somebody
+// else (CAP_SETUID and CAP_SETGID); without root, a credential with the uid of
+// the process is tried with the groups that the process has.
+//
+// It fails with an *UnreadableError for the first path that cannot be opened,
+// or as Run does where the trial itself could not be made.
+func CanRead(ctx context.Context, cred Credential, paths []string) error {
+	// The child is started through a descriptor, because the account may not
+	// be able to reach the path of the program.
+	program, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return &NotStartedError{tryRead, err}
+	}
+	defer program.Close()
+
+	cmd := prepare(ctx, "/proc/self/fd/3", append([]string{tryRead}, paths...))
+	cmd.ExtraFiles = []*os.File{program} // descriptor 3
+	if os.Geteuid() == 0 || cred.UID != uint32(os.Geteuid()) {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: cred.UID, Gid: cred.GID, Groups: cred.Groups}
+	}
+	output, err := run(ctx, cmd)
+	if errors.Is(err, fs.ErrPermission) {
+		return &NotStartedError{tryRead, fmt.Errorf("becoming %s takes CAP_SETUID and CAP_SETGID, and a certlatch that everyone may execute: %w", cred.User, fs.ErrPermission)}
+	}
+	if exit, ok := errors.AsType[*ExitError](err); ok && exit.Code == exitUnreadable {
+		var refusal UnreadableError
+		if err := json.Unmarshal([]byte(output.Stdout), &refusal); err != nil {
+			return fmt.Errorf("understand %s: %w", tryRead, err)
+		}
+		refusal.User = cred.User
+		return &refusal
+	}
+	return err
+}
+
+// exitUnreadable is the child's exit status where a path cannot be opened. The
+// UnreadableError, all but its user, is then on standard output.
+const exitUnreadable = 1
+
+// TryReadMain does the work of the child process of [CanRead], if this process
+// is one, and gives its exit status.
+func TryReadMain() (code int, handled bool) {
+	if os.Args[0] != tryRead {
+		return 0, false
+	}
+	for _, path := range os.Args[1:] {
+		refusal := open(path)
+		if refusal == nil {
+			continue
+		}
+		if err := json.NewEncoder(os.Stdout).Encode(refusal); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 2, true
+		}
+		return exitUnreadable, true
+	}
+	return 0, true
+}
+
+// open opens a file for reading and closes it again.
+func open(path string) *UnreadableError {
+	// O_NONBLOCK: a FIFO must not hold the trial up.
+	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if err != nil {
+		errno, _ := errors.AsType[syscall.Errno](err)
+		return &UnreadableError{Path: path, At: obstacle(path), Err: errno}
+	}
+	syscall.Close(fd)
+	return nil
+}
+
+// obstacle walks an absolute path as the kernel does (path_resolution(7)) and
+// gives the first component that cannot be passed: a directory that may not be
+// searched, a name that does not exist, or else the file that it leads to.
+func obstacle(path string) string {
+	const mostLinks = 40
+	at, rest := "/", strings.Split(path, "/")
+	for links := 0; len(rest) > 0; {
+		name := rest[0]
+		rest = rest[1:]
+		next := filepath.Join(at, name)
+		target, err := os.Readlink(next)
+		switch {
+		case errors.Is(err, syscall.EINVAL): // there, and not a link
+			at = next
+		case errors.Is(err, syscall.EACCES):
+			return at
+		case err != nil || links == mostLinks:
+			return next
+		default:
+			links++
+			if filepath.IsAbs(target) {
+				at = "/"
+			}
+			rest = append(strings.Split(target, "/"), rest...)
+		}
+	}
+	return at
+}

@@ -1,0 +1,131 @@
+// Package command runs other programs: services' own tests of their
+// configuration, control commands, and trials that an account can read a file.
+// It is the only package that imports os/exec.
+//
+// A program gets an argument list, never a shell; a fixed environment; and
+// nothing on its standard input. It does not promise that whatever a program
+// has put into a process group of its own ends with it, nor that a secret is
+// recognised in output that is not PEM.
+package command
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// searchPath is where bare program names are looked for, and the PATH of
+	// what runs. It has the sbin directories, which cron's PATH lacks.
+	searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+	// outputLimit caps each of the two output streams, in bytes.
+	outputLimit = 32 << 10
+
+	// pipeDelay is how long output is still read after the program has ended
+	// or was killed: a daemon that it left behind may hold the pipes open.
+	pipeDelay = 2 * time.Second
+)
+
+// Output is what a program printed: at most the first 32 KiB of each stream,
+// with private keys in PEM replaced by [REDACTED].
+type Output struct{ Stdout, Stderr string }
+
+// Run runs a program and waits for its end. The program is an absolute path or
+// a bare name. When ctx ends, the program and all of its process group are
+// killed.
+//
+// It fails with a *NotStartedError, an *ExitError where the exit status is not
+// 0, a *KilledError where a signal ended the program, or a *TimeoutError where
+// ctx did. The output is what there was up to then.
+func Run(ctx context.Context, argv []string) (Output, error) {
+	if len(argv) == 0 {
+		return Output{}, &NotStartedError{Err: errors.New("the argument list is empty")}
+	}
+	path, err := find(argv[0])
+	if err != nil {
+		return Output{}, &NotStartedError{argv[0], err}
+	}
+	return run(ctx, prepare(ctx, path, argv))
+}
+
+// prepare makes a command of the absolute path of a program and its arguments,
+// its name first.
+func prepare(ctx context.Context, path string, argv []string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, path)
+	cmd.Args = argv
+	cmd.Env = []string{"PATH=" + searchPath, "LANG=C.UTF-8"}
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = pipeDelay
+	return cmd
+}
+
+// run starts a prepared command and waits for its end.
+func run(ctx context.Context, cmd *exec.Cmd) (Output, error) {
+	program := cmd.Args[0]
+	var stdout, stderr head
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		return Output{}, &NotStartedError{program, err}
+	}
+	err := cmd.Wait()
+	output := Output{stdout.String(), stderr.String()}
+	if cmd.ProcessState == nil {
+		return output, fmt.Errorf("wait for %s: %w", program, err)
+	}
+	switch status := cmd.ProcessState.Sys().(syscall.WaitStatus); {
+	case status.Exited() && status.ExitStatus() == 0:
+		return output, nil
+	case status.Exited():
+		return output, &ExitError{program, status.ExitStatus(), output}
+	case ctx.Err() != nil:
+		return output, &TimeoutError{program, output, context.Cause(ctx)}
+	default:
+		return output, &KilledError{program, status.Signal(), output}
+	}
+}
+
+// find turns a program's name into a path.
+func find(program string) (string, error) {
+	if filepath.IsAbs(program) {
+		return program, nil
+	}
+	if strings.Contains(program, "/") {
+		return "", errors.New("it is neither a bare name nor an absolute path")
+	}
+	for _, dir := range filepath.SplitList(searchPath) {
+		if path, err := exec.LookPath(filepath.Join(dir, program)); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("%w in %s", fs.ErrNotExist, searchPath)
+}
+
+// head keeps the beginning of what is written to it. The beginning and not
+// the end, so that no part of a key is kept without the line that tells it.
+type head struct{ kept bytes.Buffer }
+
+func (h *head) Write(p []byte) (int, error) {
+	h.kept.Write(p[:min(len(p), outputLimit-h.kept.Len())])
+	return len(p), nil
+}
+
+func (h *head) String() string {
+	return privateKey().ReplaceAllLiteralString(h.kept.String(), "[REDACTED]")
+}
+
+// privateKey matches a private key in PEM (RFC 7468 section 10 and its
+// forerunners), also one whose end was cut off.
+func privateKey() *regexp.Regexp {
+	return regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY.*?(-----END [A-Z0-9 ]*-----|$)`)
+}

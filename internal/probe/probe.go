@@ -1,0 +1,117 @@
+// Package probe makes live TLS handshakes to see which certificate a service
+// really serves, and repeats them until that is proven.
+//
+// A handshake reads the chain and judges nothing: whether the chain is
+// trusted, in time or for the right name is not looked at. It does not promise
+// to see every process behind an address, which is why a proof asks for
+// several fresh connections in a row.
+package probe
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/certlatch/certlatch/internal/endpoint"
+)
+
+// Limit is how long one handshake may take, from the first packet on.
+const Limit = 5 * time.Second
+
+// Observation is what one handshake showed: a chain whose leaf's key the
+// server has proven to hold, or an error.
+type Observation struct {
+	Endpoint        endpoint.Endpoint
+	Chain           []*x509.Certificate // as served, leaf first; nil where Err is not
+	Version, Cipher uint16              // of crypto/tls
+	ALPN            string              // the protocol agreed on; empty: none
+	ClientAuth      bool                // the server asked for a client certificate
+	Err             error               // an *Error
+}
+
+// Leaf is the certificate that the server presented as its own, or nil.
+func (o Observation) Leaf() *x509.Certificate {
+	if len(o.Chain) == 0 {
+		return nil
+	}
+	return o.Chain[0]
+}
+
+// Handshake connects to an endpoint and makes a full TLS handshake, with the
+// endpoint's name as SNI (RFC 6066 section 3: never an address) and the ALPN
+// protocols of its scheme.
+//
+// A server that wants a client certificate breaks off because it gets none.
+// By then it has signed with the leaf's key, so that is no error.
+//
+// An endpoint's Key of "rsa" or "ecdsa" limits the handshake to TLS 1.2 and to
+// the cipher suites of that type, because crypto/tls has no setting for the
+// signature algorithms that a client offers.
+func Handshake(ctx context.Context, e endpoint.Endpoint) Observation {
+	ctx, cancel := context.WithTimeout(ctx, Limit)
+	defer cancel()
+	conn, err := dial(ctx, e)
+	if err != nil {
+		return Observation{Endpoint: e, Err: connectError(e, err)}
+	}
+	defer conn.Close()
+	seen := Observation{Endpoint: e}
+	client := tls.Client(conn, seen.config())
+	err = client.HandshakeContext(ctx)
+	if err != nil && !seen.ClientAuth {
+		return Observation{Endpoint: e, Err: handshakeError(e, err)}
+	}
+	client.Close() // says close_notify, the lack of which some servers log
+	return seen
+}
+
+// dial opens a connection and brings it to the point where TLS starts. For tls
+// and https that is at once.
+func dial(ctx context.Context, e endpoint.Endpoint) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "tcp", e.Address())
+}
+
+// config makes a client that writes what it sees into the observation. It
+// never resumes a session.
+func (o *Observation) config() *tls.Config {
+	scheme, _ := endpoint.SchemeOf(o.Endpoint.Scheme)
+	config := &tls.Config{
+		ServerName:         o.Endpoint.Name,
+		NextProtos:         scheme.ALPN,
+		MinVersion:         tls.VersionTLS10, // what a service still speaks is not for us to judge, and nothing is sent
+		InsecureSkipVerify: true,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			o.Chain, o.ALPN = state.PeerCertificates, state.NegotiatedProtocol
+			o.Version, o.Cipher = state.Version, state.CipherSuite
+			return nil
+		},
+		// Both protocol versions come here only after the server's signature
+		// was checked (crypto/tls handshake_client.go and
+		// handshake_client_tls13.go of Go 1.26).
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			o.ClientAuth = true
+			return new(tls.Certificate), nil
+		},
+	}
+	if o.Endpoint.Key != "" {
+		config.MaxVersion = tls.VersionTLS12
+		config.CipherSuites = suites(o.Endpoint.Key)
+	}
+	return config
+}
+
+// suites gives the cipher suites of TLS 1.2 that need a key of a type, all
+// with ECDHE, so that the server has to sign with it.
+func suites(key string) []uint16 {
+	var found []uint16
+	for _, suite := range tls.CipherSuites() {
+		if strings.HasPrefix(suite.Name, fmt.Sprintf("TLS_ECDHE_%s_", strings.ToUpper(key))) {
+			found = append(found, suite.ID)
+		}
+	}
+	return found
+}

@@ -1,0 +1,391 @@
+package probe
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/pki"
+)
+
+// listen opens a listener on a loopback address that lasts as long as the test.
+func listen(t *testing.T, address string) net.Listener {
+	t.Helper()
+	listener, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRNOTAVAIL) && os.Getenv("CI") != "true" {
+		t.Skipf("no IPv6 here: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	return listener
+}
+
+// accept has every connection to the listener answered, until the test ends.
+func accept(t *testing.T, listener net.Listener, answer func(net.Conn)) endpoint.Endpoint {
+	t.Helper()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				answer(conn)
+			}()
+		}
+	}()
+	return endpoint.At("tls", netip.MustParseAddrPort(listener.Addr().String()), "a.example")
+}
+
+// serve is a TLS server.
+func serve(t *testing.T, config *tls.Config) endpoint.Endpoint {
+	t.Helper()
+	return accept(t, listen(t, "127.0.0.1:0"), func(conn net.Conn) {
+		server := tls.Server(conn, config)
+		if server.Handshake() == nil {
+			io.Copy(io.Discard, server) // until the client goes
+		}
+	})
+}
+
+func pair(t *testing.T, l pki.Leaf) tls.Certificate {
+	t.Helper()
+	pair, err := tls.X509KeyPair(l.Fullchain, l.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair
+}
+
+func TestHandshakeReadsChain(t *testing.T) {
+	leaf := pki.NewCA(t, "root").Intermediate(t, "between").Leaf(t)
+	seen := Handshake(t.Context(), serve(t, &tls.Config{Certificates: []tls.Certificate{pair(t, leaf)}}))
+	if seen.Err != nil {
+		t.Fatal(seen.Err)
+	}
+	var issuers []string
+	for _, cert := range seen.Chain {
+		issuers = append(issuers, cert.Issuer.CommonName)
+	}
+	if diff := cmp.Diff([]string{"between", "root"}, issuers); diff != "" {
+		t.Errorf("issuers of the chain (-want +got):\n%s", diff)
+	}
+	if !seen.Leaf().Equal(leaf.Cert) || seen.Version != tls.VersionTLS13 || seen.Cipher == 0 || seen.ALPN != "" || seen.ClientAuth {
+		t.Errorf("saw %+v", seen)
+	}
+}
+
+func TestHandshakeOverIPv6(t *testing.T) {
+	leaf := pki.SelfSigned(t)
+	config := &tls.Config{Certificates: []tls.Certificate{pair(t, leaf)}}
+	e := accept(t, listen(t, "[::1]:0"), func(conn net.Conn) { tls.Server(conn, config).Handshake() })
+	if seen := Handshake(t.Context(), e); seen.Err != nil || !seen.Leaf().Equal(leaf.Cert) {
+		t.Errorf("%s: %v", e, seen.Err)
+	}
+}
+
+func TestHandshakeOffersALPN(t *testing.T) {
+	e := serve(t, &tls.Config{Certificates: []tls.Certificate{pair(t, pki.SelfSigned(t))}, NextProtos: []string{"http/1.1"}})
+	for scheme, want := range map[string]string{"https": "http/1.1", "tls": ""} {
+		e.Scheme = scheme
+		if seen := Handshake(t.Context(), e); seen.Err != nil || seen.ALPN != want {
+			t.Errorf("%s agreed on %q, want %q (%v)", scheme, seen.ALPN, want, seen.Err)
+		}
+	}
+}
+
+func TestHandshakeSendsName(t *testing.T) {
+	a, b := pki.SelfSigned(t, pki.Names("a.example")), pki.SelfSigned(t, pki.Names("b.example"))
+	nameless := pki.SelfSigned(t, pki.Names("127.0.0.1"))
+	leaves := map[string]tls.Certificate{"a.example": pair(t, a), "b.example": pair(t, b), "": pair(t, nameless)}
+	e := serve(t, &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		leaf := leaves[hello.ServerName]
+		return &leaf, nil
+	}})
+	for name, want := range map[string]*x509.Certificate{"a.example": a.Cert, "b.example": b.Cert, "127.0.0.1": nameless.Cert, "": nameless.Cert} {
+		e.Name = name
+		if seen := Handshake(t.Context(), e); seen.Err != nil || !seen.Leaf().Equal(want) {
+			t.Errorf("name %q was not answered with its leaf (%v)", name, seen.Err)
+		}
+	}
+}
+
+// A server that caches sessions must still show its certificate each time.
+func TestHandshakeNeverResumes(t *testing.T) {
+	e := serve(t, &tls.Config{Certificates: []tls.Certificate{pair(t, pki.SelfSigned(t))}, MaxVersion: tls.VersionTLS12})
+	for range 3 {
+		if seen := Handshake(t.Context(), e); seen.Err != nil || seen.Leaf() == nil {
+			t.Fatal(seen.Err)
+		}
+	}
+}
+
+func TestHandshakeWithoutClientCertificate(t *testing.T) {
+	leaf := pki.SelfSigned(t)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		e := serve(t, &tls.Config{Certificates: []tls.Certificate{pair(t, leaf)}, MaxVersion: version, ClientAuth: tls.RequireAnyClientCert})
+		seen := Handshake(t.Context(), e)
+		if seen.Err != nil || !seen.Leaf().Equal(leaf.Cert) || !seen.ClientAuth || seen.Version != version {
+			t.Errorf("%s: saw %+v", tls.VersionName(version), seen)
+		}
+	}
+}
+
+// What is shown is not proven: the key must be the leaf's.
+func TestHandshakeDemandsKeyOfLeaf(t *testing.T) {
+	shown, held := pair(t, pki.SelfSigned(t)), pair(t, pki.SelfSigned(t))
+	shown.PrivateKey = held.PrivateKey
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		e := serve(t, &tls.Config{Certificates: []tls.Certificate{shown}, MaxVersion: version, ClientAuth: tls.RequireAnyClientCert})
+		seen := Handshake(t.Context(), e)
+		if kindOfError(t, seen.Err) != Broken || seen.Leaf() != nil {
+			t.Errorf("%s: saw %+v", tls.VersionName(version), seen)
+		}
+	}
+}
+
+func TestHandshakeByKeyType(t *testing.T) {
+	ecdsa, rsa := pki.SelfSigned(t), pki.SelfSigned(t, pki.RSA(2048))
+	both := []tls.Certificate{pair(t, ecdsa), pair(t, rsa)}
+	for _, c := range []struct {
+		name   string
+		config *tls.Config
+		key    string
+		want   *x509.Certificate
+		kind   Kind
+	}{
+		{name: "ECDSA of both", config: &tls.Config{Certificates: both}, key: "ecdsa", want: ecdsa.Cert},
+		{name: "RSA of both", config: &tls.Config{Certificates: both}, key: "rsa", want: rsa.Cert},
+		{name: "RSA where only ECDSA is", config: &tls.Config{Certificates: both[:1]}, key: "rsa", kind: NoSuchKey},
+		{name: "ECDSA where only RSA is", config: &tls.Config{Certificates: both[1:]}, key: "ecdsa", kind: NoSuchKey},
+		{name: "TLS 1.3 only", config: &tls.Config{Certificates: both, MinVersion: tls.VersionTLS13}, key: "rsa", kind: KeyUnprovable},
+		{name: "TLS 1.3 only, no type asked for", config: &tls.Config{Certificates: both[1:], MinVersion: tls.VersionTLS13}, want: rsa.Cert},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := serve(t, c.config)
+			e.Key = c.key
+			seen := Handshake(t.Context(), e)
+			if c.want == nil {
+				if kind := kindOfError(t, seen.Err); kind != c.kind {
+					t.Errorf("%v is of the kind %s, want %s", seen.Err, kind, c.kind)
+				}
+				return
+			}
+			if seen.Err != nil || !seen.Leaf().Equal(c.want) {
+				t.Errorf("saw another leaf than that with the %s key (%v)", c.key, seen.Err)
+			}
+		})
+	}
+}
+
+func TestHandshakeErrors(t *testing.T) {
+	closed := listen(t, "127.0.0.1:0")
+	closed.Close()
+	none := func(net.Conn) {}
+	for _, c := range []struct {
+		name     string
+		endpoint func(*testing.T) endpoint.Endpoint
+		limit    time.Duration
+		kind     Kind
+		says     string
+	}{
+		{name: "nothing listens", kind: Refused, says: "nothing listens there", endpoint: func(t *testing.T) endpoint.Endpoint {
+			return accept(t, closed, none)
+		}},
+		{name: "unknown host", kind: Unreachable, says: "no connection", endpoint: func(t *testing.T) endpoint.Endpoint {
+			return endpoint.Endpoint{Scheme: "tls", Host: "no host", Port: 443}
+		}},
+		{name: "full backlog", kind: ConnectTimeout, limit: 100 * time.Millisecond, says: "no connection in time", endpoint: fullBacklog},
+		{name: "silent", kind: HandshakeTimeout, limit: 100 * time.Millisecond, says: "connected, but", endpoint: func(t *testing.T) endpoint.Endpoint {
+			return accept(t, listen(t, "127.0.0.1:0"), func(conn net.Conn) { io.Copy(io.Discard, conn) })
+		}},
+		{name: "another protocol", kind: NotTLS, says: "does not speak TLS", endpoint: func(t *testing.T) endpoint.Endpoint {
+			return accept(t, listen(t, "127.0.0.1:0"), func(conn net.Conn) {
+				io.WriteString(conn, "220 mail.example ESMTP\r\n")
+				io.Copy(io.Discard, conn)
+			})
+		}},
+		{name: "hangs up", kind: Closed, says: "closed during", endpoint: func(t *testing.T) endpoint.Endpoint {
+			return accept(t, listen(t, "127.0.0.1:0"), none)
+		}},
+		{name: "unknown name", kind: NameUnknown, says: `"a.example"`, endpoint: func(t *testing.T) endpoint.Endpoint {
+			return alerting(t, 112)
+		}},
+		{name: "other alert", kind: Alert, says: "internal error", endpoint: func(t *testing.T) endpoint.Endpoint {
+			return alerting(t, 80)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx := t.Context()
+			if c.limit > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, c.limit)
+				defer cancel()
+			}
+			seen := Handshake(ctx, c.endpoint(t))
+			if kind := kindOfError(t, seen.Err); kind != c.kind {
+				t.Errorf("%v is of the kind %s, want %s", seen.Err, kind, c.kind)
+			}
+			if !strings.Contains(seen.Err.Error(), c.says) {
+				t.Errorf("error %q does not say %q", seen.Err, c.says)
+			}
+			if seen.Leaf() != nil {
+				t.Error("there is a leaf all the same")
+			}
+		})
+	}
+}
+
+func kindOfError(t *testing.T, err error) Kind {
+	t.Helper()
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		t.Fatalf("%v is not an *Error", err)
+	}
+	return e.Kind
+}
+
+// alerting is a server that answers every ClientHello with a fatal alert
+// (RFC 8446 section 6).
+func alerting(t *testing.T, alert byte) endpoint.Endpoint {
+	return accept(t, listen(t, "127.0.0.1:0"), func(conn net.Conn) {
+		if _, err := conn.Read(make([]byte, 4096)); err != nil {
+			return
+		}
+		conn.Write([]byte{21, 3, 3, 0, 2, 2, alert})
+		io.Copy(io.Discard, conn)
+	})
+}
+
+// fullBacklog is a listener that takes no more connections: Linux then drops
+// the packets that ask for one.
+func fullBacklog(t *testing.T) endpoint.Endpoint {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Close(fd) })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	bound, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(bound.(*syscall.SockaddrInet4).Port))
+	conn, err := net.Dial("tcp", addr.String()) // one fits
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return endpoint.At("tls", addr, "a.example")
+}
+
+// inTurn is a server that shows one leaf after another, and then the last one
+// for ever.
+func inTurn(t *testing.T, leaves ...pki.Leaf) endpoint.Endpoint {
+	pairs := make(chan tls.Certificate, len(leaves))
+	for _, l := range leaves {
+		pairs <- pair(t, l)
+	}
+	last := pair(t, leaves[len(leaves)-1])
+	return serve(t, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		select {
+		case next := <-pairs:
+			return &next, nil
+		default:
+			return &last, nil
+		}
+	}})
+}
+
+func TestProve(t *testing.T) {
+	old, fresh := pki.SelfSigned(t), pki.SelfSigned(t)
+	wanted := []string{lineage.Fingerprint(fresh.Cert)}
+	either := []string{lineage.Fingerprint(fresh.Cert), lineage.Fingerprint(old.Cert)}
+	wants := []Want{
+		{inTurn(t, fresh), wanted},
+		{inTurn(t, old, old, fresh), wanted},
+		{inTurn(t, old, fresh, fresh, old, fresh), wanted},
+		{inTurn(t, old, fresh), either},
+	}
+	seen := Prove(t.Context(), wants, 3)
+	var tries []int
+	for i, s := range seen {
+		if !s.Proven || s.Err != nil || s.Hits != 3 || s.Endpoint != wants[i].Endpoint {
+			t.Errorf("endpoint %d: %+v", i, s)
+		}
+		tries = append(tries, s.Tries)
+	}
+	if diff := cmp.Diff([]int{3, 5, 7, 3}, tries); diff != "" {
+		t.Errorf("handshakes (-want +got):\n%s", diff)
+	}
+}
+
+func TestProveFails(t *testing.T) {
+	old, fresh := pki.SelfSigned(t), pki.SelfSigned(t)
+	wanted := []string{lineage.Fingerprint(fresh.Cert)}
+	gone := accept(t, listen(t, "127.0.0.1:0"), func(net.Conn) {})
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	seen := Prove(ctx, []Want{{inTurn(t, old), wanted}, {gone, wanted}, {inTurn(t, fresh), nil}}, 2)
+	for i, want := range []string{
+		"instead of " + wanted[0][:8],
+		"closed during the TLS handshake",
+		"serves certificate " + wanted[0][:8],
+	} {
+		_, typed := errors.AsType[*NotProvenError](seen[i].Err)
+		if seen[i].Proven || !typed || !strings.Contains(seen[i].Err.Error(), want) {
+			t.Errorf("endpoint %d: %v does not say %q", i, seen[i].Err, want)
+		}
+	}
+	if _, ok := errors.AsType[*Error](seen[1].Err); !ok {
+		t.Errorf("%v hides why", seen[1].Err)
+	}
+}
+
+func TestProveSaysHowFarItCame(t *testing.T) {
+	fresh := pki.SelfSigned(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var shown atomic.Int32
+	leaf := pair(t, fresh)
+	e := serve(t, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if shown.Add(1) > 2 {
+			cancel()
+		}
+		return &leaf, nil
+	}})
+	seen := Prove(ctx, []Want{{e, []string{lineage.Fingerprint(fresh.Cert)}}}, 10)[0]
+	if seen.Proven || seen.Hits < 2 || !strings.Contains(seen.Err.Error(), "as it should, but the time was over") {
+		t.Errorf("saw %+v", seen)
+	}
+}
+
+func TestProveTriesOnce(t *testing.T) {
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	seen := Prove(over, []Want{{inTurn(t, pki.SelfSigned(t)), nil}}, 1)[0]
+	if seen.Proven || seen.Tries != 1 || kindOfError(t, seen.Err) != ConnectTimeout {
+		t.Errorf("saw %+v", seen)
+	}
+}

@@ -1,0 +1,205 @@
+// Package process tells what /proc knows about the processes of a service:
+// which of them live, where they listen, and whether one is still the one that
+// was seen before. It also sends signals.
+//
+// It does not promise a consistent picture: processes come and go while it
+// looks, and one that has gone is left out. What other users' processes hold
+// open only root can see.
+package process
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// GoneError says that a process has ended, even if another one has its number
+// now.
+type GoneError struct{ PID int }
+
+func (e *GoneError) Error() string { return fmt.Sprintf("process %d has ended", e.PID) }
+
+// Started gives when a process was started, in clock ticks since boot. A
+// number and its start time together name one process for good. It fails with
+// a *GoneError.
+func Started(pid int) (uint64, error) {
+	s, err := read(pid)
+	return s.started, err
+}
+
+// FromPIDFile gives the process that a PID file names, if it lives and runs
+// the program: its name in the kernel, of 15 bytes at most, is the base name
+// of program. Otherwise, and where there is no file or it is empty, it gives 0.
+func FromPIDFile(path, program string) (int, error) {
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read PID file: %w", err)
+	}
+	text := strings.TrimSpace(string(content))
+	if text == "" {
+		return 0, nil // the service is about to write it
+	}
+	pid, err := strconv.Atoi(text)
+	if err != nil || pid <= 0 {
+		return 0, fmt.Errorf("PID file %s holds no process number", path)
+	}
+	s, err := read(pid)
+	if _, gone := errors.AsType[*GoneError](err); gone {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	const kernelLimit = 15 // TASK_COMM_LEN without its final zero, proc_pid_comm(5)
+	name := filepath.Base(program)
+	if s.name != name[:min(len(name), kernelLimit)] {
+		return 0, nil
+	}
+	return pid, nil
+}
+
+// Signal sends HUP, USR1 or USR2 to the process of a number that was started
+// at a time (see [Started]), and never to another one that has the number now.
+// It fails with a *GoneError where the process has ended.
+func Signal(pid int, started uint64, name string) error {
+	number, ok := map[string]syscall.Signal{"HUP": syscall.SIGHUP, "USR1": syscall.SIGUSR1, "USR2": syscall.SIGUSR2}[name]
+	if !ok {
+		return fmt.Errorf("signal %q is none of HUP, USR1, USR2", name)
+	}
+	// FindProcess holds the process by a pidfd (Linux 5.3), so what is
+	// checked after it is what gets the signal.
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return fmt.Errorf("find process %d: %w", pid, err)
+	}
+	defer p.Release()
+	now, err := Started(pid)
+	if err != nil {
+		return err
+	}
+	if now != started {
+		return &GoneError{pid}
+	}
+	err = p.Signal(number)
+	if errors.Is(err, os.ErrProcessDone) {
+		return &GoneError{pid}
+	}
+	if err != nil {
+		return fmt.Errorf("send %s to process %d: %w", name, pid, err)
+	}
+	return nil
+}
+
+// Members gives the processes of a control group, as systemd's ControlGroup
+// property names it, and of the groups below it, sorted. The empty name has
+// none, and so has a group that does not exist.
+func Members(controlGroup string) ([]int, error) {
+	if controlGroup == "" {
+		return nil, nil
+	}
+	// Where systemd keeps its hierarchy: unified, legacy, and hybrid
+	// (systemd.io/CGROUP_DELEGATION, "Three Different Tree Setups").
+	for _, mount := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"} {
+		group := filepath.Join(mount, controlGroup)
+		if _, err := os.Stat(filepath.Join(group, "cgroup.procs")); err == nil {
+			return members(group)
+		}
+	}
+	return nil, nil
+}
+
+func members(group string) ([]int, error) {
+	var pids []int
+	err := filepath.WalkDir(group, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Name() == "cgroup.procs" {
+			var content []byte
+			content, err = os.ReadFile(path)
+			for _, field := range strings.Fields(string(content)) {
+				if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
+					pids = append(pids, pid)
+				}
+			}
+		}
+		// A group below may vanish, and a threaded one has no list of its
+		// own (cgroups(7)).
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EOPNOTSUPP) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the processes of control group %s: %w", group, err)
+	}
+	slices.Sort(pids)
+	return slices.Compact(pids), nil
+}
+
+// Descendants gives a process, its children, their children, and so on,
+// sorted.
+func Descendants(pid int) ([]int, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	children := map[int][]int{}
+	for _, entry := range entries {
+		child, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		if s, err := read(child); err == nil {
+			children[s.parent] = append(children[s.parent], child)
+		}
+	}
+	found := []int{pid}
+	for i := 0; i < len(found); i++ {
+		found = append(found, children[found[i]]...)
+	}
+	slices.Sort(found)
+	return found, nil
+}
+
+// stat is what is used of proc_pid_stat(5).
+type stat struct {
+	name    string
+	parent  int
+	started uint64 // clock ticks since boot
+}
+
+// read reads a process's stat. One that has ended, and perhaps only waits for
+// its parent to notice, is a *GoneError.
+func read(pid int) (stat, error) {
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		return stat{}, &GoneError{pid}
+	}
+	if err != nil {
+		return stat{}, fmt.Errorf("look at process %d: %w", pid, err)
+	}
+	// The name is in parentheses and may hold anything, parentheses too.
+	line := string(content)
+	from, to := strings.IndexByte(line, '('), strings.LastIndexByte(line, ')')
+	fields := strings.Fields(line[to+1:]) // counted from 3 in the manual
+	if from < 0 || to < from || len(fields) < 20 {
+		return stat{}, fmt.Errorf("look at process %d: /proc/%d/stat is not in the known form", pid, pid)
+	}
+	if state := fields[0]; state == "Z" || state == "X" {
+		return stat{}, &GoneError{pid}
+	}
+	parent, errParent := strconv.Atoi(fields[1])
+	started, errStarted := strconv.ParseUint(fields[19], 10, 64)
+	if err := cmp.Or(errParent, errStarted); err != nil {
+		return stat{}, fmt.Errorf("look at process %d: %w", pid, err)
+	}
+	return stat{name: line[from+1 : to], parent: parent, started: started}, nil
+}

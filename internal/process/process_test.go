@@ -1,0 +1,300 @@
+package process
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// start starts a program and reads the first line that it prints, by which it
+// is known to have come to that point. It is killed at the end of the test.
+func start(t *testing.T, cmd *exec.Cmd) (line string, rest *bufio.Reader) {
+	t.Helper()
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		cmd.Wait()
+	})
+	rest = bufio.NewReader(stdout)
+	line, err = rest.ReadString('\n')
+	if err != nil {
+		t.Fatalf("%s printed nothing: %v", cmd, err)
+	}
+	return strings.TrimSpace(line), rest
+}
+
+// shell starts a shell script.
+func shell(t *testing.T, script string) (*exec.Cmd, string, *bufio.Reader) {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", script)
+	line, rest := start(t, cmd)
+	return cmd, line, rest
+}
+
+// ended gives the number of a process that has ended, and has been waited for.
+func ended(t *testing.T) int {
+	t.Helper()
+	cmd := exec.Command("true")
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd.Process.Pid
+}
+
+// copyOf puts a copy of a program under another name.
+func copyOf(t *testing.T, program, name string) string {
+	t.Helper()
+	from, err := exec.LookPath(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, content, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestStarted(t *testing.T) {
+	// A name that reads like the fields behind it.
+	odd := copyOf(t, "sh", "a) S 1 (b c")
+	cmd := exec.Command(odd, "-c", "echo; sleep 1000 & wait")
+	start(t, cmd)
+	first, err := Started(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Started(cmd.Process.Pid)
+	if err != nil || again != first {
+		t.Errorf("started at %d, then at %d (%v)", first, again, err)
+	}
+	own, err := Started(os.Getpid())
+	if err != nil || own == 0 || own > first {
+		t.Errorf("the child was started at %d and its parent at %d (%v)", first, own, err)
+	}
+	if _, err := Started(ended(t)); !isGoneError(err) {
+		t.Errorf("an ended process: %v", err)
+	}
+}
+
+func isGoneError(err error) bool {
+	_, ok := errors.AsType[*GoneError](err)
+	return ok
+}
+
+// One that waits for its parent to notice its end has ended.
+func TestStartedOfZombie(t *testing.T) {
+	cmd := exec.Command("true")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	// Until it has ended, and without noticing it.
+	if err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Started(cmd.Process.Pid); !isGoneError(err) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFromPIDFile(t *testing.T) {
+	long := copyOf(t, "sh", "a-name-of-more-than-15-bytes")
+	cmd := exec.Command(long, "-c", "echo; sleep 1000 & wait")
+	start(t, cmd)
+	pid := cmd.Process.Pid
+	for _, c := range []struct {
+		name    string
+		content string
+		program string
+		want    int
+		fails   bool
+	}{
+		{name: "alive", content: fmt.Sprintf("%d\n", pid), program: "a-name-of-more-than-15-bytes", want: pid},
+		{name: "alive, by path", content: fmt.Sprint(pid), program: long, want: pid},
+		{name: "another program", content: fmt.Sprint(pid), program: "nginx"},
+		{name: "ended", content: fmt.Sprint(ended(t)), program: "true"},
+		{name: "empty", content: "\n", program: "sh"},
+		{name: "words", content: "pid 17", program: "sh", fails: true},
+		{name: "a group", content: "-1", program: "sh", fails: true},
+		{name: "zero", content: "0", program: "sh", fails: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "pid")
+			if err := os.WriteFile(path, []byte(c.content), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			got, err := FromPIDFile(path, c.program)
+			if got != c.want || (err != nil) != c.fails {
+				t.Errorf("got %d, %v", got, err)
+			}
+			if err != nil && !strings.Contains(err.Error(), path) {
+				t.Errorf("error %q does not name the file", err)
+			}
+		})
+	}
+	if got, err := FromPIDFile(filepath.Join(t.TempDir(), "none"), "sh"); got != 0 || err != nil {
+		t.Errorf("no file: got %d, %v", got, err)
+	}
+	if _, err := FromPIDFile(t.TempDir(), "sh"); err == nil {
+		t.Error("a directory is no error")
+	}
+}
+
+func TestSignal(t *testing.T) {
+	for _, name := range []string{"HUP", "USR1", "USR2"} {
+		cmd, _, rest := shell(t, "trap 'echo got "+name+"' "+name+"; echo; sleep 1000 & wait")
+		started, err := Started(cmd.Process.Pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Signal(cmd.Process.Pid, started, name); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := rest.ReadString('\n'); line != "got "+name+"\n" {
+			t.Errorf("the process says %q (%v)", line, err)
+		}
+	}
+}
+
+func TestSignalRefuses(t *testing.T) {
+	cmd, _, _ := shell(t, "echo; sleep 1000 & wait") // any signal would end it
+	pid := cmd.Process.Pid
+	started, err := Started(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Signal(pid, started+1, "HUP"); !isGoneError(err) {
+		t.Errorf("a reused number: %v", err)
+	}
+	if err := Signal(ended(t), started, "HUP"); !isGoneError(err) {
+		t.Errorf("an ended process: %v", err)
+	}
+	for _, name := range []string{"KILL", "SIGHUP", "hup", ""} {
+		if err := Signal(pid, started, name); err == nil {
+			t.Errorf("signal %q was sent", name)
+		}
+	}
+	if err := Signal(pid, started, "HUP"); err != nil {
+		t.Fatalf("it did not live to here: %v", err)
+	}
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGHUP {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
+func TestDescendants(t *testing.T) {
+	cmd, line, _ := shell(t, `sh -c 'sleep 1000 & echo $$ $!; wait' & wait`)
+	want := []int{cmd.Process.Pid}
+	for _, field := range strings.Fields(line) {
+		want = append(want, number(t, field))
+	}
+	slices.Sort(want)
+	got, err := Descendants(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("descendants (-want +got):\n%s", diff)
+	}
+}
+
+func number(t *testing.T, text string) int {
+	t.Helper()
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestMembers(t *testing.T) {
+	group, dir := makeGroup(t)
+	below := filepath.Join(dir, "below")
+	mkdir(t, below)
+	var want []int
+	for _, at := range []string{dir, below} {
+		cmd, _, _ := shell(t, "echo; exec sleep 1000")
+		pid := strconv.Itoa(cmd.Process.Pid)
+		if err := os.WriteFile(filepath.Join(at, "cgroup.procs"), []byte(pid), 0); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, cmd.Process.Pid)
+	}
+	slices.Sort(want)
+	got, err := Members(group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("members (-want +got):\n%s", diff)
+	}
+}
+
+// makeGroup makes a control group and gives its name and its directory.
+func makeGroup(t *testing.T) (group, dir string) {
+	t.Helper()
+	group = fmt.Sprintf("/certlatch-test-%d", os.Getpid())
+	for _, mount := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/systemd"} {
+		if _, err := os.Stat(filepath.Join(mount, "cgroup.procs")); err != nil {
+			continue
+		}
+		dir = filepath.Join(mount, group)
+		err := os.Mkdir(dir, 0o755)
+		if err == nil {
+			t.Cleanup(func() { os.Remove(dir) })
+			return group, dir
+		}
+		skip(t, fmt.Sprintf("no control group can be made: %v", err))
+	}
+	skip(t, "there are no control groups")
+	return "", ""
+}
+
+// skip skips a test that cannot run here, unless it must.
+func skip(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s, and CI=true says that this must run", why)
+	}
+	t.Skip(why)
+}
+
+func mkdir(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(dir) })
+}
+
+func TestMembersOfNothing(t *testing.T) {
+	for _, group := range []string{"", "/certlatch.slice/no-such.service"} {
+		if got, err := Members(group); len(got) != 0 || err != nil {
+			t.Errorf("group %q has %v, %v", group, got, err)
+		}
+	}
+}

@@ -1,0 +1,105 @@
+// Package systemd talks to the system's service manager over D-Bus: it reads
+// the state of units, and reloads or restarts them and waits for the outcome.
+//
+// A job that is done is no proof that the service took what it was to take;
+// that is package probe's business. A [Manager] does not outlive the service
+// manager's re-execution and is not kept: each deployment makes its own.
+package systemd
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"os"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+
+	"github.com/certlatch/certlatch/deployers"
+)
+
+// Booted tells whether systemd runs this host, as sd_booted(3) does.
+func Booted() bool {
+	info, err := os.Lstat("/run/systemd/system")
+	return err == nil && info.IsDir()
+}
+
+// Manager is a connection to the service manager.
+type Manager struct {
+	conn *dbus.Conn
+	end  context.CancelFunc
+}
+
+// Connect connects to the service manager: root by its private socket, which
+// needs neither a bus nor polkit, and otherwise, or where that fails, by the
+// system bus. ctx limits the attempt only. The connection must be closed.
+func Connect(ctx context.Context) (*Manager, error) {
+	if os.Geteuid() != 0 {
+		m, err := connect(ctx, dbus.NewSystemConnectionContext)
+		if err != nil {
+			return nil, fmt.Errorf("connect to systemd by the system bus: %w", err)
+		}
+		return m, nil
+	}
+	m, errSocket := connect(ctx, dbus.NewSystemdConnectionContext)
+	if errSocket == nil {
+		return m, nil
+	}
+	m, errBus := connect(ctx, dbus.NewSystemConnectionContext)
+	if errBus != nil {
+		return nil, fmt.Errorf("connect to systemd by its private socket: %w; by the system bus: %w", errSocket, errBus)
+	}
+	return m, nil
+}
+
+// connect gives the connection a context of its own: go-systemd and godbus
+// close a connection when the context that it was made with ends.
+func connect(ctx context.Context, dial func(context.Context) (*dbus.Conn, error)) (*Manager, error) {
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, end)
+	conn, err := dial(life)
+	if !stop() {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		end()
+		return nil, err
+	}
+	return &Manager{conn, end}, nil
+}
+
+// Close ends the connection.
+func (m *Manager) Close() {
+	m.conn.Close()
+	m.end()
+}
+
+// Unit gives the state of a unit. One that does not exist has the LoadState
+// not-found; that is no error.
+func (m *Manager) Unit(ctx context.Context, name string) (deployers.Unit, error) {
+	properties, err := m.conn.GetAllPropertiesContext(ctx, name)
+	if err != nil {
+		return deployers.Unit{}, fmt.Errorf("read the state of %s: %w", name, err)
+	}
+	return deployers.Unit{
+		Name:                name,
+		LoadState:           property[string](properties, "LoadState"),
+		ActiveState:         property[string](properties, "ActiveState"),
+		CanReload:           property[bool](properties, "CanReload"),
+		NeedDaemonReload:    property[bool](properties, "NeedDaemonReload"),
+		User:                property[string](properties, "User"),
+		Group:               property[string](properties, "Group"),
+		SupplementaryGroups: property[[]string](properties, "SupplementaryGroups"),
+		MainPID:             int(property[uint32](properties, "MainPID")),
+		InvocationID:        hex.EncodeToString(property[[]byte](properties, "InvocationID")),
+		NRestarts:           property[uint32](properties, "NRestarts"),
+		ControlGroup:        property[string](properties, "ControlGroup"),
+	}, nil
+}
+
+// property gives a property of a unit (org.freedesktop.systemd1(5)), or the
+// zero value: units other than services lack some, and so do those that do
+// not exist.
+func property[T any](properties map[string]any, name string) T {
+	value, _ := properties[name].(T)
+	return value
+}
