@@ -1,0 +1,282 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+// build makes the effective configuration of what was written, and checks
+// what several keys together must be.
+func (r *report) build(cfg *Config, doc *document, exists func(dir string) bool) {
+	cfg.State = cmp.Or(string(doc.State), DefaultState)
+	cfg.Roots = r.roots(doc.Lineages, exists)
+	cfg.Policy = doc.Policy.over(Policy{Trust: "system"})
+	for i, keys := range doc.Targets {
+		where := fmt.Sprintf("targets[%d]", i)
+		r.checkTarget(where, keys)
+		cfg.Targets = append(cfg.Targets, r.target(where, keys, cfg.Policy))
+	}
+	r.checkRoots(cfg, doc.Lineages != nil)
+	r.checkNames(cfg)
+	r.checkPaths(cfg)
+}
+
+// roots gives those that are written; the directory of a wrong one is empty.
+func (r *report) roots(written *[]rootKeys, exists func(dir string) bool) []lineage.Root {
+	var roots []lineage.Root
+	if written == nil {
+		for _, kind := range lineage.Kinds() {
+			if kind.UsualRoot != "" && exists(kind.UsualRoot) {
+				roots = append(roots, lineage.Root{Kind: kind, Dir: kind.UsualRoot})
+			}
+		}
+		return roots
+	}
+	for i, keys := range *written {
+		where := fmt.Sprintf("lineages[%d]", i)
+		if n := len(keys.Dirs); n > 1 || n == 0 && !r.wrongBelow(where) {
+			r.at(where, fmt.Sprintf("an entry is one place, and here are %d", n), `write each place as an entry of its own, such as "- certbot: /etc/letsencrypt/live"`)
+		}
+		for _, kind := range lineage.Kinds() {
+			dir, ok := keys.Dirs[kind.Name]
+			if !ok {
+				continue
+			}
+			if before := slices.IndexFunc(roots, func(r lineage.Root) bool { return *dir != "" && r.Dir == string(*dir) }); before >= 0 {
+				r.at(where, fmt.Sprintf("%s is named above already, as a place of %s", *dir, roots[before].Kind.Name), "remove one of the two entries")
+			}
+			roots = append(roots, lineage.Root{Kind: kind, Dir: string(*dir)})
+		}
+	}
+	return roots
+}
+
+// over lays what is written over what holds otherwise.
+func (k policyKeys) over(p Policy) Policy {
+	p.Trust = cmp.Or(string(k.Trust), p.Trust)
+	if k.Accept != nil {
+		p.Accept = texts[string](*k.Accept)
+	}
+	return p
+}
+
+// texts gives a list the type To.
+func texts[To, From ~string](list []From) []To {
+	var texts []To
+	for _, text := range list {
+		texts = append(texts, To(text))
+	}
+	return texts
+}
+
+func (r *report) target(where string, k targetKeys, global Policy) Target {
+	t := Target{Policy: k.Policy.over(global), Line: r.line(where)}
+	t.Target = deployers.Target{
+		Name: string(k.Name), Service: k.Service, Lineage: string(k.Lineage),
+		Directory: string(k.Directory), Certificate: string(k.Certificate), Key: string(k.Key),
+		Chain: string(k.Chain), Combined: string(k.Combined),
+		User: string(k.User), Group: string(k.Group), Mode: fs.FileMode(defaultMode),
+		Unit: string(k.Unit), Names: texts[string](k.Names), AllowRestart: k.AllowRestart,
+		Window: (*deployers.Window)(k.Window), Contact: k.Contact,
+	}
+	if k.Mode != nil {
+		t.Mode = fs.FileMode(*k.Mode)
+	}
+	if k.Probe != nil {
+		t.ProveNothing = len(*k.Probe) == 0
+		for _, p := range *k.Probe {
+			t.Probes = append(t.Probes, endpoint.Endpoint(p))
+		}
+	}
+	if deployer, ok := deployers.For(k.Service); ok {
+		t.Options = deployer.Options()
+		if block, ok := k.Blocks[k.Service]; ok {
+			t.Options = block
+		}
+		deployer.Defaults(&t.Target)
+	}
+	return t
+}
+
+// checkTarget checks the keys of one target against each other.
+func (r *report) checkTarget(where string, k targetKeys) {
+	if r.wrong[where] {
+		return // some of its keys were not read
+	}
+	if !r.given(where+".name", string(k.Name)) {
+		r.at(where+".name", "the target has no name", "write one, such as name: web")
+	}
+	r.checkService(where, k)
+	if !r.given(where+".lineage", string(k.Lineage)) {
+		r.at(where+".lineage", "the target takes no lineage", "write the lineage's name, or a glob")
+	}
+	r.checkLayout(where, k)
+	for _, p := range k.paths() {
+		if k.Lineage.glob() && p.path != "" && !strings.Contains(p.path, placeholder) {
+			r.at(where+"."+p.key, fmt.Sprintf("the lineages that %q takes would all be written to this path", k.Lineage), "put {lineage} into the path")
+		}
+	}
+}
+
+func (r *report) checkService(where string, k targetKeys) {
+	known := strings.Join(serviceNames(), ", ")
+	if !r.given(where+".service", k.Service) {
+		r.at(where+".service", "the target has no service", "write one of "+known)
+		return
+	}
+	if !slices.Contains(serviceNames(), k.Service) {
+		r.at(where+".service", fmt.Sprintf("%.80q is not a known service", k.Service), "use one of "+known+"; generic fits any service")
+		return
+	}
+	for _, other := range slices.Sorted(maps.Keys(k.Blocks)) {
+		if other != k.Service {
+			r.at(where+"."+other, fmt.Sprintf("this block belongs to the service %s, and the target's is %s", other, k.Service), "remove the block, or correct service")
+		}
+	}
+}
+
+func (r *report) checkLayout(where string, k targetKeys) {
+	managed := r.given(where+".directory", string(k.Directory))
+	certificate := r.given(where+".certificate", string(k.Certificate))
+	key := r.given(where+".key", string(k.Key))
+	switch {
+	case managed && (certificate || key || k.Chain != "" || k.Combined != ""):
+		r.at(where, "directory stands beside certificate, key, chain or combined", "keep either directory (certlatch names the files) or the paths of the files")
+	case !managed && !certificate && !key:
+		r.at(where, "nothing says where the files go", "set certificate and key, or directory")
+	case certificate && !key:
+		r.at(where+".key", "certificate is set and key is not", "set both, or only directory")
+	case key && !certificate:
+		r.at(where+".certificate", "key is set and certificate is not", "set both, or only directory")
+	}
+}
+
+// checkRoots checks that every target has places to take lineages from.
+func (r *report) checkRoots(cfg *Config, written bool) {
+	const remedy = `name a place below lineages, such as "- certbot: /etc/letsencrypt/live"`
+	switch {
+	case len(cfg.Targets) == 0 || len(cfg.Roots) == 0 && r.wrongBelow("lineages"):
+	case len(cfg.Roots) == 0 && written:
+		r.at("lineages", "the list is empty, so the targets get no certificates", remedy)
+	case len(cfg.Roots) == 0:
+		r.at("targets", "there is no place to take lineages from: lineages is not set, and none of the usual places exists", remedy)
+	default:
+		for i, t := range cfg.Targets {
+			client, _ := selector(t.Lineage).split()
+			if client != "" && !slices.ContainsFunc(cfg.Roots, func(root lineage.Root) bool { return root.Kind.Name == client }) {
+				r.at(fmt.Sprintf("targets[%d].lineage", i), "there is no place of "+client+" to take it from", fmt.Sprintf(`add "- %s: DIRECTORY" to lineages`, client))
+			}
+		}
+	}
+}
+
+func (r *report) checkNames(cfg *Config) {
+	first := map[string]int{}
+	for i, t := range cfg.Targets {
+		if before, ok := first[t.Name]; ok && t.Name != "" {
+			r.at(fmt.Sprintf("targets[%d].name", i), fmt.Sprintf("the target in line %d has the name %q too", cfg.Targets[before].Line, t.Name), "give each target a name of its own")
+			continue
+		}
+		first[t.Name] = i
+	}
+}
+
+// claim is a path that a target writes, or a directory that it manages.
+type claim struct {
+	where string
+	names selector // the lineages that may come here, without a client
+	path  string   // {lineage} is filled in, unless names is a glob
+	tree  bool     // everything below path is claimed too
+}
+
+// checkPaths sees to it that no file is written twice, nor over what an ACME
+// client or certlatch itself keeps.
+func (r *report) checkPaths(cfg *Config) {
+	var claims []claim
+	for i, t := range cfg.Targets {
+		for _, c := range t.claims(fmt.Sprintf("targets[%d]", i)) {
+			r.checkKept(cfg, c)
+			if before := slices.IndexFunc(claims, c.collides); before >= 0 {
+				where := claims[before].where
+				r.at(c.where, fmt.Sprintf("it overlaps with %s in line %d", where, r.line(where)), "give each a path of its own")
+			}
+			claims = append(claims, c)
+		}
+	}
+	for _, root := range cfg.Roots {
+		if within(cfg.State, root.Dir) || within(root.Dir, cfg.State) {
+			r.at("state", fmt.Sprintf("%s and the lineages of %s in %s lie in each other", cfg.State, root.Kind.Name, root.Dir), "keep them apart, as with state: "+DefaultState)
+		}
+	}
+}
+
+func (r *report) checkKept(cfg *Config, c claim) {
+	kept := func(dir, by string) {
+		switch {
+		case within(c.path, dir):
+			r.at(c.where, fmt.Sprintf("the path lies in %s, where %s keeps its own files", dir, by), "choose one outside, in a directory of the service")
+		case c.tree && within(dir, c.path):
+			r.at(c.where, fmt.Sprintf("%s lies in this directory, and %s keeps its own files there", dir, by), "choose a directory that holds nothing else")
+		}
+	}
+	for _, root := range cfg.Roots {
+		by := root.Kind.Name
+		if root.Kind.UsualRoot == "" {
+			by = "an ACME client"
+		}
+		kept(root.Dir, by)
+	}
+	kept(cfg.State, "certlatch")
+}
+
+// claims gives what the target writes.
+func (t Target) claims(where string) []claim {
+	_, names := selector(t.Lineage).split()
+	var claims []claim
+	for _, p := range t.keys().paths() {
+		c := claim{where: where + "." + p.key, names: names, path: p.path, tree: p.key == "directory"}
+		if !names.glob() {
+			c.path = c.pathFor(names)
+		}
+		if c.path != "" {
+			claims = append(claims, c)
+		}
+	}
+	return claims
+}
+
+func (c claim) pathFor(name selector) string {
+	return strings.ReplaceAll(c.path, placeholder, string(name))
+}
+
+// collides tells whether both claims may mean one path for one lineage.
+func (c claim) collides(other claim) bool {
+	switch mine, its := c.names.glob(), other.names.glob(); {
+	case mine && its:
+		return c.names.mayOverlap(other.names) && c.touches(other)
+	case mine:
+		c.path = c.pathFor(other.names)
+		return c.names.matches(string(other.names)) && c.touches(other)
+	case its:
+		return other.collides(c)
+	default:
+		return c.touches(other)
+	}
+}
+
+func (c claim) touches(other claim) bool {
+	return c.path == other.path || c.tree && within(other.path, c.path) || other.tree && within(c.path, other.path)
+}
+
+// within tells whether a path is dir or lies below it.
+func within(path, dir string) bool {
+	return dir != "" && (path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/"))
+}

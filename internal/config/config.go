@@ -1,0 +1,135 @@
+// Package config loads, checks and shows the configuration of certlatch.
+//
+// A wrong file is reported whole: every problem with its line, in the words of
+// whoever wrote it, and with its remedy. What a Config holds has passed every
+// check that the file alone allows.
+//
+// It looks at no other file, except that it asks which of the usual places of
+// lineages exist where the file names none. It does not promise that the
+// lineages, directories, users and units exist, or that two globs never bring
+// two lineages to one path: that shows when a plan is made.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+// DefaultState is the state directory where the configuration names none.
+const DefaultState = "/var/lib/certlatch"
+
+// maxSize bounds the file, in bytes. A target takes some 500.
+const maxSize = 1 << 20
+
+// Config is the effective configuration: the file with every default.
+type Config struct {
+	Path    string         // of the file, as given
+	State   string         // where history, pending deployments, generations and the lock live
+	Roots   []lineage.Root // in the order of the file, or that of lineage.Kinds
+	Policy  Policy         // of bundles that are looked at for no target
+	Targets []Target
+}
+
+// Target is one target of the configuration.
+type Target struct {
+	deployers.Target
+	Policy Policy // the global one with the target's own laid over it
+	Line   int    // where it begins in the file
+}
+
+// Policy says what a bundle is judged by.
+type Policy struct {
+	Trust  string   // "system", "any", or the absolute path of a PEM file of roots
+	Accept []string // codes of findings that are only warned about
+}
+
+// MissingError says that there is no configuration file. It is
+// [fs.ErrNotExist] to [errors.Is].
+type MissingError struct{ Path string }
+
+func (e *MissingError) Error() string { return "configuration " + e.Path + " does not exist" }
+
+func (e *MissingError) Is(target error) bool { return target == fs.ErrNotExist }
+
+// Load reads the configuration file at path. Where it has no lineages key,
+// the roots are those of the usual places that exist. It fails with a
+// *MissingError, an *Error, or what reading the file failed with.
+func Load(path string) (*Config, error) {
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &MissingError{path}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open configuration: %w", err)
+	}
+	defer file.Close()
+	if err := onlyRootWrites(path, file); err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(file, maxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return parse(path, data, isDir)
+}
+
+// onlyRootWrites refuses, where certlatch runs as root, a file that others may
+// write: its commands are run as root.
+func onlyRootWrites(path string, file *os.File) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return fmt.Errorf("look at configuration: %w", err)
+	}
+	owner := info.Sys().(*syscall.Stat_t).Uid
+	if owner == 0 && info.Mode().Perm()&0o022 == 0 {
+		return nil
+	}
+	return &Error{path, []Problem{{
+		What:   "others than root may write it, and root runs its commands",
+		Remedy: "chown root " + path + " && chmod go-w " + path,
+	}}}
+}
+
+// Parse is like [Load] for data that was read from path. It touches no file,
+// and takes all the usual places of lineages to exist.
+func Parse(path string, data []byte) (*Config, error) {
+	return parse(path, data, func(string) bool { return true })
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+func parse(path string, data []byte, exists func(dir string) bool) (*Config, error) {
+	var r report
+	cfg := &Config{Path: path}
+	var doc document
+	if root := r.read(data); root != nil && r.decode(root, &doc) {
+		r.build(cfg, &doc, exists)
+	}
+	if err := r.err(path); err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+// Wants tells whether the target takes a lineage: its lineage key is the
+// lineage's NAME, its CLIENT:NAME, or a glob ([path.Match]) in place of NAME.
+func (t Target) Wants(l lineage.Lineage) bool {
+	client, names := selector(t.Lineage).split()
+	return names.matches(l.Name) && (client == "" || client == l.Client)
+}
+
+// IsGlob tells whether the target may take several lineages.
+func (t Target) IsGlob() bool { return selector(t.Lineage).glob() }

@@ -1,0 +1,39 @@
+package config
+
+// nearest finds the word that was probably meant: the known one that the
+// fewest letters set apart from what was written, two at most and fewer than
+// half of them.
+func nearest(written string, known []string) string {
+	found, least := "", min(2, (len(written)-1)/2)
+	for _, word := range known {
+		if len(written) > len(word)+least {
+			continue
+		}
+		if d := distance(written, word); d <= least && (found == "" || d < least) {
+			found, least = word, d
+		}
+	}
+	return found
+}
+
+// distance is the number of letters to insert, remove or replace
+// (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			substituted := diagonal
+			if a[i] != b[j] {
+				substituted++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(substituted, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
