@@ -1,0 +1,264 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/account"
+	"github.com/certlatch/certlatch/internal/command"
+	"github.com/certlatch/certlatch/internal/disk"
+	"github.com/certlatch/certlatch/internal/install"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/probe"
+	"github.com/certlatch/certlatch/internal/process"
+	"github.com/certlatch/certlatch/internal/systemd"
+)
+
+// This file turns errors into outcomes: a stable reason, what happened, and
+// what to do. Reasons are part of the JSON contract; they are only ever added.
+
+const (
+	firstInstallReason  = "first-install"
+	outsideWindowReason = "outside-window"
+	crashedReason       = "service-crashed"
+)
+
+// refusedError is a bundle that did not pass validation.
+type refusedError struct{ findings []lineage.Finding }
+
+func (e *refusedError) Error() string { return e.findings[0].Detail }
+
+// configError is a configuration that shows to be wrong only on this host.
+type configError struct{ error }
+
+// noNameError is a probe without a name where the leaf has none to offer.
+type noNameError struct{ probe string }
+
+func (e *noNameError) Error() string {
+	return fmt.Sprintf("probe %s names no host and every name of the leaf is a wildcard", e.probe)
+}
+
+// noProbeError is a target that nothing could prove.
+type noProbeError struct{ target string }
+
+func (e *noProbeError) Error() string {
+	return "no TLS listener of the service completed a handshake, so nothing could prove that the new certificate is served"
+}
+
+// outOfTimeError is a deployment that was not begun, since it might not have
+// ended in time.
+type outOfTimeError struct{}
+
+func (*outOfTimeError) Error() string {
+	return "too little of the run's time was left to begin with this service"
+}
+
+// systemdError is a systemd that runs this host and cannot be reached.
+type systemdError struct{ error }
+
+// testError is a failure of the service's own test with the new files in place.
+type testError struct {
+	program string
+	err     error
+	before  bool // it failed at the baseline too
+}
+
+func (e *testError) Error() string {
+	if e.before {
+		return fmt.Sprintf("the service's own test (%s) fails, and did so before anything was touched: %v", e.program, e.err)
+	}
+	return fmt.Sprintf("the service's own test (%s) rejected the new files: %v", e.program, e.err)
+}
+
+// waitError is a deployment whose files stay without being served yet.
+type waitError struct{ reason, detail string }
+
+func (e *waitError) Error() string { return e.detail }
+
+func (e *waitError) result() Result {
+	if e.reason == string(deployers.RestartNotAllowed) {
+		return WaitingRestart
+	}
+	return Deferred
+}
+
+func (e *waitError) remedy(it *item) string {
+	unit := it.plan.Activate.Unit
+	switch e.reason {
+	case string(deployers.ServiceInactive):
+		if unit == "" {
+			return "start the service; certlatch deploy --pending then proves it"
+		}
+		return "systemctl start " + unit + "; certlatch deploy --pending then proves it"
+	case string(deployers.RestartNotAllowed):
+		return "restart " + unit + " when it suits, or set allow_restart: true for target " + it.target.Name
+	case firstInstallReason:
+		return "let the service's configuration name " + it.set.Files[0].Path + "; certlatch deploy --pending then proves it"
+	default:
+		return "certlatch deploy --pending activates it then"
+	}
+}
+
+// unprovenError is new files that are not served.
+type unprovenError struct {
+	seen  []probe.Seen
+	items []*item
+}
+
+func (e *unprovenError) Error() string {
+	var parts []string
+	for _, s := range e.seen {
+		part := s.Err.Error()
+		for _, it := range e.items {
+			for i, p := range it.plan.Probes {
+				if p == s.Endpoint && i < len(it.baseline) && it.baseline[i].Leaf() == nil {
+					part += ", and it answered no handshake before anything was touched either"
+				}
+			}
+		}
+		parts = append(parts, part)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// crashedError is a service that did not survive its activation.
+type crashedError struct {
+	what   string
+	proven bool // what came up since then serves the new leaf
+}
+
+func (e *crashedError) Error() string {
+	if e.proven {
+		return e.what + "; it serves the new certificate now, but sessions were lost"
+	}
+	return e.what + "; it does not serve the new certificate"
+}
+
+// fail makes an error at a step the outcome of the item.
+func (it *item) fail(step Step, err error) {
+	it.out.At, it.out.Detail = step, err.Error()
+	switch step {
+	case Commit, Test, Activate, Prove:
+		it.out.Result = RolledBack
+	default:
+		it.out.Result = Failed
+	}
+
+	var (
+		refused    *refusedError
+		unit       *deployers.UnitError
+		noWay      *deployers.NoWayError
+		path       *install.PathError
+		link       *disk.LinkError
+		unknown    *account.UnknownError
+		unreadable *command.UnreadableError
+		job        *systemd.JobError
+		rejected   *systemd.RefusedError
+		exit       *command.ExitError
+		timeout    *command.TimeoutError
+		idle       *command.NotStartedError
+		ended      *process.GoneError
+		crash      *crashedError
+		config     *configError
+		noProbe    *noProbeError
+		noName     *noNameError
+		test       *testError
+		manager    *systemdError
+		late       *outOfTimeError
+		never      *systemd.NeverEndedError
+		gone       *systemd.GoneError
+		unproven   *unprovenError
+	)
+	say := func(reason, remedy string) { it.out.Reason, it.out.Remedy = reason, remedy }
+	name := it.target.Name
+	switch {
+	case errors.As(err, &refused):
+		it.out.Result = Refused
+		say(refused.findings[0].Code, refused.findings[0].Remedy)
+	case errors.As(err, &unit) && unit.LoadState == "not-found":
+		say("unit-not-found", "install the service, or correct unit: of target "+name)
+	case errors.As(err, &unit):
+		say("unit-unusable", "systemctl status "+unit.Unit+" tells why")
+	case errors.As(err, &noWay):
+		say("no-activation-way", noWay.Remedy)
+	case errors.As(err, &config):
+		say("configuration", "correct the configuration; certlatch config check looks at it")
+	case errors.As(err, &noProbe):
+		say("no-probe", fmt.Sprintf("write probe: for target %s, for example probe: [\"https://127.0.0.1:443\"], or probe: [] to prove nothing", name))
+	case errors.As(err, &noName):
+		say("no-probe-name", "add ?name=NAME to the probe")
+	case errors.As(err, &path):
+		say("path-refused", path.Remedy)
+	case errors.As(err, &link):
+		say("path-refused", "let root own the link and its directory, or name the real path in target "+name)
+	case errors.As(err, &unknown):
+		say("account-unknown", "create it, or correct user: and group: of target "+name)
+	case errors.As(err, &unreadable):
+		say("unreadable", fmt.Sprintf("let %s pass %s, or set group: and mode: of target %s", unreadable.User, unreadable.At, name))
+	case errors.As(err, &crash):
+		it.out.Result = Failed
+		say(crashedReason, fmt.Sprintf("find out why (journalctl), then certlatch release %s; nothing is deployed to it until then", name))
+	case errors.As(err, &test) && test.before:
+		say("test-failed-before", "correct the service's configuration; the renewal did not break it")
+	case errors.As(err, &test):
+		say("test-failed", "run "+strings.Join(it.plan.Test, " ")+" and look at what it says of these files")
+	case errors.As(err, &unproven):
+		say("not-proven", "see which files the service's configuration names, and whether the probe reaches that service")
+	case errors.As(err, &manager), errors.As(err, &gone):
+		say("systemd-unreachable", "see whether systemd answers: systemctl status")
+	case errors.As(err, &never):
+		say("job-never-ended", "systemctl list-jobs shows the job that hangs; systemctl status "+it.plan.Activate.Unit)
+	case errors.As(err, &job) && job.TimedOut():
+		say("reload-timeout", "journalctl -u "+job.Unit+" tells what it waited for")
+	case errors.As(err, &job):
+		say("reload-failed", "journalctl -u "+job.Unit+" tells why")
+	case errors.As(err, &rejected):
+		say("reload-refused", "systemctl "+rejected.Verb+" "+rejected.Unit+" shows whether it works by hand")
+	case errors.As(err, &exit):
+		say("command-failed", "run it by hand: "+strings.Join(it.plan.Activate.Command, " "))
+	case errors.As(err, &idle):
+		say("command-not-started", "see whether the program is there and may be executed")
+	case errors.As(err, &ended):
+		say("service-gone", "start the service; certlatch deploy --pending then tries again")
+	case errors.As(err, &timeout):
+		say("command-timeout", "run it by hand: "+strings.Join(it.plan.Activate.Command, " "))
+	case errors.As(err, &late), errors.Is(err, context.DeadlineExceeded):
+		say("out-of-time", "certlatch deploy --pending tries again")
+	case step == Stage || step == Commit:
+		say("install-failed", "see whether the file system is full, read-only or protected (df, mount, lsattr)")
+	case step == Activate:
+		say("activation-failed", "see how the service is doing, then certlatch deploy --pending")
+	default:
+		say("unexpected", "this may be a fault of certlatch's; the log has the details")
+	}
+}
+
+// isInactive tells whether a job failed because its unit had stopped
+// meanwhile: systemd then calls the job invalid.
+func isInactive(err error) bool {
+	var job *systemd.JobError
+	return errors.As(err, &job) && job.Result == "invalid"
+}
+
+// mayHaveWorked tells whether a step that failed may have made the service
+// take the new files all the same. A reload job that failed or was not accepted
+// says that it did not, and a program that did not start did nothing; a wait
+// that was given up says nothing.
+func mayHaveWorked(step Step, err error) bool {
+	var (
+		job      *systemd.JobError
+		rejected *systemd.RefusedError
+		idle     *command.NotStartedError
+	)
+	switch {
+	case step != Activate:
+		return true
+	case errors.As(err, &job):
+		return job.TimedOut()
+	default:
+		return !errors.As(err, &rejected) && !errors.As(err, &idle)
+	}
+}

@@ -1,0 +1,362 @@
+// Package engine acts on plans. It is the one place where a deployment
+// happens: validate, baseline, stage, commit, test, activate, prove, record,
+// or undo. What those words promise is written in the contract's invariants;
+// the steps stand in transaction.go in their order.
+//
+// It decides nothing about a kind of service (package deployers does) and
+// nothing about exit codes (the command does). It does not promise that a
+// service keeps serving what was proven once the run has ended.
+package engine
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/install"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/policy"
+	"github.com/certlatch/certlatch/internal/state"
+)
+
+// Units is what the engine asks of systemd.
+type Units interface {
+	// Unit looks at a unit. One that does not exist has the LoadState
+	// not-found; that is no error.
+	Unit(ctx context.Context, name string) (deployers.Unit, error)
+	// Reload and Restart return when the job has ended well, and with a
+	// typed error of package systemd otherwise.
+	Reload(ctx context.Context, name string) error
+	Restart(ctx context.Context, name string) error
+	Close()
+}
+
+// Engine deploys bundles to the targets of one configuration.
+type Engine struct {
+	Config  *config.Config
+	Store   *state.Store
+	Units   func(context.Context) (Units, error)                                    // nil: systemd does not run this host
+	Revoked func(ctx context.Context, leaf, issuer *x509.Certificate) (bool, error) // nil: nobody is asked
+	Log     *slog.Logger
+}
+
+// Request says what to deploy.
+type Request struct {
+	Lineages []string // NAME or CLIENT:NAME; nil: all
+	Targets  []string // nil: all that want them
+	Pending  bool     // only what is pending and due
+	All      bool     // with Pending: whether due or not
+	Force    bool     // accept a downgrade, and take every step
+	Look     bool     // a proven leaf is looked for again before it counts as unchanged
+	By       string   // who asks, for the history
+	Limits   Limits
+}
+
+// Limits bounds the waits of a run.
+type Limits struct {
+	Lock       time.Duration // for the lock of all runs
+	Work       time.Duration // from the beginning of the run to the last forward step
+	Total      time.Duration // from the beginning of the run to the end of the last undo
+	Activation time.Duration // of one activation
+	Proof      time.Duration // of one proof
+}
+
+// HookLimits keep a hook within the 100 seconds of the contract: ACME clients
+// wait for their hooks, certbot without any limit of its own.
+var HookLimits = Limits{Lock: 30 * time.Second, Work: 60 * time.Second, Total: 95 * time.Second, Activation: 25 * time.Second, Proof: 12 * time.Second}
+
+// HandLimits are for runs that somebody watches. An activation may take as
+// long as systemd's own default limit of a job, 90 seconds
+// (systemd-system.conf(5), DefaultTimeoutStartSec=).
+var HandLimits = Limits{Lock: 60 * time.Second, Work: 10 * time.Minute, Total: 15 * time.Minute, Activation: 100 * time.Second, Proof: 15 * time.Second}
+
+// RequestError says that a request names what does not exist.
+type RequestError struct{ What, Remedy string }
+
+func (e *RequestError) Error() string { return e.What }
+
+// Deploy does what the request asks. Failures of single targets are outcomes;
+// the error is for what kept the run from happening at all, such as a
+// *disk.LockedError or a *RequestError.
+func (e *Engine) Deploy(ctx context.Context, req Request) (Report, error) {
+	return e.run(ctx, req, func(ctx context.Context, r *run) error {
+		items, err := r.choose()
+		if err != nil {
+			return err
+		}
+		return r.deploy(ctx, items)
+	})
+}
+
+// Plan says what Deploy would do, and changes nothing.
+func (e *Engine) Plan(ctx context.Context, req Request) (Report, error) {
+	r, err := e.begin(req, time.Now())
+	if err != nil {
+		return Report{}, err
+	}
+	defer r.close()
+	items, err := r.choose()
+	if err != nil {
+		return Report{}, err
+	}
+	for _, it := range items {
+		if r.prepare(ctx, it) {
+			it.out.Result, it.out.Plan = Planned, &it.plan
+			it.out.Detail = it.plan.Activate.Why
+		}
+	}
+	r.items = items
+	return r.report(), nil
+}
+
+// Verdict is what is to be said about a bundle for one target.
+type Verdict struct {
+	Target   string // empty: whichever
+	Leaf     *lineage.Leaf
+	Findings []lineage.Finding
+}
+
+// Refused tells whether the target would not get the bundle.
+func (v Verdict) Refused() bool { return policy.Refused(v.Findings) }
+
+// Validate gives every finding about a bundle, for every target that would get
+// it, or for none in particular where no target wants it. It touches nothing.
+func (e *Engine) Validate(ctx context.Context, l lineage.Lineage) ([]Verdict, error) {
+	r, err := e.begin(Request{}, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	var verdicts []Verdict
+	for _, t := range e.Config.Targets {
+		if !t.Wants(l) {
+			continue
+		}
+		it := newItem(t, l)
+		verdict, err := r.verdict(it, func() error { return r.hold(ctx, it) })
+		if err != nil {
+			return nil, fmt.Errorf("target %s: %w", t.Name, err)
+		}
+		verdicts = append(verdicts, verdict)
+	}
+	if verdicts == nil {
+		it := newItem(config.Target{Policy: e.Config.Policy}, l)
+		verdict, err := r.verdict(it, func() error { return r.judge(ctx, it) })
+		return []Verdict{verdict}, err
+	}
+	return verdicts, nil
+}
+
+// verdict reads an item's bundle and judges it. Being refused is a verdict, no
+// error.
+func (r *run) verdict(it *item, judge func() error) (Verdict, error) {
+	err := r.open(it)
+	if err == nil {
+		err = judge()
+	}
+	var refused *refusedError
+	if errors.As(err, &refused) {
+		err = nil
+	}
+	return Verdict{Target: it.target.Name, Leaf: it.out.New, Findings: it.out.Findings}, err
+}
+
+// Lineage finds a lineage by NAME or CLIENT:NAME. It fails with a
+// *RequestError.
+func (e *Engine) Lineage(name string) (lineage.Lineage, error) {
+	r := &run{Engine: e, req: Request{Lineages: []string{name}}}
+	all, err := r.lineages()
+	if err != nil {
+		return lineage.Lineage{}, err
+	}
+	if err := r.checkNames(all); err != nil {
+		return lineage.Lineage{}, err
+	}
+	return all[slices.IndexFunc(all, func(l lineage.Lineage) bool { return l.Is(name) })], nil
+}
+
+// Rollback puts an earlier generation of a lineage back at a target, proves
+// it, and holds the target.
+func (e *Engine) Rollback(ctx context.Context, target, name, generation string, req Request) (Report, error) {
+	return e.run(ctx, req, func(ctx context.Context, r *run) error {
+		it, err := r.chooseGeneration(target, name, generation)
+		if err != nil {
+			return err
+		}
+		if err := r.deploy(ctx, []*item{it}); err != nil {
+			return err
+		}
+		if !slices.Contains([]Result{Deployed, Deferred, WaitingRestart}, it.out.Result) {
+			return nil
+		}
+		r.state.Hold(target, "rollback", r.began)
+		it.out.Notes = append(it.out.Notes, fmt.Sprintf("target %s is held now; certlatch release %s ends that", target, target))
+		return r.save()
+	})
+}
+
+// run is one run of the engine: what it knows, and what it has done.
+type run struct {
+	*Engine
+	req       Request
+	began     time.Time
+	state     *state.State
+	installer *install.Installer
+	items     []*item
+
+	// What was looked up, once a run.
+	units     Units
+	bundles   map[string]read
+	trust     map[string]policy.Trust
+	seenUnits map[string]deployers.Unit
+}
+
+// read is what came of reading a lineage.
+type read struct {
+	bundle   *lineage.Bundle
+	findings []lineage.Finding
+}
+
+// begin makes a run that has not locked anything.
+func (e *Engine) begin(req Request, now time.Time) (*run, error) {
+	st, err := e.Store.Load()
+	if err != nil {
+		return nil, err
+	}
+	return &run{
+		Engine: e, req: req, began: now, state: st,
+		installer: install.New(e.Store.JournalDir()),
+		bundles:   map[string]read{}, trust: map[string]policy.Trust{}, seenUnits: map[string]deployers.Unit{},
+	}, nil
+}
+
+// run takes the lock, repairs what an interrupted run left, and does the work
+// within the limits of the request.
+func (e *Engine) run(ctx context.Context, req Request, work func(context.Context, *run) error) (Report, error) {
+	began := time.Now()
+	lockCtx, cancel := context.WithTimeout(ctx, req.Limits.Lock)
+	defer cancel()
+	release, err := e.Store.Lock(lockCtx)
+	if err != nil {
+		return Report{}, err
+	}
+	defer release()
+
+	r, err := e.begin(req, began)
+	if err != nil {
+		return Report{}, err
+	}
+	defer r.close()
+	if err := r.recover(); err != nil {
+		return Report{}, err
+	}
+	ctx, cancel = context.WithDeadline(ctx, began.Add(req.Limits.Work))
+	defer cancel()
+	if err := work(ctx, r); err != nil {
+		return Report{}, err
+	}
+	return r.report(), nil
+}
+
+// recover puts back what a run that was cut off had begun to replace, and
+// makes what it was about due.
+func (r *run) recover() error {
+	interrupted, err := r.installer.Recover()
+	if err != nil {
+		return fmt.Errorf("repair what an interrupted run left: %w", err)
+	}
+	if len(interrupted) == 0 {
+		return nil
+	}
+	for _, i := range interrupted {
+		if len(i.Changed) > 0 {
+			r.Log.Warn("an earlier run was cut off, and somebody changed files since, which are left as they are", "target", i.Target, "lineage", i.Lineage, "files", i.Changed)
+		} else {
+			r.Log.Warn("an earlier run was cut off; the previous pair is back in place", "target", i.Target, "lineage", i.Lineage)
+		}
+		due := r.began.UTC()
+		record := r.state.Record(i.Target, i.Lineage)
+		record.Proven = nil // the service may hold either pair
+		record.Fail(interruptedReason, "", r.began, &due)
+	}
+	return r.save()
+}
+
+// deploy takes the items through the whole way, those of one service together.
+func (r *run) deploy(ctx context.Context, items []*item) error {
+	r.items = items
+	var ready, ended []*item
+	for _, it := range items {
+		if r.prepare(ctx, it) {
+			ready = append(ready, it)
+		} else {
+			ended = append(ended, it)
+		}
+	}
+	if err := r.record(ended); err != nil {
+		return err
+	}
+	for _, group := range groups(ready) {
+		r.together(ctx, group)
+		if err := r.record(group); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// groups puts the items that share an activation together, in their order.
+func groups(items []*item) [][]*item {
+	var found [][]*item
+	index := map[string]int{}
+	for _, it := range items {
+		key := it.activationKey()
+		at, ok := index[key]
+		if !ok {
+			at = len(found)
+			index[key] = at
+			found = append(found, nil)
+		}
+		found[at] = append(found[at], it)
+	}
+	return found
+}
+
+// together deploys a group of items that cost their service one activation.
+// Where the group fails, each is tried alone, so that one that is bad does not
+// hold up the others.
+func (r *run) together(ctx context.Context, group []*item) {
+	r.transact(ctx, group)
+	if len(group) == 1 {
+		return
+	}
+	for _, it := range group {
+		if it.out.Result == RolledBack {
+			r.transact(ctx, []*item{it})
+		}
+	}
+}
+
+// close ends the connection to systemd, if there is one.
+func (r *run) close() {
+	if r.units != nil {
+		r.units.Close()
+	}
+}
+
+// save writes the state.
+func (r *run) save() error { return r.Store.Save(r.state) }
+
+func (r *run) report() Report {
+	var report Report
+	for _, it := range r.items {
+		report.Outcomes = append(report.Outcomes, it.out)
+	}
+	return report
+}

@@ -1,0 +1,537 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/account"
+	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/install"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/policy"
+	"github.com/certlatch/certlatch/internal/probe"
+	"github.com/certlatch/certlatch/internal/process"
+	"github.com/certlatch/certlatch/internal/state"
+)
+
+// item is one lineage on its way to one target.
+type item struct {
+	target  config.Target
+	lineage lineage.Lineage
+	rolling bool // it is an earlier generation, asked for by name: its findings only warn
+
+	bundle     *lineage.Bundle
+	leaf       lineage.Leaf
+	generation string
+	plan       deployers.Plan
+	set        install.Set
+
+	before   []install.File // what is installed
+	previous *x509.Certificate
+	same     bool // what is installed is the bundle already, owner and mode too
+	first    bool // there is no pair to go back to that was ever whole or proven
+
+	testedBefore error // what the service's own test said at the baseline
+	baseline     []probe.Observation
+
+	out Outcome
+}
+
+func newItem(t config.Target, l lineage.Lineage) *item {
+	return &item{target: t, lineage: l, out: Outcome{Target: t.Name, Lineage: l.Name, Service: t.Service}}
+}
+
+// activationKey is alike for items that one activation serves.
+func (it *item) activationKey() string {
+	a := it.plan.Activate
+	switch {
+	case a.Unit != "":
+		return "unit " + a.Unit
+	case a.PID != 0:
+		return "process " + strconv.Itoa(a.PID)
+	case a.Command != nil:
+		return "command " + strings.Join(a.Command, "\x00")
+	default:
+		return "target " + it.target.Name + " " + it.lineage.Name
+	}
+}
+
+// timed takes a step and notes how it went.
+func (it *item) timed(step Step, do func() error) error {
+	began := time.Now()
+	err := do()
+	it.out.Steps = append(it.out.Steps, Done{Step: step, OK: err == nil, Took: time.Since(began)})
+	return err
+}
+
+// choose finds the items that the request asks for, and those that an
+// interrupted run left behind.
+func (r *run) choose() ([]*item, error) {
+	all, err := r.lineages()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.checkNames(all); err != nil {
+		return nil, err
+	}
+	var items []*item
+	for _, t := range r.Config.Targets {
+		wanted := slices.DeleteFunc(slices.Clone(all), func(l lineage.Lineage) bool { return !t.Wants(l) })
+		asked := len(r.req.Targets) == 0 || slices.Contains(r.req.Targets, t.Name)
+		if asked && len(wanted) == 0 && !t.IsGlob() && len(r.req.Lineages) == 0 {
+			items = append(items, r.missing(t))
+		}
+		for _, l := range wanted {
+			it := newItem(t, l)
+			switch {
+			case asked && r.asks(t, l), len(r.req.Targets) == 0 && r.interrupted(t, l):
+				it.refuseTwins(wanted)
+				items = append(items, it)
+			}
+		}
+	}
+	return items, nil
+}
+
+// lineages gives everything that the clients keep.
+func (r *run) lineages() ([]lineage.Lineage, error) {
+	var all []lineage.Lineage
+	for _, root := range r.Config.Roots {
+		found, err := root.List()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+// checkNames refuses names in the request that nothing has.
+func (r *run) checkNames(all []lineage.Lineage) error {
+	for _, name := range r.req.Targets {
+		if !slices.ContainsFunc(r.Config.Targets, func(t config.Target) bool { return t.Name == name }) {
+			return &RequestError{"there is no target " + name, "certlatch config show lists the targets"}
+		}
+	}
+	for _, name := range r.req.Lineages {
+		if !slices.ContainsFunc(all, func(l lineage.Lineage) bool { return l.Is(name) }) {
+			var roots []string
+			for _, root := range r.Config.Roots {
+				roots = append(roots, root.Dir)
+			}
+			return &RequestError{
+				fmt.Sprintf("there is no lineage %s below %s", name, strings.Join(roots, ", ")),
+				"name one that is there, or add the client's directory to lineages in " + r.Config.Path,
+			}
+		}
+	}
+	return nil
+}
+
+// missing is the outcome of a target that names a lineage which is not there.
+func (r *run) missing(t config.Target) *item {
+	it := newItem(t, lineage.Lineage{Name: t.Lineage})
+	it.out.At, it.out.Result, it.out.Reason = Validate, Failed, "lineage-not-found"
+	it.out.Detail = "no client keeps a lineage " + t.Lineage
+	it.out.Remedy = "issue it, or correct the target's lineage in " + r.Config.Path
+	return it
+}
+
+// refuseTwins ends an item whose lineage another client keeps under the same
+// name: the target would get now the one and now the other.
+func (it *item) refuseTwins(wanted []lineage.Lineage) {
+	for _, twin := range wanted {
+		if twin.Name == it.lineage.Name && twin.Client != it.lineage.Client {
+			it.out.At, it.out.Result, it.out.Reason = Validate, Failed, "lineage-ambiguous"
+			it.out.Detail = fmt.Sprintf("both %s and %s match", it.lineage, twin)
+			it.out.Remedy = fmt.Sprintf("write lineage: %s for target %s", it.lineage, it.target.Name)
+		}
+	}
+}
+
+// asks tells whether the request is about a lineage at a target.
+func (r *run) asks(t config.Target, l lineage.Lineage) bool {
+	if len(r.req.Lineages) > 0 && !slices.ContainsFunc(r.req.Lineages, l.Is) {
+		return false
+	}
+	if !r.req.Pending {
+		return true
+	}
+	if marks, err := r.Store.Marks(); err == nil && slices.Contains(marks, l.String()) {
+		return true
+	}
+	pending := r.state.Get(t.Name, l.Name).Pending
+	return pending != nil && (r.req.All || waits(pending.Reason) || pending.Due(r.began, r.fingerprint(l)))
+}
+
+// waits tells whether a reason is about something that somebody else does, so
+// that looking again is worth it at any time.
+func waits(reason string) bool {
+	return slices.Contains([]string{firstInstallReason, string(deployers.ServiceInactive), string(deployers.RestartNotAllowed)}, reason)
+}
+
+const interruptedReason = "interrupted"
+
+func (r *run) interrupted(t config.Target, l lineage.Lineage) bool {
+	pending := r.state.Get(t.Name, l.Name).Pending
+	return pending != nil && pending.Reason == interruptedReason
+}
+
+// chooseGeneration finds the generation to roll back to: the one named, or
+// the newest that is not installed.
+func (r *run) chooseGeneration(target, name, generation string) (*item, error) {
+	at := slices.IndexFunc(r.Config.Targets, func(t config.Target) bool { return t.Name == target })
+	if at < 0 {
+		return nil, &RequestError{"there is no target " + target, "certlatch config show lists the targets"}
+	}
+	t := r.Config.Targets[at]
+	if name == "" {
+		if t.IsGlob() {
+			return nil, &RequestError{"target " + target + " takes several lineages", "say which: certlatch rollback " + target + " LINEAGE"}
+		}
+		name = t.Lineage[strings.Index(t.Lineage, ":")+1:]
+	}
+	if err := lineage.CheckName(name); err != nil {
+		return nil, &RequestError{err.Error(), "name a lineage as certlatch history shows it"}
+	}
+	kept, err := r.Store.Generations(target, name)
+	if err != nil {
+		return nil, err
+	}
+	if generation == "" {
+		generation = r.lastButProven(target, name, kept)
+	}
+	if !slices.Contains(kept, generation) {
+		remedy := "there is nothing to go back to"
+		if len(kept) > 0 {
+			remedy = "kept are " + strings.Join(kept, ", ")
+		}
+		return nil, &RequestError{fmt.Sprintf("no generation %s of %s is kept for target %s", cmp.Or(generation, "but the proven one"), name, target), remedy}
+	}
+	it := newItem(t, r.Store.Generation(target, name, generation))
+	it.rolling, it.generation = true, generation
+	return it, nil
+}
+
+// lastButProven is the newest generation that is not the proven one.
+func (r *run) lastButProven(target, name string, kept []string) string {
+	proven := r.state.Get(target, name).Proven
+	for _, g := range slices.Backward(kept) {
+		if proven == nil || g != proven.Generation {
+			return g
+		}
+	}
+	return ""
+}
+
+// prepare takes an item as far as it goes without touching anything, and
+// tells whether there is more to do. Where not, the outcome is complete.
+func (r *run) prepare(ctx context.Context, it *item) bool {
+	if it.out.Result != "" {
+		return false
+	}
+	if hold := r.state.Held(it.target.Name); hold != nil && !it.rolling {
+		it.out.Result, it.out.Reason = Held, hold.Reason
+		it.out.Detail = "held since " + hold.Since.Format(time.RFC3339)
+		it.out.Remedy = "certlatch release " + it.target.Name + " lets it be deployed to again"
+		return false
+	}
+	if err := it.timed(Validate, func() error { return r.validate(ctx, it) }); err != nil {
+		it.fail(Validate, err)
+		return false
+	}
+	if !r.req.Force && !it.rolling && it.same && r.provenBefore(it) && !(r.req.Look && !r.served(ctx, it)) {
+		it.out.Result, it.out.Generation = Unchanged, r.state.Get(it.target.Name, it.lineage.Name).Proven.Generation
+		return false
+	}
+	return true
+}
+
+// validate reads the bundle and holds it against the target.
+func (r *run) validate(ctx context.Context, it *item) error {
+	if err := r.open(it); err != nil {
+		return err
+	}
+	return r.hold(ctx, it)
+}
+
+// open reads the bundle.
+func (r *run) open(it *item) error {
+	got := r.read(it.lineage)
+	it.out.Findings = got.findings
+	if got.bundle == nil {
+		return &refusedError{got.findings}
+	}
+	it.bundle, it.leaf = got.bundle, lineage.Describe(got.bundle.Leaf)
+	it.out.New = &it.leaf
+	return nil
+}
+
+// hold makes the plan, looks at what is installed, and holds the bundle
+// against the target's policy.
+func (r *run) hold(ctx context.Context, it *item) error {
+	if err := r.plan(ctx, it); err != nil {
+		return err
+	}
+	if err := r.look(it); err != nil {
+		return err
+	}
+	return r.judge(ctx, it)
+}
+
+// plan asks the deployer what is to be done, given the facts it wants.
+func (r *run) plan(ctx context.Context, it *item) error {
+	deployer, _ := deployers.For(it.target.Service) // the configuration was checked
+	facts, err := r.facts(ctx, deployer.Wants(it.target.Target))
+	if err != nil {
+		return err
+	}
+	if it.plan, err = deployer.Plan(it.target.Target, it.lineage, facts); err != nil {
+		return err
+	}
+	it.out.Notes = slices.Clone(it.plan.Notes)
+	it.plan.Probes = slices.Clone(it.plan.Probes)
+	for i, p := range it.plan.Probes {
+		if p.Name != "" {
+			continue
+		}
+		if it.plan.Probes[i].Name = firstName(it.bundle.Leaf); it.plan.Probes[i].Name == "" {
+			return &noNameError{p.String()}
+		}
+	}
+	return nil
+}
+
+// firstName is the leaf's first name that is not a wildcard.
+func firstName(leaf *x509.Certificate) string {
+	for _, name := range lineage.Names(leaf) {
+		if !strings.HasPrefix(name, "*.") {
+			return name
+		}
+	}
+	return ""
+}
+
+// facts finds out what a deployer wants to know.
+func (r *run) facts(ctx context.Context, wants deployers.Wants) (deployers.Facts, error) {
+	var facts deployers.Facts
+	var err error
+	facts.Systemd = r.Units != nil
+	if facts.Systemd && wants.Unit != "" {
+		if facts.Unit, err = r.unit(ctx, wants.Unit); err != nil {
+			return facts, err
+		}
+	}
+	if wants.PIDFile != "" {
+		if facts.Master, err = process.FromPIDFile(wants.PIDFile, wants.Program); err != nil {
+			return facts, err
+		}
+	}
+	if len(wants.Ports) == 0 {
+		return facts, nil
+	}
+	var pids []int
+	switch {
+	case facts.Unit.Running():
+		pids, err = process.Members(facts.Unit.ControlGroup)
+	case facts.Master != 0:
+		pids, err = process.Descendants(facts.Master)
+	}
+	if err == nil {
+		facts.Listeners, err = process.Listeners(pids, wants.Ports)
+	}
+	return facts, err
+}
+
+// unit looks at a systemd unit, once a run.
+func (r *run) unit(ctx context.Context, name string) (deployers.Unit, error) {
+	if seen, ok := r.seenUnits[name]; ok {
+		return seen, nil
+	}
+	units, err := r.manager(ctx)
+	if err != nil {
+		return deployers.Unit{}, err
+	}
+	unit, err := units.Unit(ctx, name)
+	if err == nil {
+		r.seenUnits[name] = unit
+	}
+	return unit, err
+}
+
+// manager gives the connection to systemd, made when it is first needed.
+func (r *run) manager(ctx context.Context) (Units, error) {
+	if r.units == nil {
+		units, err := r.Units(ctx)
+		if err != nil {
+			return nil, &systemdError{err}
+		}
+		r.units = units
+	}
+	return r.units, nil
+}
+
+// look finds out what is installed at the plan's paths, and whether it is the
+// bundle already.
+func (r *run) look(it *item) error {
+	if it.generation == "" {
+		it.generation = r.generationOf(it)
+	}
+	it.set = install.Set{
+		Target: it.target.Name, Lineage: it.lineage.Name, Directory: it.plan.Directory,
+		Generation: state.NewGeneration(time.Now(), it.leaf),
+	}
+	for _, f := range it.plan.Files {
+		uid, gid, err := account.Owner(f.User, f.Group)
+		if err != nil {
+			return err
+		}
+		it.set.Files = append(it.set.Files, install.File{Path: f.Path, Data: f.Content.Of(it.bundle), UID: uid, GID: gid, Mode: f.Mode, HoldsKey: f.Content.HoldsKey()})
+		it.set.Group = gid
+	}
+	var err error
+	if it.before, err = r.installer.Current(it.set); err != nil {
+		return err
+	}
+	it.same = install.Same(it.set, it.before)
+	it.first = r.nothingBefore(it)
+	if it.previous = certificateIn(it.plan, it.before); it.previous != nil {
+		leaf := lineage.Describe(it.previous)
+		it.out.Previous = &leaf
+	}
+	return nil
+}
+
+// nothingBefore tells whether a failed deployment would have no pair to go
+// back to: none is installed, or the one that is was never seen to be served.
+func (r *run) nothingBefore(it *item) bool {
+	known := r.state.Get(it.target.Name, it.lineage.Name)
+	if it.same {
+		return known.Proven == nil
+	}
+	complete := len(it.before) == len(it.set.Files)
+	return !complete || known.Proven == nil && known.Pending != nil && known.Pending.Reason == firstInstallReason
+}
+
+// certificateIn finds the leaf among installed files; nil: there is none, or
+// none that can be read.
+func certificateIn(plan deployers.Plan, files []install.File) *x509.Certificate {
+	for _, f := range plan.Files {
+		if f.Content == deployers.Chain || f.Content == deployers.Key {
+			continue
+		}
+		at := slices.IndexFunc(files, func(have install.File) bool { return have.Path == f.Path })
+		if at < 0 {
+			continue
+		}
+		if certs, err := lineage.ParseCertificates(files[at].Data); err == nil && len(certs) > 0 {
+			return certs[0]
+		}
+	}
+	return nil
+}
+
+// generationOf names the generation of an item's leaf: the kept one of this
+// leaf, or a new one.
+func (r *run) generationOf(it *item) string {
+	kept, err := r.Store.Generations(it.target.Name, it.lineage.Name)
+	if err == nil {
+		for _, g := range slices.Backward(kept) {
+			if strings.HasSuffix(g, "-"+it.leaf.Short()) {
+				return g
+			}
+		}
+	}
+	return state.NewGeneration(r.began, it.leaf)
+}
+
+// judge looks for what the target's policy says against the bundle.
+func (r *run) judge(ctx context.Context, it *item) error {
+	trust, err := r.trustOf(it.target.Policy.Trust)
+	if err != nil {
+		return err
+	}
+	names := slices.Clone(it.target.Names)
+	for _, p := range it.target.Probes {
+		if p.Name != "" {
+			names = append(names, p.Name)
+		}
+	}
+	rules := policy.Rules{
+		Trust: trust, Accept: it.target.Policy.Accept, Names: names,
+		Installed: it.previous, Force: r.req.Force, Now: time.Now(),
+	}
+	if r.Revoked != nil && !it.rolling {
+		rules.Revoked = func(leaf, issuer *x509.Certificate) (bool, error) { return r.Revoked(ctx, leaf, issuer) }
+	}
+	findings := slices.Concat(it.out.Findings, policy.Check(it.bundle, rules))
+	slices.SortStableFunc(findings, func(a, b lineage.Finding) int {
+		return strings.Compare(string(a.Severity), string(b.Severity)) // refused before warned
+	})
+	it.out.Findings = findings
+	if policy.Refused(findings) && !it.rolling {
+		return &refusedError{findings}
+	}
+	return nil
+}
+
+// trustOf loads the roots of a trust setting, once a run.
+func (r *run) trustOf(setting string) (policy.Trust, error) {
+	trust, ok := r.trust[setting]
+	if ok {
+		return trust, nil
+	}
+	trust, err := policy.LoadTrust(setting)
+	if err != nil {
+		return trust, &configError{err}
+	}
+	r.trust[setting] = trust
+	return trust, nil
+}
+
+// sameContent tells whether what is installed is the bundle already, whoever
+// may read it.
+func (it *item) sameContent() bool {
+	return len(it.before) == len(it.set.Files) && !slices.ContainsFunc(it.set.Files, func(want install.File) bool {
+		return !slices.ContainsFunc(it.before, func(have install.File) bool {
+			return have.Path == want.Path && slices.Equal(have.Data, want.Data)
+		})
+	})
+}
+
+// provenBefore tells whether the last proof at this target was of this leaf.
+func (r *run) provenBefore(it *item) bool {
+	proven := r.state.Get(it.target.Name, it.lineage.Name).Proven
+	return proven != nil && proven.Leaf.Fingerprint == it.leaf.Fingerprint
+}
+
+// served looks once whether every probe sees the new leaf.
+func (r *run) served(ctx context.Context, it *item) bool {
+	return !slices.ContainsFunc(observe(ctx, it.plan), func(o probe.Observation) bool { return !shows(o, it.leaf.Fingerprint) })
+}
+
+// read reads a lineage, once a run.
+func (r *run) read(l lineage.Lineage) read {
+	key := l.Client + ":" + l.Fullchain
+	got, ok := r.bundles[key]
+	if !ok {
+		got.bundle, got.findings = lineage.Read(l)
+		r.bundles[key] = got
+	}
+	return got
+}
+
+// fingerprint is that of a lineage's leaf; empty where it cannot be read.
+func (r *run) fingerprint(l lineage.Lineage) string {
+	if got := r.read(l); got.bundle != nil {
+		return lineage.Fingerprint(got.bundle.Leaf)
+	}
+	return ""
+}

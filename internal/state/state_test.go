@@ -1,0 +1,222 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/certlatch/certlatch/internal/disk"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/pki"
+)
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+func open(t *testing.T) *Store {
+	store, err := Open(filepath.Join(t.TempDir(), "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+func TestStateIsKept(t *testing.T) {
+	store := open(t)
+	st, err := store.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.Record("web", "a.example").Fail("not-proven", "ab", noon, st.Record("web", "a.example").Retry("ab", noon))
+	st.Record("web", "b.example").Proven = &Proof{Leaf: lineage.Leaf{Fingerprint: "cd", Names: []string{"b.example"}}, Generation: "g", Time: noon}
+	st.Hold("sip", "by-hand", noon)
+	st.Hold("sip", "service-crashed", noon)
+	if err := store.Save(st); err != nil {
+		t.Fatal(err)
+	}
+	again, err := store.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(st, again); diff != "" {
+		t.Error(diff)
+	}
+	if hold := again.Held("sip"); hold == nil || hold.Reason != "by-hand" {
+		t.Errorf("the first reason of a hold did not stay: %v", hold)
+	}
+	if !again.Release("sip") || again.Release("sip") || again.Held("sip") != nil {
+		t.Error("a hold is released once")
+	}
+	if info, err := os.Stat(store.dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the state directory is %v, %v", info.Mode(), err)
+	}
+}
+
+func TestDamagedStateIsSaid(t *testing.T) {
+	store := open(t)
+	for _, text := range []string{"", "{", `{"schema":"certlatch.state/9"}`} {
+		if err := os.WriteFile(store.file(), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if st, err := store.Load(); err == nil {
+			t.Errorf("%q is read as %v", text, st)
+		}
+	}
+}
+
+func TestRetriesAreSpacedOut(t *testing.T) {
+	var r Record
+	pause := time.Duration(0)
+	for attempt := 1; attempt <= 12; attempt++ {
+		next := r.Retry("ab", noon)
+		r.Fail("not-proven", "ab", noon, next)
+		if r.Pending.Attempts != attempt {
+			t.Fatalf("attempt %d is counted as %d", attempt, r.Pending.Attempts)
+		}
+		now := next.Sub(noon)
+		if now < pause && now < lastRetry {
+			t.Errorf("pause %d is %s after %s", attempt, now, pause)
+		}
+		if now < firstRetry || now > lastRetry+lastRetry/4 {
+			t.Errorf("pause %d is %s", attempt, now)
+		}
+		pause = now
+	}
+	p := *r.Pending
+	if p.Due(noon, "ab") || !p.Due(*p.Next, "ab") || !p.Due(noon, "other") {
+		t.Error("due is when the time has come or the leaf has changed")
+	}
+	r.Fail("expired", "cd", noon, nil)
+	if r.Pending.Attempts != 1 || r.Pending.Due(noon.AddDate(1, 0, 0), "cd") {
+		t.Errorf("a new leaf begins anew, and one that time does not mend waits for a change: %v", r.Pending)
+	}
+}
+
+func TestMarksNeedNoLock(t *testing.T) {
+	store := open(t)
+	release, err := store.Lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	if err := store.Mark("certbot", "_.a.example"); err != nil {
+		t.Fatal(err)
+	}
+	if marks, err := store.Marks(); err != nil || !slices.Equal(marks, []string{"certbot:_.a.example"}) {
+		t.Errorf("marks are %v, %v", marks, err)
+	}
+	for range 2 {
+		if err := store.Unmark("certbot", "_.a.example"); err != nil {
+			t.Error(err)
+		}
+	}
+	if marks, err := store.Marks(); err != nil || len(marks) != 0 {
+		t.Errorf("marks are %v, %v", marks, err)
+	}
+}
+
+func TestLockKeepsRunsApart(t *testing.T) {
+	store := open(t)
+	held, most := 0, 0
+	var mutex sync.Mutex
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			release, err := store.Lock(t.Context())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mutex.Lock()
+			held++
+			most = max(most, held)
+			mutex.Unlock()
+			mutex.Lock()
+			held--
+			mutex.Unlock()
+			release()
+		})
+	}
+	all.Wait()
+	if most != 1 {
+		t.Errorf("%d runs held the lock at once", most)
+	}
+	release, err := store.Lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if locked := new(disk.LockedError); !errors.As(second(store.Lock(ctx)), &locked) {
+		t.Error("waiting for a held lock did not end in a LockedError")
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestHistoryForgetsTheOldest(t *testing.T) {
+	store := open(t)
+	var entries []Entry
+	for i := range historyLength + 5 {
+		entries = append(entries, Entry{Time: noon, Target: fmt.Sprint(i), Result: "deployed"})
+	}
+	if err := store.Append(entries[:3]...); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Append(entries[3:]...); err != nil {
+		t.Fatal(err)
+	}
+	got, err := store.History()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(entries[5:], got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestGenerations(t *testing.T) {
+	store := open(t)
+	ca := pki.NewCA(t, "Root").Intermediate(t, "Intermediate")
+	var names []string
+	var first *lineage.Bundle
+	for i := range 5 {
+		leaf := ca.Leaf(t, pki.Names("a.example"))
+		b, findings := lineage.Parse(lineage.Lineage{Name: "a.example"}, leaf.Fullchain, nil, leaf.Key)
+		if b == nil {
+			t.Fatal(findings)
+		}
+		if first == nil {
+			first = b
+		}
+		name := NewGeneration(noon.Add(time.Duration(i)*time.Millisecond), lineage.Describe(b.Leaf))
+		names = append(names, name)
+		for range 2 {
+			if err := store.Keep("web", "a.example", name, b, names[0]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	got, err := store.Generations("web", "a.example")
+	if want := []string{names[0], names[3], names[4]}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("kept are %v, %v instead of %v", got, err, want)
+	}
+	again, findings := lineage.Read(store.Generation("web", "a.example", names[0]))
+	if again == nil {
+		t.Fatal(findings)
+	}
+	if !slices.Equal(again.KeyPEM(), first.KeyPEM()) || !slices.Equal(again.FullchainPEM(), first.FullchainPEM()) {
+		t.Error("a generation is not what was kept")
+	}
+	if info, err := os.Stat(store.Generation("web", "a.example", names[0]).Key); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the kept key is %v, %v", info.Mode(), err)
+	}
+}
