@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/certlatch/certlatch/internal/config"
+)
+
+func (p *program) configCommand() *cli.Command {
+	return &cli.Command{
+		Name: "config", Usage: "check or show the configuration",
+		Description: "Example: certlatch config check\n\nExit codes: 0 it is well; 1 unexpected; 2 it is not.",
+		Subcommands: []*cli.Command{
+			{
+				Name: "check", Usage: "say everything that is wrong with the configuration",
+				Description: "Example: certlatch --config ./config.yaml config check\n\nExit codes: 0 it is well; 1 unexpected; 2 it is not.",
+				Action: func(c *cli.Context) error {
+					cfg, err := p.loadConfig(c)
+					if err != nil {
+						return err
+					}
+					fmt.Fprintf(p.stdout, "%s: %s, no problem found\n", cfg.Path, plural(len(cfg.Targets), "target", "targets"))
+					return nil
+				},
+			},
+			{
+				Name: "show", Usage: "print the configuration that is in effect, defaults included",
+				Description: "Example: certlatch config show\n\nExit codes: 0; 1 unexpected; 2 it is not well.",
+				Action: func(c *cli.Context) error {
+					cfg, err := p.loadConfig(c)
+					if err != nil {
+						return err
+					}
+					return cfg.Show(p.stdout)
+				},
+			},
+		},
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return &usageError{fmt.Sprintf("there is no command \"config %s\"", c.Args().First()), "certlatch config --help lists them"}
+			}
+			return cli.ShowSubcommandHelp(c)
+		},
+	}
+}
+
+func (p *program) loadConfig(c *cli.Context) (*config.Config, error) {
+	if err := arguments(c, 0, 0); err != nil {
+		return nil, err
+	}
+	return config.Load(c.String("config"))
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/revocation"
+	"github.com/certlatch/certlatch/internal/state"
+	"github.com/certlatch/certlatch/internal/systemd"
+)
+
+func (p *program) deployCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "deploy",
+		Usage:     "deploy lineages by hand",
+		ArgsUsage: "[LINEAGE...]",
+		Description: "Deploys the named lineages to every target that wants them; none named: all that\n" +
+			"differ from what is installed or served. Needs root.\n\n" +
+			"Example: certlatch deploy --dry-run api.example\n\n" + exitsHelp,
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "target", Usage: "only to the target `NAME`; may be repeated"},
+			&cli.BoolFlag{Name: "pending", Usage: "only what is pending and due"},
+			&cli.BoolFlag{Name: "all", Usage: "with --pending: whether due or not"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan and change nothing"},
+			&cli.BoolFlag{Name: "force", Usage: "accept a downgrade, and take every step even if nothing changed"},
+			jsonFlag(),
+		},
+		Action: func(c *cli.Context) error {
+			if c.Bool("all") && !c.Bool("pending") {
+				return &usageError{"--all goes with --pending", "to deploy everything that differs, name nothing: certlatch deploy"}
+			}
+			open := p.engine
+			if c.Bool("dry-run") {
+				open = p.viewer
+			}
+			e, err := open(c)
+			if err != nil {
+				return p.fail(c, err)
+			}
+			req := engine.Request{
+				Lineages: c.Args().Slice(), Targets: c.StringSlice("target"),
+				Pending: c.Bool("pending"), All: c.Bool("all"), Force: c.Bool("force"),
+				Look: true, By: "deploy", Limits: engine.HandLimits,
+			}
+			do := e.Deploy
+			if c.Bool("dry-run") {
+				do = e.Plan
+			}
+			report, err := do(c.Context, req)
+			if err != nil {
+				return p.fail(c, err)
+			}
+			if len(report.Outcomes) == 0 && len(req.Lineages) > 0 && !req.Pending {
+				return p.fail(c, &engine.RequestError{What: "no target wants " + req.Lineages[0], Remedy: "give a target that lineage in " + e.Config.Path})
+			}
+			return p.show(c, report)
+		},
+	}
+}
+
+func (p *program) rollbackCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "rollback",
+		Usage:     "activate and prove an earlier generation, then hold the target",
+		ArgsUsage: "TARGET [LINEAGE]",
+		Description: "Puts an earlier generation back at a target, proves that it is served, and holds the\n" +
+			"target, so that the next renewal does not undo it. Needs root.\n\n" +
+			"Example: certlatch rollback web --to 20261123T021300Z-1a2b3c4d\n\n" + exitsHelp,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "to", Usage: "the `GENERATION`, as history shows it; default: the one before"},
+			jsonFlag(),
+		},
+		Action: func(c *cli.Context) error {
+			if err := arguments(c, 1, 2); err != nil {
+				return err
+			}
+			e, err := p.engine(c)
+			if err != nil {
+				return p.fail(c, err)
+			}
+			report, err := e.Rollback(c.Context, c.Args().Get(0), c.Args().Get(1), c.String("to"),
+				engine.Request{By: "rollback", Limits: engine.HandLimits})
+			if err != nil {
+				return p.fail(c, err)
+			}
+			return p.show(c, report)
+		},
+	}
+}
+
+func jsonFlag() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print the result as JSON"} }
+
+// engine makes the engine for the configuration that the command line names,
+// and the state directory where it is missing.
+func (p *program) engine(c *cli.Context) (*engine.Engine, error) {
+	e, err := p.viewer(c)
+	if err != nil {
+		return nil, err
+	}
+	e.Store, err = state.Open(e.Config.State)
+	return e, err
+}
+
+// viewer makes an engine that is only looked with.
+func (p *program) viewer(c *cli.Context) (*engine.Engine, error) {
+	cfg, err := config.Load(c.String("config"))
+	if err != nil {
+		return nil, err
+	}
+	e := &engine.Engine{Config: cfg, Store: state.View(cfg.State), Log: p.log, Revoked: p.revoked}
+	if systemd.Booted() {
+		e.Units = func(ctx context.Context) (engine.Units, error) { return systemd.Connect(ctx) }
+	}
+	return e, nil
+}
+
+// revocationLimit bounds the wait for a CRL, which comes over the network.
+const revocationLimit = 5 * time.Second
+
+// revoked asks the certificate's CRL. Where that cannot be had, nothing is
+// said against the certificate.
+func (p *program) revoked(ctx context.Context, leaf, issuer *x509.Certificate) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, revocationLimit)
+	defer cancel()
+	is, err := revocation.Check(ctx, leaf, issuer)
+	if err != nil {
+		p.log.Debug("cannot tell whether the leaf is revoked", "error", err)
+	}
+	return is, err
+}
+
+// show prints a report, and makes its exit code the program's.
+func (p *program) show(c *cli.Context, report engine.Report) error {
+	code := exitOf(report)
+	var err error
+	if c.Bool("json") {
+		err = printJSON(p.stdout, deployView(report, code, nil))
+	} else {
+		err = printReport(p.stdout, report)
+	}
+	return errors.Join(err, status(code))
+}
+
+// fail reports an error that kept a run from happening, as JSON too where that
+// was asked for.
+func (p *program) fail(c *cli.Context, err error) error {
+	if !c.Bool("json") {
+		return err
+	}
+	code, _ := explain(err)
+	text := err.Error()
+	if printed := printJSON(p.stdout, deployView(engine.Report{}, code, &text)); printed != nil {
+		return printed
+	}
+	return err
+}
+
+// status makes an exit code an error; nil for 0.
+func status(code int) error {
+	if code == exitOK {
+		return nil
+	}
+	return exitStatus(code)
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return fmt.Sprintf("%d %s", n, one)
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+
+	"github.com/certlatch/certlatch/hooks"
+	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/disk"
+	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/install"
+)
+
+// This file is the one home of exit codes. The rules for what the terminal
+// shows are these:
+//   - Results go to standard output, in the form of report.go or as JSON.
+//   - Errors go to standard error, with a "certlatch:" before them and the
+//     remedy on the next line.
+//   - An error is one sentence without a period, and names what it is about.
+
+// The exit codes of hook, deploy and rollback. They are fixed by the contract.
+const (
+	exitOK            = 0
+	exitUnexpected    = 1
+	exitUsage         = 2
+	exitRefused       = 3
+	exitInstall       = 4
+	exitActivation    = 5
+	exitNotProven     = 6
+	exitUndoFailed    = 7
+	exitLocked        = 8
+	exitWaiting       = 9
+	exitProbeFindings = 1 // of probe
+	exitNoHandshake   = 3 // of probe
+)
+
+// exitsHelp is for the help of the commands that deploy.
+const exitsHelp = `Exit codes: 0 all deployed or nothing to do; 1 unexpected; 2 usage or configuration,
+nothing touched; 3 the new bundle was refused, nothing touched; 4 installing failed,
+previous pair back; 5 activation failed or the service's own test rejected it, previous
+pair back; 6 not proven within the deadline, previous pair back; 7 the previous state
+could not be restored or proven, look at once; 8 another run held the lock too long;
+9 installed, not yet served.`
+
+// gravity is the order in which one code stands for several targets.
+var gravity = []int{exitUndoFailed, exitNotProven, exitActivation, exitInstall, exitUnexpected, exitUsage, exitRefused, exitLocked, exitWaiting, exitOK}
+
+// exitOf gives the code for a report.
+func exitOf(report engine.Report) int {
+	worst := exitOK
+	for _, o := range report.Outcomes {
+		if code := exitOfOutcome(o); slices.Index(gravity, code) < slices.Index(gravity, worst) {
+			worst = code
+		}
+	}
+	return worst
+}
+
+func exitOfOutcome(o engine.Outcome) int {
+	switch o.Result {
+	case engine.Deployed, engine.Unchanged, engine.Held, engine.Planned:
+		return exitOK
+	case engine.Refused:
+		return exitRefused
+	case engine.Deferred, engine.WaitingRestart:
+		return exitWaiting
+	case engine.RollbackFailed:
+		return exitUndoFailed
+	}
+	switch {
+	case o.Reason == "service-crashed":
+		return exitUndoFailed
+	case slices.Contains([]string{"unexpected", "systemd-unreachable", "out-of-time"}, o.Reason) && o.Result == engine.Failed:
+		return exitUnexpected
+	}
+	switch o.At {
+	case engine.Stage, engine.Commit:
+		return exitInstall
+	case engine.Test, engine.Activate:
+		return exitActivation
+	case engine.Prove:
+		return exitNotProven
+	}
+	return exitUsage
+}
+
+// exitStatus ends the program with a code; everything was said already.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// usageError is a command line that cannot be meant.
+type usageError struct{ what, hint string }
+
+func (e *usageError) Error() string { return e.what }
+
+// finish says what is wrong, and gives the exit code.
+func (p *program) finish(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	var status exitStatus
+	if errors.As(err, &status) {
+		return int(status)
+	}
+	code, hint := explain(err)
+	fmt.Fprintf(p.stderr, "certlatch: %v\n", err)
+	if hint != "" {
+		fmt.Fprintf(p.stderr, "certlatch: %s\n", hint)
+	}
+	return code
+}
+
+// explain gives an error's exit code and the advice that goes with it.
+func explain(err error) (code int, hint string) {
+	var (
+		usage     *usageError
+		request   *engine.RequestError
+		bad       *config.Error
+		missing   *config.MissingError
+		locked    *disk.LockedError
+		notCalled *hooks.NotCalledError
+		input     *hooks.InputError
+		lost      *install.RestoreError
+	)
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage, usage.hint
+	case errors.As(err, &request):
+		return exitUsage, request.Remedy
+	case errors.As(err, &missing):
+		return exitUsage, "write one: the README shows a small one that works, certlatch config check looks at it"
+	case errors.As(err, &bad):
+		return exitUsage, ""
+	case errors.As(err, &locked):
+		return exitLocked, "see which certlatch still runs: pgrep -a certlatch"
+	case errors.As(err, &notCalled):
+		return exitUsage, "hook is for ACME clients to call; by hand it is certlatch deploy NAME"
+	case errors.As(err, &lost):
+		return exitUndoFailed, "look at once: see why those files cannot be put back; every run of certlatch tries it again first"
+	case errors.As(err, &input):
+		return exitUsage, "see what calls certlatch, and with which environment"
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
+		return exitUsage, "this needs root: run it with sudo"
+	}
+	return exitUnexpected, ""
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/state"
+)
+
+func (p *program) holdCommand() *cli.Command {
+	return &cli.Command{
+		Name: "hold", Usage: "let nothing be deployed to a target", ArgsUsage: "TARGET",
+		Description: "Renewals of a held target's lineages end with the result held, exit 0. Needs root.\n\n" +
+			"Example: certlatch hold web\n\n" +
+			"Exit codes: 0 held; 1 unexpected; 2 usage or configuration; 8 another run held the lock too long.",
+		Action: func(c *cli.Context) error {
+			return p.changeHold(c, func(st *state.State, target string) string {
+				st.Hold(target, "by-hand", time.Now())
+				return "target " + target + " is held"
+			})
+		},
+	}
+}
+
+func (p *program) releaseCommand() *cli.Command {
+	return &cli.Command{
+		Name: "release", Usage: "end a target's hold", ArgsUsage: "TARGET",
+		Description: "Lets a held target be deployed to again; certlatch deploy then does what was missed. Needs root.\n\n" +
+			"Example: certlatch release web\n\n" +
+			"Exit codes: 0 not held any more; 1 unexpected; 2 usage or configuration; 8 another run held the lock too long.",
+		Action: func(c *cli.Context) error {
+			return p.changeHold(c, func(st *state.State, target string) string {
+				if !st.Release(target) {
+					return "target " + target + " was not held"
+				}
+				return "target " + target + " is released; certlatch deploy --target " + target + " does what was missed"
+			})
+		},
+	}
+}
+
+func (p *program) changeHold(c *cli.Context, change func(*state.State, string) string) error {
+	if err := arguments(c, 1, 1); err != nil {
+		return err
+	}
+	e, err := p.engine(c)
+	if err != nil {
+		return err
+	}
+	target := c.Args().First()
+	if !slices.ContainsFunc(e.Config.Targets, func(t config.Target) bool { return t.Name == target }) {
+		return &engine.RequestError{What: "there is no target " + target, Remedy: "certlatch config show lists the targets"}
+	}
+	ctx, cancel := context.WithTimeout(c.Context, engine.HandLimits.Lock)
+	defer cancel()
+	release, err := e.Store.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	st, err := e.Store.Load()
+	if err != nil {
+		return err
+	}
+	said := change(st, target)
+	if err := e.Store.Save(st); err != nil {
+		return err
+	}
+	fmt.Fprintln(p.stdout, said)
+	return nil
+}

@@ -1,0 +1,192 @@
+// Command certlatch latches renewed TLS certificates into running services.
+//
+// This package is thin: flags, a call, printing, an exit code. What happens in
+// between is the engine's.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/certlatch/certlatch/hooks"
+	"github.com/certlatch/certlatch/internal/command"
+)
+
+func main() {
+	if code, is := command.TryReadMain(); is {
+		os.Exit(code)
+	}
+	os.Exit(run(os.Args, os.Stdout, os.Stderr))
+}
+
+// program is what every command needs.
+type program struct {
+	stdout, stderr io.Writer
+	log            *slog.Logger
+}
+
+// run is the whole program but for the exit.
+func run(args []string, stdout, stderr io.Writer) int {
+	// Keys pass through this process: no core dump may hold them.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		fmt.Fprintf(stderr, "certlatch: cannot keep keys out of core dumps: %v\n", err)
+	}
+	// A client that closes its end of a pipe must not end a deployment. The
+	// signal is caught rather than ignored, since programs inherit the latter.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+
+	if client, ok := hooks.CalledAs(args[0]); ok {
+		args = append([]string{"certlatch", "hook", client.Name()}, args[1:]...)
+	}
+	p := &program{stdout: stdout, stderr: stderr}
+	app := p.app()
+	return p.finish(app.RunContext(ctx, flagsFirst(app, args)))
+}
+
+func (p *program) app() *cli.App {
+	app := &cli.App{
+		Name:      "certlatch",
+		Usage:     "latch renewed TLS certificates into running services",
+		UsageText: "certlatch [--config FILE] [--log-level LEVEL] [--log-format FORMAT] COMMAND",
+		Description: "Called by an ACME client's hook, certlatch validates the new certificate, installs it\n" +
+			"where the service expects it, makes the service take it, proves by live handshakes\n" +
+			"that it is served, and puts the previous one back where it is not.\n\n" +
+			"Example: certlatch deploy --dry-run",
+		Version:              version(),
+		HideVersion:          true,
+		HideHelpCommand:      true,
+		EnableBashCompletion: false,
+		Writer:               p.stdout,
+		ErrWriter:            p.stderr,
+		ExitErrHandler:       func(*cli.Context, error) {},
+		OnUsageError:         usage,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "config", Value: "/etc/certlatch/config.yaml", Usage: "the configuration `FILE`"},
+			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error: `LEVEL`"},
+			&cli.StringFlag{Name: "log-format", Value: "auto", Usage: "auto, text, json or journal: `FORMAT`"},
+		},
+		Before: func(c *cli.Context) error {
+			var err error
+			p.log, err = newLog(p.stderr, c.String("log-format"), c.String("log-level"))
+			return err
+		},
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return &usageError{fmt.Sprintf("there is no command %q", c.Args().First()), "certlatch --help lists the commands"}
+			}
+			return cli.ShowAppHelp(c)
+		},
+		Commands: []*cli.Command{
+			p.hookCommand(),
+			p.deployCommand(),
+			p.validateCommand(),
+			p.probeCommand(),
+			p.rollbackCommand(),
+			p.holdCommand(),
+			p.releaseCommand(),
+			p.historyCommand(),
+			p.configCommand(),
+			p.versionCommand(),
+		},
+	}
+	setOnUsageError(app.Commands)
+	return app
+}
+
+func setOnUsageError(commands []*cli.Command) {
+	for _, c := range commands {
+		c.OnUsageError = usage
+		c.HideHelpCommand = true
+		setOnUsageError(c.Subcommands)
+	}
+}
+
+func usage(_ *cli.Context, err error, _ bool) error {
+	what := err.Error()
+	if flag, unknown := strings.CutPrefix(what, "flag provided but not defined: "); unknown {
+		what = "there is no flag -" + flag
+	}
+	return &usageError{what, "add --help to see the flags"}
+}
+
+// flagsFirst moves flags that stand behind a positional argument before it:
+// urfave/cli v2 would take them for arguments, and a dry run would be none.
+// What follows a "--" stays as it is.
+func flagsFirst(app *cli.App, args []string) []string {
+	ordered := []string{filepath.Base(args[0])}
+	args = args[1:]
+	commands, flags := app.Commands, app.Flags
+	var positional []string
+	for len(args) > 0 {
+		arg := args[0]
+		args = args[1:]
+		switch {
+		case arg == "--":
+			positional = append(append(positional, arg), args...)
+			args = nil
+		case strings.HasPrefix(arg, "-") && arg != "-":
+			ordered = append(ordered, arg)
+			if takesValue(flags, arg) && len(args) > 0 {
+				ordered, args = append(ordered, args[0]), args[1:]
+			}
+		default:
+			next := find(commands, arg)
+			if next == nil || len(positional) > 0 {
+				positional = append(positional, arg)
+				continue
+			}
+			ordered = append(ordered, arg)
+			commands, flags = next.Subcommands, next.Flags
+		}
+	}
+	return append(ordered, positional...)
+}
+
+func find(commands []*cli.Command, name string) *cli.Command {
+	for _, c := range commands {
+		if c.HasName(name) {
+			return c
+		}
+	}
+	return nil
+}
+
+// takesValue tells whether the argument after a flag belongs to it.
+func takesValue(flags []cli.Flag, arg string) bool {
+	name := strings.TrimLeft(arg, "-")
+	if strings.Contains(name, "=") {
+		return false
+	}
+	for _, flag := range flags {
+		for _, n := range flag.Names() {
+			if n == name {
+				_, isBool := flag.(*cli.BoolFlag)
+				return !isBool
+			}
+		}
+	}
+	return false
+}
+
+// arguments checks how many positional arguments there are.
+func arguments(c *cli.Context, least, most int) error {
+	switch n := c.Args().Len(); {
+	case n < least:
+		return &usageError{"something is missing: " + c.Command.HelpName + " " + c.Command.ArgsUsage, "add --help to see an example"}
+	case n > most:
+		return &usageError{fmt.Sprintf("%q is one argument too many: %s %s", c.Args().Get(most), c.Command.HelpName, c.Command.ArgsUsage), "add --help to see an example"}
+	}
+	return nil
+}

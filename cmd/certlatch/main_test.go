@@ -1,0 +1,325 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/urfave/cli/v2"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/command"
+	"github.com/certlatch/certlatch/internal/pki"
+)
+
+func TestMain(m *testing.M) {
+	if code, is := command.TryReadMain(); is {
+		os.Exit(code)
+	}
+	testscript.Main(m, map[string]func(){
+		"certlatch":                 main,
+		"50-certlatch-hook-certbot": main,
+		"served":                    func() { os.Exit(served(os.Args[1:])) },
+		"served-reload":             func() { os.Exit(servedReload(os.Args[1:])) },
+	})
+}
+
+// TestScripts runs the scripts in testdata/script: certlatch as its users see
+// it, each with a state directory, lineages and a TLS server of its own.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			s := &scene{t: t, dir: env.WorkDir, ca: pki.NewCA(t, "Script Root"), key: "Script Intermediate"}
+			env.Values["scene"] = s
+			self, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			env.Setenv("GOCOVERDIR", filepath.Dir(self))
+			env.Setenv("PORT", strconv.Itoa(freePort(t)))
+			env.Setenv("PORT2", strconv.Itoa(freePort(t)))
+			now := time.Now()
+			env.Setenv("NOW", deployers.Window{From: sinceMidnight(now.Add(-time.Hour)), To: sinceMidnight(now.Add(time.Hour))}.String())
+			env.Setenv("LATER", deployers.Window{From: sinceMidnight(now.Add(2 * time.Hour)), To: sinceMidnight(now.Add(3 * time.Hour))}.String())
+			env.Setenv("BIN", strings.Split(env.Getenv("PATH"), string(filepath.ListSeparator))[0])
+			return os.WriteFile(filepath.Join(env.WorkDir, "root.pem"), s.ca.PEM(), 0o644)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"lineage":  writeLineage,
+			"config":   writeConfig,
+			"exits":    exits,
+			"json":     checkJSON,
+			"snapshot": snapshot,
+		},
+	})
+}
+
+// scene is what the commands of one script share.
+type scene struct {
+	t         *testing.T
+	dir       string
+	ca        *pki.CA
+	key       string
+	snapshots map[string]string
+}
+
+func sceneOf(ts *testscript.TestScript) *scene { return ts.Value("scene").(*scene) }
+
+// writeLineage makes a new certificate: lineage NAME [other-key|expired|other-name|no-chain].
+func writeLineage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: lineage NAME [KIND]")
+	}
+	s, name := sceneOf(ts), args[0]
+	ca := s.ca.Intermediate(s.t, s.key)
+	now := time.Now().Truncate(time.Second)
+	valid := pki.Valid(now.Add(-time.Hour), now.Add(90*24*time.Hour))
+	leaf := ca.Leaf(s.t, pki.Names(name), valid)
+	switch kind := strings.Join(args[1:], ""); kind {
+	case "":
+	case "other-key":
+		leaf.Key = ca.Leaf(s.t, pki.Names(name), valid).Key
+	case "expired":
+		leaf = ca.Leaf(s.t, pki.Names(name), pki.Valid(now.Add(-48*time.Hour), now.Add(-time.Hour)))
+	case "other-name":
+		leaf = ca.Leaf(s.t, pki.Names("other.example"), valid)
+	default:
+		ts.Fatalf("lineage: unknown kind %q", kind)
+	}
+	pki.WriteCertbot(s.t, filepath.Join(s.dir, "live"), name, leaf)
+}
+
+// writeConfig copies a configuration and fills in the variables of the script:
+// config FROM TO.
+func writeConfig(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: config FROM TO")
+	}
+	text := os.Expand(ts.ReadFile(args[0]), func(name string) string { return ts.Getenv(name) })
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
+}
+
+// exits runs certlatch and demands an exit code: exits N ARGS...
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	if neg || err != nil {
+		ts.Fatalf("usage: exits N ARGUMENT...")
+	}
+	got := 0
+	if err := ts.Exec("certlatch", args[1:]...); err != nil {
+		exit, ok := err.(interface{ ExitCode() int })
+		if !ok {
+			ts.Fatalf("run certlatch: %v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("certlatch %s: exit %d instead of %d", strings.Join(args[1:], " "), got, want)
+	}
+}
+
+// checkJSON demands a value in the JSON on standard output: json PATH VALUE.
+func checkJSON(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: json PATH VALUE")
+	}
+	var value any
+	if err := json.Unmarshal([]byte(ts.ReadFile("stdout")), &value); err != nil {
+		ts.Fatalf("standard output is not JSON: %v", err)
+	}
+	for part := range strings.SplitSeq(args[0], ".") {
+		switch in := value.(type) {
+		case map[string]any:
+			found, ok := in[part]
+			if !ok {
+				ts.Fatalf("json: no %q of %s", part, args[0])
+			}
+			value = found
+		case []any:
+			i, err := strconv.Atoi(part)
+			if err != nil || i >= len(in) {
+				ts.Fatalf("json: no element %q of %s in %d", part, args[0], len(in))
+			}
+			value = in[i]
+		default:
+			ts.Fatalf("json: nothing below %q of %s", part, args[0])
+		}
+	}
+	if got := fmt.Sprint(value); got != args[1] {
+		ts.Fatalf("json: %s is %s instead of %s", args[0], got, args[1])
+	}
+}
+
+// snapshot compares what lies below a directory with an earlier look:
+// snapshot save|same DIR. Inodes and times count.
+func snapshot(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: snapshot save|same DIR")
+	}
+	s := sceneOf(ts)
+	var now strings.Builder
+	ts.Check(filepath.WalkDir(ts.MkAbs(args[1]), func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		var stat syscall.Stat_t
+		if err := syscall.Lstat(path, &stat); err != nil {
+			return err
+		}
+		fmt.Fprintln(&now, path, stat.Ino, stat.Mode, stat.Mtim, stat.Size)
+		return nil
+	}))
+	if args[0] == "save" {
+		s.snapshots = map[string]string{args[1]: now.String()}
+	} else if s.snapshots[args[1]] != now.String() {
+		ts.Fatalf("%s changed:\nbefore\n%s\nafter\n%s", args[1], s.snapshots[args[1]], now.String())
+	}
+}
+
+func freePort(t *testing.T) int {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+// served is a TLS server in the manner of the services that certlatch is for:
+// it serves a pair, and takes it anew on a HUP, if it can be read.
+//
+//	served PORT CERTIFICATE KEY PIDFILE
+func served(args []string) int {
+	var mutex sync.Mutex
+	var pair tls.Certificate
+	load := func() error {
+		loaded, err := tls.LoadX509KeyPair(args[1], args[2])
+		if err == nil {
+			mutex.Lock()
+			pair = loaded
+			mutex.Unlock()
+		}
+		return err
+	}
+	if err := load(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	go func() {
+		for range hup {
+			if err := load(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+		}
+	}()
+	listener, err := tls.Listen("tcp", "127.0.0.1:"+args[0], &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		mutex.Lock()
+		defer mutex.Unlock()
+		return &pair, nil
+	}})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if err := os.WriteFile(args[3], []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
+		return 1
+	}
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return 1
+		}
+		go func() {
+			conn.(*tls.Conn).Handshake()
+			conn.Close()
+		}()
+	}
+}
+
+// servedReload notes that it was called, and sends a HUP to the servers of PID
+// files:
+//
+//	served-reload LOG PIDFILE...
+func servedReload(args []string) int {
+	log, err := os.OpenFile(args[0], os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err == nil {
+		_, err = log.WriteString("reload\n")
+		err = errors.Join(err, log.Close())
+	}
+	for _, pidFile := range args[1:] {
+		data, readErr := os.ReadFile(pidFile)
+		pid, parseErr := strconv.Atoi(string(data))
+		if err = errors.Join(err, readErr, parseErr); err == nil {
+			err = syscall.Kill(pid, syscall.SIGHUP)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func sinceMidnight(t time.Time) time.Duration {
+	return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute
+}
+
+// TestHelp demands of every command that its help names its exit codes and an
+// example, and that it can be had.
+func TestHelp(t *testing.T) {
+	var check func(path []string, commands []*cli.Command)
+	check = func(path []string, commands []*cli.Command) {
+		for _, c := range commands {
+			at := append(slices.Clone(path), c.Name)
+			for _, word := range []string{"Exit codes:", "Example: "} {
+				if !strings.Contains(c.Description, word) {
+					t.Errorf("the help of %s has no %q", strings.Join(at, " "), word)
+				}
+			}
+			var stdout, stderr bytes.Buffer
+			if code := run(append(slices.Clone(at), "--help"), &stdout, &stderr); code != 0 || !strings.Contains(stdout.String(), c.Usage) || stderr.Len() > 0 {
+				t.Errorf("%s --help: exit %d, %q, %q", strings.Join(at, " "), code, stdout.String(), stderr.String())
+			}
+			check(at, c.Subcommands)
+		}
+	}
+	check([]string{"certlatch"}, (&program{}).app().Commands)
+}
+
+func TestFlagsFirst(t *testing.T) {
+	for _, test := range []struct{ in, want string }{
+		{"certlatch deploy x --dry-run", "certlatch deploy --dry-run x"},
+		{"certlatch deploy x --target web y --json", "certlatch deploy --target web --json x y"},
+		{"certlatch deploy --target=web x", "certlatch deploy --target=web x"},
+		{"certlatch --config f deploy x", "certlatch --config f deploy x"},
+		{"certlatch hook install certbot --dir d", "certlatch hook install --dir d certbot"},
+		{"certlatch hook certbot --json", "certlatch hook --json certbot"},
+		{"certlatch deploy -- --dry-run", "certlatch deploy -- --dry-run"},
+		{"certlatch deploy deploy --json", "certlatch deploy --json deploy"},
+		{"certlatch rollback web --to g hold", "certlatch rollback --to g web hold"},
+	} {
+		got := strings.Join(flagsFirst((&program{}).app(), strings.Fields(test.in)), " ")
+		if got != test.want {
+			t.Errorf("%s\n got %s\nwant %s", test.in, got, test.want)
+		}
+	}
+}
