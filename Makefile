@@ -1,0 +1,65 @@
+# What this project is built and tested with. Everything that is made lands in
+# .build; nothing is installed.
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+FUZZTIME ?= 30s
+
+# Releases are static, and the same source gives the same bytes anywhere.
+GO_BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -buildid= -X main.release=$(VERSION)'
+
+SIZE_LIMIT    = 12000000 # bytes of the stripped program
+STARTUP_LIMIT = 2        # times the start-up of openssl version
+
+TOOLS = .build/bin/pebble .build/bin/staticcheck .build/bin/demo .build/bin/startup
+TAGS  = systemdtest
+
+.PHONY: help build test test-unit test-system lint fuzz bench demo clean
+
+help: ## say what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build .build/bin/certlatch: static, stripped, reproducible
+	$(GO_BUILD) -o .build/bin/certlatch ./cmd/certlatch
+
+test: ## run all tests; those of whole hosts need root and are skipped without
+	@start=$$(date +%s); $(MAKE) --no-print-directory test-unit test-system && echo "all tests passed in $$(($$(date +%s) - start)) seconds"
+
+test-unit:
+	go test -race $$(go list ./... | grep -v /internal/system$$)
+	cd internal/tools && go test -count=1 ./...
+
+test-system:
+	go test -count=1 -timeout 20m ./internal/system
+
+lint: .build/bin/staticcheck ## check format, vet, staticcheck and the module files
+	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
+	go mod tidy -diff
+	go vet ./... && go vet -tags $(TAGS) ./...
+	.build/bin/staticcheck ./... && .build/bin/staticcheck -tags $(TAGS) ./...
+	cd internal/tools && go mod tidy -diff && go vet ./... && ../../.build/bin/staticcheck ./...
+
+fuzz: ## fuzz every fuzz target for FUZZTIME (30s)
+	@grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -rn1 dirname | sort -u | while read -r dir; do \
+		for target in $$(go test -list '^Fuzz' "$$dir" | grep '^Fuzz'); do \
+			echo "$$dir $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x "$$dir" || exit 1; \
+		done; \
+	done
+
+bench: build .build/bin/startup ## measure the program's size and start-up against their limits
+	.build/bin/startup -size $(SIZE_LIMIT) -ratio $(STARTUP_LIMIT) .build/bin/certlatch
+
+demo: build .build/bin/pebble .build/bin/demo ## see it work: a CA, a service and four renewals, all on loopback
+	@.build/bin/demo -certlatch .build/bin/certlatch -pebble .build/bin/pebble
+
+clean: ## remove what was built
+	rm -rf .build
+
+# The go command knows best what is up to date.
+.PHONY: $(TOOLS)
+.build/bin/pebble:      PACKAGE = github.com/letsencrypt/pebble/v2/cmd/pebble
+.build/bin/staticcheck: PACKAGE = honnef.co/go/tools/cmd/staticcheck
+.build/bin/demo:        PACKAGE = ./demo
+.build/bin/startup:     PACKAGE = ./startup
+$(TOOLS):
+	@cd internal/tools && go build -o ../../$@ $(PACKAGE)

@@ -1,0 +1,13 @@
+// Package system tests certlatch on whole hosts: a real systemd, a real
+// nginx, a real certbot and a real ACME server, booted afresh for every
+// scenario in testdata/script. A new scenario is a new txtar file there; the
+// words it may use are the table in script_test.go and those of
+// [testscript].
+//
+// The tests need root, mmdebstrap and systemd-nspawn, and are skipped without
+// them, unless CI=true says that they must run. They do not promise anything
+// about other distributions than the Debian that the recipe in root_test.go
+// names, nor about kernels: the hosts share that of the machine.
+//
+// [testscript]: https://pkg.go.dev/github.com/rogpeppe/go-internal/testscript
+package system

@@ -1,0 +1,139 @@
+package system
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// recipe is what mmdebstrap(1) is told about the file system of the hosts. A
+// changed recipe makes a new root; to renew one without a change, delete it.
+var recipe = []string{
+	"--variant=minbase",
+	"--include=systemd,systemd-sysv,dbus,nginx,certbot,ca-certificates,acl,openssl",
+	"--dpkgopt=path-exclude=/usr/share/doc/*",
+	"--dpkgopt=path-exclude=/usr/share/locale/*",
+	"--dpkgopt=path-exclude=/usr/share/man/*",
+	"trixie",
+}
+
+// needMachine ends the test where this machine cannot boot hosts.
+func needMachine(t *testing.T) {
+	t.Helper()
+	missing := func(why string) {
+		t.Helper()
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("%s, and CI=true: system tests must not be skipped", why)
+		}
+		t.Skip(why)
+	}
+	if testing.Short() {
+		t.Skip("hosts take time to boot, and -short is set")
+	}
+	if os.Geteuid() != 0 {
+		missing("needs root")
+	}
+	for _, tool := range []string{"mmdebstrap", "systemd-nspawn", "nsenter"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			missing("needs " + tool)
+		}
+	}
+}
+
+// root gives the directory with the hosts' file system, which no host ever
+// writes to. It is made once and kept for later runs; runs at the same time
+// wait for each other.
+func root(t *testing.T) string {
+	t.Helper()
+	cache := os.Getenv("XDG_CACHE_HOME")
+	if cache == "" {
+		cache = "/var/cache"
+	}
+	cache = filepath.Join(cache, "certlatch-roots")
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte(strings.Join(recipe, "\n")))
+	dir := filepath.Join(cache, hex.EncodeToString(sum[:8]))
+
+	lock, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	t.Logf("building %s, once", dir)
+	partial := dir + ".partial"
+	if err := os.RemoveAll(partial); err != nil {
+		t.Fatal(err)
+	}
+	if err := build(partial); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(partial, dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// build runs mmdebstrap with the mirror and the proxies that apt on this
+// machine is set up with.
+func build(dir string) error {
+	mirror, err := output("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian")
+	if err != nil {
+		return err
+	}
+	mirror, _, _ = strings.Cut(mirror, "\n")
+	if mirror == "" {
+		return errors.New("apt knows no Debian mirror; run apt-get update first")
+	}
+	settings := dir + ".apt.conf"
+	proxies, err := output("apt-config", "dump", "Acquire::http", "Acquire::https")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(settings, []byte(proxies), 0o644); err != nil {
+		return err
+	}
+	defer os.Remove(settings)
+	args := append([]string{"--aptopt=" + settings}, recipe...)
+	_, err = output("mmdebstrap", append(args, dir, mirror)...)
+	return err
+}
+
+// programLimit is far beyond what anything here takes, building a root included.
+const programLimit = 5 * time.Minute
+
+// output runs a program on this machine and gives what it prints.
+func output(name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), programLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.WaitDelay = time.Second // who inherited its output may live on
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return string(out), fmt.Errorf("%s: %w\n%s", cmd, err, stderr.Bytes())
+	}
+	return string(out), nil
+}

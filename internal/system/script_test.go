@@ -1,0 +1,423 @@
+package system
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/pki"
+)
+
+// waitLimit is how long a scenario waits for what systemd or a server does in
+// a moment.
+const waitLimit = 30 * time.Second
+
+// TestScripts plays every scenario on a host of its own.
+func TestScripts(t *testing.T) {
+	needMachine(t)
+	image := root(t)
+	programs := []string{
+		goBuild(t, "certlatch", "../..", "build", "-trimpath", "./cmd/certlatch"),
+		goBuild(t, "pebble", "../tools", "build", "github.com/letsencrypt/pebble/v2/cmd/pebble"),
+	}
+	files, err := filepath.Abs("testdata/files")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slots := make(chan struct{}, 2) // a host is a whole system; more at once help nobody
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireUniqueNames:  true,
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			slots <- struct{}{}
+			env.Defer(func() { <-slots })
+			t := env.T().(testing.TB)
+			env.Setenv("FILES", files)
+			env.Values[scenarioKey{}] = &scenario{
+				TB: t, host: boot(t, image, programs...), ca: newAuthority(t),
+				saved: map[string]map[string]string{}, reloads: map[string]int{},
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"host":      command("host [NAME=VALUE...] PROGRAM [ARGUMENT...]", (*scenario).runHost),
+			"exits":     command("exits STATUS host ...", (*scenario).exits),
+			"together":  command("together N host ...", (*scenario).together),
+			"put":       command("put FILE PATH [MODE [OWNER]]", (*scenario).put),
+			"lineage":   command("lineage NAME [FLAW]", (*scenario).lineage),
+			"pebble":    command("pebble", (*scenario).pebble),
+			"certbot":   command("certbot VERB [ARGUMENT...]", (*scenario).certbot),
+			"json":      command("json PATH VALUE", (*scenario).json),
+			"inodes":    command("inodes save|same PATH...", (*scenario).inodes),
+			"reloads":   command("reloads save|N UNIT", (*scenario).countReloads),
+			"served":    command("served ADDRESS NAME FILE", (*scenario).served),
+			"wait-unit": command("wait-unit UNIT STATE", (*scenario).waitUnit),
+		},
+	})
+}
+
+// TestSystemdPackage runs the systemd package's own tests where there is a
+// systemd to talk to.
+func TestSystemdPackage(t *testing.T) {
+	needMachine(t)
+	h := boot(t, root(t), goBuild(t, "systemd.test", "../..", "test", "-c", "-tags=systemdtest", "./internal/systemd"))
+	out, err := h.run("CI=true", "CERTLATCH_SYSTEMD_TEST=1", "systemd.test", "-test.v", "-test.timeout=2m")
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// goBuild builds a program without C and gives its path.
+func goBuild(t *testing.T, name, dir string, args ...string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), name)
+	cmd := exec.Command("go", slices.Insert(args, len(args)-1, "-o", program)...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, out)
+	}
+	if _, err := os.Stat(program); err != nil {
+		t.Fatalf("%s made nothing: %v", cmd, err)
+	}
+	return program
+}
+
+// scenario is what one script works on.
+type scenario struct {
+	testing.TB
+	host    *host
+	ca      authority
+	saved   map[string]map[string]string // by path, as inodes save found them
+	reloads map[string]int               // by unit, as reloads save found them
+}
+
+type scenarioKey struct{}
+
+// errUsage says that a script calls a command wrongly.
+var errUsage = errors.New("usage")
+
+// mismatch says that a script's claim about the host is not true, in contrast
+// to errors that kept it from being looked at.
+type mismatch string
+
+func (m mismatch) Error() string { return string(m) }
+
+// mismatchf makes a mismatch.
+func mismatchf(format string, args ...any) error { return mismatch(fmt.Sprintf(format, args...)) }
+
+// command makes a script's command of a method. Written with a ! before it,
+// it must end in a mismatch.
+func command(usage string, do func(*scenario, *testscript.TestScript, []string) error) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		err := do(ts.Value(scenarioKey{}).(*scenario), ts, args)
+		switch {
+		case errors.Is(err, errUsage):
+			ts.Fatalf("usage: %s", usage)
+		case neg && errors.As(err, new(mismatch)):
+			ts.Logf("[as expected: %v]", err)
+		case err != nil:
+			ts.Fatalf("%v", err)
+		case neg:
+			ts.Fatalf("unexpected success")
+		}
+	}
+}
+
+// runHost runs a program inside, without a shell; what it prints is for the
+// script's stdout and stderr commands.
+func (s *scenario) runHost(ts *testscript.TestScript, args []string) error {
+	if len(args) == 0 {
+		return errUsage
+	}
+	switch status, err := s.status(ts, args); {
+	case err != nil:
+		return err
+	case status != 0:
+		return mismatchf("exit status %d", status)
+	}
+	return nil
+}
+
+// status runs a program inside and gives its exit status.
+func (s *scenario) status(ts *testscript.TestScript, args []string) (int, error) {
+	args = s.host.command(args...)
+	err := ts.Exec(args[0], args[1:]...)
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		return exit.ExitCode(), nil
+	}
+	return 0, err
+}
+
+// exits runs a program inside and wants one exit status.
+func (s *scenario) exits(ts *testscript.TestScript, args []string) error {
+	if len(args) < 3 || args[1] != "host" {
+		return errUsage
+	}
+	status, err := s.status(ts, args[2:])
+	if err == nil && strconv.Itoa(status) != args[0] {
+		err = mismatchf("exit status %d, want %s", status, args[0])
+	}
+	return err
+}
+
+// together starts a program N times at once; all have to succeed.
+func (s *scenario) together(_ *testscript.TestScript, args []string) error {
+	if len(args) < 3 || args[1] != "host" {
+		return errUsage
+	}
+	n, err := strconv.Atoi(args[0])
+	if err != nil {
+		return errUsage
+	}
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() { _, errs[i] = s.host.run(args[2:]...) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// put copies a file of the script into the host, 0644 and root's by default.
+func (s *scenario) put(ts *testscript.TestScript, args []string) error {
+	if len(args) < 2 || len(args) > 4 {
+		return errUsage
+	}
+	args = append(args, []string{"0644", "root:root"}[len(args)-2:]...)
+	return s.host.write(args[1], []byte(ts.ReadFile(args[0])), args[2], args[3])
+}
+
+// lineage renews a lineage as certbot would, below /etc/letsencrypt, with a
+// certificate of the scenario's own CA, whose root is /root/ca.pem. A flaw,
+// of the table in flaws, is what certbot would never produce.
+func (s *scenario) lineage(_ *testscript.TestScript, args []string) error {
+	if len(args) < 1 || len(args) > 2 {
+		return errUsage
+	}
+	leaf := s.ca.leaf(s, args[0])
+	if len(args) == 2 {
+		flaw, ok := flaws[args[1]]
+		if !ok {
+			return fmt.Errorf("no flaw is called %s; %s are", args[1], strings.Join(slices.Sorted(maps.Keys(flaws)), ", "))
+		}
+		leaf = flaw(s, s.ca, args[0])
+	}
+	pki.WriteCertbot(s, s.host.path("/etc/letsencrypt/live"), args[0], leaf)
+	return s.host.write("/root/ca.pem", s.ca.root(), "0644", "root")
+}
+
+// json wants a value in the JSON document that the last command printed, such
+// as targets.0.result. Objects and arrays are compared in their JSON form.
+func (s *scenario) json(ts *testscript.TestScript, args []string) error {
+	if len(args) != 2 {
+		return errUsage
+	}
+	var value any
+	if err := json.Unmarshal([]byte(ts.ReadFile("stdout")), &value); err != nil {
+		return fmt.Errorf("read JSON of the last command: %w", err)
+	}
+	for step := range strings.SplitSeq(args[0], ".") {
+		switch at := value.(type) {
+		case map[string]any:
+			next, ok := at[step]
+			if !ok {
+				return mismatchf("%s: no %s there; %s are", args[0], step, strings.Join(slices.Sorted(maps.Keys(at)), ", "))
+			}
+			value = next
+		case []any:
+			i, err := strconv.Atoi(step)
+			if err != nil || i < 0 || i >= len(at) {
+				return mismatchf("%s: %s is not an index into the %d elements", args[0], step, len(at))
+			}
+			value = at[i]
+		default:
+			return mismatchf("%s: %s is below %v, which holds nothing", args[0], step, value)
+		}
+	}
+	text, ok := value.(string)
+	if !ok {
+		encoded, err := json.Marshal(value)
+		if err != nil {
+			return err
+		}
+		text = string(encoded)
+	}
+	if text != args[1] {
+		return mismatchf("%s is %s, want %s", args[0], text, args[1])
+	}
+	return nil
+}
+
+// inodes remembers everything below some paths, and later wants that not one
+// inode was touched: neither content nor owner, mode or times.
+func (s *scenario) inodes(_ *testscript.TestScript, args []string) error {
+	if len(args) < 2 {
+		return errUsage
+	}
+	for _, path := range args[1:] {
+		now, err := inodes(s.host.path(path))
+		if err != nil {
+			return err
+		}
+		switch args[0] {
+		case "save":
+			s.saved[path] = now
+		case "same":
+			before, ok := s.saved[path]
+			if !ok {
+				return fmt.Errorf("%s was not saved", path)
+			}
+			if diff := cmp.Diff(before, now); diff != "" {
+				return mismatchf("%s was touched (-before +now):\n%s", path, diff)
+			}
+		default:
+			return errUsage
+		}
+	}
+	return nil
+}
+
+// inodes describes what is at a path and below, links not followed. Nothing
+// there is described too.
+func inodes(top string) (map[string]string, error) {
+	found := map[string]string{}
+	err := filepath.WalkDir(top, func(path string, _ fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && path == top {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		info, err := os.Lstat(path)
+		if err != nil {
+			return err
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		content := ""
+		switch {
+		case info.Mode().IsRegular():
+			bytes, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			sum := sha256.Sum256(bytes)
+			content = hex.EncodeToString(sum[:8])
+		case info.Mode().Type() == fs.ModeSymlink:
+			if content, err = os.Readlink(path); err != nil {
+				return err
+			}
+		}
+		found["."+strings.TrimPrefix(path, top)] = fmt.Sprintf("inode %d %v %d:%d mtime %d.%09d ctime %d.%09d %s",
+			st.Ino, info.Mode(), st.Uid, st.Gid, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec, content)
+		return nil
+	})
+	return found, err
+}
+
+// countReloads wants the number of reload jobs that a unit has ended, however they
+// ended, since they were last saved.
+func (s *scenario) countReloads(_ *testscript.TestScript, args []string) error {
+	if len(args) != 2 {
+		return errUsage
+	}
+	if _, err := s.host.run("journalctl", "--sync"); err != nil {
+		return err
+	}
+	// SD_MESSAGE_UNIT_RELOADED of systemd's sd-messages.h.
+	out, err := s.host.run("journalctl", "--boot", "--output=json",
+		"UNIT="+args[1], "JOB_TYPE=reload", "MESSAGE_ID=7b05ebc668384222baa8881179cfda54")
+	if err != nil {
+		return err
+	}
+	n := strings.Count(out, "\n")
+	if args[0] == "save" {
+		s.reloads[args[1]] = n
+		return nil
+	}
+	if n -= s.reloads[args[1]]; strconv.Itoa(n) != args[0] {
+		return mismatchf("%s had %d reloads, want %s", args[1], n, args[0])
+	}
+	return nil
+}
+
+// served wants a handshake with a server in the host, which may be about to
+// start, to bring the leaf that a file of the host begins with.
+func (s *scenario) served(_ *testscript.TestScript, args []string) error {
+	if len(args) != 3 {
+		return errUsage
+	}
+	var got *x509.Certificate
+	if err := s.until(func() (err error) {
+		got, err = s.host.served(s.Context(), args[0], args[1])
+		return err
+	}); err != nil {
+		return err
+	}
+	text, err := s.host.run("cat", args[2])
+	if err != nil {
+		return err
+	}
+	want, _ := pem.Decode([]byte(text))
+	if want == nil {
+		return fmt.Errorf("%s holds no certificate", args[2])
+	}
+	if string(want.Bytes) != string(got.Raw) {
+		return mismatchf("%s serves %s (serial %x), not what is in %s", args[0], lineage.Fingerprint(got)[:8], got.SerialNumber, args[2])
+	}
+	return nil
+}
+
+// waitUnit waits until a unit is in a state: active, inactive, failed.
+func (s *scenario) waitUnit(_ *testscript.TestScript, args []string) error {
+	if len(args) != 2 {
+		return errUsage
+	}
+	return s.until(func() error {
+		state, err := s.host.run("systemctl", "show", "--property=ActiveState", "--value", args[0])
+		if state = strings.TrimSpace(state); err == nil && state != args[1] {
+			err = fmt.Errorf("%s is %s, not %s", args[0], state, args[1])
+		}
+		return err
+	})
+}
+
+// until tries until it works, or gives the last error when time is over.
+func (s *scenario) until(try func() error) error {
+	ctx, cancel := context.WithTimeout(s.Context(), waitLimit)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
+}
