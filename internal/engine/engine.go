@@ -108,7 +108,9 @@ func (e *Engine) Plan(ctx context.Context, req Request) (Report, error) {
 	for _, it := range items {
 		if r.prepare(ctx, it) {
 			it.out.Result, it.out.Plan = Planned, &it.plan
-			it.out.Detail = it.plan.Activate.Why
+			if it.plan.Activate.Way == deployers.NoWay {
+				it.out.Detail = it.plan.Activate.Why
+			}
 		}
 	}
 	r.items = items
@@ -138,27 +140,34 @@ func (e *Engine) Validate(ctx context.Context, l lineage.Lineage) ([]Verdict, er
 		if !t.Wants(l) {
 			continue
 		}
-		it := newItem(t, l)
-		verdict, err := r.verdict(it, func() error { return r.hold(ctx, it) })
+		verdict, err := r.verdict(ctx, newItem(t, l))
 		if err != nil {
 			return nil, fmt.Errorf("target %s: %w", t.Name, err)
 		}
 		verdicts = append(verdicts, verdict)
 	}
 	if verdicts == nil {
-		it := newItem(config.Target{Policy: e.Config.Policy}, l)
-		verdict, err := r.verdict(it, func() error { return r.judge(ctx, it) })
+		verdict, err := r.verdict(ctx, newItem(config.Target{Policy: e.Config.Policy}, l))
 		return []Verdict{verdict}, err
 	}
 	return verdicts, nil
 }
 
 // verdict reads an item's bundle and judges it. Being refused is a verdict, no
-// error.
-func (r *run) verdict(it *item, judge func() error) (Verdict, error) {
+// error. A service that is not there yet leaves less to compare with.
+func (r *run) verdict(ctx context.Context, it *item) (Verdict, error) {
 	err := r.open(it)
+	if err == nil && it.target.Name != "" {
+		planned := r.plan(ctx, it)
+		if planned == nil {
+			planned = r.look(it)
+		}
+		if planned != nil {
+			r.Log.Warn("the new leaf cannot be compared with an installed one", "target", it.target.Name, "error", planned)
+		}
+	}
 	if err == nil {
-		err = judge()
+		err = r.judge(ctx, it)
 	}
 	var refused *refusedError
 	if errors.As(err, &refused) {

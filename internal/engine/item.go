@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,6 +41,7 @@ type item struct {
 
 	testedBefore error // what the service's own test said at the baseline
 	baseline     []probe.Observation
+	proven       bool // every probe has shown the new leaf
 
 	out Outcome
 }
@@ -63,12 +65,10 @@ func (it *item) activationKey() string {
 	}
 }
 
-// timed takes a step and notes how it went.
-func (it *item) timed(step Step, do func() error) error {
-	began := time.Now()
-	err := do()
-	it.out.Steps = append(it.out.Steps, Done{Step: step, OK: err == nil, Took: time.Since(began)})
-	return err
+// did notes a step.
+func (it *item) did(log *slog.Logger, step Done) {
+	it.out.Steps = append(it.out.Steps, step)
+	log.Debug("step", "target", it.target.Name, "lineage", it.lineage.Name, "step", string(step.Step), "ok", step.OK, "took", step.Took)
 }
 
 // choose finds the items that the request asks for, and those that an
@@ -243,7 +243,10 @@ func (r *run) prepare(ctx context.Context, it *item) bool {
 		it.out.Remedy = "certlatch release " + it.target.Name + " lets it be deployed to again"
 		return false
 	}
-	if err := it.timed(Validate, func() error { return r.validate(ctx, it) }); err != nil {
+	began := time.Now()
+	err := r.validate(ctx, it)
+	it.did(r.Log, Done{Step: Validate, OK: err == nil, Took: time.Since(began)})
+	if err != nil {
 		it.fail(Validate, err)
 		return false
 	}
@@ -254,12 +257,19 @@ func (r *run) prepare(ctx context.Context, it *item) bool {
 	return true
 }
 
-// validate reads the bundle and holds it against the target.
+// validate reads the bundle, makes the plan, looks at what is installed, and
+// judges the bundle by the target's policy.
 func (r *run) validate(ctx context.Context, it *item) error {
 	if err := r.open(it); err != nil {
 		return err
 	}
-	return r.hold(ctx, it)
+	if err := r.plan(ctx, it); err != nil {
+		return err
+	}
+	if err := r.look(it); err != nil {
+		return err
+	}
+	return r.judge(ctx, it)
 }
 
 // open reads the bundle.
@@ -274,18 +284,6 @@ func (r *run) open(it *item) error {
 	return nil
 }
 
-// hold makes the plan, looks at what is installed, and holds the bundle
-// against the target's policy.
-func (r *run) hold(ctx context.Context, it *item) error {
-	if err := r.plan(ctx, it); err != nil {
-		return err
-	}
-	if err := r.look(it); err != nil {
-		return err
-	}
-	return r.judge(ctx, it)
-}
-
 // plan asks the deployer what is to be done, given the facts it wants.
 func (r *run) plan(ctx context.Context, it *item) error {
 	deployer, _ := deployers.For(it.target.Service) // the configuration was checked
@@ -297,6 +295,9 @@ func (r *run) plan(ctx context.Context, it *item) error {
 		return err
 	}
 	it.out.Notes = slices.Clone(it.plan.Notes)
+	if a := it.plan.Activate; a.Why != "" && a.Way != deployers.NoWay {
+		it.out.Notes = append(it.out.Notes, a.Why)
+	}
 	it.plan.Probes = slices.Clone(it.plan.Probes)
 	for i, p := range it.plan.Probes {
 		if p.Name != "" {
@@ -512,9 +513,16 @@ func (r *run) provenBefore(it *item) bool {
 	return proven != nil && proven.Leaf.Fingerprint == it.leaf.Fingerprint
 }
 
-// served looks once whether every probe sees the new leaf.
+// served looks once whether every probe that counts sees the new leaf.
 func (r *run) served(ctx context.Context, it *item) bool {
-	return !slices.ContainsFunc(observe(ctx, it.plan), func(o probe.Observation) bool { return !shows(o, it.leaf.Fingerprint) })
+	if it.target.ProveNothing {
+		return true
+	}
+	seen := observe(ctx, it.plan)
+	if it.plan.Found {
+		seen = slices.DeleteFunc(seen, func(o probe.Observation) bool { return o.Leaf() == nil })
+	}
+	return len(seen) > 0 && !slices.ContainsFunc(seen, func(o probe.Observation) bool { return !shows(o, it.leaf.Fingerprint) })
 }
 
 // read reads a lineage, once a run.

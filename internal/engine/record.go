@@ -43,7 +43,7 @@ func (r *run) record(items []*item) error {
 		if it.out.Result == Unchanged || it.out.Result == Held {
 			continue
 		}
-		it.out.Steps = append(it.out.Steps, Done{Step: Record, OK: true, Took: time.Since(began)})
+		it.did(r.Log, Done{Step: Record, OK: true, Took: time.Since(began)})
 	}
 	return nil
 }

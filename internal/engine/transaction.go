@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -59,7 +60,7 @@ func (r *run) transact(ctx context.Context, items []*item) {
 			return
 		}
 	}
-	t.keep(Deployed, nil)
+	t.keep(nil)
 }
 
 // end brings a transaction that stopped at a step to its end.
@@ -68,11 +69,11 @@ func (t *transaction) end(ctx context.Context, step Step, err error) {
 	var crash *crashedError
 	switch {
 	case errors.As(err, &wait):
-		t.keep(wait.result(), wait)
+		t.keep(wait)
 	case errors.As(err, &crash):
 		t.crashed(crash)
 	case (step == Activate || step == Prove) && t.first():
-		t.keep(Deferred, &waitError{reason: firstInstallReason, detail: err.Error()})
+		t.keep(&waitError{reason: firstInstallReason, detail: err.Error()})
 	case step == Baseline || step == Stage:
 		t.abandon(step, err)
 	default:
@@ -80,9 +81,9 @@ func (t *transaction) end(ctx context.Context, step Step, err error) {
 	}
 }
 
-// first tells whether there is nothing to go back to.
+// first tells whether there is nothing to go back to for any of the items.
 func (t *transaction) first() bool {
-	return len(t.items) == 1 && t.items[0].first
+	return !slices.ContainsFunc(t.items, func(it *item) bool { return !it.first })
 }
 
 // takeBaseline notes what the service's own test, its probes and its processes
@@ -95,8 +96,9 @@ func (t *transaction) takeBaseline(ctx context.Context) error {
 	if t.running, err = t.identify(ctx); err != nil {
 		return err
 	}
+	before := t.ownTests(ctx)
 	t.items = slices.DeleteFunc(t.items, func(it *item) bool {
-		it.testedBefore = t.ownTest(ctx, it)
+		it.testedBefore = before[it]
 		it.baseline = observe(ctx, it.plan)
 		if it.plan.Found {
 			it.keepAnswering()
@@ -206,8 +208,9 @@ func (t *transaction) commit(context.Context) error {
 
 // test runs the service's own test with the new files in place.
 func (t *transaction) test(ctx context.Context) error {
+	rejected := t.ownTests(ctx)
 	for _, it := range t.items {
-		err := t.ownTest(ctx, it)
+		err := rejected[it]
 		if err == nil {
 			continue
 		}
@@ -220,12 +223,26 @@ func (t *transaction) test(ctx context.Context) error {
 	return nil
 }
 
-func (t *transaction) ownTest(ctx context.Context, it *item) error {
-	if len(it.plan.Test) == 0 {
-		return nil
+// ownTests runs the services' own tests, each once, and gives the items whose
+// test fails.
+func (t *transaction) ownTests(ctx context.Context) map[*item]error {
+	failed := map[*item]error{}
+	results := map[string]error{}
+	for _, it := range t.items {
+		if len(it.plan.Test) == 0 {
+			continue
+		}
+		key := strings.Join(it.plan.Test, "\x00")
+		err, ran := results[key]
+		if !ran {
+			_, err = command.Run(ctx, it.plan.Test)
+			results[key] = err
+		}
+		if err != nil {
+			failed[it] = err
+		}
 	}
-	_, err := command.Run(ctx, it.plan.Test)
-	return err
+	return failed
 }
 
 // activate makes the service take the new files, once for all items.
@@ -299,10 +316,22 @@ func (t *transaction) servedAlready() bool {
 // enough, and at whether the service is still the same process.
 func (t *transaction) prove(ctx context.Context) error {
 	proof := t.proof(ctx, t.wanted())
+	t.markProven(proof)
 	if err := t.sameProcess(ctx); err != nil {
 		return &crashedError{what: err.Error(), proven: proof == nil}
 	}
 	return proof
+}
+
+// markProven notes which items a proof was about in vain, and which not.
+func (t *transaction) markProven(proof error) {
+	var failed *unprovenError
+	errors.As(proof, &failed)
+	for _, it := range t.items {
+		it.proven = proof == nil || failed != nil && !slices.ContainsFunc(failed.seen, func(s probe.Seen) bool {
+			return slices.Contains(it.plan.Probes, s.Endpoint)
+		})
+	}
 }
 
 // wanted is what the probes must see: the new leaves.
@@ -328,24 +357,25 @@ func (t *transaction) proof(ctx context.Context, wants []probe.Want) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	seen := probe.Prove(ctx, wants, inARow)
-	seen = slices.DeleteFunc(seen, func(s probe.Seen) bool { return s.Proven })
-	if len(seen) > 0 {
-		return &unprovenError{seen: seen, items: t.items}
+	unproven := slices.DeleteFunc(probe.Prove(ctx, wants, inARow), func(s probe.Seen) bool { return s.Proven })
+	if len(unproven) > 0 {
+		return &unprovenError{seen: unproven, items: t.items}
 	}
 	return nil
 }
 
-// keep ends a transaction whose files stay.
-func (t *transaction) keep(result Result, wait *waitError) {
+// keep ends a transaction whose files stay: proven, or waiting for what wait
+// says.
+func (t *transaction) keep(wait *waitError) {
 	if t.tx != nil {
 		if err := t.tx.Keep(); err != nil {
 			t.Log.Error("cannot tidy up after the installation; the next run will", "error", err)
 		}
 	}
 	for _, it := range t.items {
-		it.out.Result, it.out.Generation = result, it.generation
-		if wait != nil {
+		it.out.Result, it.out.Generation = Deployed, it.generation
+		if wait != nil && !(wait.reason == firstInstallReason && it.proven) {
+			it.out.Result = wait.result()
 			it.out.Reason, it.out.Detail, it.out.Remedy = wait.reason, wait.detail, wait.remedy(it)
 		}
 		if err := t.Store.Keep(it.target.Name, it.lineage.Name, it.generation, it.bundle, t.provenGeneration(it)); err != nil {
@@ -366,7 +396,7 @@ func (t *transaction) provenGeneration(it *item) string {
 // somebody says so.
 func (t *transaction) crashed(crash *crashedError) {
 	if crash.proven {
-		t.keep(Failed, nil)
+		t.keep(nil)
 	} else if err := t.putBack(); err != nil {
 		crash.what += "; " + err.Error()
 	}
@@ -568,7 +598,7 @@ func (t *transaction) timed(step Step, do func() error) error {
 	err := do()
 	var wait *waitError
 	for _, it := range t.items {
-		it.out.Steps = append(it.out.Steps, Done{Step: step, OK: err == nil || errors.As(err, &wait), Took: time.Since(began)})
+		it.did(t.Log, Done{Step: step, OK: err == nil || errors.As(err, &wait), Took: time.Since(began)})
 	}
 	return err
 }
