@@ -112,7 +112,7 @@ func writeConfig(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: config FROM TO")
 	}
-	text := os.Expand(ts.ReadFile(args[0]), func(name string) string { return ts.Getenv(name) })
+	text := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
 }
 

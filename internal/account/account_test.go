@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/certlatch/certlatch/deployers"
+
+	"github.com/certlatch/certlatch/internal/need"
 )
 
 // ofTestdata tells the child that its users are those of testdata.
@@ -65,19 +67,8 @@ func replaceUsers() error {
 	return nil
 }
 
-func needUsers(t *testing.T) {
-	t.Helper()
-	switch {
-	case os.Getenv(ofTestdata) != "":
-	case os.Getenv("CI") == "true":
-		t.Fatal("only root can put other users in place, and CI=true says that this must run")
-	default:
-		t.Skip("only root can put other users in place")
-	}
-}
-
 func TestOwner(t *testing.T) {
-	needUsers(t)
+	need.That(t, os.Getenv(ofTestdata) != "", "only root can put other users in place")
 	for _, c := range []struct {
 		user, group string
 		uid, gid    int
@@ -106,7 +97,7 @@ func TestOwner(t *testing.T) {
 }
 
 func TestOwnerUnknown(t *testing.T) {
-	needUsers(t)
+	need.That(t, os.Getenv(ofTestdata) != "", "only root can put other users in place")
 	for _, c := range []struct {
 		user, group string
 		want        UnknownError
@@ -137,7 +128,7 @@ func TestOwnerUnknown(t *testing.T) {
 
 // A directory that does not answer is not one that knows nobody.
 func TestOwnerCannotTell(t *testing.T) {
-	needUsers(t)
+	need.That(t, os.Getenv(ofTestdata) != "", "only root can put other users in place")
 	for user, says := range map[string]string{"unreachable": "the directory does not answer", "broken": `"word"`} {
 		_, _, err := Owner(user, "")
 		if _, unknown := errors.AsType[*UnknownError](err); unknown || err == nil || !strings.Contains(err.Error(), says) {
@@ -147,7 +138,7 @@ func TestOwnerCannotTell(t *testing.T) {
 }
 
 func TestCredentialOf(t *testing.T) {
-	needUsers(t)
+	need.That(t, os.Getenv(ofTestdata) != "", "only root can put other users in place")
 	for _, c := range []struct {
 		name    string
 		account deployers.Account

@@ -9,21 +9,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/certlatch/certlatch/internal/need"
 )
 
 const nobody = 65534 // base-passwd's, and systemd's (systemd.io/UIDS-GIDS)
-
-// needRoot skips a test that has to become somebody else.
-func needRoot(t *testing.T) {
-	t.Helper()
-	switch {
-	case os.Geteuid() == 0:
-	case os.Getenv("CI") == "true":
-		t.Fatal("only root can become somebody else, and CI=true says that this must run")
-	default:
-		t.Skip("only root can become somebody else")
-	}
-}
 
 // tree makes files with their directories below a directory that everyone can
 // pass, and gives its path.
@@ -62,7 +52,7 @@ func link(t *testing.T, target, path string) {
 }
 
 func TestCanReadAsAnother(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	const group, other = 4711, 4712
 	stranger := Credential{User: "nobody", UID: nobody, GID: nobody}
 	member := Credential{User: "nobody", UID: nobody, GID: nobody, Groups: []uint32{group}}
@@ -136,7 +126,7 @@ func TestCanReadAsAnother(t *testing.T) {
 // The program's own path must not matter: it may lie where the account cannot
 // go.
 func TestCanReadNeedsNoWayToTheProgram(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	dir := tree(t, "open/key")
 	self, err := os.Readlink("/proc/self/exe")
 	if err != nil {

@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/certlatch/certlatch/internal/need"
 )
 
 // helperVariable makes the test binary a process that strace looks at.
@@ -49,7 +51,7 @@ func createLike(dir, old, new string) error {
 const nobody = 65534
 
 func TestOpen(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	tests := []struct {
 		name    string
 		arrange func(t *testing.T, dir string) // what there is besides dir/real/certs
@@ -148,7 +150,7 @@ func TestNamesAreNoPaths(t *testing.T) {
 // group before the mode that gives it rights, and all of it before the first
 // byte.
 func TestCreateIsNeverMoreReadable(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	dir := t.TempDir()
 	check(t, os.WriteFile(dir+"/old", nil, 0o600))
 	check(t, unix.Setxattr(dir+"/old", "user.note", []byte("x"), 0))
@@ -157,7 +159,7 @@ func TestCreateIsNeverMoreReadable(t *testing.T) {
 	cmd := exec.Command("strace", "-f", "-qq", "-o", trace, "-e", "trace=openat,fchown,fchmod,fchmodat,fchownat,chmod,chown,fsetxattr,fremovexattr,write,pwrite64,fsync", os.Args[0])
 	cmd.Env = append(os.Environ(), helperVariable+"="+dir, "GORACE=atexit_sleep_ms=0")
 	if output, err := cmd.CombinedOutput(); err != nil {
-		need(t, !errors.Is(err, exec.ErrNotFound), "strace")
+		need.That(t, !errors.Is(err, exec.ErrNotFound), "needs strace")
 		t.Fatalf("%v\n%s", err, output)
 	}
 	data, err := os.ReadFile(trace)
@@ -330,13 +332,13 @@ func TestLink(t *testing.T) {
 
 // TestLinkCopies: an immutable file cannot get a second name.
 func TestLinkCopies(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	d := openTemp(t)
 	needACL(t, d)
 	attr := Attr{UID: 1234, GID: 5678, Mode: 0o440, Extra: map[string][]byte{aclName: backupACL.with(0o440).encode(), "user.note": []byte("x")}}
 	check(t, d.Create("file", []byte("old"), attr))
 	path := filepath.Join(d.Path(), "file")
-	need(t, exec.Command("chattr", "+i", path).Run() == nil, "a file system with chattr +i")
+	need.That(t, exec.Command("chattr", "+i", path).Run() == nil, "needs a file system with chattr +i")
 	t.Cleanup(func() { check(t, exec.Command("chattr", "-i", path).Run()) })
 	if err := d.Link("file", "copy"); err != nil {
 		t.Fatal(err)
@@ -348,9 +350,9 @@ func TestLinkCopies(t *testing.T) {
 }
 
 func TestCreateLeavesNothing(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	dir := t.TempDir()
-	need(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k") == nil, "the right to mount")
+	need.That(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k") == nil, "needs the right to mount")
 	t.Cleanup(func() { check(t, unix.Unmount(dir, 0)) })
 	d, err := Open(dir)
 	check(t, err)
@@ -485,28 +487,11 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// need skips a test that something is missing for, except in CI.
-func need(t *testing.T, have bool, what string) {
-	t.Helper()
-	switch {
-	case have:
-	case os.Getenv("CI") == "true":
-		t.Fatal("needs " + what)
-	default:
-		t.Skip("needs " + what)
-	}
-}
-
-func needRoot(t *testing.T) {
-	t.Helper()
-	need(t, os.Geteuid() == 0, "root")
-}
-
 func needACL(t *testing.T, d *Dir) {
 	t.Helper()
 	check(t, d.Create("probe", nil, Own(0o600)))
 	path := filepath.Join(d.Path(), "probe")
 	err := errors.Join(unix.Setxattr(path, aclName, backupACL.encode(), 0), unix.Setxattr(path, "user.probe", nil, 0))
-	need(t, err == nil, "a file system with ACLs and user attributes")
+	need.That(t, err == nil, "needs a file system with ACLs and user attributes")
 	check(t, d.Remove("probe"))
 }

@@ -69,7 +69,8 @@ type Limits struct {
 
 // HookLimits keep a hook within the 100 seconds of the contract: ACME clients
 // wait for their hooks, certbot without any limit of its own.
-var HookLimits = Limits{Lock: 30 * time.Second, Work: 60 * time.Second, Total: 95 * time.Second, Activation: 25 * time.Second, Proof: 12 * time.Second}
+// What is left after Work is enough for an undo: one activation and one proof.
+var HookLimits = Limits{Lock: 30 * time.Second, Work: 55 * time.Second, Total: 95 * time.Second, Activation: 25 * time.Second, Proof: 12 * time.Second}
 
 // HandLimits are for runs that somebody watches. An activation may take as
 // long as systemd's own default limit of a job, 90 seconds

@@ -467,17 +467,22 @@ func (r *run) judge(ctx context.Context, it *item) error {
 	}
 	rules := policy.Rules{
 		Trust: trust, Accept: it.target.Policy.Accept, Names: names,
-		Installed: it.previous, Force: r.req.Force, Now: time.Now(),
+		Installed: it.previous, Force: r.req.Force || it.rolling, Now: time.Now(),
 	}
 	if r.Revoked != nil && !it.rolling {
 		rules.Revoked = func(leaf, issuer *x509.Certificate) (bool, error) { return r.Revoked(ctx, leaf, issuer) }
 	}
 	findings := slices.Concat(it.out.Findings, policy.Check(it.bundle, rules))
+	if it.rolling { // asked for by name: its flaws are known, or soon will be
+		for i := range findings {
+			findings[i].Severity = lineage.Warned
+		}
+	}
 	slices.SortStableFunc(findings, func(a, b lineage.Finding) int {
 		return strings.Compare(string(a.Severity), string(b.Severity)) // refused before warned
 	})
 	it.out.Findings = findings
-	if policy.Refused(findings) && !it.rolling {
+	if policy.Refused(findings) {
 		return &refusedError{findings}
 	}
 	return nil

@@ -27,7 +27,7 @@ var rules = []rule{
 
 // testTools are packages that only tests and people who work here run: they
 // may start programs and write files as they like.
-var testTools = []string{"internal/house", "internal/pki", "internal/system", "internal/tools"}
+var testTools = []string{"internal/house", "internal/need", "internal/pki", "internal/system", "internal/tools"}
 
 // gates tell which packages alone may import something, tests aside.
 var gates = []struct {
@@ -39,6 +39,7 @@ var gates = []struct {
 	{`github.com/coreos/go-systemd/v22/journal`, []string{"internal/systemd", "cmd/certlatch"}, "the journal is written where output is"},
 	{`github.com/coreos/go-systemd/v22/(dbus|daemon|activation|login1|machine1|sdjournal|unit|util)|github.com/godbus/dbus/v5`, []string{"internal/systemd"}, "systemd is talked to in one place"},
 	{module + `internal/pki`, nil, "it makes certificates for tests"},
+	{module + `internal/need`, nil, "it skips tests"},
 	{module + `internal/(system|house)`, nil, "it is tests"},
 	{`C|unsafe|plugin`, nil, "releases are built without C, and nothing here needs it"},
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/certlatch/certlatch/internal/need"
 )
 
 // mutating are the system calls that change what is on disk. What openat
@@ -283,20 +285,8 @@ func tree(t *testing.T, root string) (names []string) {
 	return names
 }
 
-// need skips a test that something is missing for, except in CI.
-func need(t *testing.T, have bool, what string) {
-	t.Helper()
-	switch {
-	case have:
-	case os.Getenv("CI") == "true":
-		t.Fatal("needs " + what)
-	default:
-		t.Skip("needs " + what)
-	}
-}
-
 func needStrace(t *testing.T) {
 	t.Helper()
 	err := exec.Command("strace", "-qq", "-o", "/dev/null", "true").Run()
-	need(t, err == nil, "strace that may trace")
+	need.That(t, err == nil, "needs strace that may trace")
 }

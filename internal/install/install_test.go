@@ -17,6 +17,8 @@ import (
 
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/lineage"
+
+	"github.com/certlatch/certlatch/internal/need"
 )
 
 var layouts = []layout{inPlace, managed}
@@ -74,7 +76,7 @@ func TestSame(t *testing.T) {
 
 // TestDirectories: those of a managed layout, and those on the way to it.
 func TestDirectories(t *testing.T) {
-	need(t, os.Geteuid() == 0, "root")
+	need.Root(t)
 	p := place{t.TempDir()}
 	set := p.set(managed, oldPair)
 	set.Group = 5678
@@ -229,7 +231,7 @@ func obstruct(t *testing.T, path string) {
 func TestImmutable(t *testing.T) {
 	p := place{t.TempDir()}
 	p.prepare(t, inPlace, true)
-	need(t, exec.Command("chattr", "+i", p.cert()).Run() == nil, "root and a file system with chattr +i")
+	need.That(t, exec.Command("chattr", "+i", p.cert()).Run() == nil, "needs root and a file system with chattr +i")
 	t.Cleanup(func() {
 		if err := exec.Command("chattr", "-i", p.cert()).Run(); err != nil {
 			t.Error(err)
@@ -261,7 +263,7 @@ func TestRestoreError(t *testing.T) {
 	if err := tx.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	need(t, exec.Command("chattr", "+i", p.cert()).Run() == nil, "root and a file system with chattr +i")
+	need.That(t, exec.Command("chattr", "+i", p.cert()).Run() == nil, "needs root and a file system with chattr +i")
 	err := tx.Undo()
 	if _, ok := errors.AsType[*RestoreError](err); !ok {
 		t.Errorf("got %v", err)
@@ -445,7 +447,7 @@ func TestRefusedPaths(t *testing.T) {
 }
 
 func TestRefusedLinkOnTheWay(t *testing.T) {
-	need(t, os.Geteuid() == 0, "root")
+	need.Root(t)
 	p := place{t.TempDir()}
 	p.prepare(t, inPlace, true)
 	certs := filepath.Dir(p.cert())
@@ -470,7 +472,7 @@ func TestAttributesCarryOver(t *testing.T) {
 			set := p.set(l, newPair)
 			key := set.Files[1].Path
 			err := exec.Command("setfacl", "-m", "u:65534:r,m::r", key).Run()
-			need(t, err == nil && unix.Setxattr(key, "user.note", []byte("x"), 0) == nil, "setfacl and a file system with ACLs")
+			need.That(t, err == nil && unix.Setxattr(key, "user.note", []byte("x"), 0) == nil, "needs setfacl and a file system with ACLs")
 			if l == managed {
 				if err := exec.Command("setfacl", "-m", "u:65534:x", filepath.Dir(key)+"/.").Run(); err != nil {
 					t.Fatal(err)
@@ -794,7 +796,7 @@ func wantPathError(t *testing.T, err error, why string) {
 func mounted(t *testing.T, options string) place {
 	t.Helper()
 	dir := t.TempDir()
-	need(t, unix.Mount("tmpfs", dir, "tmpfs", 0, options) == nil, "root and the right to mount")
+	need.That(t, unix.Mount("tmpfs", dir, "tmpfs", 0, options) == nil, "needs root and the right to mount")
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, 0); err != nil {
 			t.Error(err)

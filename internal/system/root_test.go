@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/certlatch/certlatch/internal/need"
 )
 
 // recipe is what mmdebstrap(1) is told about the file system of the hosts. A
@@ -31,23 +33,9 @@ var recipe = []string{
 // needMachine ends the test where this machine cannot boot hosts.
 func needMachine(t *testing.T) {
 	t.Helper()
-	missing := func(why string) {
-		t.Helper()
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s, and CI=true: system tests must not be skipped", why)
-		}
-		t.Skip(why)
-	}
-	if testing.Short() {
-		t.Skip("hosts take time to boot, and -short is set")
-	}
-	if os.Geteuid() != 0 {
-		missing("needs root")
-	}
+	need.Root(t)
 	for _, tool := range []string{"mmdebstrap", "systemd-nspawn", "nsenter"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			missing("needs " + tool)
-		}
+		need.Program(t, tool)
 	}
 }
 
