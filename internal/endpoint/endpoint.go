@@ -22,23 +22,35 @@ type Endpoint struct {
 	Scheme string // a Scheme.Name
 	Host   string // an address or a name; IPv6 without brackets
 	Port   uint16
-	Name   string // the SNI name; empty: to be filled in from the leaf
+	Name   string // the SNI name, for XMPP also the domain; empty: to be filled in from the leaf
 	Key    string // "", "rsa" or "ecdsa": the type of key that must be proven
 }
 
 // Scheme is one way of getting to the handshake.
 type Scheme struct {
-	Name string
-	Port uint16   // the usual one; 0: it must be written
-	ALPN []string // offered; nil: none
+	Name     string
+	Port     uint16   // the usual one; 0: it must be written
+	ALPN     []string // offered; nil: none
+	StartTLS bool     // TLS starts after some words in the clear
+	About    string   // for people
 }
 
 // Schemes are the known ways. https offers what browsers offer (RFC 9113
-// section 3.2, RFC 7301); tls is a bare handshake.
+// section 3.2, RFC 7301), the two of direct TLS what XEP-0368 section 3 asks
+// for. XMPP's ports are those of RFC 6120 section 3.2.2, that of SIP is of RFC
+// 3261 section 19.1.2, of SMTP of RFC 5321 section 4.5.4.2, of IMAP of RFC 9051
+// section 2.1.
 func Schemes() []Scheme {
 	return []Scheme{
-		{Name: "tls"},
-		{Name: "https", Port: 443, ALPN: []string{"h2", "http/1.1"}},
+		{Name: "tls", About: "nothing but TLS"},
+		{Name: "https", Port: 443, ALPN: []string{"h2", "http/1.1"}, About: "web"},
+		{Name: "sips", Port: 5061, About: "SIP"},
+		{Name: "xmpp-client", Port: 5222, StartTLS: true, About: "XMPP for clients"},
+		{Name: "xmpp-server", Port: 5269, StartTLS: true, About: "XMPP between servers"},
+		{Name: "xmpps-client", ALPN: []string{"xmpp-client"}, About: "XMPP for clients, direct TLS"},
+		{Name: "xmpps-server", ALPN: []string{"xmpp-server"}, About: "XMPP between servers, direct TLS"},
+		{Name: "smtp", Port: 25, StartTLS: true, About: "mail between servers"},
+		{Name: "imap", Port: 143, StartTLS: true, About: "mail for clients"},
 	}
 }
 

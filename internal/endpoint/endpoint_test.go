@@ -16,6 +16,13 @@ func TestParse(t *testing.T) {
 		"https://www.example/":                   {Scheme: "https", Host: "www.example", Port: 443},
 		"https://h:1?key=rsa&name=A.Example.":    {Scheme: "https", Host: "h", Port: 1, Name: "a.example", Key: "rsa"},
 		"https://127.0.0.1?key=ecdsa&name=x.org": {Scheme: "https", Host: "127.0.0.1", Port: 443, Name: "x.org", Key: "ecdsa"},
+		"sips://[2001:db8::1]?name=sip.example":  {Scheme: "sips", Host: "2001:db8::1", Port: 5061, Name: "sip.example"},
+		"xmpp-client://h?name=xmpp.example":      {Scheme: "xmpp-client", Host: "h", Port: 5222, Name: "xmpp.example"},
+		"xmpp-server://h":                        {Scheme: "xmpp-server", Host: "h", Port: 5269},
+		"xmpps-client://h:5223":                  {Scheme: "xmpps-client", Host: "h", Port: 5223},
+		"xmpps-server://h:5270":                  {Scheme: "xmpps-server", Host: "h", Port: 5270},
+		"smtp://h":                               {Scheme: "smtp", Host: "h", Port: 25},
+		"imap://h":                               {Scheme: "imap", Host: "h", Port: 143},
 	} {
 		got, err := Parse(text)
 		if err != nil {
@@ -37,6 +44,9 @@ func TestParseRefuses(t *testing.T) {
 		"127.0.0.1:443":              "is not a URL",
 		"ftp://x":                    `scheme "ftp" is not known`,
 		"tls://127.0.0.1":            "needs a port",
+		"xmpps-client://h":           "needs a port",
+		"xmpps-server://h":           "needs a port",
+		"sip://h:5061":               `scheme "sip" is not known`,
 		"tls://:443":                 "names no host",
 		"tls://h:0":                  "not a port",
 		"tls://h:70000":              "not a port",

@@ -7,6 +7,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,7 @@ type code struct {
 	severity lineage.Severity
 	early    bool // found where no bundle can be made
 	look     func(subject) (flaw, remedy string)
+	eased    func(subject) bool // tells that a flaw which would refuse only warns; nil: never
 }
 
 // subject is what the looks are taken at.
@@ -49,8 +51,8 @@ func codes() []code {
 			"check that the chain is whole; for a CA of your own set trust in the policy to a PEM file of its roots")},
 		{name: "staging-issuer", severity: refused, look: astray("staging-issuer",
 			"have the client issue it anew at the CA's production directory")},
-		{name: "name-missing", severity: refused, look: nameMissing},
-		{name: "sip-wildcard", severity: refused},
+		{name: "name-missing", severity: refused, look: nameMissing, eased: neverHad},
+		{name: "sip-wildcard", severity: refused, look: sipWildcard, eased: wildcardBefore},
 		{name: "eku-server-missing", severity: refused, look: serverUsageMissing},
 		{name: "downgrade", severity: refused, look: downgrade},
 		{name: "revoked", severity: refused, look: revoked},
@@ -107,12 +109,51 @@ func astray(code, remedy string) func(subject) (string, string) {
 }
 
 func nameMissing(s subject) (flaw, remedy string) {
-	missing := uncovered(s.Leaf, s.Names)
-	if missing == "" {
+	missing := uncovered(s.Leaf, slices.Concat(s.Names, s.ServiceNames))
+	if len(missing) == 0 {
 		return "", ""
 	}
-	return "does not cover " + missing,
-		"have the client put the name into the certificate, or correct the target's names and probes"
+	return "does not cover " + quoted(missing),
+		"have the client put the name into the certificate, or correct the target's names and probes, or what the service serves under it"
+}
+
+// neverHad tells that only names which the service's configuration has are
+// missing, and that the installed leaf did not cover them either.
+func neverHad(s subject) bool {
+	if len(uncovered(s.Leaf, s.Names)) > 0 {
+		return false
+	}
+	missing := uncovered(s.Leaf, s.ServiceNames)
+	return s.Installed == nil || len(uncovered(s.Installed, missing)) == len(missing)
+}
+
+func sipWildcard(s subject) (flaw, remedy string) {
+	domains := onlyByWildcard(s.Leaf, s.SIPDomains)
+	if len(domains) == 0 {
+		return "", ""
+	}
+	return "covers " + quoted(domains) + " by a wildcard, which RFC 5922 section 7.2 does not allow for a SIP domain",
+		"have the client put the SIP domain itself into the certificate"
+}
+
+// wildcardBefore tells that the installed leaf covers the domains by a
+// wildcard too.
+func wildcardBefore(s subject) bool {
+	domains := onlyByWildcard(s.Leaf, s.SIPDomains)
+	return s.Installed != nil && len(onlyByWildcard(s.Installed, domains)) == len(domains)
+}
+
+// onlyByWildcard gives those of the domains that a certificate covers, and
+// does not name.
+func onlyByWildcard(cert *x509.Certificate, domains []string) []string {
+	var found []string
+	for _, domain := range domains {
+		named := slices.ContainsFunc(cert.DNSNames, func(name string) bool { return strings.EqualFold(name, domain) })
+		if !named && !strings.HasPrefix(domain, "*.") && cert.VerifyHostname(domain) == nil && net.ParseIP(domain) == nil {
+			found = append(found, domain)
+		}
+	}
+	return found
 }
 
 func serverUsageMissing(s subject) (flaw, remedy string) {
@@ -156,10 +197,10 @@ func namesLost(s subject) (flaw, remedy string) {
 		return "", ""
 	}
 	lost := uncovered(s.Leaf, lineage.Names(s.Installed))
-	if lost == "" {
+	if len(lost) == 0 {
 		return "", ""
 	}
-	return "does not cover names of the installed one: " + lost,
+	return "does not cover names of the installed one: " + quoted(lost),
 		"have the client put them back into the certificate if they are still in use"
 }
 
@@ -197,17 +238,26 @@ func allows(cert *x509.Certificate, usage x509.ExtKeyUsage) bool {
 		slices.Contains(cert.ExtKeyUsage, usage) || slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageAny)
 }
 
-// uncovered lists the names that a certificate does not cover. Names match as
+// uncovered gives the names that a certificate does not cover. Names match as
 // in a handshake (RFC 6125, wildcards included); a wildcard or a URI only
 // matches itself.
-func uncovered(cert *x509.Certificate, names []string) string {
+func uncovered(cert *x509.Certificate, names []string) []string {
 	var missing []string
 	for _, name := range names {
-		if cert.VerifyHostname(name) != nil && !slices.Contains(lineage.Names(cert), name) {
-			missing = append(missing, fmt.Sprintf("%.80q", name))
+		if cert.VerifyHostname(name) != nil && !slices.Contains(lineage.Names(cert), name) && !slices.Contains(missing, name) {
+			missing = append(missing, name)
 		}
 	}
-	return strings.Join(missing, ", ")
+	return missing
+}
+
+// quoted lists names for people.
+func quoted(names []string) string {
+	var all []string
+	for _, name := range names {
+		all = append(all, fmt.Sprintf("%.80q", name))
+	}
+	return strings.Join(all, ", ")
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -17,9 +17,15 @@ import (
 
 // Rules are what a bundle is held against.
 type Rules struct {
-	Trust     Trust             // from LoadTrust
-	Accept    []string          // codes that are only warned about
-	Names     []string          // must be covered by the leaf
+	Trust  Trust    // from LoadTrust
+	Accept []string // codes that are only warned about
+	Names  []string // must be covered by the leaf
+
+	// ServiceNames are in the service's own configuration: they must be
+	// covered if the installed leaf covers them. SIPDomains are SIP domains,
+	// which must not be covered by a wildcard alone.
+	ServiceNames, SIPDomains []string
+
 	Installed *x509.Certificate // the leaf installed now; nil: none
 	Force     bool              // accept a downgrade
 	Now       time.Time         // the time to judge by
@@ -49,7 +55,7 @@ func Check(b *lineage.Bundle, r Rules) []lineage.Finding {
 			Detail:   fmt.Sprintf("%s: certificate %s %s", b.Lineage.Fullchain, lineage.Label(b.Leaf), flaw),
 			Remedy:   remedy,
 		}
-		if c.severity == lineage.Warned || slices.Contains(r.Accept, c.name) {
+		if c.severity == lineage.Warned || slices.Contains(r.Accept, c.name) || c.eased != nil && c.eased(s) {
 			finding.Severity = lineage.Warned
 			warned = append(warned, finding)
 		} else {

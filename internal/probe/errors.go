@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -24,6 +25,10 @@ const (
 	HandshakeTimeout Kind = "handshake-timeout" // connected, and then no answer in time
 	NotTLS           Kind = "not-tls"           // the answer is of another protocol
 	Closed           Kind = "closed"            // the connection was closed without an answer
+	NoSTARTTLS       Kind = "no-starttls"       // the server's protocol is right, but it offers no TLS
+	DomainUnknown    Kind = "domain-unknown"    // the server does not serve the XMPP domain
+	TurnedAway       Kind = "turned-away"       // the server said in the clear that it does not go on
+	OtherProtocol    Kind = "other-protocol"    // what was said in the clear is not the scheme's protocol
 	NameUnknown      Kind = "name-unknown"      // alert unrecognized_name: no certificate for the SNI name
 	NoSuchKey        Kind = "no-such-key"       // no certificate with the type of key asked for
 	KeyUnprovable    Kind = "key-unprovable"    // only TLS 1.3, in which the type of key cannot be asked for
@@ -35,13 +40,17 @@ const (
 type Error struct {
 	Endpoint endpoint.Endpoint
 	Kind     Kind
-	Err      error // what the network or crypto/tls said
+	Err      error // what the network, the server or crypto/tls said
+	inClear  bool  // TLS had not started yet, and Err says it all
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Endpoint, e.what()) }
 func (e *Error) Unwrap() error { return e.Err }
 
 func (e *Error) what() string {
+	if e.inClear {
+		return e.Err.Error()
+	}
 	switch e.Kind {
 	case Refused:
 		return "connection refused: nothing listens there"
@@ -50,6 +59,9 @@ func (e *Error) what() string {
 	case HandshakeTimeout:
 		return "connected, but the TLS handshake did not end in time"
 	case NotTLS:
+		if scheme, _ := endpoint.SchemeOf(e.Endpoint.Scheme); scheme.StartTLS {
+			return "the server agreed to start TLS, but what it sent then is not TLS"
+		}
 		return "what listens there does not speak TLS at once"
 	case Closed:
 		return "the connection was closed during the TLS handshake"
@@ -72,12 +84,38 @@ func (e *Error) what() string {
 func connectError(e endpoint.Endpoint, err error) *Error {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return &Error{e, Refused, err}
+		return &Error{Endpoint: e, Kind: Refused, Err: err}
 	case isTimeout(err):
-		return &Error{e, ConnectTimeout, err}
+		return &Error{Endpoint: e, Kind: ConnectTimeout, Err: err}
 	default:
-		return &Error{e, Unreachable, err}
+		return &Error{Endpoint: e, Kind: Unreachable, Err: err}
 	}
+}
+
+// refusal makes an error of what a server said in the clear, as a whole sentence.
+func refusal(kind Kind, format string, args ...any) *Error {
+	return &Error{Kind: kind, Err: fmt.Errorf(format, args...)}
+}
+
+// clearError sorts what kept a dialogue from coming to TLS.
+func clearError(e endpoint.Endpoint, d *dialogue, err error) *Error {
+	instead := ""
+	if len(d.heard) > 0 {
+		instead = fmt.Sprintf("; it only said %.80q", d.heard)
+	}
+	said, ok := errors.AsType[*Error](err)
+	switch {
+	case ok:
+	case bytes.HasPrefix(d.heard, []byte{21, 3}): // an alert record of TLS (RFC 8446 section 5.1), as ejabberd sends
+		said = refusal(OtherProtocol, "what listens there speaks TLS at once: probe it with a scheme for direct TLS")
+	case isTimeout(err):
+		said = refusal(HandshakeTimeout, "connected, but %s did not come in time%s", d.awaited, instead)
+	case isClosed(err):
+		said = refusal(Closed, "the connection was closed before %s came%s", d.awaited, instead)
+	default:
+		said = refusal(OtherProtocol, "what listens there did not send %s: %w", d.awaited, err)
+	}
+	return &Error{Endpoint: e, Kind: said.Kind, Err: said.Err, inClear: true}
 }
 
 // handshakeError sorts what crypto/tls said.
@@ -85,15 +123,15 @@ func handshakeError(e endpoint.Endpoint, err error) *Error {
 	_, notTLS := errors.AsType[tls.RecordHeaderError](err)
 	switch alert, ok := alertOf(err); {
 	case ok:
-		return &Error{e, kindOf(alert, e.Key), err}
+		return &Error{Endpoint: e, Kind: kindOf(alert, e.Key), Err: err}
 	case notTLS:
-		return &Error{e, NotTLS, err}
+		return &Error{Endpoint: e, Kind: NotTLS, Err: err}
 	case isTimeout(err):
-		return &Error{e, HandshakeTimeout, err}
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return &Error{e, Closed, err}
+		return &Error{Endpoint: e, Kind: HandshakeTimeout, Err: err}
+	case isClosed(err):
+		return &Error{Endpoint: e, Kind: Closed, Err: err}
 	default:
-		return &Error{e, Broken, err}
+		return &Error{Endpoint: e, Kind: Broken, Err: err}
 	}
 }
 
@@ -134,4 +172,8 @@ func alertOf(err error) (tls.AlertError, bool) {
 
 func isTimeout(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+func isClosed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }

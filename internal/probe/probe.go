@@ -41,9 +41,10 @@ func (o Observation) Leaf() *x509.Certificate {
 	return o.Chain[0]
 }
 
-// Handshake connects to an endpoint and makes a full TLS handshake, with the
-// endpoint's name as SNI (RFC 6066 section 3: never an address) and the ALPN
-// protocols of its scheme.
+// Handshake connects to an endpoint, says what the protocol of its scheme wants
+// said before TLS, and makes a full TLS handshake, with the endpoint's name as
+// SNI (RFC 6066 section 3: never an address) and the ALPN protocols of its
+// scheme.
 //
 // A server that wants a client certificate breaks off because it gets none.
 // By then it has signed with the leaf's key, so that is no error.
@@ -54,11 +55,14 @@ func (o Observation) Leaf() *x509.Certificate {
 func Handshake(ctx context.Context, e endpoint.Endpoint) Observation {
 	ctx, cancel := context.WithTimeout(ctx, Limit)
 	defer cancel()
-	conn, err := dial(ctx, e)
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", e.Address())
 	if err != nil {
 		return Observation{Endpoint: e, Err: connectError(e, err)}
 	}
 	defer conn.Close()
+	if err := startTLS(ctx, conn, e); err != nil {
+		return Observation{Endpoint: e, Err: err}
+	}
 	seen := Observation{Endpoint: e}
 	client := tls.Client(conn, seen.config())
 	err = client.HandshakeContext(ctx)
@@ -67,12 +71,6 @@ func Handshake(ctx context.Context, e endpoint.Endpoint) Observation {
 	}
 	client.Close() // says close_notify, the lack of which some servers log
 	return seen
-}
-
-// dial opens a connection and brings it to the point where TLS starts. For tls
-// and https that is at once.
-func dial(ctx context.Context, e endpoint.Endpoint) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, "tcp", e.Address())
 }
 
 // config makes a client that writes what it sees into the observation. It

@@ -101,8 +101,8 @@ func TestHandshakeOverIPv6(t *testing.T) {
 }
 
 func TestHandshakeOffersALPN(t *testing.T) {
-	e := serve(t, &tls.Config{Certificates: []tls.Certificate{pair(t, pki.SelfSigned(t))}, NextProtos: []string{"http/1.1"}})
-	for scheme, want := range map[string]string{"https": "http/1.1", "tls": ""} {
+	e := serve(t, &tls.Config{Certificates: []tls.Certificate{pair(t, pki.SelfSigned(t))}, NextProtos: []string{"http/1.1", "xmpp-client", "xmpp-server"}})
+	for scheme, want := range map[string]string{"https": "http/1.1", "tls": "", "sips": "", "xmpps-client": "xmpp-client", "xmpps-server": "xmpp-server"} {
 		e.Scheme = scheme
 		if seen := Handshake(t.Context(), e); seen.Err != nil || seen.ALPN != want {
 			t.Errorf("%s agreed on %q, want %q (%v)", scheme, seen.ALPN, want, seen.Err)
@@ -140,6 +140,7 @@ func TestHandshakeWithoutClientCertificate(t *testing.T) {
 	leaf := pki.SelfSigned(t)
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		e := serve(t, &tls.Config{Certificates: []tls.Certificate{pair(t, leaf)}, MaxVersion: version, ClientAuth: tls.RequireAnyClientCert})
+		e.Scheme = "sips" // where OpenSIPS does so by default
 		seen := Handshake(t.Context(), e)
 		if seen.Err != nil || !seen.Leaf().Equal(leaf.Cert) || !seen.ClientAuth || seen.Version != version {
 			t.Errorf("%s: saw %+v", tls.VersionName(version), seen)
@@ -376,6 +377,19 @@ func TestProveSaysHowFarItCame(t *testing.T) {
 	}})
 	seen := Prove(ctx, []Want{{e, []string{lineage.Fingerprint(fresh.Cert)}}}, 10)[0]
 	if seen.Proven || seen.Hits < 2 || !strings.Contains(seen.Err.Error(), "as it should, but the time was over") {
+		t.Errorf("saw %+v", seen)
+	}
+}
+
+// Time does not make a key provable.
+func TestProveEndsWhereKeyIsUnprovable(t *testing.T) {
+	leaf := pki.SelfSigned(t)
+	e := serve(t, &tls.Config{Certificates: []tls.Certificate{pair(t, leaf)}, MinVersion: tls.VersionTLS13})
+	e.Key = "ecdsa"
+	ctx, cancel := context.WithTimeout(t.Context(), Limit)
+	defer cancel()
+	seen := Prove(ctx, []Want{{e, []string{lineage.Fingerprint(leaf.Cert)}}}, 4)[0]
+	if seen.Proven || seen.Tries != 1 || kindOfError(t, seen.Err) != KeyUnprovable {
 		t.Errorf("saw %+v", seen)
 	}
 }

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -76,8 +77,9 @@ const (
 
 // Prove makes handshakes with all endpoints at once, each on fresh connections
 // one after another, until each has shown a wanted leaf inARow times in a
-// row, or ctx ends. There is at least one handshake with each. The answers are
-// in the order of the wants.
+// row, or ctx ends. There is at least one handshake with each, and no further
+// one where it showed that the wanted type of key cannot be proven. The answers
+// are in the order of the wants.
 func Prove(ctx context.Context, wants []Want, inARow int) []Seen {
 	seen := make([]Seen, len(wants))
 	var all sync.WaitGroup
@@ -108,6 +110,9 @@ func prove(ctx context.Context, want Want, inARow int) Seen {
 		if seen.Hits == inARow {
 			seen.Proven = true
 			return seen
+		}
+		if failed, ok := errors.AsType[*Error](now.Err); ok && failed.Kind == KeyUnprovable {
+			break
 		}
 		select {
 		case <-ctx.Done():

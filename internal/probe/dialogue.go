@@ -1,0 +1,108 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/certlatch/certlatch/internal/endpoint"
+)
+
+// clearLimit is how many bytes a server may send before TLS starts. Real ones
+// send less than two thousand.
+const clearLimit = 64 << 10
+
+var errTooMuch = fmt.Errorf("it sent %d bytes without coming to an end", clearLimit)
+
+// dialogue is what is said in the clear before TLS starts.
+//
+// It reads byte by byte, and so never a byte that belongs to TLS. What someone
+// on the way has put behind the server's go-ahead is left for TLS to stumble
+// over, instead of passing for an answer that came through it (CVE-2011-0411
+// and its relatives).
+type dialogue struct {
+	conn    net.Conn
+	awaited string // what the server owes
+	heard   []byte // of that
+	left    int    // bytes that the server may still send
+}
+
+// startTLS brings a connection to the point where TLS starts, which for most
+// schemes it is at already.
+func startTLS(ctx context.Context, conn net.Conn, e endpoint.Endpoint) error {
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	d := &dialogue{conn: conn, left: clearLimit}
+	var err error
+	switch e.Scheme {
+	case "xmpp-client":
+		err = d.xmpp("xmlns='jabber:client'", e.Name)
+	case "xmpp-server":
+		err = d.xmpp("xmlns='jabber:server' xmlns:db='jabber:server:dialback'", e.Name)
+	case "smtp":
+		err = d.smtp()
+	case "imap":
+		err = d.imap()
+	}
+	if err != nil {
+		return clearError(e, d, err)
+	}
+	return nil
+}
+
+// say sends text, perhaps none, to which the server owes an answer.
+func (d *dialogue) say(text, awaited string) error {
+	d.awaited, d.heard = awaited, nil
+	_, err := io.WriteString(d.conn, text)
+	return err
+}
+
+// ReadByte reads one byte and no more. That a connection was closed is always
+// unexpected; package xml would make a syntax error of io.EOF.
+func (d *dialogue) ReadByte() (byte, error) {
+	if d.left == 0 {
+		return 0, errTooMuch
+	}
+	var one [1]byte
+	if _, err := io.ReadFull(d.conn, one[:]); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, err
+	}
+	d.left--
+	d.heard = append(d.heard, one[0])
+	return one[0], nil
+}
+
+// Read is there because package xml asks for it, and uses ReadByte alone.
+func (d *dialogue) Read(into []byte) (int, error) {
+	if len(into) == 0 {
+		return 0, nil
+	}
+	b, err := d.ReadByte()
+	if err != nil {
+		return 0, err
+	}
+	into[0] = b
+	return 1, nil
+}
+
+// line reads a line and takes its end off.
+func (d *dialogue) line() (string, error) {
+	var line strings.Builder
+	for {
+		b, err := d.ReadByte()
+		if err != nil {
+			return "", err
+		}
+		if b == '\n' {
+			return strings.TrimSuffix(line.String(), "\r"), nil
+		}
+		line.WriteByte(b)
+	}
+}
