@@ -9,10 +9,13 @@
 package deployers
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/certlatch/certlatch/internal/endpoint"
@@ -80,12 +83,16 @@ func (w Window) String() string {
 	return clock(w.From) + "-" + clock(w.To)
 }
 
-// Wants is what a deployer asks to be found out before it plans.
+// Wants is what a deployer asks to be found out before it plans. All of it is
+// looked at, and nothing is changed by that.
 type Wants struct {
-	Unit    string   // look at this systemd unit
-	PIDFile string   // look at the process that this file names,
-	Program string   // if it runs this program
-	Ports   []uint16 // of the service's listening sockets, those on these ports
+	Unit     string     // look at this systemd unit
+	PIDFile  string     // look at the process that this file names,
+	Program  string     // if it runs this program
+	Ports    []uint16   // of the service's listening sockets, those on these ports
+	Commands [][]string // run these, for what they print
+	Texts    []string   // read these files: absolute paths, or globs of path/filepath
+	Queries  []Query    // ask these at the service's control channel
 }
 
 // Facts is what was found out.
@@ -94,6 +101,55 @@ type Facts struct {
 	Unit      Unit             // as asked for; zero without systemd or unit
 	Master    int              // the live process that the PID file names; 0: none
 	Listeners []netip.AddrPort // where the service's processes listen, of the ports asked for
+	Outputs   map[string]Output
+	Texts     map[string][]Text // by the path or glob that was asked for; those that exist, by path
+	Answers   map[Query]Answer
+}
+
+// Output is what a command of Wants printed.
+type Output struct {
+	Stdout, Stderr string
+	Failed         string // why it could not be run or ended with a failure; empty: it did not
+}
+
+// Output gives what a command printed; the zero Output where it was not asked
+// for yet.
+func (f Facts) Output(argv []string) Output { return f.Outputs[strings.Join(argv, "\x00")] }
+
+// Text is a file of a service's configuration.
+type Text struct{ Path, Content string }
+
+// Protocol is a way of talking to a running service.
+type Protocol string
+
+const (
+	BinRPC     Protocol = "binrpc"      // Kamailio's ctl module, over a UNIX stream socket
+	JSONRPC    Protocol = "jsonrpc"     // Kamailio's jsonrpcs module, over a UNIX datagram socket
+	MIFIFO     Protocol = "mi-fifo"     // OpenSIPS's mi_fifo
+	MIDatagram Protocol = "mi-datagram" // OpenSIPS's mi_datagram, over a UNIX socket or UDP
+	MIHTTP     Protocol = "mi-http"     // OpenSIPS's mi_http
+)
+
+// Channel is a control channel of a service.
+type Channel struct {
+	Protocol Protocol
+	Address  string // a path, HOST:PORT, or URL
+	ReplyDir string // of MIFIFO: the directory in which OpenSIPS looks for a caller's FIFO
+}
+
+// Query is a call at a control channel, without parameters.
+type Query struct {
+	Channel Channel
+	Method  string
+}
+
+// Answer is what came back. At most one of Reply and Fault is set, and neither
+// where the channel could not be reached or did not answer.
+type Answer struct {
+	Reply string // the values of the reply, a line each; JSON for JSON protocols
+	Fault string // the service's words for why not
+	Err   string // why there was no answer
+	Sent  bool   // the call went out, so without an answer it may have had its effect
 }
 
 // Unit is the state of a systemd service unit, in systemd's own words
@@ -124,12 +180,37 @@ type Plan struct {
 	Directory string // the managed directory; empty: in place
 	Files     []File
 	Reader    Account // who has to be able to read the files
+	Row       *Row    // the pair goes into a database, and there are no files; nil: it does not
 
-	Test     []string // the service's own test of its configuration; nil: it has none
+	Test     Test
 	Activate Activation
 	Probes   []endpoint.Endpoint
-	Found    bool     // the probes were found, not written down: those that fail at the baseline do not count
-	Notes    []string // what the operator should know about this plan
+	Found    bool // the probes were found, not written down: those that fail at the baseline do not count
+
+	Names      []string // that the service's own configuration needs the leaf to cover
+	SIPDomains []string // of all names, those that are SIP domains, for which wildcards do not count
+
+	Notes []string // what the operator should know about this plan
+}
+
+// Test is a service's own test of its configuration.
+type Test struct {
+	Command []string // argument list; nil: the service has no test
+
+	// Failures is a regular expression for those lines of the output that
+	// tell a failure. Where it is set, one that was there at the baseline does
+	// not count; the part that matches is what it is known by. Where it is
+	// empty, the exit status counts.
+	Failures string
+
+	// Beside is one for lines that make the test fail as well and do not count
+	// here, because the policy judges what they are about.
+	Beside string
+
+	// Own is one for those of them that are about what the target itself
+	// serves. They count even where they were there at the baseline: the
+	// running service may be better than its files, until it is activated.
+	Own string
 }
 
 // Content is what a file holds.
@@ -169,6 +250,40 @@ type File struct {
 	Mode    fs.FileMode
 }
 
+// Row is a row of a database from which a service takes its certificate.
+type Row struct {
+	Database DatabaseURL
+	Table    string
+	Domain   string // the row's column domain
+	Type     int    // the row's column type
+}
+
+// DatabaseURL is where a database is: mysql://USER:PASSWORD@HOST:PORT/NAME,
+// postgres://..., sqlite:///PATH. Its password is not printed.
+type DatabaseURL string
+
+// String gives the URL without its password.
+func (u DatabaseURL) String() string {
+	parsed, err := url.Parse(string(u))
+	if err != nil {
+		return "(a database URL that cannot be read)"
+	}
+	return parsed.Redacted()
+}
+
+// UnmarshalText reads the form of the configuration.
+func (u *DatabaseURL) UnmarshalText(text []byte) error {
+	parsed, err := url.Parse(string(text))
+	if err != nil || !slices.Contains([]string{"mysql", "postgres", "sqlite"}, parsed.Scheme) {
+		return errors.New("this is not the URL of a database; write mysql://USER:PASSWORD@HOST:PORT/NAME, postgres://USER:PASSWORD@HOST:PORT/NAME or sqlite:///PATH")
+	}
+	*u = DatabaseURL(text)
+	return nil
+}
+
+// MarshalText is what config show prints.
+func (u DatabaseURL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
 // Account names whom a service runs as, for the trial that it can read its
 // files. An empty User is root.
 type Account struct {
@@ -185,6 +300,7 @@ const (
 	RestartUnit Way = "restart-unit" // a systemd restart job
 	RunCommand  Way = "run-command"  // an argument list; success is exit status 0
 	SignalPID   Way = "signal"       // a signal to one process
+	CallControl Way = "call-control" // a call at the service's control channel
 )
 
 // Activation is how a service is made to take new files.
@@ -193,9 +309,37 @@ type Activation struct {
 	Unit    string
 	Command []string
 	PID     int
-	Signal  string // HUP, USR1, USR2
-	Wait    Wait   // why nothing is activated, where Way is NoWay
-	Why     string // said to the operator where the way is not the obvious one
+	Signal  string  // HUP, USR1, USR2
+	Calls   []Query // at the first channel that answers, the others are not asked
+	Success string  // the reply that alone counts as success
+	Faults  []Fault // what faults of a call, or of a command that says so, mean
+
+	// After is what the service must say of itself after a call that it
+	// answered with success. Otherwise the activation has failed, and may
+	// have had an effect.
+	After []Expect
+
+	// FaultKeepsOld tells that a service which answers with a fault has
+	// taken nothing, so an undo need not activate again.
+	FaultKeepsOld bool
+	// Gap is the least time between two activations of the service.
+	Gap time.Duration
+
+	Wait Wait   // why nothing is activated, where Way is NoWay
+	Why  string // said to the operator where the way is not the obvious one
+}
+
+// Expect is what the reply to a query must hold.
+type Expect struct {
+	Query          Query
+	Contains       string
+	Reason, Remedy string // where it does not: a stable code, and what to do
+}
+
+// Fault is what one of a service's faults means.
+type Fault struct {
+	Says           string // part of the service's words
+	Reason, Remedy string // a stable code, and what to do
 }
 
 // Wait is a reason for installing files without activating them. The texts
@@ -240,8 +384,9 @@ type Deployer interface {
 	// Defaults fills in what the configuration left out.
 	Defaults(*Target)
 
-	// Wants says what must be known before a plan can be made.
-	Wants(Target) Wants
+	// Wants says what must be known before a plan can be made. It is asked
+	// again with what was found out, until it wants nothing more.
+	Wants(Target, Facts) Wants
 
 	// Plan says what is to be done. It fails with a *UnitError or a
 	// *NoWayError.
@@ -249,7 +394,7 @@ type Deployer interface {
 }
 
 // All is the table of services.
-func All() []Deployer { return []Deployer{nginx{}, generic{}} }
+func All() []Deployer { return []Deployer{nginx{}, kamailio{}, prosody{}, generic{}} }
 
 // For finds the deployer of a service.
 func For(service string) (Deployer, bool) {

@@ -1,6 +1,11 @@
 package deployers
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
@@ -18,6 +23,26 @@ type NginxOptions struct {
 	PID    string `yaml:"pid"`    // the master's PID file, used where systemd does not manage it
 }
 
+// command is nginx with a flag and with the options that say which nginx.
+func (o *NginxOptions) command(flag string) []string {
+	argv := []string{o.Binary, flag, "-q"}
+	if o.Config != "" {
+		argv = append(argv, "-c", o.Config)
+	}
+	if o.Prefix != "" {
+		argv = append(argv, "-p", o.Prefix)
+	}
+	return argv
+}
+
+// test loads every certificate and key that the configuration names literally
+// and checks that they belong together, as the reload will.
+func (o *NginxOptions) test() []string { return o.command("-t") }
+
+// dump does what test does, and then prints the configuration. Where the test
+// fails, it prints nothing of it.
+func (o *NginxOptions) dump() []string { return o.command("-T") }
+
 func (nginx) Name() string { return "nginx" }
 
 func (nginx) Options() any {
@@ -32,22 +57,19 @@ func (nginx) Defaults(t *Target) {
 	}
 }
 
-func (nginx) Wants(t Target) Wants {
-	return Wants{Unit: t.Unit, PIDFile: t.Options.(*NginxOptions).PID, Program: "nginx", Ports: []uint16{443, 8443}}
+func (nginx) Wants(t Target, _ Facts) Wants {
+	options := t.Options.(*NginxOptions)
+	return Wants{
+		Unit: t.Unit, PIDFile: options.PID, Program: "nginx", Ports: []uint16{443, 8443},
+		Commands: [][]string{options.dump()},
+	}
 }
 
 func (nginx) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
 	options := t.Options.(*NginxOptions)
 	plan := newPlan(t, l, f, "https")
-	// The test loads every certificate and key that the configuration names
-	// literally and checks that they belong together, as the reload will.
-	plan.Test = []string{options.Binary, "-t", "-q"}
-	if options.Config != "" {
-		plan.Test = append(plan.Test, "-c", options.Config)
-	}
-	if options.Prefix != "" {
-		plan.Test = append(plan.Test, "-p", options.Prefix)
-	}
+	plan.Test.Command = options.test()
+	followNginx(&plan, f.Output(options.dump()))
 
 	// An nginx that was started by hand is not systemd's, whatever units exist.
 	byHand := f.Master != 0 && (!f.Systemd || !f.Unit.Running() || f.Unit.MainPID != f.Master)
@@ -63,4 +85,136 @@ func (nginx) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
 		plan.Activate = Activation{Way: NoWay, Wait: ServiceInactive, Why: "no systemd here, and no process in " + options.PID}
 	}
 	return plan, nil
+}
+
+// followNginx puts into a plan what nginx's own configuration says about the
+// plan's files: the names that they are for, and where they are served. Where
+// it does not say, the listeners that were found stay the probes.
+func followNginx(plan *Plan, dump Output) {
+	config, err := parseNginx(dump.Stdout)
+	if dump.Failed != "" || err != nil {
+		why := dump.Failed
+		if why == "" {
+			why = err.Error()
+		}
+		plan.Notes = append(plan.Notes, "nginx's configuration could not be read, so it is not known which of its servers use these files: "+why)
+		return
+	}
+	servers := config.servers()
+	use := nginxUse{plan: plan}
+	for _, server := range servers {
+		use.look(server)
+	}
+	plan.Names = use.names()
+	if use.servers == nil {
+		use.note("nginx's configuration", "no server names %s and its key; nginx serves them once one does", plan.Files[0].Path)
+		return
+	}
+	if plan.Found {
+		plan.Probes = use.probes(servers)
+	}
+}
+
+// nginxUse is how nginx's servers use the files of a plan.
+type nginxUse struct {
+	plan    *Plan
+	servers []nginxServer
+}
+
+// note tells the operator something, once.
+func (u *nginxUse) note(where, format string, args ...any) {
+	note := where + ": " + fmt.Sprintf(format, args...)
+	if !slices.Contains(u.plan.Notes, note) {
+		u.plan.Notes = append(u.plan.Notes, note)
+	}
+}
+
+// writes tells whether the plan writes a file with one of the contents there.
+func (u *nginxUse) writes(path string, contents ...Content) bool {
+	return slices.ContainsFunc(u.plan.Files, func(f File) bool { return f.Path == path && slices.Contains(contents, f.Content) })
+}
+
+// look sees whether a server uses the files.
+func (u *nginxUse) look(server nginxServer) {
+	for _, pair := range server.pairs {
+		certificate, key := u.writes(pair.certificate, Fullchain, Combined), u.writes(pair.key, Key, Combined)
+		switch {
+		case certificate && key:
+			u.servers = append(u.servers, server)
+			return
+		case certificate:
+			u.note(server.where, "the server names this certificate, but another key")
+		case key:
+			u.note(server.where, "the server names this key, but another certificate")
+		case strings.Contains(pair.certificate, "$"):
+			u.note(server.where, "the server finds its certificate by a variable, at each handshake: whether it is this one is not known, and nginx's own test does not look at it")
+		}
+	}
+}
+
+// names gives the names that the servers have, but for wildcards and regular
+// expressions.
+func (u *nginxUse) names() []string {
+	var names []string
+	for _, server := range u.servers {
+		names = append(names, server.exactNames()...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// probes gives one probe for each listener at which the files are served.
+func (u *nginxUse) probes(all []nginxServer) []endpoint.Endpoint {
+	var probes []endpoint.Endpoint
+	for _, server := range u.servers {
+		for _, l := range server.listens {
+			e := l.endpoint(server.scheme, server.probeName())
+			probed := slices.ContainsFunc(probes, func(p endpoint.Endpoint) bool { return p.Address() == e.Address() })
+			if !l.tls && !l.quic || probed && !l.datagram() {
+				continue
+			}
+			if why := unprobed(server, l, all); why != "" {
+				u.note(server.where, "%s is not probed: %s", l, why)
+				continue
+			}
+			if l.last != l.port {
+				u.note(server.where, "of %s, only the first port is probed", l)
+			}
+			probes = append(probes, e)
+		}
+	}
+	return probes
+}
+
+// unprobed tells why a listener cannot be probed, or not so that it proves
+// anything; empty: it can.
+func unprobed(server nginxServer, l nginxListen, all []nginxServer) string {
+	switch {
+	case l.quic:
+		return "it is for QUIC"
+	case l.udp:
+		return "it is for DTLS"
+	case l.path != "":
+		return "it is a UNIX socket"
+	case l.proxied:
+		return "it wants the PROXY protocol first"
+	case len(server.pairs) > 1:
+		return "the server has certificates for several types of keys; write a probe with key=rsa or key=ecdsa"
+	}
+	for _, other := range all {
+		for _, nearer := range other.listens {
+			if hides(nearer, l) && !slices.ContainsFunc(server.listens, nearer.same) {
+				return "from this host, " + nearer.String() + " of " + other.where + " would answer"
+			}
+		}
+	}
+	return ""
+}
+
+// hides tells whether a listener gets the connections of this host that are
+// meant for the wildcard address of another: the more exact address wins.
+func hides(nearer, wildcard nginxListen) bool {
+	at := wildcard.endpoint("tls", "")
+	exact := nearer.path == "" && !nearer.datagram() && nearer.host == at.Host && nearer.port == at.Port
+	return exact && nearer.host != wildcard.host
 }

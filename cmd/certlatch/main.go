@@ -97,6 +97,7 @@ func (p *program) app() *cli.App {
 			p.holdCommand(),
 			p.releaseCommand(),
 			p.historyCommand(),
+			p.templateCommand(),
 			p.configCommand(),
 			p.versionCommand(),
 		},

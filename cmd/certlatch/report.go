@@ -159,8 +159,8 @@ func printPlan(say func(label, format string, args ...any), plan deployers.Plan)
 	for _, f := range plan.Files {
 		say("write", "%s (%s, %s:%s, %04o)", f.Path, f.Content, orWord(f.User, "root"), groupName(f), f.Mode)
 	}
-	if len(plan.Test) > 0 {
-		say("test", "%s", strings.Join(plan.Test, " "))
+	if len(plan.Test.Command) > 0 {
+		say("test", "%s", strings.Join(plan.Test.Command, " "))
 	}
 	switch a := plan.Activate; a.Way {
 	case deployers.NoWay:
@@ -169,6 +169,8 @@ func printPlan(say func(label, format string, args ...any), plan deployers.Plan)
 		say("activate", "run %s", strings.Join(a.Command, " "))
 	case deployers.SignalPID:
 		say("activate", "send %s to process %d", a.Signal, a.PID)
+	case deployers.CallControl:
+		say("activate", "call %s at %s", a.Calls[0].Method, a.Calls[0].Channel.Address)
 	case deployers.RestartUnit:
 		say("activate", "restart %s", a.Unit)
 	default:

@@ -64,7 +64,7 @@ func CanRead(ctx context.Context, cred Credential, paths []string) error {
 	if os.Geteuid() == 0 || cred.UID != uint32(os.Geteuid()) {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: cred.UID, Gid: cred.GID, Groups: cred.Groups}
 	}
-	output, err := run(ctx, cmd)
+	output, err := run(ctx, cmd, outputLimit)
 	if errors.Is(err, fs.ErrPermission) {
 		return &NotStartedError{tryRead, fmt.Errorf("becoming %s takes CAP_SETUID and CAP_SETGID, and a certlatch that everyone may execute: %w", cred.User, fs.ErrPermission)}
 	}

@@ -27,26 +27,42 @@ const (
 	// what runs. It has the sbin directories, which cron's PATH lacks.
 	searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-	// outputLimit caps each of the two output streams, in bytes.
+	// outputLimit caps each of the two output streams, in bytes; askLimit
+	// does where the output is what is asked for.
 	outputLimit = 32 << 10
+	askLimit    = 8 << 20
 
 	// pipeDelay is how long output is still read after the program has ended
 	// or was killed: a daemon that it left behind may hold the pipes open.
 	pipeDelay = 2 * time.Second
 )
 
-// Output is what a program printed: at most the first 32 KiB of each stream,
-// with private keys in PEM replaced by [REDACTED].
+// Output is what a program printed: the beginning of each stream, with private
+// keys in PEM replaced by [REDACTED].
 type Output struct{ Stdout, Stderr string }
 
 // Run runs a program and waits for its end. The program is an absolute path or
 // a bare name. When ctx ends, the program and all of its process group are
-// killed.
+// killed. At most 32 KiB of each stream are kept.
 //
 // It fails with a *NotStartedError, an *ExitError where the exit status is not
 // 0, a *KilledError where a signal ended the program, or a *TimeoutError where
 // ctx did. The output is what there was up to then.
 func Run(ctx context.Context, argv []string) (Output, error) {
+	return start(ctx, argv, outputLimit)
+}
+
+// Ask is like Run for a program whose output is wanted: it keeps 8 MiB of each
+// stream, and fails where there is more.
+func Ask(ctx context.Context, argv []string) (Output, error) {
+	output, err := start(ctx, argv, askLimit)
+	if err == nil && max(len(output.Stdout), len(output.Stderr)) >= askLimit {
+		err = fmt.Errorf("%s prints more than %d MiB", argv[0], askLimit>>20)
+	}
+	return output, err
+}
+
+func start(ctx context.Context, argv []string, limit int) (Output, error) {
 	if len(argv) == 0 {
 		return Output{}, &NotStartedError{Err: errors.New("the argument list is empty")}
 	}
@@ -54,7 +70,7 @@ func Run(ctx context.Context, argv []string) (Output, error) {
 	if err != nil {
 		return Output{}, &NotStartedError{argv[0], err}
 	}
-	return run(ctx, prepare(ctx, path, argv))
+	return run(ctx, prepare(ctx, path, argv), limit)
 }
 
 // prepare makes a command of the absolute path of a program and its arguments,
@@ -71,9 +87,9 @@ func prepare(ctx context.Context, path string, argv []string) *exec.Cmd {
 }
 
 // run starts a prepared command and waits for its end.
-func run(ctx context.Context, cmd *exec.Cmd) (Output, error) {
+func run(ctx context.Context, cmd *exec.Cmd, limit int) (Output, error) {
 	program := cmd.Args[0]
-	var stdout, stderr head
+	stdout, stderr := head{limit: limit}, head{limit: limit}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {
 		return Output{}, &NotStartedError{program, err}
@@ -113,10 +129,13 @@ func find(program string) (string, error) {
 
 // head keeps the beginning of what is written to it. The beginning and not
 // the end, so that no part of a key is kept without the line that tells it.
-type head struct{ kept bytes.Buffer }
+type head struct {
+	kept  bytes.Buffer
+	limit int // bytes
+}
 
 func (h *head) Write(p []byte) (int, error) {
-	h.kept.Write(p[:min(len(p), outputLimit-h.kept.Len())])
+	h.kept.Write(p[:min(len(p), h.limit-h.kept.Len())])
 	return len(p), nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/certlatch/certlatch/deployers"
@@ -58,6 +60,125 @@ func (*outOfTimeError) Error() string {
 
 // systemdError is a systemd that runs this host and cannot be reached.
 type systemdError struct{ error }
+
+// failures is what a test whose output is read says against the service.
+type failures []failure
+
+// failure is one line of it.
+type failure struct {
+	line  string
+	tells string // the part by which it is known again
+}
+
+func (f failures) Error() string {
+	var all []string
+	for _, failure := range f {
+		all = append(all, failure.line)
+	}
+	return strings.Join(all, "; ")
+}
+
+// against gives what a service's own test says now that counts against the new
+// files, and whether it said all of that before anything was touched.
+func (it *item) against(now error) (counts error, before bool) {
+	lines, isNow := now.(failures)
+	known, was := it.testedBefore.(failures)
+	if !isNow || !was {
+		return now, it.testedBefore != nil
+	}
+	own, err := regexp.Compile(it.plan.Test.Own)
+	if err != nil {
+		return err, false
+	}
+	known = slices.Clone(known)
+	var found failures
+	before = true
+	for _, now := range lines {
+		at := slices.IndexFunc(known, func(then failure) bool { return then.tells == now.tells })
+		if at >= 0 {
+			known = slices.Delete(known, at, at+1) // the same words may be about two hosts
+		}
+		if at < 0 || it.plan.Test.Own != "" && own.MatchString(now.line) {
+			found = append(found, now)
+			before = before && at >= 0
+		}
+	}
+	if found == nil {
+		return nil, false
+	}
+	return found, before
+}
+
+// runTest runs a service's own test.
+func runTest(ctx context.Context, test deployers.Test) error {
+	output, err := command.Ask(ctx, test.Command)
+	if test.Failures == "" || err == nil {
+		return err
+	}
+	counts, bad := regexp.Compile(test.Failures)
+	if bad != nil {
+		return bad
+	}
+	beside, bad := regexp.Compile(test.Beside)
+	if bad != nil {
+		return bad
+	}
+	var found failures
+	explained := false
+	for line := range strings.Lines(output.Stdout + "\n" + output.Stderr) {
+		if tells := counts.FindString(line); tells != "" {
+			found = append(found, failure{strings.TrimSpace(line), strings.TrimSpace(tells)})
+		}
+		explained = explained || test.Beside != "" && beside.MatchString(line)
+	}
+	switch {
+	case found != nil:
+		return found
+	case explained:
+		return nil
+	}
+	return err // it fails, and not in a way that could be compared
+}
+
+// faultError is a service that answered a control call with a fault.
+type faultError struct {
+	query      deployers.Query
+	text       string
+	activation deployers.Activation
+}
+
+func (e *faultError) Error() string {
+	return fmt.Sprintf("%s at %s: %s", e.query.Method, e.query.Channel.Address, e.text)
+}
+
+// meaning is what is known about the fault; the zero Fault where nothing is.
+func (e *faultError) meaning() deployers.Fault {
+	for _, f := range e.activation.Faults {
+		if strings.Contains(e.text, f.Says) {
+			return f
+		}
+	}
+	return deployers.Fault{}
+}
+
+// answerError is a control call that was sent and not answered with success.
+type answerError struct {
+	query  deployers.Query
+	answer deployers.Answer
+}
+
+func (e *answerError) Error() string {
+	what := e.answer.Err
+	if what == "" {
+		what = fmt.Sprintf("the answer is %.200q", e.answer.Reply)
+	}
+	return fmt.Sprintf("%s at %s: %s", e.query.Method, e.query.Channel.Address, what)
+}
+
+// unreachableError is a service none of whose control channels can be reached.
+type unreachableError struct{ errs []string }
+
+func (e *unreachableError) Error() string { return strings.Join(e.errs, "; ") }
 
 // testError is a failure of the service's own test with the new files in place.
 type testError struct {
@@ -171,6 +292,9 @@ func (it *item) fail(step Step, err error) {
 		never      *systemd.NeverEndedError
 		gone       *systemd.GoneError
 		unproven   *unprovenError
+		fault      *faultError
+		answer     *answerError
+		silent     *unreachableError
 	)
 	say := func(reason, remedy string) { it.out.Reason, it.out.Remedy = reason, remedy }
 	name := it.target.Name
@@ -204,7 +328,7 @@ func (it *item) fail(step Step, err error) {
 	case errors.As(err, &test) && test.before:
 		say("test-failed-before", "correct the service's configuration; the renewal did not break it")
 	case errors.As(err, &test):
-		say("test-failed", "run "+strings.Join(it.plan.Test, " ")+" and look at what it says of these files")
+		say("test-failed", "run "+strings.Join(it.plan.Test.Command, " ")+" and look at what it says of these files")
 	case errors.As(err, &unproven):
 		say("not-proven", "see which files the service's configuration names, and whether the probe reaches that service")
 	case errors.As(err, &manager), errors.As(err, &gone):
@@ -219,6 +343,14 @@ func (it *item) fail(step Step, err error) {
 		say("reload-refused", "systemctl "+rejected.Verb+" "+rejected.Unit+" shows whether it works by hand")
 	case errors.As(err, &exit):
 		say("command-failed", "run it by hand: "+strings.Join(it.plan.Activate.Command, " "))
+	case errors.As(err, &fault) && fault.meaning().Reason != "":
+		say(fault.meaning().Reason, fault.meaning().Remedy)
+	case errors.As(err, &fault):
+		say("control-fault", "the service's log tells more; it goes on as before")
+	case errors.As(err, &answer):
+		say("control-no-answer", "see whether the service still does its work, and what its log says")
+	case errors.As(err, &silent):
+		say("control-unreachable", "see whether the service runs, and whether its control channel is the one configured for target "+name)
 	case errors.As(err, &idle):
 		say("command-not-started", "see whether the program is there and may be executed")
 	case errors.As(err, &ended):
@@ -252,13 +384,17 @@ func mayHaveWorked(step Step, err error) bool {
 		job      *systemd.JobError
 		rejected *systemd.RefusedError
 		idle     *command.NotStartedError
+		fault    *faultError
+		silent   *unreachableError
 	)
 	switch {
 	case step != Activate:
 		return true
+	case errors.As(err, &fault):
+		return !fault.activation.FaultKeepsOld
 	case errors.As(err, &job):
 		return job.TimedOut()
 	default:
-		return !errors.As(err, &rejected) && !errors.As(err, &idle)
+		return !errors.As(err, &rejected) && !errors.As(err, &idle) && !errors.As(err, &silent)
 	}
 }

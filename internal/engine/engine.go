@@ -221,10 +221,11 @@ type run struct {
 	items     []*item
 
 	// What was looked up, once a run.
-	units     Units
-	bundles   map[string]read
-	trust     map[string]policy.Trust
-	seenUnits map[string]deployers.Unit
+	units       Units
+	bundles     map[string]read
+	trust       map[string]policy.Trust
+	seenUnits   map[string]deployers.Unit
+	seenOutputs map[string]deployers.Output
 }
 
 // read is what came of reading a lineage.
@@ -242,7 +243,8 @@ func (e *Engine) begin(req Request, now time.Time) (*run, error) {
 	return &run{
 		Engine: e, req: req, began: now, state: st,
 		installer: install.New(e.Store.JournalDir()),
-		bundles:   map[string]read{}, trust: map[string]policy.Trust{}, seenUnits: map[string]deployers.Unit{},
+		bundles:   map[string]read{}, trust: map[string]policy.Trust{},
+		seenUnits: map[string]deployers.Unit{}, seenOutputs: map[string]deployers.Output{},
 	}, nil
 }
 

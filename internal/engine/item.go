@@ -18,7 +18,6 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/policy"
 	"github.com/certlatch/certlatch/internal/probe"
-	"github.com/certlatch/certlatch/internal/process"
 	"github.com/certlatch/certlatch/internal/state"
 )
 
@@ -58,6 +57,8 @@ func (it *item) activationKey() string {
 		return "unit " + a.Unit
 	case a.PID != 0:
 		return "process " + strconv.Itoa(a.PID)
+	case len(a.Calls) > 0:
+		return "channel " + a.Calls[0].Channel.Address
 	case a.Command != nil:
 		return "command " + strings.Join(a.Command, "\x00")
 	default:
@@ -287,7 +288,7 @@ func (r *run) open(it *item) error {
 // plan asks the deployer what is to be done, given the facts it wants.
 func (r *run) plan(ctx context.Context, it *item) error {
 	deployer, _ := deployers.For(it.target.Service) // the configuration was checked
-	facts, err := r.facts(ctx, deployer.Wants(it.target.Target))
+	facts, err := r.facts(ctx, deployer, it.target.Target)
 	if err != nil {
 		return err
 	}
@@ -318,65 +319,6 @@ func firstName(leaf *x509.Certificate) string {
 		}
 	}
 	return ""
-}
-
-// facts finds out what a deployer wants to know.
-func (r *run) facts(ctx context.Context, wants deployers.Wants) (deployers.Facts, error) {
-	var facts deployers.Facts
-	var err error
-	facts.Systemd = r.Units != nil
-	if facts.Systemd && wants.Unit != "" {
-		if facts.Unit, err = r.unit(ctx, wants.Unit); err != nil {
-			return facts, err
-		}
-	}
-	if wants.PIDFile != "" {
-		if facts.Master, err = process.FromPIDFile(wants.PIDFile, wants.Program); err != nil {
-			return facts, err
-		}
-	}
-	if len(wants.Ports) == 0 {
-		return facts, nil
-	}
-	var pids []int
-	switch {
-	case facts.Unit.Running():
-		pids, err = process.Members(facts.Unit.ControlGroup)
-	case facts.Master != 0:
-		pids, err = process.Descendants(facts.Master)
-	}
-	if err == nil {
-		facts.Listeners, err = process.Listeners(pids, wants.Ports)
-	}
-	return facts, err
-}
-
-// unit looks at a systemd unit, once a run.
-func (r *run) unit(ctx context.Context, name string) (deployers.Unit, error) {
-	if seen, ok := r.seenUnits[name]; ok {
-		return seen, nil
-	}
-	units, err := r.manager(ctx)
-	if err != nil {
-		return deployers.Unit{}, err
-	}
-	unit, err := units.Unit(ctx, name)
-	if err == nil {
-		r.seenUnits[name] = unit
-	}
-	return unit, err
-}
-
-// manager gives the connection to systemd, made when it is first needed.
-func (r *run) manager(ctx context.Context) (Units, error) {
-	if r.units == nil {
-		units, err := r.Units(ctx)
-		if err != nil {
-			return nil, &systemdError{err}
-		}
-		r.units = units
-	}
-	return r.units, nil
 }
 
 // look finds out what is installed at the plan's paths, and whether it is the
@@ -466,7 +408,8 @@ func (r *run) judge(ctx context.Context, it *item) error {
 		}
 	}
 	rules := policy.Rules{
-		Trust: trust, Accept: it.target.Policy.Accept, Names: names,
+		Trust: trust, Accept: it.target.Policy.Accept,
+		Names: names, ServiceNames: it.plan.Names, SIPDomains: it.plan.SIPDomains,
 		Installed: it.previous, Force: r.req.Force || it.rolling, Now: time.Now(),
 	}
 	if r.Revoked != nil && !it.rolling {

@@ -23,11 +23,6 @@ func (r *run) record(items []*item) error {
 		if it.out.Result != Unchanged && it.out.Result != Held {
 			entries = append(entries, r.entry(it, began))
 		}
-		if slices.Contains(marks, it.lineage.String()) {
-			if err := r.Store.Unmark(it.lineage.Client, it.lineage.Name); err != nil {
-				return err
-			}
-		}
 	}
 	if changed {
 		if err := r.save(); err != nil {
@@ -37,6 +32,13 @@ func (r *run) record(items []*item) error {
 	if len(entries) > 0 {
 		if err := r.Store.Append(entries...); err != nil {
 			return err
+		}
+	}
+	for _, it := range items { // a mark goes last: until then it would make up for all that was not written
+		if slices.Contains(marks, it.lineage.String()) {
+			if err := r.Store.Unmark(it.lineage.Client, it.lineage.Name); err != nil {
+				return err
+			}
 		}
 	}
 	for _, it := range items {

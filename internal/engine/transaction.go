@@ -12,6 +12,7 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/account"
 	"github.com/certlatch/certlatch/internal/command"
+	"github.com/certlatch/certlatch/internal/control"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/probe"
@@ -208,13 +209,13 @@ func (t *transaction) commit(context.Context) error {
 
 // test runs the service's own test with the new files in place.
 func (t *transaction) test(ctx context.Context) error {
-	rejected := t.ownTests(ctx)
+	now := t.ownTests(ctx)
 	for _, it := range t.items {
-		err := rejected[it]
+		err, before := it.against(now[it])
 		if err == nil {
 			continue
 		}
-		failed := &testError{program: it.plan.Test[0], err: err, before: it.testedBefore != nil}
+		failed := &testError{program: it.plan.Test.Command[0], err: err, before: before}
 		if failed.before && t.first() {
 			return &waitError{reason: firstInstallReason, detail: failed.Error()}
 		}
@@ -224,18 +225,18 @@ func (t *transaction) test(ctx context.Context) error {
 }
 
 // ownTests runs the services' own tests, each once, and gives the items whose
-// test fails.
+// test fails, and how.
 func (t *transaction) ownTests(ctx context.Context) map[*item]error {
 	failed := map[*item]error{}
 	results := map[string]error{}
 	for _, it := range t.items {
-		if len(it.plan.Test) == 0 {
+		if len(it.plan.Test.Command) == 0 {
 			continue
 		}
-		key := strings.Join(it.plan.Test, "\x00")
+		key := strings.Join(it.plan.Test.Command, "\x00")
 		err, ran := results[key]
 		if !ran {
-			_, err = command.Run(ctx, it.plan.Test)
+			err = runTest(ctx, it.plan.Test)
 			results[key] = err
 		}
 		if err != nil {
@@ -262,8 +263,6 @@ func (t *transaction) activate(ctx context.Context) error {
 		}
 	}
 	t.activated = true
-	ctx, cancel := context.WithTimeout(ctx, t.req.Limits.Activation)
-	defer cancel()
 	err := t.act(ctx, a)
 	if isInactive(err) {
 		return &waitError{reason: string(deployers.ServiceInactive), detail: err.Error()}
@@ -276,8 +275,14 @@ func (t *transaction) activate(ctx context.Context) error {
 	return err
 }
 
-// act is the activation itself.
+// act is the activation itself, within its limit and not too soon after the
+// last one.
 func (t *transaction) act(ctx context.Context, a deployers.Activation) error {
+	if err := t.keepGap(ctx, a); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.req.Limits.Activation)
+	defer cancel()
 	switch a.Way {
 	case deployers.ReloadUnit, deployers.RestartUnit:
 		units, err := t.manager(ctx)
@@ -293,8 +298,46 @@ func (t *transaction) act(ctx context.Context, a deployers.Activation) error {
 		return err
 	case deployers.SignalPID:
 		return process.Signal(a.PID, t.running.started, a.Signal)
+	case deployers.CallControl:
+		return call(ctx, a)
 	}
 	return fmt.Errorf("no way to activate by %q", a.Way)
+}
+
+// keepGap waits until the service may be activated again, and notes that it
+// is.
+func (t *transaction) keepGap(ctx context.Context, a deployers.Activation) error {
+	if a.Gap == 0 {
+		return nil
+	}
+	key := t.items[0].activationKey()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Until(t.state.Activated(key).Add(a.Gap))):
+	}
+	t.state.NoteActivation(key, time.Now())
+	return t.save()
+}
+
+// call makes the activation's call at the first channel that can be reached.
+// Only the reply of success counts.
+func call(ctx context.Context, a deployers.Activation) error {
+	var unreachable []string
+	for _, query := range a.Calls {
+		answer := control.Call(ctx, query)
+		switch {
+		case answer.Fault != "":
+			return &faultError{query, answer.Fault, a}
+		case answer.Err != "" && !answer.Sent:
+			unreachable = append(unreachable, answer.Err)
+		case answer.Err != "" || answer.Reply != a.Success:
+			return &answerError{query, answer}
+		default:
+			return nil
+		}
+	}
+	return &unreachableError{unreachable}
 }
 
 // servedAlready tells whether no content was written and every probe saw the
@@ -444,9 +487,7 @@ func (t *transaction) restore(ctx context.Context, step Step, cause error) error
 	}
 	var activation error
 	if t.activated && (mayHaveWorked(step, cause) || !t.asBefore(ctx)) {
-		limited, cancel := context.WithTimeout(ctx, t.req.Limits.Activation)
-		defer cancel()
-		if err := t.act(limited, t.items[0].plan.Activate); err != nil {
+		if err := t.act(ctx, t.items[0].plan.Activate); err != nil {
 			activation = fmt.Errorf("activate the previous pair: %w", err)
 		}
 	}
@@ -550,7 +591,7 @@ type identity struct {
 	main       int
 	invocation string
 	restarts   uint32
-	started    uint64 // of a process that systemd does not manage
+	started    uint64
 }
 
 func (t *transaction) identify(ctx context.Context) (identity, error) {
@@ -562,7 +603,14 @@ func (t *transaction) identify(ctx context.Context) (identity, error) {
 			return identity{}, err
 		}
 		u, err := units.Unit(ctx, a.Unit)
-		return identity{unit: a.Unit, main: u.MainPID, invocation: u.InvocationID, restarts: u.NRestarts}, err
+		if err != nil {
+			return identity{}, err
+		}
+		started, err := process.Started(u.MainPID)
+		if gone := new(process.GoneError); errors.As(err, &gone) {
+			err = nil // the unit has no main process now
+		}
+		return identity{a.Unit, u.MainPID, u.InvocationID, u.NRestarts, started}, err
 	case a.PID != 0:
 		started, err := process.Started(a.PID)
 		return identity{main: a.PID, started: started}, err

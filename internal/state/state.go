@@ -55,6 +55,10 @@ type State struct {
 	Schema  string   `json:"schema"`
 	Records []Record `json:"records"`
 	Holds   []Hold   `json:"holds"`
+
+	// Activations tells when services that must not be activated in quick
+	// succession were activated last.
+	Activations map[string]time.Time `json:"activations,omitempty"`
 }
 
 const stateSchema = "certlatch.state/1"
@@ -172,6 +176,17 @@ func (st *State) Release(target string) bool {
 	before := len(st.Holds)
 	st.Holds = slices.DeleteFunc(st.Holds, func(h Hold) bool { return h.Target == target })
 	return len(st.Holds) < before
+}
+
+// Activated gives when a service was activated last, if that was noted.
+func (st *State) Activated(key string) time.Time { return st.Activations[key] }
+
+// NoteActivation notes that a service is activated now.
+func (st *State) NoteActivation(key string, now time.Time) {
+	if st.Activations == nil {
+		st.Activations = map[string]time.Time{}
+	}
+	st.Activations[key] = now.UTC()
 }
 
 // Fail notes that a deployment of a leaf did not end well, and when to try

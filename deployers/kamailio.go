@@ -1,0 +1,288 @@
+package deployers
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+// kamailio takes new files when it is told to by RPC: tls.reload reads tls.cfg
+// and all files that it names, as the user that Kamailio runs as, and connections
+// that are up go on with what they began with. A fault leaves the old files in
+// use (src/modules/tls/tls_rpc.c, the same from 5.6.6 to 6.1.4). Kamailio
+// ignores a HUP, and its packaged units have no reload.
+type kamailio struct{}
+
+// KamailioOptions is the configuration's kamailio block.
+type KamailioOptions struct {
+	RPC    KamailioRPC `yaml:"rpc"`    // unset: the packaged ones, ctl's before jsonrpcs's
+	Config string      `yaml:"config"` // the main configuration file
+	TLS    string      `yaml:"tls"`    // tls.cfg, or a directory of such; where Kamailio runs, what it says counts
+}
+
+// KamailioRPC is a control channel of Kamailio: unix:PATH for the socket of
+// its module ctl, jsonrpc:PATH for the datagram socket of its module jsonrpcs.
+// The zero value is unset.
+type KamailioRPC Channel
+
+// UnmarshalText reads the form of the configuration.
+func (r *KamailioRPC) UnmarshalText(text []byte) error {
+	kind, path, _ := strings.Cut(string(text), ":")
+	protocol, ok := map[string]Protocol{"unix": BinRPC, "jsonrpc": JSONRPC}[kind]
+	switch {
+	case len(text) == 0:
+		*r = KamailioRPC{}
+	case !ok || !filepath.IsAbs(path):
+		return fmt.Errorf("%.80q is not a control channel of Kamailio; write unix:/PATH for the socket of its module ctl, or jsonrpc:/PATH for the datagram socket of its module jsonrpcs", text)
+	default:
+		*r = KamailioRPC{Protocol: protocol, Address: path}
+	}
+	return nil
+}
+
+// MarshalText gives the form of the configuration.
+func (r KamailioRPC) MarshalText() ([]byte, error) {
+	switch r.Protocol {
+	case BinRPC:
+		return []byte("unix:" + r.Address), nil
+	case JSONRPC:
+		return []byte("jsonrpc:" + r.Address), nil
+	}
+	return nil, nil
+}
+
+// channels are those to be tried, in their order. The packaged paths are the
+// defaults of the modules with the run directory of Debian's and the
+// upstream's packages (ctl.c, jsonrpcs_mod.c).
+func (o *KamailioOptions) channels() []Channel {
+	if o.RPC != (KamailioRPC{}) {
+		return []Channel{Channel(o.RPC)}
+	}
+	return []Channel{{Protocol: BinRPC, Address: "/run/kamailio/kamailio_ctl"}, {Protocol: JSONRPC, Address: "/run/kamailio/kamailio_rpc.sock"}}
+}
+
+func (kamailio) Name() string { return "kamailio" }
+
+func (kamailio) Options() any {
+	return &KamailioOptions{Config: "/etc/kamailio/kamailio.cfg", TLS: "/etc/kamailio/tls.cfg"}
+}
+
+func (kamailio) Defaults(t *Target) {
+	if t.Unit == "" {
+		t.Unit = "kamailio.service"
+	}
+}
+
+func (kamailio) Wants(t Target, f Facts) Wants {
+	options := t.Options.(*KamailioOptions)
+	seen := options.look(f)
+	wants := Wants{Unit: t.Unit, Ports: []uint16{5061}, Texts: options.scripts(f), Queries: seen.asked}
+	if seen.unsure {
+		return wants
+	}
+	if seen.answers() {
+		for _, method := range []string{"core.version", "core.ps", "core.shmmem"} {
+			wants.Queries = append(wants.Queries, Query{seen.channel, method})
+		}
+	}
+	if seen.config != "" {
+		wants.Texts = append(wants.Texts, seen.config, filepath.Join(seen.config, "*"))
+	}
+	for _, p := range seen.tls.profiles {
+		if roots := seen.tls.path(p, "ca_list"); roots != "" {
+			wants.Texts = append(wants.Texts, roots)
+		}
+	}
+	return wants
+}
+
+func (kamailio) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
+	options := t.Options.(*KamailioOptions)
+	seen := options.look(f)
+	plan := newPlan(t, l, f, "sips")
+	seen.describe(&plan, t, f)
+	var err error
+	if plan.Activate, err = seen.activation(t, f); err != nil {
+		return Plan{}, err
+	}
+	return plan, nil
+}
+
+// activation is how this Kamailio takes new files.
+func (k kamailioLook) activation(t Target, f Facts) (Activation, error) {
+	options := t.Options.(*KamailioOptions)
+	switch {
+	case f.Systemd && f.Unit.LoadState != "loaded":
+		return Activation{}, &UnitError{Unit: t.Unit, LoadState: f.Unit.LoadState}
+	case f.Systemd && !f.Unit.Running():
+		return Activation{Way: NoWay, Unit: t.Unit, Wait: ServiceInactive}, nil
+	case !f.Systemd && !k.answers():
+		return Activation{Way: NoWay, Wait: ServiceInactive, Why: "no systemd here, and " + k.why}, nil
+	case k.why == "":
+		reload := Activation{
+			Way: CallControl, Unit: t.Unit, Success: "Ok. TLS configuration reloaded.",
+			Faults: kamailioFaults(), FaultKeepsOld: true, Gap: options.gap(f),
+		}
+		for _, channel := range options.channels() {
+			reload.Calls = append(reload.Calls, Query{channel, "tls.reload"})
+		}
+		return reload, nil
+	case f.Systemd && t.AllowRestart:
+		return Activation{Way: RestartUnit, Unit: t.Unit, Why: k.why + "; allow_restart is set, so it is restarted"}, nil
+	case k.remedy != "":
+		return Activation{}, &NoWayError{Target: t.Name, Why: k.why, Remedy: k.remedy}
+	default:
+		return Activation{Way: NoWay, Unit: t.Unit, Wait: RestartNotAllowed, Why: k.why}, nil
+	}
+}
+
+// kamailioFaults are the faults of tls.reload (tls_rpc.c of 6.0.1, and what
+// master of August 2026 adds), and of the RPC modules (rpc_lookup.c,
+// binrpc_run.c, jsonrpcs_mod.c).
+func kamailioFaults() []Fault {
+	return []Fault{
+		{"No TLS configuration file configured", "tls-config-missing", `certificates are set by modparam only: give the module tls a config file (modparam("tls", "config", "/etc/kamailio/tls.cfg")), or set allow_restart: true`},
+		{"Error while loading TLS configuration file", "tls-config-malformed", "Kamailio cannot read its tls.cfg; its log tells the line. If the file is right, only a restart helps"},
+		{"Error while fixing TLS configuration", "tls-config-rejected", "a file or setting of tls.cfg cannot be used, not necessarily one of this target, or shared memory is short; Kamailio's log tells which"},
+		{"No server listening socket found", "tls-listener-missing", "tls.cfg has a [server:ADDRESS:PORT] where Kamailio does not listen; correct it, or add a listen line and restart"},
+		{"Command Executed Too Fast", "reload-too-soon", "certlatch deploy --pending tries again; rpc_exec_delta of kamailio.cfg sets the distance of two reloads"},
+		{"HSM/engine key reload failed", "engine-key-failed", "the new certificate may be in use without its key; see whether the HSM or engine answers, and what Kamailio's log says"},
+		{"Out of shared memory", "out-of-shared-memory", "restart Kamailio with more shared memory (SHM_MEMORY= in /etc/default/kamailio)"},
+		{"PROC_TCP_MAIN", "reload-not-dispatched", "the main TCP process does not answer; Kamailio's log tells more"},
+		{"configuration file path too long", "tls-config-path-too-long", "give tls.cfg a path below 256 bytes"},
+		{"not found", "tls-module-missing", "let Kamailio load its module tls"},
+		{"Not Found", "tls-module-missing", "let Kamailio load its module tls"},
+	}
+}
+
+// gap is the least time between two reloads: close ones have crashed Kamailio,
+// or left it unable to load tls.cfg (github.com/kamailio/kamailio issues 3305
+// and 3319). From 5.7.0 the core's rpc_exec_delta, in whole seconds, may demand
+// more; no RPC tells it.
+func (o *KamailioOptions) gap(f Facts) time.Duration {
+	gap := 10 * time.Second
+	for _, script := range o.scripts(f) {
+		for _, text := range f.Texts[script] {
+			for _, match := range rpcExecDelta.FindAllStringSubmatch(text.Content, -1) {
+				if seconds, err := strconv.ParseUint(match[1], 10, 16); err == nil {
+					gap = max(gap, time.Duration(seconds+1)*time.Second)
+				}
+			}
+		}
+	}
+	return gap
+}
+
+var (
+	rpcExecDelta = regexp.MustCompile(`(?m)^[ \t]*rpc_exec_delta[ \t]*=[ \t]*(\d+)`)
+	includes     = regexp.MustCompile(`(?m)^[ \t]*(?:#!|!!)?(?:include_file|import_file)[ \t]+"([^"\n]+)"`)
+)
+
+// scripts gives kamailio.cfg and what it includes, as far as that is known.
+func (o *KamailioOptions) scripts(f Facts) []string {
+	paths := []string{o.Config}
+	for i := 0; i < len(paths) && len(paths) < 100; i++ {
+		for _, text := range f.Texts[paths[i]] {
+			for _, match := range includes.FindAllStringSubmatch(text.Content, -1) {
+				path := match[1]
+				if !filepath.IsAbs(path) {
+					path = filepath.Join(filepath.Dir(text.Path), path)
+				}
+				if !slices.Contains(paths, path) {
+					paths = append(paths, path)
+				}
+			}
+		}
+	}
+	return paths
+}
+
+// kamailioLook is what the facts tell about a Kamailio.
+type kamailioLook struct {
+	asked   []Query // for tls.options, one after the other until one is answered
+	unsure  bool    // the last of them has not been asked yet
+	channel Channel // that answered; zero: none
+	config  string  // tls.cfg, or a directory of such; empty: there is none
+	tls     tlsConfig
+	flaw    error // where Kamailio would stop reading tls.cfg; nil: nowhere
+
+	why    string // why it cannot be told to reload; empty: it can
+	remedy string // where nothing can be done before that is mended
+}
+
+func (k kamailioLook) answers() bool { return k.channel != Channel{} }
+
+// look reads the facts.
+func (o *KamailioOptions) look(f Facts) kamailioLook {
+	seen := kamailioLook{config: o.TLS, tls: tlsConfig{base: filepath.Dir(o.Config)}}
+	var silent []string
+	for _, channel := range o.channels() {
+		query := Query{channel, "tls.options"}
+		seen.asked = append(seen.asked, query)
+		answer, known := f.Answers[query]
+		if !known {
+			seen.unsure = true
+			return seen
+		}
+		if answer.Err == "" {
+			seen.channel = channel
+			seen.take(answer)
+			break
+		}
+		silent = append(silent, answer.Err)
+	}
+	if !seen.answers() {
+		seen.why = "Kamailio cannot be reached: " + strings.Join(silent, "; ")
+		seen.remedy = `let Kamailio load its module ctl or jsonrpcs, or set kamailio: {rpc: "unix:/PATH"} to the control socket that it has`
+	}
+	if seen.config != "" {
+		seen.read(f)
+	}
+	return seen
+}
+
+// take takes what Kamailio says of its TLS settings.
+func (k *kamailioLook) take(options Answer) {
+	if options.Fault != "" {
+		k.why = "Kamailio answers tls.options with " + strconv.Quote(options.Fault)
+		k.remedy = "let Kamailio load its module tls (in Debian's kamailio.cfg: #!define WITH_TLS), and restart it"
+		return
+	}
+	k.tls.modparam = kamailioValues(options.Reply)
+	if k.config = k.tls.modparam["config"]; k.config == "" {
+		k.why = "certificates are set by modparam only, which Kamailio reads when it starts"
+	}
+}
+
+// read reads tls.cfg.
+func (k *kamailioLook) read(f Facts) {
+	texts := f.Texts[k.config]
+	if len(texts) == 0 {
+		texts = f.Texts[filepath.Join(k.config, "*")]
+	}
+	for _, text := range texts {
+		profiles, err := parseTLS(text)
+		k.tls.profiles = append(k.tls.profiles, profiles...)
+		k.flaw = cmp.Or(k.flaw, err)
+	}
+}
+
+// kamailioValues reads the "name: value" lines of a reply. What is not set is
+// "<null string>" there (binrpc_run.c), and empty here.
+func kamailioValues(reply string) map[string]string {
+	values := map[string]string{}
+	for line := range strings.Lines(reply) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+		if value != "<null string>" {
+			values[name] = value
+		}
+	}
+	return values
+}

@@ -1,0 +1,181 @@
+package deployers
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/certlatch/certlatch/internal/endpoint"
+)
+
+// describe puts into a plan what tls.cfg and the running Kamailio tell: which
+// names the profiles want of the certificate, what to probe, and what the
+// operator should know.
+func (k kamailioLook) describe(plan *Plan, t Target, f Facts) {
+	note := func(format string, args ...any) { plan.Notes = append(plan.Notes, fmt.Sprintf(format, args...)) }
+	if k.flaw != nil {
+		note("%v; Kamailio reads tls.cfg up to there and then refuses it", k.flaw)
+	}
+	known := k.flaw == nil && (len(k.tls.profiles) > 0 || k.answers() && k.config == "")
+	ours := k.using(plan.Files)
+	for _, p := range ours {
+		if name := strings.ToLower(p.Options["server_name"]); name != "" && p.Options["server_name_mode"] != "2" && !slices.Contains(plan.Names, name) {
+			plan.Names = append(plan.Names, name)
+		}
+		for _, second := range []string{"", "2"} {
+			certificate, key := k.tls.path(p, "certificate"+second), k.tls.path(p, "private_key"+second)
+			if installs(plan.Files, certificate, Fullchain, Combined) != installs(plan.Files, key, Key, Combined) {
+				note("%s takes %s with the key %s, and the target has only one of the two", p.place(), certificate, key)
+			}
+		}
+	}
+	if known && len(ours) == 0 {
+		note("Kamailio does not take its certificates from %s; %s", plan.Files[0].Path, k.taken())
+	}
+	if plan.Found {
+		plan.Probes = k.probes(f.Listeners, plan.Names, ours)
+	}
+	for _, e := range plan.Probes {
+		address, err := netip.ParseAddr(e.Host)
+		if err != nil || e.Name == "" || !known {
+			continue
+		}
+		p := k.tls.serving(netip.AddrPortFrom(address, e.Port), e.Name)
+		note("%s is served by %s with %s", e, p.place(), k.tls.path(p, "certificate"))
+	}
+	k.noteCiphers(f, note)
+	k.noteMemory(f, note)
+
+	for _, e := range plan.Probes {
+		if e.Scheme == "sips" && e.Name != "" {
+			plan.SIPDomains = append(plan.SIPDomains, e.Name)
+		}
+	}
+	plan.SIPDomains = slices.Concat(plan.SIPDomains, t.Names, plan.Names)
+	slices.Sort(plan.SIPDomains)
+	plan.SIPDomains = slices.Compact(plan.SIPDomains)
+}
+
+// using gives the server profiles that take one of the files; where tls.cfg
+// has no default profile, that of modparam counts as one.
+func (k kamailioLook) using(files []File) []tlsProfile {
+	return slices.DeleteFunc(k.servers(), func(p tlsProfile) bool {
+		return !slices.ContainsFunc(files, func(f File) bool {
+			return slices.ContainsFunc([]string{"certificate", "private_key", "certificate2", "private_key2"}, func(option string) bool {
+				return k.tls.path(p, option) == f.Path
+			})
+		})
+	})
+}
+
+// servers gives the profiles for connections that come in.
+func (k kamailioLook) servers() []tlsProfile {
+	servers := slices.DeleteFunc(slices.Clone(k.tls.profiles), func(p tlsProfile) bool { return !p.Server })
+	if k.tls.modparam != nil && !slices.ContainsFunc(servers, func(p tlsProfile) bool { return p.Default }) {
+		servers = append(servers, modparamProfile())
+	}
+	return servers
+}
+
+// taken says which profiles there are and what they name.
+func (k kamailioLook) taken() string {
+	var parts []string
+	for _, p := range k.servers() {
+		parts = append(parts, fmt.Sprintf("%s takes %s", p.place(), k.tls.path(p, "certificate")))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// installs tells whether a path is that of a file with one of the contents.
+func installs(files []File, path string, contents ...Content) bool {
+	return slices.ContainsFunc(files, func(f File) bool { return f.Path == path && slices.Contains(contents, f.Content) })
+}
+
+// probes are those of the listeners: with each name by which a client reaches
+// one of our profiles there, and where there is none with that of the leaf.
+func (k kamailioLook) probes(listeners []netip.AddrPort, names []string, ours []tlsProfile) (found []endpoint.Endpoint) {
+	for _, listener := range listeners {
+		before := len(found)
+		for _, name := range names {
+			serving := k.tls.serving(listener, name).place()
+			if slices.ContainsFunc(ours, func(p tlsProfile) bool { return p.place() == serving }) {
+				found = append(found, endpoint.At("sips", listener, name))
+			}
+		}
+		if len(found) == before {
+			found = append(found, endpoint.At("sips", listener, ""))
+		}
+	}
+	return found
+}
+
+var kamailioVersion = regexp.MustCompile(`^kamailio (\d+)\.(\d+)\.(\d+)`)
+
+// noteCiphers looks for profiles that Kamailio can neither start nor reload
+// with: before 6.0.2 the cipher_list of a profile for TLS 1.3 alone goes to
+// SSL_CTX_set_cipher_list, which knows no cipher of TLS 1.3
+// (tls_domain.c, set_cipher_list; seen with 6.0.1).
+func (k kamailioLook) noteCiphers(f Facts, note func(string, ...any)) {
+	version := kamailioVersion.FindStringSubmatch(f.Answers[Query{k.channel, "core.version"}].Reply)
+	if version == nil {
+		return
+	}
+	var numbers []int
+	for _, digits := range version[1:] {
+		n, err := strconv.Atoi(digits)
+		if err != nil {
+			return
+		}
+		numbers = append(numbers, n)
+	}
+	if slices.Compare(numbers, []int{6, 0, 2}) >= 0 {
+		return
+	}
+	for _, p := range k.tls.profiles {
+		method, ciphers := p.Options["method"], p.Options["cipher_list"]
+		old := func(cipher string) bool { return !strings.HasPrefix(cipher, "TLS_") }
+		if strings.HasPrefix(strings.ToLower(method), "tlsv1.3") && ciphers != "" && !slices.ContainsFunc(strings.Split(ciphers, ":"), old) {
+			note("%s has method %s and a cipher_list of TLS 1.3, which %s refuses: remove the cipher_list, or the next reload and the next start fail", p.place(), method, version[0])
+		}
+	}
+}
+
+// What a reload takes of shared memory: a context for each profile and
+// process, and in it a store of the profile's ca_list. Measured with 6.0.1 and
+// OpenSSL 3.5, 25 processes: 69 kB a context, and 70 MB for 224 kB of roots in
+// one profile. The memory of the configuration before comes back at the reload
+// after the next, and not all of it: each reload of Debian's two profiles
+// costs 0.8 MB for good.
+const (
+	contextMemory = 70 << 10
+	rootsFactor   = 13 // of the size of the PEM file
+)
+
+// noteMemory warns where this reload or the next may not fit.
+func (k kamailioLook) noteMemory(f Facts, note func(string, ...any)) {
+	free, err := strconv.ParseInt(kamailioValues(f.Answers[Query{k.channel, "core.shmmem"}].Reply)["free"], 10, 64)
+	processes := int64(strings.Count(f.Answers[Query{k.channel, "core.ps"}].Reply, "\n")+1) / 2 // two lines each
+	if err != nil || processes == 0 || k.config == "" {
+		return
+	}
+	contexts := int64(len(k.tls.profiles))
+	for _, server := range []bool{true, false} {
+		if !slices.ContainsFunc(k.tls.profiles, func(p tlsProfile) bool { return p.Server == server && p.Default }) {
+			contexts++
+		}
+	}
+	need := contexts * contextMemory
+	for _, p := range k.tls.profiles {
+		for _, text := range f.Texts[k.tls.path(p, "ca_list")] {
+			need += int64(len(text.Content)) * rootsFactor
+		}
+	}
+	need *= processes
+	if free < 2*need {
+		note("Kamailio has %d MB of shared memory left, and a reload takes about %d MB for its %d processes, of which some never comes back: restart it before long, with more (Debian: SHM_MEMORY= in /etc/default/kamailio)",
+			free>>20, need>>20, processes)
+	}
+}

@@ -1,0 +1,500 @@
+package deployers
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+// prosody takes new files on SIGHUP, which its unit sends as a reload. It
+// takes them whatever they are: after a reload with a pair that it cannot
+// read, or that does not match, it offers no STARTTLS any more
+// (plugins/mod_tls.lua of 13.0.1), while the reload job is done. Hence the
+// test before it. Sessions that are open go on.
+type prosody struct{}
+
+// ProsodyOptions is the configuration's prosody block.
+type ProsodyOptions struct {
+	Config string `yaml:"config"` // its configuration file
+}
+
+// prosodyConfigPath is that of Debian's and Fedora's packages, which
+// prosodyctl takes where it is not told another.
+const prosodyConfigPath = "/etc/prosody/prosody.cfg.lua"
+
+// prosodyctlPaths are where packages and make install put it.
+func prosodyctlPaths() []string { return []string{"/usr/bin/prosodyctl", "/usr/local/bin/prosodyctl"} }
+
+// prosodyFailures are the lines by which prosodyctl check certs tells a
+// problem; after any it ends with status 2 (util/prosodyctl/check.lua and
+// core/certmanager.lua of 0.12.3 and 13.0.1). It visits every host. For a pair
+// that cannot be loaded it writes two lines, of which only certmanager's names
+// the host or file, so only that one can be compared with the baseline.
+//
+// What certmanager says after the host or file is OpenSSL's wording, which for
+// one host depends on which failed before it: it is left out.
+const prosodyFailures = `^certmanager\s+error\s+(SSL/TLS: (Failed to load '[^']*'|Error initialising for [^:]*)|.*)` +
+	`|^  No '(certificate|key)' found for .*|^  Error: No key present .*|^    Could not open .*`
+
+// prosodyPolicy are the lines about names and dates. They end it with status 2
+// too, and say nothing that would keep a pair from being loaded.
+const prosodyPolicy = `^    (Certificate has expired|Certificate expires within one day|Not valid for )`
+
+func (prosody) Name() string { return "prosody" }
+func (prosody) Options() any { return &ProsodyOptions{Config: prosodyConfigPath} }
+
+func (prosody) Defaults(t *Target) {
+	if t.Unit == "" {
+		t.Unit = "prosody.service"
+	}
+}
+
+func (prosody) Wants(t Target, f Facts) Wants {
+	path := t.Options.(*ProsodyOptions).Config
+	config := readProsody(path, f.Texts)
+	wants := Wants{Unit: t.Unit, Texts: slices.Concat([]string{path}, prosodyctlPaths(), config.includes)}
+	if !config.complete {
+		return wants
+	}
+	for _, service := range config.services() {
+		wants.Ports = append(wants.Ports, service.ports...)
+	}
+	wants.Texts = slices.Concat(wants.Texts, config.treeGlobs(), config.certificateOptions(), []string{installedGlob(t)})
+	return wants
+}
+
+// installedGlob is where a target's certificate is, whatever lineages it takes.
+func installedGlob(t Target) string {
+	path := t.Certificate
+	if t.Directory != "" {
+		path = filepath.Join(t.Directory, "current", "fullchain.pem")
+	}
+	return strings.ReplaceAll(path, "{lineage}", "*")
+}
+
+func (prosody) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
+	listeners := f.Listeners
+	f.Listeners = nil // which hosts they are probed for is known below
+	plan := newPlan(t, l, f, "")
+	config := readProsody(t.Options.(*ProsodyOptions).Config, f.Texts)
+	if err := config.checkDirectory(plan); err != nil {
+		return Plan{}, err
+	}
+	if !f.Systemd {
+		return Plan{}, &NoWayError{
+			Target: t.Name,
+			Why:    "systemd does not run here, so " + t.Unit + " cannot be reloaded",
+			Remedy: "use service: generic with generic: {activate: [program, argument]} for this target",
+		}
+	}
+	var err error
+	if plan.Activate, err = unitActivation(t, f.Unit); err != nil {
+		return Plan{}, err
+	}
+	view := newProsodyView(config, t, plan, f.Texts)
+	if probes := view.probes(listeners); plan.Found {
+		plan.Probes = probes
+	}
+	plan.Names = view.names
+	plan.Notes = slices.Concat(plan.Notes, view.notes, config.unread)
+	if plan.Test = prosodyTest(config.path, f, view.names); plan.Test.Command == nil {
+		plan.Notes = append(plan.Notes, "prosodyctl is in none of "+strings.Join(prosodyctlPaths(), ", ")+", so nothing tells before the reload whether Prosody can use the pair")
+	}
+	return plan, nil
+}
+
+// prosodyTest is that of prosodyctl, where it is there. It runs as root, and
+// changes to Prosody's user by itself.
+func prosodyTest(config string, f Facts, hosts []string) Test {
+	at := slices.IndexFunc(prosodyctlPaths(), func(path string) bool { return len(f.Texts[path]) > 0 })
+	if at < 0 {
+		return Test{}
+	}
+	argv := []string{prosodyctlPaths()[at]}
+	if config != prosodyConfigPath {
+		argv = append(argv, "--config", config)
+	}
+	return Test{Command: append(argv, "check", "certs"), Failures: prosodyFailures, Beside: prosodyPolicy, Own: prosodyOwnFailures(hosts)}
+}
+
+// prosodyOwnFailures are the lines about pairs of the given hosts that cannot
+// be loaded. A reload would take their STARTTLS away, whatever it is now.
+func prosodyOwnFailures(hosts []string) string {
+	if hosts == nil {
+		return ""
+	}
+	var names []string
+	for _, host := range hosts {
+		names = append(names, regexp.QuoteMeta(host))
+	}
+	return `^certmanager\s+error\s.* (Error initialising for|\(for) (` + strings.Join(names, "|") + `)[:)]`
+}
+
+// checkDirectory refuses a managed directory whose generations Prosody would
+// find all: it looks into the certificates that are in its directory, and
+// takes any that has the name (core/certmanager.lua, index_certs).
+func (c *prosodyConfig) checkDirectory(plan Plan) error {
+	tree := c.tree()
+	if plan.Directory == "" || !indexed(tree, filepath.Join(plan.Directory, "generation", "fullchain.pem")) {
+		return nil
+	}
+	return &NoWayError{
+		Target: plan.Target,
+		Why:    fmt.Sprintf("directory %s lies in %s, where Prosody would find the earlier generations too and take any of them", plan.Directory, tree),
+		Remedy: fmt.Sprintf("choose a directory outside, and name it in the VirtualHost: certificate = \"DIRECTORY/current/fullchain.pem\"; or set certificate: %[1]s/NAME.crt and key: %[1]s/NAME.key", tree),
+	}
+}
+
+// tree is the directory that Prosody looks through for certificates.
+func (c *prosodyConfig) tree() string {
+	if path, ok := c.raw(c.global, "certificates").(string); ok {
+		return c.resolve(path)
+	}
+	return c.resolve("certs")
+}
+
+// certificateOptions are the paths of the hosts' certificate options.
+func (c *prosodyConfig) certificateOptions() []string {
+	var paths []string
+	for _, section := range append(slices.Clone(c.hosts), c.global) {
+		if path, _ := c.raw(section, "certificate").(string); path != "" {
+			paths = append(paths, c.resolve(path))
+		}
+	}
+	return paths
+}
+
+// prosodyDepth is how many directories deep Prosody looks, the first included.
+const prosodyDepth = 3
+
+// treeGlobs are the files that Prosody may take for certificates by their
+// names (index_certs).
+func (c *prosodyConfig) treeGlobs() []string {
+	var globs []string
+	for dir, depth := c.tree(), 0; depth < prosodyDepth; depth++ {
+		globs = append(globs, filepath.Join(dir, "*.crt"), filepath.Join(dir, "*fullchain*"))
+		dir = filepath.Join(dir, "*")
+	}
+	return globs
+}
+
+// indexed tells whether Prosody looks into a file of the tree by its path: not
+// in hidden directories, and not too deep.
+func indexed(tree, path string) bool {
+	below, ok := strings.CutPrefix(path, strings.TrimSuffix(tree, "/")+"/")
+	if !ok {
+		return false
+	}
+	parts := strings.Split(below, "/")
+	name, dirs := parts[len(parts)-1], parts[:len(parts)-1]
+	return len(parts) <= prosodyDepth && (strings.HasSuffix(name, ".crt") || strings.Contains(name, "fullchain")) &&
+		!slices.ContainsFunc(dirs, func(dir string) bool { return strings.HasPrefix(dir, ".") })
+}
+
+// prosodyService is one kind of listener.
+type prosodyService struct {
+	scheme string
+	ports  []uint16
+	direct bool // TLS from the first byte
+	users  bool // only virtual hosts have it, components do not
+}
+
+// services gives the kinds with the ports of the configuration; direct TLS of
+// XMPP has none by default (plugins/mod_c2s.lua, mod_s2s.lua, mod_http.lua).
+func (c *prosodyConfig) services() []prosodyService {
+	return []prosodyService{
+		{scheme: "xmpp-client", ports: c.ports("c2s_ports", 5222), users: true},
+		{scheme: "xmpp-server", ports: c.ports("s2s_ports", 5269)},
+		{scheme: "xmpps-client", ports: slices.Concat(c.ports("c2s_direct_tls_ports"), c.ports("legacy_ssl_ports")), direct: true, users: true},
+		{scheme: "xmpps-server", ports: c.ports("s2s_direct_tls_ports"), direct: true},
+		{scheme: "https", ports: c.ports("https_ports", 5281), direct: true},
+	}
+}
+
+// prosodyPair is a certificate and its key as Prosody would load them. The key
+// is empty where that is not known.
+type prosodyPair struct{ certificate, key string }
+
+// prosodyView is how Prosody's choice of certificates looks from one target.
+type prosodyView struct {
+	*prosodyConfig
+	kinds []prosodyService
+
+	own, key     string   // the target's files
+	certificates []string // the paths that Prosody may have for the target's certificate
+	covered      []string // the names of what is installed there
+
+	index map[string][]string // the files of the tree, by the names in their leaves
+	files []string            // those, and others that the configuration names
+
+	names []string // the hosts that are served with the target's certificate
+	notes []string
+}
+
+func newProsodyView(config *prosodyConfig, t Target, plan Plan, texts map[string][]Text) *prosodyView {
+	v := &prosodyView{prosodyConfig: config, kinds: config.services(), index: map[string][]string{}}
+	for _, file := range plan.Files {
+		switch file.Content {
+		case Fullchain:
+			v.own = file.Path
+			v.certificates = append(v.certificates, file.Path)
+		case Combined:
+			v.certificates = append(v.certificates, file.Path)
+		case Key:
+			v.key = file.Path
+		}
+	}
+	var installed string
+	for _, text := range texts[installedGlob(t)] {
+		if text.Path == v.own {
+			installed = text.Content
+		}
+	}
+	v.covered = certifiedNames(installed)
+	if v.covered == nil { // there is none yet; most lineages have the name of their first host
+		v.covered = []string{strings.Replace(plan.Lineage, "_.", "*.", 1)}
+	}
+	tree := config.tree()
+	if indexed(tree, v.own) {
+		v.add(v.own, v.covered)
+	}
+	for _, glob := range config.treeGlobs() {
+		for _, text := range texts[glob] {
+			if !indexed(tree, text.Path) || slices.Contains(v.files, text.Path) {
+				continue
+			}
+			if text.Content == installed && !indexed(tree, v.own) {
+				v.certificates = append(v.certificates, text.Path) // the tree is known by two paths
+			}
+			v.add(text.Path, certifiedNames(text.Content))
+		}
+	}
+	for _, path := range config.certificateOptions() {
+		if len(texts[path]) > 0 {
+			v.files = append(v.files, path)
+		}
+	}
+	return v
+}
+
+func (v *prosodyView) add(path string, names []string) {
+	v.files = append(v.files, path)
+	for _, name := range names {
+		v.index[name] = append(v.index[name], path)
+	}
+}
+
+// certifiedNames gives the names under which Prosody files a certificate: DNS
+// names and the common name. A file that begins with anything else than a
+// certificate is not looked into.
+func certifiedNames(text string) []string {
+	if !strings.HasPrefix(text, "-----BEGIN CERTIFICATE-----\n") {
+		return nil
+	}
+	certs, err := lineage.ParseCertificates([]byte(text))
+	if err != nil {
+		return nil
+	}
+	names := []string{}
+	for _, name := range append(slices.Clone(certs[0].DNSNames), certs[0].Subject.CommonName) {
+		if name = strings.ToLower(name); name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// found gives the pairs of which Prosody takes any for a host: those of the
+// tree that have its name, else the one in its own place, else the same for
+// the parent domain (find_host_cert). An expired certificate of the tree is
+// passed over by Prosody and not here.
+func (v *prosodyView) found(host string) []prosodyPair {
+	for host != "" {
+		_, parent, _ := strings.Cut(host, ".")
+		files := v.index[host]
+		if files == nil {
+			files = v.index["*."+parent]
+		}
+		var pairs []prosodyPair
+		for _, file := range files {
+			pairs = append(pairs, prosodyPair{file, matchingKey(file)})
+		}
+		if pairs == nil {
+			pairs = v.inPlace(host)
+		}
+		if pairs != nil {
+			return pairs
+		}
+		host = parent
+	}
+	return nil
+}
+
+// matchingKey is where Prosody looks for the key of a file of the tree
+// (find_matching_key).
+func matchingKey(path string) string {
+	if base, ok := strings.CutSuffix(path, ".crt"); ok {
+		path = base + ".key"
+	}
+	return strings.ReplaceAll(path, "fullchain", "privkey")
+}
+
+// inPlace gives the pair at the paths that belong to a name: below its
+// certificate option, else below the tree (find_cert).
+func (v *prosodyView) inPlace(host string) []prosodyPair {
+	base := v.tree()
+	if option := v.text(host, "certificate"); option != "" {
+		base = v.resolve(option)
+	}
+	own := prosodyPair{base, base}
+	if stem, ok := strings.CutSuffix(base, ".crt"); ok {
+		own.key = stem + ".key"
+	} else if dir, ok := strings.CutSuffix(base, "/fullchain.pem"); ok {
+		own.key = dir + "/privkey.pem"
+	}
+	for _, pair := range []prosodyPair{
+		own,
+		{base + "/" + host + ".crt", base + "/" + host + ".key"},
+		{base + "/" + host + "/fullchain.pem", base + "/" + host + "/privkey.pem"},
+		{base + "/" + host + ".pem", base + "/" + host + ".pem"},
+	} {
+		if v.owns(pair) || slices.Contains(v.files, pair.certificate) {
+			return []prosodyPair{pair}
+		}
+	}
+	return nil
+}
+
+func (v *prosodyView) owns(pair prosodyPair) bool {
+	return slices.Contains(v.certificates, pair.certificate)
+}
+
+// chosen gives the pairs of which Prosody takes any for a host. An ssl option
+// of the host, or of its parent domain, counts for STARTTLS alone (mod_tls.lua);
+// direct TLS looks at the global one, and only where nothing is found
+// (core/portmanager.lua, add_sni_host).
+func (v *prosodyView) chosen(host *prosodySection, service prosodyService) []prosodyPair {
+	global, isGlobal := v.pair(v.global)
+	if service.direct {
+		pairs := v.found(v.nameAt(host, service))
+		if pairs == nil && isGlobal {
+			pairs = []prosodyPair{global}
+		}
+		return pairs
+	}
+	section := host
+	if host.options["ssl"] == nil {
+		_, parent, _ := strings.Cut(host.name, ".")
+		section = v.find(parent)
+	}
+	if pair, ok := v.pair(section); ok {
+		return []prosodyPair{pair}
+	}
+	if isGlobal {
+		return []prosodyPair{global}
+	}
+	return v.found(host.name)
+}
+
+// nameAt is the name under which a host is reached.
+func (v *prosodyView) nameAt(host *prosodySection, service prosodyService) string {
+	if web := v.text(host.name, "http_host"); web != "" && service.scheme == "https" {
+		return strings.ToLower(web)
+	}
+	return host.name
+}
+
+// probes gives a probe for each listener and host that is served with the
+// target's certificate, and notes what was found on the way.
+func (v *prosodyView) probes(listeners []netip.AddrPort) []endpoint.Endpoint {
+	var probes []endpoint.Endpoint
+	for _, host := range v.hosts {
+		if host.options["enabled"] == false {
+			continue
+		}
+		if !endpoint.IsHost(host.name) {
+			v.note("%s is not a name in ASCII, so nothing is looked for under it; write its probes down, with the xn-- form", host.name)
+			continue
+		}
+		for _, service := range v.kinds {
+			pairs, found := v.chosen(host, service), at(listeners, service, v.nameAt(host, service))
+			switch {
+			case service.users && host.component:
+			case slices.ContainsFunc(pairs, v.owns):
+				v.served(host, pairs)
+				probes = append(probes, found...)
+			default:
+				v.servedOtherwise(host, service, pairs, len(found) > 0)
+			}
+		}
+	}
+	if v.names == nil {
+		v.note("nothing in %s leads Prosody to %s", v.path, strings.Join(v.certificates, " or "))
+		for _, service := range v.kinds {
+			probes = append(probes, at(listeners, service, "")...)
+		}
+	}
+	return distinct(probes)
+}
+
+// distinct drops what stands there before; hosts may share a name for https.
+func distinct(probes []endpoint.Endpoint) []endpoint.Endpoint {
+	var kept []endpoint.Endpoint
+	for _, probe := range probes {
+		if !slices.Contains(kept, probe) {
+			kept = append(kept, probe)
+		}
+	}
+	return kept
+}
+
+// at gives the probes for one name at the listeners of a service.
+func at(listeners []netip.AddrPort, service prosodyService, name string) []endpoint.Endpoint {
+	var probes []endpoint.Endpoint
+	for _, addr := range listeners {
+		if slices.Contains(service.ports, addr.Port()) {
+			probes = append(probes, endpoint.At(service.scheme, addr, name))
+		}
+	}
+	return probes
+}
+
+// served notes a host that has the target's certificate, and what is wrong
+// with the pairs of which Prosody takes any.
+func (v *prosodyView) served(host *prosodySection, pairs []prosodyPair) {
+	if !slices.Contains(v.names, host.name) {
+		v.names = append(v.names, host.name)
+	}
+	for _, pair := range pairs {
+		switch {
+		case !v.owns(pair):
+			v.note("%s covers %s too, and Prosody takes either of them: move it out of %s", pair.certificate, host.name, v.tree())
+		case pair.certificate == v.own && pair.key != v.key && pair.key != "":
+			v.note("Prosody looks for the key of %s at %s, and the target's goes to %s", v.own, pair.key, v.key)
+		}
+	}
+}
+
+// servedOtherwise notes a host that should have the target's certificate.
+func (v *prosodyView) servedOtherwise(host *prosodySection, service prosodyService, pairs []prosodyPair, listens bool) {
+	_, parent, _ := strings.Cut(host.name, ".")
+	covered := slices.Contains(v.covered, host.name) || slices.Contains(v.covered, "*."+parent)
+	switch {
+	case service.direct && listens && slices.Contains(v.names, host.name):
+		v.note("the ssl option of %s counts for STARTTLS only, not for %s: write certificate = %q in its place", host.name, service.scheme, v.own)
+	case !service.direct && covered && len(pairs) > 0:
+		v.note("the target's certificate covers %s, for which Prosody takes %s", host.name, pairs[0].certificate)
+	}
+}
+
+func (v *prosodyView) note(format string, args ...any) {
+	if note := fmt.Sprintf(format, args...); !slices.Contains(v.notes, note) {
+		v.notes = append(v.notes, note)
+	}
+}

@@ -1,0 +1,555 @@
+package deployers
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/pki"
+)
+
+// prosodyUnit is prosody.service of Debian 13 as systemd 257 shows it.
+var prosodyUnit = Unit{
+	Name: "prosody.service", LoadState: "loaded", ActiveState: "active", CanReload: true,
+	User: "prosody", Group: "prosody", MainPID: 70,
+}
+
+// prosodyHost is a host with files, by their paths, and listeners.
+type prosodyHost struct {
+	files     map[string]string
+	listeners string
+}
+
+// facts asks as the engine does, until nothing new is wanted.
+func (h prosodyHost) facts(t *testing.T, target Target) Facts {
+	t.Helper()
+	f := Facts{Systemd: true, Unit: prosodyUnit, Texts: map[string][]Text{}}
+	for range 10 {
+		wants := prosody{}.Wants(target, f)
+		f.Listeners = nil
+		for listener := range strings.FieldsSeq(h.listeners) {
+			if addr := netip.MustParseAddrPort(listener); slices.Contains(wants.Ports, addr.Port()) {
+				f.Listeners = append(f.Listeners, addr)
+			}
+		}
+		news := false
+		for _, pattern := range wants.Texts {
+			if _, asked := f.Texts[pattern]; !asked {
+				f.Texts[pattern], news = h.glob(t, pattern), true
+			}
+		}
+		if !news {
+			return f
+		}
+	}
+	t.Fatal("it goes on asking")
+	return f
+}
+
+func (h prosodyHost) glob(t *testing.T, pattern string) []Text {
+	t.Helper()
+	found := []Text{}
+	for path, content := range h.files {
+		matched, err := filepath.Match(pattern, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if matched {
+			found = append(found, Text{path, content})
+		}
+	}
+	slices.SortFunc(found, func(a, b Text) int { return strings.Compare(a.Path, b.Path) })
+	return found
+}
+
+func certificateFor(t *testing.T, names ...string) string {
+	t.Helper()
+	return string(pki.SelfSigned(t, pki.Names(names...)).Fullchain)
+}
+
+func testdata(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", "prosody", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// crt is the target of a certificate in Prosody's own place.
+func crt(change func(*Target)) Target {
+	return target("prosody", func(t *Target) {
+		t.Name, t.Lineage, t.Probes = "chat", "chat.example", nil
+		t.Certificate, t.Key = "/etc/prosody/certs/chat.example.crt", "/etc/prosody/certs/chat.example.key"
+		if change != nil {
+			change(t)
+		}
+	})
+}
+
+// elsewhere is the target of a managed directory.
+func elsewhere(directory string) Target {
+	return crt(func(t *Target) { t.Certificate, t.Key, t.Directory = "", "", directory })
+}
+
+// TestProsodyPlan makes the whole plan for Debian's configuration with one
+// virtual host and its component added.
+func TestProsodyPlan(t *testing.T) {
+	host := prosodyHost{
+		files: map[string]string{
+			"/usr/bin/prosodyctl":                 "#!/usr/bin/env lua5.4",
+			"/etc/prosody/prosody.cfg.lua":        testdata(t, "debian-13.cfg.lua"),
+			"/etc/prosody/conf.d/chat.cfg.lua":    "VirtualHost \"chat.example\"\nComponent \"rooms.chat.example\" \"muc\"\n",
+			"/etc/prosody/conf.d/.hidden.lua":     `VirtualHost "hidden.example"`,
+			"/etc/prosody/certs/chat.example.crt": certificateFor(t, "chat.example", "rooms.chat.example"),
+		},
+		listeners: "0.0.0.0:5222 [::]:5222 0.0.0.0:5269 127.0.0.1:5280 127.0.0.1:5281",
+	}
+	target := crt(nil)
+	got, err := prosody{}.Plan(target, lineage.Lineage{Name: "chat.example"}, host.facts(t, target))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Plan{
+		Target: "chat", Service: "prosody", Lineage: "chat.example",
+		Files: []File{
+			{Path: "/etc/prosody/certs/chat.example.crt", Content: Fullchain, Group: "prosody", Mode: 0o644},
+			{Path: "/etc/prosody/certs/chat.example.key", Content: Key, Group: "prosody", Mode: 0o640},
+		},
+		Reader: Account{User: "prosody", Group: "prosody"},
+		Test: Test{
+			Command:  []string{"/usr/bin/prosodyctl", "check", "certs"},
+			Failures: prosodyFailures,
+			Beside:   prosodyPolicy,
+			Own:      `^certmanager\s+error\s.* (Error initialising for|\(for) (chat\.example|rooms\.chat\.example)[:)]`,
+		},
+		Activate: Activation{Way: ReloadUnit, Unit: "prosody.service"},
+		Probes: []endpoint.Endpoint{
+			{Scheme: "xmpp-client", Host: "127.0.0.1", Port: 5222, Name: "chat.example"},
+			{Scheme: "xmpp-client", Host: "::1", Port: 5222, Name: "chat.example"},
+			{Scheme: "xmpp-server", Host: "127.0.0.1", Port: 5269, Name: "chat.example"},
+			{Scheme: "https", Host: "127.0.0.1", Port: 5281, Name: "chat.example"},
+			{Scheme: "xmpp-server", Host: "127.0.0.1", Port: 5269, Name: "rooms.chat.example"},
+			{Scheme: "https", Host: "127.0.0.1", Port: 5281, Name: "rooms.chat.example"},
+		},
+		Found: true,
+		Names: []string{"chat.example", "rooms.chat.example"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestProsodyChoice is about which hosts a target's certificate belongs to.
+func TestProsodyChoice(t *testing.T) {
+	chat := certificateFor(t, "chat.example")
+	const listeners = "127.0.0.1:5222 127.0.0.1:5269 127.0.0.1:5223 127.0.0.1:5270 127.0.0.1:5281"
+	c2s := func(name string) string { return "xmpp-client://127.0.0.1:5222?name=" + name }
+	s2s := func(name string) string { return "xmpp-server://127.0.0.1:5269?name=" + name }
+	for _, test := range []struct {
+		name   string
+		target Target
+		config string
+		files  map[string]string
+		probes []string
+		names  []string
+		notes  []string
+	}{
+		{
+			name:   "by its place, before there is a certificate",
+			target: crt(nil),
+			config: `VirtualHost "chat.example" VirtualHost "localhost" VirtualHost "other.example"`,
+			probes: []string{c2s("chat.example"), s2s("chat.example"), "https://127.0.0.1:5281?name=chat.example"},
+			names:  []string{"chat.example"},
+		}, {
+			name: "by the names in the certificate, wherever it is in the tree",
+			target: crt(func(t *Target) {
+				t.Certificate, t.Key = "/etc/prosody/certs/a/fullchain.pem", "/etc/prosody/certs/a/privkey.pem"
+			}),
+			config: `VirtualHost "chat.example" VirtualHost "talk.example" VirtualHost "b.talk.example" VirtualHost "other.example"`,
+			files:  map[string]string{"/etc/prosody/certs/a/fullchain.pem": certificateFor(t, "talk.example", "*.talk.example")},
+			probes: []string{
+				c2s("talk.example"), s2s("talk.example"), "https://127.0.0.1:5281?name=talk.example",
+				c2s("b.talk.example"), s2s("b.talk.example"), "https://127.0.0.1:5281?name=b.talk.example",
+			},
+			names: []string{"talk.example", "b.talk.example"},
+		}, {
+			name:   "a component takes its parent domain's, and has no clients",
+			target: crt(nil),
+			config: "https_ports = { }\nVirtualHost \"chat.example\"\nComponent \"files.chat.example\" \"http_file_share\"",
+			files:  map[string]string{"/etc/prosody/certs/chat.example.crt": chat},
+			probes: []string{c2s("chat.example"), s2s("chat.example"), s2s("files.chat.example")},
+			names:  []string{"chat.example", "files.chat.example"},
+		}, {
+			name:   "direct TLS where it is configured, https under its own name",
+			target: crt(nil),
+			config: `c2s_direct_tls_ports = { 5223 }
+				legacy_ssl_ports = 5223
+				s2s_direct_tls_ports = { 5270 }
+				VirtualHost "chat.example"
+				http_host = "WWW.chat.example"`,
+			files: map[string]string{"/etc/prosody/certs/chat.example.crt": chat},
+			probes: []string{
+				c2s("chat.example"), s2s("chat.example"), "xmpps-client://127.0.0.1:5223?name=chat.example",
+				"xmpps-server://127.0.0.1:5270?name=chat.example", "https://127.0.0.1:5281?name=www.chat.example",
+			},
+			names: []string{"chat.example"},
+		}, {
+			name:   "other ports than the usual",
+			target: crt(nil),
+			config: `c2s_ports = { 5223, 5270 } s2s_ports = { } https_ports = { } VirtualHost "chat.example"`,
+			probes: []string{"xmpp-client://127.0.0.1:5223?name=chat.example", "xmpp-client://127.0.0.1:5270?name=chat.example"},
+			names:  []string{"chat.example"},
+		}, {
+			name:   "a directory outside, named by certificate",
+			target: elsewhere("/etc/prosody/tls"),
+			config: `VirtualHost "chat.example" certificate = "tls/current/fullchain.pem"`,
+			probes: []string{c2s("chat.example"), s2s("chat.example"), "https://127.0.0.1:5281?name=chat.example"},
+			names:  []string{"chat.example"},
+		}, {
+			name:   "a directory outside, named by ssl, counts for STARTTLS only",
+			target: elsewhere("/etc/prosody/tls"),
+			config: `VirtualHost "chat.example" {
+				ssl = { certificate = "/etc/prosody/tls/current/fullchain.pem"; key = "/etc/prosody/tls/current/privkey.pem" };
+			}`,
+			probes: []string{c2s("chat.example"), s2s("chat.example")},
+			names:  []string{"chat.example"},
+			notes:  []string{`the ssl option of chat.example counts for STARTTLS only, not for https: write certificate = "/etc/prosody/tls/current/fullchain.pem" in its place`},
+		}, {
+			name:   "the global ssl option counts for all",
+			target: elsewhere("/etc/prosody/tls"),
+			config: `https_ports = {} ssl = { certificate = "tls/current/fullchain.pem", key = "tls/current/privkey.pem" } VirtualHost "a.example" VirtualHost "b.example"`,
+			probes: []string{c2s("a.example"), s2s("a.example"), c2s("b.example"), s2s("b.example")},
+			names:  []string{"a.example", "b.example"},
+		}, {
+			name:   "an ssl option is taken over from the parent domain",
+			target: elsewhere("/etc/prosody/tls"),
+			config: `https_ports = {} VirtualHost "chat.example"
+				ssl = { certificate = "/etc/prosody/tls/current/fullchain.pem", key = "/etc/prosody/tls/current/privkey.pem" }
+				Component "rooms.chat.example" "muc"`,
+			probes: []string{c2s("chat.example"), s2s("chat.example"), s2s("rooms.chat.example")},
+			names:  []string{"chat.example", "rooms.chat.example"},
+		}, {
+			name:   "another certificate of the tree covers the name too",
+			target: crt(nil),
+			config: `https_ports = {} VirtualHost "chat.example"`,
+			files: map[string]string{
+				"/etc/prosody/certs/chat.example.crt":       chat,
+				"/etc/prosody/certs/old/chat.crt":           certificateFor(t, "www.example", "chat.example"),
+				"/etc/prosody/certs/.git/chat.crt":          chat,
+				"/etc/prosody/certs/fullchain.pem.disabled": "#" + chat,
+			},
+			probes: []string{c2s("chat.example"), s2s("chat.example")},
+			names:  []string{"chat.example"},
+			notes:  []string{"/etc/prosody/certs/old/chat.crt covers chat.example too, and Prosody takes either of them: move it out of /etc/prosody/certs"},
+		}, {
+			name:   "another certificate goes before the target's",
+			target: elsewhere("/etc/prosody/tls"),
+			config: `https_ports = {} VirtualHost "chat.example" certificate = "tls/current/fullchain.pem"`,
+			files: map[string]string{
+				"/etc/prosody/tls/current/fullchain.pem": chat,
+				"/etc/prosody/certs/chat.example.crt":    certificateFor(t, "chat.example"),
+			},
+			probes: []string{"xmpp-client://127.0.0.1:5222", "xmpp-server://127.0.0.1:5269"},
+			notes: []string{
+				"the target's certificate covers chat.example, for which Prosody takes /etc/prosody/certs/chat.example.crt",
+				"nothing in /etc/prosody/prosody.cfg.lua leads Prosody to /etc/prosody/tls/current/fullchain.pem",
+			},
+		}, {
+			name:   "a host with a certificate of its own elsewhere",
+			target: crt(nil),
+			config: `https_ports = {} VirtualHost "chat.example" VirtualHost "sub.chat.example" certificate = "/srv/sub.crt"`,
+			files:  map[string]string{"/etc/prosody/certs/chat.example.crt": chat, "/srv/sub.crt": certificateFor(t, "sub.chat.example")},
+			probes: []string{c2s("chat.example"), s2s("chat.example")},
+			names:  []string{"chat.example"},
+		}, {
+			name:   "Fedora's tree is known by two paths",
+			target: crt(func(t *Target) { t.Certificate, t.Key = "/etc/pki/prosody/a.crt", "/etc/pki/prosody/a.key" }),
+			config: `https_ports = {} VirtualHost "chat.example"`,
+			files:  map[string]string{"/etc/pki/prosody/a.crt": chat, "/etc/prosody/certs/a.crt": chat},
+			probes: []string{c2s("chat.example"), s2s("chat.example")},
+			names:  []string{"chat.example"},
+		}, {
+			name:   "a key in another place than Prosody looks at",
+			target: crt(func(t *Target) { t.Key = "/etc/prosody/keys/chat.key" }),
+			config: `https_ports = {} VirtualHost "chat.example"`,
+			probes: []string{c2s("chat.example"), s2s("chat.example")},
+			names:  []string{"chat.example"},
+			notes:  []string{"Prosody looks for the key of /etc/prosody/certs/chat.example.crt at /etc/prosody/certs/chat.example.key, and the target's goes to /etc/prosody/keys/chat.key"},
+		}, {
+			name: "key and chain in one file",
+			target: crt(func(t *Target) {
+				t.Combined = "/etc/prosody/certs/chat.example.pem"
+				t.Certificate, t.Key = "/srv/a.crt", "/srv/a.key"
+			}),
+			config: `https_ports = {} VirtualHost "chat.example"`,
+			probes: []string{c2s("chat.example"), s2s("chat.example")},
+			names:  []string{"chat.example"},
+		}, {
+			name:   "what is computed is said not to be known",
+			target: crt(nil),
+			config: "https_ports = {}\ncertificates = ENV_CERTS\nlocal name = 'x'\nif name then\n VirtualHost(name)\nend\nVirtualHost(name)\nVirtualHost 'chat.example'\n",
+			probes: []string{c2s("chat.example"), s2s("chat.example")},
+			names:  []string{"chat.example"},
+			notes: []string{
+				"/etc/prosody/prosody.cfg.lua:4: what stands in this block of Lua is not known, since it would have to be run",
+				"/etc/prosody/prosody.cfg.lua:7: the name of this VirtualHost is computed, so it is not known",
+				"/etc/prosody/prosody.cfg.lua:2: certificates is computed, so what it comes to is not known",
+			},
+		}, {
+			name:   "a host that is not enabled, and one with an international name",
+			target: crt(nil),
+			config: `https_ports = {} VirtualHost "chat.example" VirtualHost "off.chat.example" enabled = false VirtualHost "bücher.example"`,
+			probes: []string{c2s("chat.example"), s2s("chat.example")},
+			names:  []string{"chat.example"},
+			notes:  []string{"bücher.example is not a name in ASCII, so nothing is looked for under it; write its probes down, with the xn-- form"},
+		}, {
+			name: "several lineages, each its own",
+			target: crt(func(t *Target) {
+				t.Lineage = "*"
+				t.Certificate, t.Key = "/etc/prosody/certs/{lineage}.crt", "/etc/prosody/certs/{lineage}.key"
+			}),
+			config: `https_ports = {} VirtualHost "chat.example" VirtualHost "talk.example"`,
+			files: map[string]string{
+				"/etc/prosody/certs/chat.example.crt": chat,
+				"/etc/prosody/certs/talk.example.crt": certificateFor(t, "talk.example"),
+			},
+			probes: []string{c2s("chat.example"), s2s("chat.example")},
+			names:  []string{"chat.example"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			host := prosodyHost{listeners: listeners, files: map[string]string{
+				"/etc/prosody/prosody.cfg.lua": test.config, "/usr/bin/prosodyctl": "#!lua",
+			}}
+			for path, content := range test.files {
+				host.files[path] = content
+			}
+			plan, err := prosody{}.Plan(test.target, lineage.Lineage{Name: "chat.example"}, host.facts(t, test.target))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var probes []string
+			for _, probe := range plan.Probes {
+				probes = append(probes, probe.String())
+			}
+			if diff := cmp.Diff(test.probes, probes); diff != "" {
+				t.Error("probes:", diff)
+			}
+			if diff := cmp.Diff(test.names, plan.Names); diff != "" {
+				t.Error("names:", diff)
+			}
+			if diff := cmp.Diff(test.notes, plan.Notes); diff != "" {
+				t.Error("notes:", diff)
+			}
+		})
+	}
+}
+
+// TestProsodyDirectory refuses directories whose generations Prosody would
+// find.
+func TestProsodyDirectory(t *testing.T) {
+	for directory, refused := range map[string]bool{
+		"/etc/prosody/certs":         true,
+		"/etc/prosody/certs/chat":    true,
+		"/etc/prosody/certs/a/chat":  false, // too deep
+		"/etc/prosody/certs/.chat":   false, // hidden
+		"/etc/prosody/certs.d/chat":  false,
+		"/etc/prosody/tls/{lineage}": false,
+	} {
+		target := elsewhere(directory)
+		host := prosodyHost{files: map[string]string{"/etc/prosody/prosody.cfg.lua": `certificates = "./certs"`}}
+		_, err := prosody{}.Plan(target, lineage.Lineage{Name: "chat.example"}, host.facts(t, target))
+		if _, is := err.(*NoWayError); is != refused {
+			t.Errorf("%s: %v", directory, err)
+		}
+	}
+}
+
+func TestProsodyWithoutConfiguration(t *testing.T) {
+	target := crt(nil)
+	plan, err := prosody{}.Plan(target, lineage.Lineage{Name: "chat.example"}, prosodyHost{}.facts(t, target))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := prosodyConfigPath + ": it cannot be read, so what Prosody serves is not known"; !slices.Contains(plan.Notes, want) {
+		t.Errorf("notes: %q", plan.Notes)
+	}
+}
+
+func TestProsodyTest(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		config string
+		files  []string
+		want   []string
+	}{
+		{"the packaged one", prosodyConfigPath, []string{"/usr/bin/prosodyctl", "/usr/local/bin/prosodyctl"}, []string{"/usr/bin/prosodyctl", "check", "certs"}},
+		{"of another configuration", "/srv/p.cfg.lua", []string{"/usr/local/bin/prosodyctl"}, []string{"/usr/local/bin/prosodyctl", "--config", "/srv/p.cfg.lua", "check", "certs"}},
+		{"none", prosodyConfigPath, nil, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			target := crt(func(t *Target) { t.Options = &ProsodyOptions{Config: test.config} })
+			host := prosodyHost{files: map[string]string{test.config: `VirtualHost "chat.example" certificate = "/etc/prosody/certs"`}}
+			for _, path := range test.files {
+				host.files[path] = "#!lua"
+			}
+			plan, err := prosody{}.Plan(target, lineage.Lineage{Name: "chat.example"}, host.facts(t, target))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, plan.Test.Command); diff != "" {
+				t.Error(diff)
+			}
+			if noted := len(plan.Notes) > 0; noted != (test.want == nil) {
+				t.Errorf("notes: %q", plan.Notes)
+			}
+		})
+	}
+}
+
+// TestProsodyFailures reads what prosodyctl check certs of two versions really
+// printed: with a key that does not match, and then with one that the user
+// prosody may not read.
+func TestProsodyFailures(t *testing.T) {
+	const (
+		b       = "certmanager         error\tSSL/TLS: Error initialising for b.example: private key does not match public key"
+		d       = "certmanager         error\tSSL/TLS: Error initialising for d.example: private key does not match public key"
+		a       = "certmanager         error\tSSL/TLS: Failed to load '/etc/prosody/certs/a.example.key': Check that the file exists and the permissions are correct (for a.example)"
+		muc     = "certmanager         error\tSSL/TLS: Failed to load '/etc/prosody/certs/a.example.key': Reason: no private key assigned (for muc.a.example)"
+		none    = "No 'certificate' found for localhost"
+		foreign = "Not valid for server-to-server connections to muc.a.example."
+	)
+	for _, test := range []struct {
+		kind     string
+		all, own []string // own: those of a.example and b.example
+		beside   []string
+	}{
+		{"mismatch", []string{b, d, none}, []string{b}, []string{foreign}},
+		{"unreadable", []string{b, d, a, muc, none}, []string{b, a}, nil},
+	} {
+		for _, version := range []string{"0.12.3", "13.0.1"} {
+			text := testdata(t, "check-certs-"+version+"-"+test.kind+".txt")
+			for expression, want := range map[string][]string{
+				prosodyFailures: test.all,
+				prosodyPolicy:   test.beside,
+				prosodyOwnFailures([]string{"a.example", "b.example"}): test.own,
+			} {
+				pattern := regexp.MustCompile(expression)
+				var got []string
+				for line := range strings.Lines(text) {
+					if pattern.MatchString(line) {
+						got = append(got, strings.TrimSpace(line))
+					}
+				}
+				// 0.12 visits the hosts in any order.
+				if diff := cmp.Diff(slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(got))); diff != "" {
+					t.Errorf("%s, %s, %s: %s", version, test.kind, expression, diff)
+				}
+			}
+		}
+	}
+}
+
+// TestProsodyConfig reads single forms of the language.
+func TestProsodyConfig(t *testing.T) {
+	for _, test := range []struct {
+		name, text string
+		options    map[string]any // of the last host
+	}{
+		{"kinds of values", `VirtualHost "x" a = "s" b = 's\'s' c = [[l]] d = [==[]]]==] e = 5222 f = true g = false h = nil`,
+			map[string]any{"a": "s", "b": "s's", "c": "l", "d": "]]", "e": "5222", "f": true, "g": false, "h": nil}},
+		{"comments", "VirtualHost \"x\" -- a = 1\n--[[ a = 2\n]] --[==[ ]] a = 3 ]==]\nb = 4 --", map[string]any{"b": "4"}},
+		{"tables", `VirtualHost "x" a = { "1", b = 2; ["c"] = { }, [3] = f(), g .. "x"; }`,
+			map[string]any{"a": luaTable{
+				items:  []any{"1", computed{"/p:1"}},
+				fields: map[string]any{"b": "2", "c": luaTable{fields: map[string]any{}}, "3": computed{"/p:1"}},
+			}}},
+		{"computed values end where the next statement begins", `VirtualHost "x"
+			a = "x" .. ENV_Y
+			b = FileLine "/etc/secret"
+			c = Lua.os.getenv("C"):sub(1, 2) or not "c"
+			d = function (x) if x then return "end" end end
+			e = -1
+			f = #t[1]
+			g = 7`,
+			map[string]any{
+				"a": computed{"/p:2"}, "b": computed{"/p:3"}, "c": computed{"/p:4"}, "d": computed{"/p:5"},
+				"e": computed{"/p:6"}, "f": computed{"/p:7"}, "g": "7",
+			}},
+		{"what sets no option", `VirtualHost "x"
+			local a = { b = 1 }
+			local c, d <const> = 1, f(2)
+			local function g() ssl = 1 end
+			modules_enabled:append { "x", b = 2 }
+			print("VirtualHost", { b = 3 })
+			t.b = 4
+			for i = 1, 2 do b = 5 end
+			while f() do b = 6 end
+			repeat b = 7 until true
+			h = 8`,
+			map[string]any{"h": "8"}},
+		{"options in a table go to the host, the next to all", `VirtualHost "x" { a = 1 } b = 2`, map[string]any{"a": "1"}},
+		{"in brackets", `Component ("x") ("muc") { a = 1 } b = 2`, map[string]any{"a": "1"}},
+		{"a host in two parts", `VirtualHost "X" a = 1 VirtualHost "y" a = 2 VirtualHost "x" b = 3 VirtualHost "Y"`, map[string]any{"a": "2"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			config := readProsody("/p", map[string][]Text{"/p": {{"/p", test.text}}})
+			host := config.hosts[len(config.hosts)-1]
+			if diff := cmp.Diff(test.options, host.options, cmp.AllowUnexported(luaTable{}, computed{})); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestProsodyIncludes(t *testing.T) {
+	host := prosodyHost{files: map[string]string{
+		prosodyConfigPath:           `a = 1 Include "conf.d/*.lua" Include "` + prosodyConfigPath + `" VirtualHost "z" Include(ENV_X)`,
+		"/etc/prosody/conf.d/a.lua": `VirtualHost "a" Include "more/b.lua"`,
+		"/etc/prosody/conf.d/c.lua": `https_ports = 443`,
+		// Paths are relative to the including file's directory.
+		"/etc/prosody/conf.d/more/b.lua": `Component "b" "muc"`,
+	}}
+	target := crt(nil)
+	config := readProsody(prosodyConfigPath, host.facts(t, target).Texts)
+	var names []string
+	for _, host := range config.hosts {
+		names = append(names, host.name)
+	}
+	if diff := cmp.Diff([]string{"a", "b", "z"}, names); diff != "" {
+		t.Error(diff)
+	}
+	if ports := config.ports("https_ports", 5281); !slices.Equal(ports, []uint16{443}) {
+		t.Errorf("https_ports are %v", ports)
+	}
+	if !config.complete || len(config.unread) != 1 {
+		t.Errorf("complete: %v, not read: %q", config.complete, config.unread)
+	}
+}
+
+// FuzzProsodyConfig holds that any text is read to its end, and that a text
+// which is a literal is read as what it was written from.
+func FuzzProsodyConfig(f *testing.F) {
+	f.Add(`VirtualHost "x" ssl = { certificate = "a" .. b }`)
+	f.Add("a = [==[ ]] \n --[[ {{{( function if do")
+	f.Fuzz(func(t *testing.T, text string) {
+		readProsody("/p", map[string][]Text{"/p": {{"/p", text}}})
+		if strings.ContainsAny(text, "]\n\r") {
+			return
+		}
+		config := readProsody("/p", map[string][]Text{"/p": {{"/p", "VirtualHost [==[" + text + "]==] option = { [==[" + text + "]==] }"}}})
+		got, _ := config.find(text).options["option"].(luaTable)
+		if len(got.items) != 1 || got.items[0] != text {
+			t.Errorf("%q became %q", text, got.items)
+		}
+	})
+}

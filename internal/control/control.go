@@ -1,0 +1,95 @@
+// Package control calls running services at their control channels: one small
+// client a protocol. It makes one call and reads one answer.
+//
+// It does not judge whether an answer means success, and does not promise that
+// a call without an answer had no effect: Answer.Sent tells whether it may
+// have had one.
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/certlatch/certlatch/deployers"
+)
+
+// callLimit bounds a call, whatever the caller's limit. A Kamailio with many
+// domains and processes is busy with tls.reload for seconds.
+const callLimit = 15 * time.Second
+
+// Call makes one call without parameters and gives the service's answer.
+func Call(ctx context.Context, q deployers.Query) deployers.Answer {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	var reply string
+	var err error
+	switch q.Channel.Protocol {
+	case deployers.BinRPC:
+		reply, err = callBinRPC(ctx, q.Channel.Address, q.Method)
+	case deployers.JSONRPC:
+		reply, err = callJSONRPC(ctx, q.Channel.Address, q.Method)
+	default:
+		err = fmt.Errorf("no way to talk %s", q.Channel.Protocol)
+	}
+	if fault, ok := errors.AsType[*faultError](err); ok {
+		return deployers.Answer{Fault: fault.Error(), Sent: true}
+	}
+	if err != nil {
+		_, sent := errors.AsType[*sentError](err)
+		return deployers.Answer{Err: err.Error(), Sent: sent}
+	}
+	return deployers.Answer{Reply: reply, Sent: true}
+}
+
+// faultError is a service's answer that it did not do what was asked.
+type faultError struct {
+	code int
+	text string
+}
+
+func (e *faultError) Error() string {
+	if e.text == "" {
+		return fmt.Sprintf("fault %d", e.code)
+	}
+	return e.text
+}
+
+// sentError is a call that went out and got no answer, or none that can be
+// understood.
+type sentError struct{ error }
+
+func (e *sentError) Unwrap() error { return e.error }
+
+// bound makes the context's end that of a connection or FIFO. The function it
+// returns undoes that.
+func bound(ctx context.Context, conn interface{ SetDeadline(time.Time) error }) (release func() bool) {
+	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+}
+
+// lines collects the values of a reply, a line each, those with a name as
+// "name: value".
+type lines struct{ strings.Builder }
+
+func (l *lines) add(name, value string) {
+	if l.Len() > 0 {
+		l.WriteByte('\n')
+	}
+	if name != "" {
+		l.WriteString(printable(name) + ": ")
+	}
+	l.WriteString(printable(value))
+}
+
+// printable keeps a text on one line.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text)
+}

@@ -1,0 +1,112 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"net"
+)
+
+// jsonAnswerLimit is more than Linux lets a datagram hold by default
+// (net.core.wmem_default, 208 KiB).
+const jsonAnswerLimit = 256 << 10
+
+// callJSONRPC calls a method at the UNIX datagram socket of Kamailio's module
+// jsonrpcs. The reply is sent to the address that the call came from
+// (jsonrpcs_sock.c of 6.0.1, jsonrpc_dgram_server), and Kamailio may not write
+// to a socket file of root's. So the call comes from an abstract address
+// (unix(7)), which has no file, and must be in Kamailio's network namespace.
+func callJSONRPC(ctx context.Context, path, method string) (reply string, err error) {
+	id := mathrand.Int32()
+	request, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "method": method, "id": id})
+	if err != nil {
+		return "", err
+	}
+	local := &net.UnixAddr{Net: "unixgram", Name: "@certlatch-" + rand.Text()}
+	// Once it is connected, the kernel lets nobody else write to it.
+	conn, err := net.DialUnix("unixgram", local, &net.UnixAddr{Net: "unixgram", Name: path})
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	defer bound(ctx, conn)()
+	if _, err := conn.Write(request); err != nil {
+		return "", err // a datagram goes out as a whole or not at all
+	}
+	buffer := make([]byte, jsonAnswerLimit)
+	n, err := conn.Read(buffer)
+	if err != nil {
+		return "", &sentError{err}
+	}
+	if reply, err = jsonDecode(buffer[:n], id); err != nil {
+		return "", &sentError{err}
+	}
+	return reply, nil
+}
+
+// jsonDecode reads the answer to the call with an id (JSON-RPC 2.0, section
+// 5). It fails with a *faultError where that is an error.
+func jsonDecode(text []byte, id int32) (string, error) {
+	var answer struct {
+		ID     *int64
+		Result json.RawMessage
+		Error  *struct {
+			Code    int
+			Message string
+		}
+	}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return "", fmt.Errorf("the answer is not JSON-RPC: %w", err)
+	}
+	switch {
+	case answer.ID == nil || *answer.ID != int64(id):
+		return "", errors.New("the answer is to another call")
+	case answer.Error != nil:
+		return "", &faultError{answer.Error.Code, printable(answer.Error.Message)}
+	case answer.Result == nil:
+		return "", errors.New("the answer holds neither a result nor an error")
+	}
+	var values lines
+	decoder := json.NewDecoder(bytes.NewReader(answer.Result))
+	decoder.UseNumber()
+	if err := jsonValues(decoder, "", &values); err != nil {
+		return "", fmt.Errorf("the answer is not JSON-RPC: %w", err)
+	}
+	return values.String(), nil
+}
+
+// jsonValues collects the values of a result as BINRPC gives them. A name may
+// stand in an object several times.
+func jsonValues(decoder *json.Decoder, name string, values *lines) error {
+	token, err := decoder.Token()
+	if err != nil {
+		return err
+	}
+	opened, nested := token.(json.Delim)
+	if !nested {
+		if token == nil {
+			token = "<null string>" // as module ctl says it
+		}
+		values.add(name, fmt.Sprint(token))
+		return nil
+	}
+	for decoder.More() {
+		name := ""
+		if opened == '{' {
+			key, err := decoder.Token()
+			if err != nil {
+				return err
+			}
+			name = fmt.Sprint(key)
+		}
+		if err := jsonValues(decoder, name, values); err != nil {
+			return err
+		}
+	}
+	_, err = decoder.Token() // the closing bracket
+	return err
+}
