@@ -394,7 +394,7 @@ type Deployer interface {
 }
 
 // All is the table of services.
-func All() []Deployer { return []Deployer{nginx{}, kamailio{}, prosody{}, generic{}} }
+func All() []Deployer { return []Deployer{nginx{}, kamailio{}, opensips{}, prosody{}, generic{}} }
 
 // For finds the deployer of a service.
 func For(service string) (Deployer, bool) {

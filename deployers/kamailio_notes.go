@@ -49,14 +49,7 @@ func (k kamailioLook) describe(plan *Plan, t Target, f Facts) {
 	k.noteCiphers(f, note)
 	k.noteMemory(f, note)
 
-	for _, e := range plan.Probes {
-		if e.Scheme == "sips" && e.Name != "" {
-			plan.SIPDomains = append(plan.SIPDomains, e.Name)
-		}
-	}
-	plan.SIPDomains = slices.Concat(plan.SIPDomains, t.Names, plan.Names)
-	slices.Sort(plan.SIPDomains)
-	plan.SIPDomains = slices.Compact(plan.SIPDomains)
+	plan.SIPDomains = sipDomains(t, *plan)
 }
 
 // using gives the server profiles that take one of the files; where tls.cfg

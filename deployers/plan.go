@@ -2,6 +2,7 @@ package deployers
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/certlatch/certlatch/internal/endpoint"
@@ -75,4 +76,17 @@ func unitActivation(t Target, u Unit) (Activation, error) {
 	default:
 		return Activation{Way: NoWay, Unit: t.Unit, Wait: RestartNotAllowed, Why: t.Unit + " has no reload"}, nil
 	}
+}
+
+// sipDomains are the names that are SIP domains: all but those of probes that
+// do not speak SIP.
+func sipDomains(t Target, plan Plan) []string {
+	names := slices.Concat(t.Names, plan.Names)
+	for _, e := range plan.Probes {
+		if e.Scheme == "sips" && e.Name != "" {
+			names = append(names, e.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }

@@ -9,9 +9,11 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/certlatch/certlatch/internal/command"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/engine"
 	"github.com/certlatch/certlatch/internal/revocation"
+	"github.com/certlatch/certlatch/internal/rows"
 	"github.com/certlatch/certlatch/internal/state"
 	"github.com/certlatch/certlatch/internal/systemd"
 )
@@ -114,11 +116,17 @@ func (p *program) viewer(c *cli.Context) (*engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine.Engine{Config: cfg, Store: state.View(cfg.State), Log: p.log, Revoked: p.revoked}
+	e := &engine.Engine{Config: cfg, Store: state.View(cfg.State), Log: p.log, Revoked: p.revoked, Rows: rows.Databases{SQLite: sqlite}}
 	if systemd.Booted() {
 		e.Units = func(ctx context.Context) (engine.Units, error) { return systemd.Connect(ctx) }
 	}
 	return e, nil
+}
+
+// sqlite runs SQLite's own shell, which is smaller than a driver.
+func sqlite(ctx context.Context, argv []string, input []byte) (stdout, stderr string, err error) {
+	output, err := command.Feed(ctx, argv, input)
+	return output.Stdout, output.Stderr, err
 }
 
 // revocationLimit bounds the wait for a CRL, which comes over the network.

@@ -73,7 +73,7 @@ func exitOfOutcome(o engine.Outcome) int {
 	switch {
 	case o.Reason == "service-crashed":
 		return exitUndoFailed
-	case slices.Contains([]string{"unexpected", "systemd-unreachable", "out-of-time"}, o.Reason) && o.Result == engine.Failed:
+	case slices.Contains([]string{"unexpected", "systemd-unreachable", "database-unreachable", "out-of-time"}, o.Reason) && o.Result == engine.Failed:
 		return exitUnexpected
 	}
 	switch o.At {

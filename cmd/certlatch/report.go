@@ -156,6 +156,10 @@ func printFindings(say func(label, format string, args ...any), o engine.Outcome
 
 // printPlan shows what a dry run would do.
 func printPlan(say func(label, format string, args ...any), plan deployers.Plan) {
+	if row := plan.Row; row != nil {
+		say("write", "the row of domain %s, type %d, in table %s of %s", row.Domain, row.Type, row.Table, row.Database)
+		plan.Files = nil
+	}
 	for _, f := range plan.Files {
 		say("write", "%s (%s, %s:%s, %04o)", f.Path, f.Content, orWord(f.User, "root"), groupName(f), f.Mode)
 	}

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os/exec"
 	"path/filepath"
@@ -62,7 +63,17 @@ func Ask(ctx context.Context, argv []string) (Output, error) {
 	return output, err
 }
 
+// Feed is like Ask, with input on the program's standard input. The input may
+// hold secrets: it goes through a pipe, and is neither kept nor printed.
+func Feed(ctx context.Context, argv []string, input []byte) (Output, error) {
+	return startWith(ctx, argv, askLimit, bytes.NewReader(input))
+}
+
 func start(ctx context.Context, argv []string, limit int) (Output, error) {
+	return startWith(ctx, argv, limit, nil)
+}
+
+func startWith(ctx context.Context, argv []string, limit int, input io.Reader) (Output, error) {
 	if len(argv) == 0 {
 		return Output{}, &NotStartedError{Err: errors.New("the argument list is empty")}
 	}
@@ -70,7 +81,9 @@ func start(ctx context.Context, argv []string, limit int) (Output, error) {
 	if err != nil {
 		return Output{}, &NotStartedError{argv[0], err}
 	}
-	return run(ctx, prepare(ctx, path, argv), limit)
+	cmd := prepare(ctx, path, argv)
+	cmd.Stdin = input
+	return run(ctx, cmd, limit)
 }
 
 // prepare makes a command of the absolute path of a program and its arguments,

@@ -148,6 +148,7 @@ func (r *report) checkLayout(where string, k targetKeys) {
 	certificate := r.given(where+".certificate", string(k.Certificate))
 	key := r.given(where+".key", string(k.Key))
 	switch {
+	case r.checkRow(where, k):
 	case managed && (certificate || key || k.Chain != "" || k.Combined != ""):
 		r.at(where, "directory stands beside certificate, key, chain or combined", "keep either directory (certlatch names the files) or the paths of the files")
 	case !managed && !certificate && !key:
@@ -157,6 +158,24 @@ func (r *report) checkLayout(where string, k targetKeys) {
 	case key && !certificate:
 		r.at(where+".certificate", "key is set and certificate is not", "set both, or only directory")
 	}
+}
+
+// checkRow checks a target whose pair goes into a database, and tells whether
+// it is one.
+func (r *report) checkRow(where string, k targetKeys) bool {
+	options, ok := k.Blocks["opensips"].(*deployers.OpenSIPSOptions)
+	if !ok || !r.given(where+".opensips.database", string(options.Database)) {
+		return false
+	}
+	for _, p := range k.paths() {
+		if p.path != "" {
+			r.at(where+"."+p.key, "the pair goes into a database, and not into files", "remove this key, or opensips.database where OpenSIPS's script defines the domain")
+		}
+	}
+	if k.Lineage.glob() && !strings.Contains(options.Domain, placeholder) {
+		r.at(where+".opensips.domain", fmt.Sprintf("the lineages that %q takes would all be written to this row", k.Lineage), "put {lineage} into the domain")
+	}
+	return true
 }
 
 // checkRoots checks that every target has places to take lineages from.

@@ -20,7 +20,8 @@ func unset() map[string]string {
 }
 
 // Show writes the effective configuration with every default, as YAML that
-// [Parse] reads back into the same one.
+// [Parse] reads back into the same one, but for the passwords of databases,
+// which it does not show.
 func (c *Config) Show(w io.Writer) error {
 	doc := document{State: absPath(c.State), Lineages: &[]rootKeys{}, Policy: c.Policy.keys()}
 	for _, root := range c.Roots {

@@ -32,6 +32,12 @@ func Call(ctx context.Context, q deployers.Query) deployers.Answer {
 		reply, err = callBinRPC(ctx, q.Channel.Address, q.Method)
 	case deployers.JSONRPC:
 		reply, err = callJSONRPC(ctx, q.Channel.Address, q.Method)
+	case deployers.MIFIFO:
+		reply, err = callMIFIFO(ctx, q.Channel.Address, q.Channel.ReplyDir, q.Method)
+	case deployers.MIDatagram:
+		reply, err = callMIDatagram(ctx, q.Channel.Address, q.Method)
+	case deployers.MIHTTP:
+		reply, err = callMIHTTP(ctx, q.Channel.Address, q.Method)
 	default:
 		err = fmt.Errorf("no way to talk %s", q.Channel.Protocol)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/probe"
 	"github.com/certlatch/certlatch/internal/process"
+	"github.com/certlatch/certlatch/internal/rows"
 	"github.com/certlatch/certlatch/internal/systemd"
 )
 
@@ -175,6 +176,21 @@ func (e *answerError) Error() string {
 	return fmt.Sprintf("%s at %s: %s", e.query.Method, e.query.Channel.Address, what)
 }
 
+// expectError is a service that took a call and does not say afterwards what it
+// should.
+type expectError struct {
+	expect deployers.Expect
+	answer deployers.Answer
+}
+
+func (e *expectError) Error() string {
+	what := e.answer.Err + e.answer.Fault
+	if what == "" {
+		what = fmt.Sprintf("its answer lacks %q", strings.TrimSpace(e.expect.Contains))
+	}
+	return fmt.Sprintf("%s at %s: %s", e.expect.Query.Method, e.expect.Query.Channel.Address, what)
+}
+
 // unreachableError is a service none of whose control channels can be reached.
 type unreachableError struct{ errs []string }
 
@@ -295,6 +311,13 @@ func (it *item) fail(step Step, err error) {
 		fault      *faultError
 		answer     *answerError
 		silent     *unreachableError
+		expect     *expectError
+		address    *rows.AddressError
+		noRow      *rows.NoRowError
+		manyRows   *rows.ManyRowsError
+		rowChanged *rows.ChangedError
+		tooLong    *rows.TooLongError
+		database   *databaseError
 	)
 	say := func(reason, remedy string) { it.out.Reason, it.out.Remedy = reason, remedy }
 	name := it.target.Name
@@ -351,6 +374,18 @@ func (it *item) fail(step Step, err error) {
 		say("control-no-answer", "see whether the service still does its work, and what its log says")
 	case errors.As(err, &silent):
 		say("control-unreachable", "see whether the service runs, and whether its control channel is the one configured for target "+name)
+	case errors.As(err, &expect):
+		say(expect.expect.Reason, expect.expect.Remedy)
+	case errors.As(err, &address):
+		say("database-refused", address.Remedy)
+	case errors.As(err, &noRow), errors.As(err, &manyRows):
+		say("row-not-found", "let exactly one row of the table have the target's domain and type")
+	case errors.As(err, &rowChanged):
+		say("row-changed", "see who else writes to the table; certlatch deploy --pending tries again")
+	case errors.As(err, &tooLong):
+		say("row-too-long", "let the column hold more, or have the client issue a shorter chain")
+	case errors.As(err, &database):
+		say("database-unreachable", "see whether the database runs, and whether certlatch may use it")
 	case errors.As(err, &idle):
 		say("command-not-started", "see whether the program is there and may be executed")
 	case errors.As(err, &ended):

@@ -22,6 +22,7 @@ import (
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/policy"
+	"github.com/certlatch/certlatch/internal/rows"
 	"github.com/certlatch/certlatch/internal/state"
 )
 
@@ -41,6 +42,7 @@ type Units interface {
 type Engine struct {
 	Config  *config.Config
 	Store   *state.Store
+	Rows    rows.Databases
 	Units   func(context.Context) (Units, error)                                    // nil: systemd does not run this host
 	Revoked func(ctx context.Context, leaf, issuer *x509.Certificate) (bool, error) // nil: nobody is asked
 	Log     *slog.Logger
@@ -161,7 +163,7 @@ func (r *run) verdict(ctx context.Context, it *item) (Verdict, error) {
 	if err == nil && it.target.Name != "" {
 		planned := r.plan(ctx, it)
 		if planned == nil {
-			planned = r.look(it)
+			planned = r.look(ctx, it)
 		}
 		if planned != nil {
 			r.Log.Warn("the new leaf cannot be compared with an installed one", "target", it.target.Name, "error", planned)

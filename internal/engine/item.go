@@ -267,7 +267,7 @@ func (r *run) validate(ctx context.Context, it *item) error {
 	if err := r.plan(ctx, it); err != nil {
 		return err
 	}
-	if err := r.look(it); err != nil {
+	if err := r.look(ctx, it); err != nil {
 		return err
 	}
 	return r.judge(ctx, it)
@@ -321,12 +321,28 @@ func firstName(leaf *x509.Certificate) string {
 	return ""
 }
 
-// look finds out what is installed at the plan's paths, and whether it is the
-// bundle already.
-func (r *run) look(it *item) error {
+// look finds out what is installed, and whether it is the bundle already.
+func (r *run) look(ctx context.Context, it *item) error {
 	if it.generation == "" {
 		it.generation = r.generationOf(it)
 	}
+	find := r.lookAtFiles
+	if it.plan.Row != nil {
+		find = r.lookAtRow
+	}
+	if err := find(ctx, it); err != nil {
+		return err
+	}
+	it.same = install.Same(it.set, it.before)
+	it.first = r.nothingBefore(it)
+	if it.previous = certificateIn(it.plan, it.before); it.previous != nil {
+		leaf := lineage.Describe(it.previous)
+		it.out.Previous = &leaf
+	}
+	return nil
+}
+
+func (r *run) lookAtFiles(_ context.Context, it *item) error {
 	it.set = install.Set{
 		Target: it.target.Name, Lineage: it.lineage.Name, Directory: it.plan.Directory,
 		Generation: state.NewGeneration(time.Now(), it.leaf),
@@ -340,16 +356,8 @@ func (r *run) look(it *item) error {
 		it.set.Group = gid
 	}
 	var err error
-	if it.before, err = r.installer.Current(it.set); err != nil {
-		return err
-	}
-	it.same = install.Same(it.set, it.before)
-	it.first = r.nothingBefore(it)
-	if it.previous = certificateIn(it.plan, it.before); it.previous != nil {
-		leaf := lineage.Describe(it.previous)
-		it.out.Previous = &leaf
-	}
-	return nil
+	it.before, err = r.installer.Current(it.set)
+	return err
 }
 
 // nothingBefore tells whether a failed deployment would have no pair to go

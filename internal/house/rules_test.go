@@ -38,6 +38,7 @@ var gates = []struct {
 	{`os/exec`, []string{"internal/command"}, "programs are run in one place, without a shell and with a limit"},
 	{`github.com/coreos/go-systemd/v22/journal`, []string{"internal/systemd", "cmd/certlatch"}, "the journal is written where output is"},
 	{`github.com/coreos/go-systemd/v22/(dbus|daemon|activation|login1|machine1|sdjournal|unit|util)|github.com/godbus/dbus/v5`, []string{"internal/systemd"}, "systemd is talked to in one place"},
+	{`github.com/go-sql-driver/mysql|github.com/lib/pq|database/sql`, []string{"internal/rows"}, "databases are written to in one place"},
 	{module + `internal/pki`, nil, "it makes certificates for tests"},
 	{module + `internal/need`, nil, "it skips tests"},
 	{module + `internal/(system|house)`, nil, "it is tests"},
@@ -75,7 +76,7 @@ var knows = []struct {
 // them together.
 var strangers = []string{
 	"templates", "internal/command", "internal/control", "internal/install", "internal/policy", "internal/probe",
-	"internal/process", "internal/revocation", "internal/srv", "internal/state", "internal/systemd", "internal/watch",
+	"internal/process", "internal/revocation", "internal/rows", "internal/srv", "internal/state", "internal/systemd", "internal/watch",
 }
 
 // impure is the part of the standard library that reaches out of the process.

@@ -23,7 +23,7 @@ import (
 // changed recipe makes a new root; to renew one without a change, delete it.
 var recipe = []string{
 	"--variant=minbase",
-	"--include=systemd,systemd-sysv,dbus,certbot,ca-certificates,acl,openssl,iproute2,dnsmasq-base," + strings.Join(services, ","),
+	"--include=systemd,systemd-sysv,dbus,certbot,ca-certificates,acl,openssl,iproute2,sqlite3,dnsmasq-base," + strings.Join(services, ","),
 	"--dpkgopt=path-exclude=/usr/share/doc/*",
 	"--dpkgopt=path-exclude=/usr/share/locale/*",
 	"--dpkgopt=path-exclude=/usr/share/man/*",

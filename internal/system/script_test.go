@@ -39,6 +39,7 @@ func TestScripts(t *testing.T) {
 	image := root(t)
 	programs := []string{
 		goBuild(t, "certlatch", "../..", "build", "-trimpath", "./cmd/certlatch"),
+		goBuild(t, "fakeopensips", "../..", "build", "./internal/system/fakeopensips"),
 		goBuild(t, "pebble", "../tools", "build", "github.com/letsencrypt/pebble/v2/cmd/pebble"),
 	}
 	files, err := filepath.Abs("testdata/files")
@@ -69,6 +70,7 @@ func TestScripts(t *testing.T) {
 			"lineage":   command("lineage NAME [FLAW]", (*scenario).lineage),
 			"pebble":    command("pebble", (*scenario).pebble),
 			"certbot":   command("certbot VERB [ARGUMENT...]", (*scenario).certbot),
+			"opensips":  command("opensips script|database [FLAG...]", (*scenario).opensips),
 			"json":      command("json PATH VALUE", (*scenario).json),
 			"inodes":    command("inodes save|same PATH...", (*scenario).inodes),
 			"reloads":   command("reloads save|N UNIT", (*scenario).countReloads),

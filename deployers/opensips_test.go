@@ -1,0 +1,262 @@
+package deployers
+
+import (
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+var (
+	opensipsUp = Unit{Name: "opensips.service", LoadState: "loaded", ActiveState: "active", MainPID: 52, User: "opensips", Group: "opensips"}
+	miFIFO     = Channel{Protocol: MIFIFO, Address: "/run/opensips/opensips_fifo", ReplyDir: "/tmp"}
+	miSilent   = Answer{Err: "open /run/opensips/opensips_fifo: no such file or directory"}
+)
+
+// tlsList is what OpenSIPS 3.6.8 says of a domain named sip.
+func tlsList(t testing.TB, kind string, replace ...string) string {
+	t.Helper()
+	text, err := os.ReadFile("testdata/opensips/tls_list-" + kind + "-3.6.8.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.NewReplacer(replace...).Replace(string(text))
+}
+
+// opensipsFacts are those of a running OpenSIPS of a version.
+func opensipsFacts(version, list string) Facts {
+	return Facts{
+		Systemd: true, Unit: opensipsUp,
+		Listeners: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:5061")},
+		Answers: map[Query]Answer{
+			{miFIFO, "version"}:  {Reply: "Server: OpenSIPS (" + version + " (x86_64/linux))"},
+			{miFIFO, "tls_list"}: {Reply: list},
+		},
+	}
+}
+
+// inScript is a target whose files OpenSIPS's script names.
+func inScript(t *Target) {
+	t.Probes = nil
+	t.Certificate, t.Key = "/path/fullchain.pem", "/path/privkey.pem"
+}
+
+// inDatabase is a target with a row.
+func inDatabase(reload OpenSIPSReload) func(*Target) {
+	return func(t *Target) {
+		t.Probes, t.Certificate, t.Key = nil, "", ""
+		options := t.Options.(*OpenSIPSOptions)
+		options.Database, options.Domain, options.Reload = "mysql://opensips:secret@localhost/opensips", "sip", reload
+	}
+}
+
+func TestOpenSIPSActivation(t *testing.T) {
+	database, script := tlsList(t, "database"), tlsList(t, "script")
+	reload := Activation{
+		Way: CallControl, Unit: "opensips.service", Calls: []Query{{miFIFO, "tls_reload"}}, Success: "OK",
+		Faults: opensipsFaults(), FaultKeepsOld: true,
+		After: []Expect{{
+			Query: Query{miFIFO, "tls_list"}, Contains: "name: sip\ntype: TLS_DOMAIN_SRV\n",
+			Reason: "domain-dropped", Remedy: "OpenSIPS could not use the row of domain sip; its log tells why",
+		}},
+	}
+	waits := func(why string) Activation {
+		return Activation{Way: NoWay, Unit: "opensips.service", Wait: RestartNotAllowed, Why: why}
+	}
+	allowed := func(change func(*Target)) func(*Target) {
+		return func(t *Target) {
+			change(t)
+			t.AllowRestart = true
+		}
+	}
+	const (
+		scriptWhy  = "OpenSIPS reads the files that its script names only when it starts"
+		crashWhy   = "OpenSIPS 4.1.0-dev may crash on tls_reload, as all do from 4.0 on"
+		unknownWhy = "the version of OpenSIPS is not known (OpenSIPS cannot be reached: open /run/opensips/opensips_fifo: no such file or directory), and from 4.0 on it crashes on tls_reload"
+	)
+	unreachable := opensipsFacts("", "")
+	unreachable.Answers = map[Query]Answer{{miFIFO, "version"}: miSilent, {miFIFO, "tls_list"}: miSilent}
+	unversioned := opensipsFacts("", database)
+	unversioned.Answers[Query{miFIFO, "version"}] = Answer{Fault: "Method not found"}
+	stopped := unreachable
+	stopped.Unit = Unit{Name: "opensips.service", LoadState: "loaded", ActiveState: "inactive"}
+	missing := unreachable
+	missing.Unit = Unit{Name: "opensips.service", LoadState: "not-found", ActiveState: "inactive"}
+	bare := opensipsFacts("3.6.8", database)
+	bare.Systemd, bare.Unit = false, Unit{}
+	for _, test := range []struct {
+		name   string
+		change func(*Target)
+		facts  Facts
+		want   Activation
+		fails  error
+	}{
+		{"3.6 reads its database again", inDatabase(ReloadAuto), opensipsFacts("3.6.8", database), reload, nil},
+		{"and needs no systemd for it", inDatabase(ReloadAuto), bare, reload, nil},
+		{"nor a domain that is listed", inDatabase(ReloadAuto), opensipsFacts("3.6.8", ""), reload, nil},
+		{"unless it shall not", inDatabase(ReloadNever), opensipsFacts("3.6.8", database), waits("opensips: {reload: never} is set"), nil},
+		{"4.1 would crash", inDatabase(ReloadAuto), opensipsFacts("4.1.0-dev", database), waits(crashWhy), nil},
+		{
+			"so it is restarted", allowed(inDatabase(ReloadAuto)), opensipsFacts("4.1.0-dev", database),
+			Activation{Way: RestartUnit, Unit: "opensips.service", Why: crashWhy + "; allow_restart is set, so it is restarted"}, nil,
+		},
+		{"or asked for all that", inDatabase(ReloadAlways), opensipsFacts("4.1.0-dev", database), reload, nil},
+		{"an unknown version may crash", inDatabase(ReloadAuto), unreachable, waits(unknownWhy), nil},
+		{
+			"a version that cannot be read may crash too", inDatabase(ReloadAuto), opensipsFacts("devel", database),
+			waits(`the version of OpenSIPS is not known (OpenSIPS answers version with "Server: OpenSIPS (devel (x86_64/linux))"), and from 4.0 on it crashes on tls_reload`), nil,
+		}, {
+			"or one that is not told", inDatabase(ReloadAuto), unversioned,
+			waits(`the version of OpenSIPS is not known (OpenSIPS answers version with "Method not found"), and from 4.0 on it crashes on tls_reload`), nil,
+		},
+		{"and is called where it shall be", inDatabase(ReloadAlways), unreachable, reload, nil},
+		{
+			"a domain of the script has no row", inDatabase(ReloadAuto), opensipsFacts("3.6.8", script), Activation{},
+			&NoWayError{"web", "OpenSIPS's domain sip is one of its script, which takes /path/fullchain.pem and nothing from a database", "set certificate and key for target web in place of opensips.database"},
+		},
+
+		{"the script is read once", inScript, opensipsFacts("3.6.8", script), waits(scriptWhy), nil},
+		{
+			"at a restart", allowed(inScript), opensipsFacts("3.6.8", script),
+			Activation{Way: RestartUnit, Unit: "opensips.service", Why: scriptWhy + "; allow_restart is set, so it is restarted"}, nil,
+		},
+		{"which needs no MI", inScript, unreachable, waits(scriptWhy), nil},
+		{
+			"a domain of the database has no files", inScript, opensipsFacts("3.6.8", database), Activation{},
+			&NoWayError{"web", "OpenSIPS takes no certificate from files: its domains come from a database (it lists sip)", "set opensips: {database: URL, domain: NAME} in place of the files of target web"},
+		},
+
+		{"a stopped one takes its row at the start", inDatabase(ReloadAuto), stopped, Activation{Way: NoWay, Unit: "opensips.service", Wait: ServiceInactive}, nil},
+		{"or its files", inScript, stopped, Activation{Way: NoWay, Unit: "opensips.service", Wait: ServiceInactive}, nil},
+		{"a missing unit", inScript, missing, Activation{}, &UnitError{"opensips.service", "not-found"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			plan, err := opensips{}.Plan(target("opensips", test.change), lineage.Lineage{Name: "sip.example"}, test.facts)
+			if diff := cmp.Diff(test.fails, err); diff != "" {
+				t.Fatal(diff)
+			}
+			if diff := cmp.Diff(test.want, plan.Activate); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestOpenSIPSPlan(t *testing.T) {
+	const filters = "*\n*\n"
+	named := []string{filters, "192.0.2.1:5061\nSIP.example\n*.example\nnone\n"}
+	probe := func(name string) []endpoint.Endpoint {
+		return []endpoint.Endpoint{{Scheme: "sips", Host: "192.0.2.1", Port: 5061, Name: name}}
+	}
+	row := &Row{Database: "mysql://opensips:secret@localhost/opensips", Table: "tls_mgm", Domain: "sip", Type: 2}
+	unreachable := opensipsFacts("", "")
+	unreachable.Answers = map[Query]Answer{{miFIFO, "version"}: miSilent, {miFIFO, "tls_list"}: miSilent}
+	for _, test := range []struct {
+		name   string
+		change func(*Target)
+		facts  Facts
+		row    *Row
+		probes []endpoint.Endpoint
+		names  []string
+		notes  []string
+	}{
+		{"a row", inDatabase(ReloadAuto), opensipsFacts("3.6.8", tlsList(t, "database")), row, probe(""), nil, nil},
+		{"a row with names", inDatabase(ReloadAuto), opensipsFacts("3.6.8", tlsList(t, "database", named...)), row, probe("sip.example"), []string{"sip.example"}, nil},
+		{
+			"a row of another name", inDatabase(ReloadAuto), opensipsFacts("3.6.8", tlsList(t, "database", "name: sip", "name: voice")), row, probe(""), nil,
+			[]string{"OpenSIPS does not list a server domain sip now (it lists voice): set opensips: {domain: NAME} if it has another name; if its row could not be used, a good one brings it back"},
+		}, {
+			"a client's domain of that name", inDatabase(ReloadAuto), opensipsFacts("3.6.8", tlsList(t, "database", "_SRV", "_CLI")), row, probe(""), nil,
+			[]string{"OpenSIPS does not list a server domain sip now (it lists none): set opensips: {domain: NAME} if it has another name; if its row could not be used, a good one brings it back"},
+		},
+		{"files", inScript, opensipsFacts("3.6.8", tlsList(t, "script", named...)), nil, probe("sip.example"), []string{"sip.example"}, nil},
+		{
+			"other files", inScript, opensipsFacts("3.6.8", tlsList(t, "script", "/path/", "/etc/opensips/tls/")), nil, probe(""), nil,
+			[]string{"OpenSIPS does not take its certificates from /path/fullchain.pem; domain sip takes /etc/opensips/tls/fullchain.pem"},
+		}, {
+			"half a pair", inScript, opensipsFacts("3.6.8", tlsList(t, "script", "/path/privkey", "/path/other")), nil, probe(""), nil,
+			[]string{"domain sip takes /path/fullchain.pem with the key /path/other.pem, and the target has only one of the two"},
+		}, {
+			"no domain", inScript, opensipsFacts("3.6.8", ""), nil, probe(""), nil,
+			[]string{"OpenSIPS lists no server domain, so nothing takes /path/fullchain.pem"},
+		}, {
+			"no answer", inScript, unreachable, nil, probe(""), nil,
+			[]string{"OpenSIPS cannot be reached: open /run/opensips/opensips_fifo: no such file or directory, so it is not known which files its domains take"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			plan, err := opensips{}.Plan(target("opensips", test.change), lineage.Lineage{Name: "sip.example"}, test.facts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, diff := range []string{
+				cmp.Diff(test.row, plan.Row), cmp.Diff(test.probes, plan.Probes), cmp.Diff(test.names, plan.Names),
+				cmp.Diff(test.names, plan.SIPDomains), cmp.Diff(test.notes, plan.Notes),
+			} {
+				if diff != "" {
+					t.Error(diff)
+				}
+			}
+			if (plan.Row != nil) == (len(plan.Files) > 0) {
+				t.Errorf("row %v and files %v", plan.Row, plan.Files)
+			}
+		})
+	}
+}
+
+func TestOpenSIPSDomainOfLineage(t *testing.T) {
+	plan, err := opensips{}.Plan(target("opensips", func(target *Target) {
+		inDatabase(ReloadAuto)(target)
+		target.Options.(*OpenSIPSOptions).Domain = "tls-{lineage}"
+	}), lineage.Lineage{Name: "sip.example"}, opensipsFacts("3.6.8", ""))
+	if err != nil || plan.Row.Domain != "tls-sip.example" {
+		t.Errorf("got %+v, %v", plan.Row, err)
+	}
+}
+
+func TestOpenSIPSWants(t *testing.T) {
+	for text, channel := range map[string]Channel{
+		"fifo:/run/opensips/opensips_fifo": {Protocol: MIFIFO, Address: "/run/opensips/opensips_fifo", ReplyDir: "/tmp"},
+		"unix:/run/opensips/mi.sock":       {Protocol: MIDatagram, Address: "/run/opensips/mi.sock"},
+		"udp:127.0.0.1:8080":               {Protocol: MIDatagram, Address: "127.0.0.1:8080"},
+		"udp:[::1]:8080":                   {Protocol: MIDatagram, Address: "[::1]:8080"},
+		"http://127.0.0.1:8888/mi":         {Protocol: MIHTTP, Address: "http://127.0.0.1:8888/mi"},
+	} {
+		var mi OpenSIPSMI
+		if err := mi.UnmarshalText([]byte(text)); err != nil {
+			t.Error(err)
+			continue
+		}
+		if back, err := mi.MarshalText(); err != nil || string(back) != text {
+			t.Errorf("%s becomes %s, %v", text, back, err)
+		}
+		got := opensips{}.Wants(target("opensips", func(t *Target) { t.Options.(*OpenSIPSOptions).MI = mi }), Facts{})
+		want := Wants{Unit: "opensips.service", Ports: []uint16{5061}, Queries: []Query{{channel, "version"}, {channel, "tls_list"}}}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+	for _, text := range []string{"", "/run/opensips/opensips_fifo", "fifo:opensips_fifo", "unix:", "udp:127.0.0.1", "udp::8080", "udp:127.0.0.1:8080/x", "udp:h:99999999", "http:/mi", "http://user:secret@127.0.0.1/mi", "https://127.0.0.1/mi"} {
+		mi := OpenSIPSMI{}
+		if err := mi.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q is taken as %+v", text, mi)
+		}
+	}
+}
+
+func TestDatabaseURL(t *testing.T) {
+	var u DatabaseURL
+	if err := u.UnmarshalText([]byte("mysql://opensips:secret@localhost/opensips")); err != nil || u.String() != "mysql://opensips:xxxxx@localhost/opensips" {
+		t.Errorf("got %s, %v", u, err)
+	}
+	for _, text := range []string{"opensips:secret@localhost", "oracle://opensips:secret@localhost/opensips", "mysql://opensips:sec%ret@localhost/opensips"} {
+		if err := u.UnmarshalText([]byte(text)); err == nil || strings.Contains(err.Error(), "sec") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/probe"
+	"github.com/certlatch/certlatch/internal/process"
+)
+
+// This file looks at what services really serve, and at whether they are still
+// the same processes.
+
+// inARow is how many fresh connections in a row must show the new leaf.
+// Several, since workers that go on with the old one may share the listener.
+const inARow = 4
+
+// prove looks at what is served until every probe saw the new leaf often
+// enough, and at whether the service is still the same process.
+func (t *transaction) prove(ctx context.Context) error {
+	proof := t.proof(ctx, t.wanted())
+	t.markProven(proof)
+	if err := t.sameProcess(ctx); err != nil {
+		return &crashedError{what: err.Error(), proven: proof == nil}
+	}
+	return proof
+}
+
+// markProven notes which items a proof was about in vain, and which not.
+func (t *transaction) markProven(proof error) {
+	var failed *unprovenError
+	errors.As(proof, &failed)
+	for _, it := range t.items {
+		it.proven = proof == nil || failed != nil && !slices.ContainsFunc(failed.seen, func(s probe.Seen) bool {
+			return slices.Contains(it.plan.Probes, s.Endpoint)
+		})
+	}
+}
+
+// wanted is what the probes must see: the new leaves.
+func (t *transaction) wanted() []probe.Want {
+	var wants []probe.Want
+	for _, it := range t.items {
+		for _, e := range it.plan.Probes {
+			wants = append(wants, probe.Want{Endpoint: e, Fingerprints: []string{it.leaf.Fingerprint}})
+		}
+	}
+	return wants
+}
+
+// firstProof is how long a first installation is looked for, where the usual
+// outcome is that the service does not name the files yet.
+const firstProof = 5 * time.Second
+
+// proof waits until everything wanted was seen, or until the limit.
+func (t *transaction) proof(ctx context.Context, wants []probe.Want) error {
+	limit := t.req.Limits.Proof
+	if t.first() {
+		limit = min(limit, firstProof)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	unproven := slices.DeleteFunc(probe.Prove(ctx, wants, inARow), func(s probe.Seen) bool { return s.Proven })
+	if len(unproven) > 0 {
+		return &unprovenError{seen: unproven, items: t.items}
+	}
+	return nil
+}
+
+// identity tells one life of a service from the next.
+type identity struct {
+	unit       string
+	main       int
+	invocation string
+	restarts   uint32
+	started    uint64
+}
+
+func (t *transaction) identify(ctx context.Context) (identity, error) {
+	a := t.items[0].plan.Activate
+	switch {
+	case a.Unit != "" && t.Units != nil:
+		units, err := t.manager(ctx)
+		if err != nil {
+			return identity{}, err
+		}
+		u, err := units.Unit(ctx, a.Unit)
+		if err != nil {
+			return identity{}, err
+		}
+		started, err := process.Started(u.MainPID)
+		if gone := new(process.GoneError); errors.As(err, &gone) {
+			err = nil // the unit has no main process now
+		}
+		return identity{a.Unit, u.MainPID, u.InvocationID, u.NRestarts, started}, err
+	case a.PID != 0:
+		started, err := process.Started(a.PID)
+		return identity{main: a.PID, started: started}, err
+	}
+	return identity{}, nil
+}
+
+// sameProcess fails where the service's processes are not those from before,
+// although nobody asked for a restart.
+func (t *transaction) sameProcess(ctx context.Context) error {
+	if !t.activated || t.items[0].plan.Activate.Way == deployers.RestartUnit {
+		return nil
+	}
+	now, err := t.identify(context.WithoutCancel(ctx))
+	switch {
+	case err != nil && t.running.unit == "":
+		return fmt.Errorf("process %d is gone", t.running.main)
+	case err != nil:
+		t.Log.Warn("cannot tell whether the service restarted", "unit", t.running.unit, "error", err)
+		return nil
+	case now == t.running:
+		return nil
+	case now.unit != "":
+		return fmt.Errorf("%s restarted by itself: main process %d became %d, restarts %d became %d", now.unit, t.running.main, now.main, t.running.restarts, now.restarts)
+	default:
+		return fmt.Errorf("process %d was replaced by another", now.main)
+	}
+}
+
+// observe makes one handshake at every endpoint of a plan, all at once.
+func observe(ctx context.Context, plan deployers.Plan) []probe.Observation {
+	seen := make([]probe.Observation, len(plan.Probes))
+	var all sync.WaitGroup
+	for i, e := range plan.Probes {
+		all.Go(func() { seen[i] = probe.Handshake(ctx, e) })
+	}
+	all.Wait()
+	return seen
+}
+
+func shows(o probe.Observation, fingerprint string) bool {
+	return o.Leaf() != nil && lineage.Fingerprint(o.Leaf()) == fingerprint
+}

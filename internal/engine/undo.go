@@ -1,0 +1,215 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/certlatch/certlatch/internal/install"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/probe"
+	"github.com/certlatch/certlatch/internal/state"
+)
+
+// This file is how a deployment that stopped at a step comes to its end: kept,
+// abandoned, or undone and proven against the baseline.
+
+// end brings a transaction that stopped at a step to its end.
+func (t *transaction) end(ctx context.Context, step Step, err error) {
+	var wait *waitError
+	var crash *crashedError
+	switch {
+	case errors.As(err, &wait):
+		t.keep(wait)
+	case errors.As(err, &crash):
+		t.crashed(ctx, crash)
+	case (step == Activate || step == Prove) && t.first():
+		t.keep(&waitError{reason: firstInstallReason, detail: err.Error()})
+	case step == Baseline || step == Stage:
+		t.abandon(ctx, step, err)
+	default:
+		t.undo(ctx, step, err)
+	}
+}
+
+func (t *transaction) provenGeneration(it *item) string {
+	if proven := t.state.Get(it.target.Name, it.lineage.Name).Proven; proven != nil {
+		return proven.Generation
+	}
+	return ""
+}
+
+// crashed ends a transaction whose service died of the activation. What it
+// serves since then stays; nothing is activated for its targets until
+// somebody says so.
+func (t *transaction) crashed(ctx context.Context, crash *crashedError) {
+	if crash.proven {
+		t.keep(nil)
+	} else if err := t.putBack(context.WithoutCancel(ctx)); err != nil {
+		crash.what += "; " + err.Error()
+	}
+	for _, it := range t.items {
+		it.fail(Prove, crash)
+		t.state.Hold(it.target.Name, crashedReason, t.began)
+	}
+}
+
+// abandon ends a transaction that changed nothing under a final name.
+func (t *transaction) abandon(ctx context.Context, step Step, err error) {
+	if t.wrote() {
+		err = errors.Join(err, t.putBack(context.WithoutCancel(ctx)))
+	}
+	for _, it := range t.items {
+		it.fail(step, err)
+	}
+}
+
+// undo puts the previous pairs back, makes the service take them where the
+// failed activation may have had an effect, and proves that it does.
+func (t *transaction) undo(ctx context.Context, step Step, cause error) {
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), t.began.Add(t.req.Limits.Total))
+	defer cancel()
+	err := t.timed(Undo, func() error { return t.restore(ctx, step, cause) })
+	for _, it := range t.items {
+		it.fail(step, cause)
+		if !t.back {
+			it.out.Result = Failed // the pair that was installed before this run is the one that fails
+		}
+		if err != nil {
+			it.out.Result = RollbackFailed
+			it.out.Detail += "; going back failed: " + err.Error()
+			it.out.Remedy = "look at once: compare what is installed and served (certlatch probe), then certlatch rollback " + it.target.Name
+		}
+	}
+}
+
+func (t *transaction) restore(ctx context.Context, step Step, cause error) error {
+	if lost := new(install.RestoreError); errors.As(cause, &lost) {
+		return lost // the commit could not take back what it had begun
+	}
+	if err := t.putBack(ctx); err != nil {
+		return err
+	}
+	var activation error
+	if t.activated && (mayHaveWorked(step, cause) || !t.asBefore(ctx)) {
+		if err := t.act(ctx, t.items[0].plan.Activate); err != nil {
+			activation = fmt.Errorf("activate the previous pair: %w", err)
+		}
+	}
+	wants := t.wantedBack()
+	if err := t.proof(ctx, wants); err != nil {
+		return errors.Join(activation, err)
+	}
+	if len(wants) == 0 {
+		return activation // nothing was seen that could outweigh it
+	}
+	return nil
+}
+
+// wrote tells whether anything was staged to be written.
+func (t *transaction) wrote() bool { return t.tx != nil || len(t.rows) > 0 }
+
+// putBack puts the previous pairs back.
+func (t *transaction) putBack(ctx context.Context) error {
+	if !t.wrote() {
+		return t.reinstall(ctx)
+	}
+	t.back = true
+	rowsErr := t.putRowsBack(ctx)
+	var err error
+	if t.tx != nil {
+		err = t.tx.Undo()
+	}
+	if lost := new(install.RestoreError); rowsErr != nil || errors.As(err, &lost) {
+		return fmt.Errorf("put the previous pair back: %w", errors.Join(rowsErr, err))
+	}
+	if err != nil {
+		t.Log.Warn("the previous pair is back, but something is left beside it", "error", err)
+	}
+	return nil
+}
+
+// reinstall puts the last proven generations back where this run wrote
+// nothing, because an earlier one had installed the pair that now fails.
+func (t *transaction) reinstall(ctx context.Context) error {
+	var sets []install.Set
+	for _, it := range t.items {
+		generation := t.provenGeneration(it)
+		if generation == "" || generation == it.generation {
+			continue
+		}
+		previous, findings := lineage.Read(t.Store.Generation(it.target.Name, it.lineage.Name, generation))
+		if previous == nil {
+			return &refusedError{findings}
+		}
+		it.previous = previous.Leaf
+		if it.plan.Row != nil {
+			change, err := t.stageRow(ctx, it, previous)
+			if err != nil {
+				return err
+			}
+			t.rows = append(t.rows, change)
+			continue
+		}
+		set := it.set
+		set.Generation = state.NewGeneration(time.Now(), lineage.Describe(previous.Leaf))
+		set.Files = slices.Clone(set.Files)
+		for i := range set.Files {
+			set.Files[i].Data = it.plan.Files[i].Content.Of(previous)
+		}
+		sets = append(sets, set)
+	}
+	if len(t.rows) > 0 {
+		defer t.closeRows()
+		if err := t.commitRows(ctx); err != nil {
+			return err
+		}
+		t.back = true
+	}
+	if len(sets) == 0 {
+		return nil
+	}
+	tx, err := t.installer.Stage(sets)
+	if err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	t.back = true
+	return tx.Keep()
+}
+
+// wantedBack is what the probes must see after an undo: what they saw at the
+// baseline, or the pair that is back in place, where the service had not taken
+// that yet. A probe without a handshake at the baseline wants nothing.
+func (t *transaction) wantedBack() []probe.Want {
+	var wants []probe.Want
+	for _, it := range t.items {
+		for i, o := range it.baseline {
+			if o.Leaf() == nil {
+				continue
+			}
+			fingerprints := []string{lineage.Fingerprint(o.Leaf())}
+			if it.previous != nil {
+				fingerprints = append(fingerprints, lineage.Fingerprint(it.previous))
+			}
+			wants = append(wants, probe.Want{Endpoint: it.plan.Probes[i], Fingerprints: fingerprints})
+		}
+	}
+	return wants
+}
+
+// asBefore looks once whether every probe sees what it saw at the baseline.
+func (t *transaction) asBefore(ctx context.Context) bool {
+	for _, it := range t.items {
+		for i, o := range observe(ctx, it.plan) {
+			if was := it.baseline[i].Leaf(); was != nil && !shows(o, lineage.Fingerprint(was)) {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -1,0 +1,182 @@
+// Package rows keeps certificates that live in a row of a database, as those
+// of OpenSIPS do: columns domain, type, certificate and private_key of its
+// table tls_mgm (scripts/mysql/tls_mgm-create.sql of opensips 3.2 to 4.0), the
+// latter two holding PEM. A row changes as a whole or not at all, and only
+// while it is what it was seen to be.
+//
+// It does not judge what it writes, and does not make a service read it.
+// Nothing here survives a crash of this program: whoever commits a change must
+// have kept what [Change.Previous] gives before. Where the connection is lost
+// during a commit, the row holds the new pair or the old one; Undo can tell.
+package rows
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+// Databases is the way to the databases. MySQL, MariaDB and PostgreSQL are
+// spoken to directly.
+type Databases struct {
+	// SQLite runs sqlite3, the shell of the host's own SQLite: an argument
+	// list and what goes to its standard input in, both output streams out.
+	// The input holds keys. A driver for SQLite would add 3.4 MB.
+	SQLite func(ctx context.Context, argv []string, input []byte) (stdout, stderr string, err error)
+}
+
+// database is what is needed of one.
+type database interface {
+	// read gives the pairs of all rows that match.
+	read(context.Context, deployers.Row) ([]pair, error)
+	// swap puts one pair in the place of another, in one transaction. It
+	// fails with errChanged where not exactly one row holds from.
+	swap(ctx context.Context, row deployers.Row, from, to pair) error
+	// limit is the most that a column holds, in bytes; 0: no matter.
+	limit() int
+	close() error
+}
+
+var errChanged = errors.New("the row is not what it was")
+
+// pair is what the two columns of a row hold; nil is NULL.
+type pair struct {
+	certificate []byte
+	key         func() lineage.Secret
+}
+
+func newPair(certificate, key []byte) pair {
+	return pair{certificate, func() lineage.Secret { return key }}
+}
+
+func (p pair) equal(other pair) bool {
+	same := func(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
+	return same(p.certificate, other.certificate) && same(p.key(), other.key())
+}
+
+// Read gives what the row holds now; nil is NULL. It fails with a *NoRowError,
+// a *ManyRowsError or an *AddressError.
+func (d Databases) Read(ctx context.Context, row deployers.Row) (certificate []byte, key lineage.Secret, err error) {
+	db, err := d.open(row)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer db.close()
+	held, err := one(ctx, db, row)
+	if err != nil {
+		return nil, nil, err
+	}
+	return held.certificate, held.key(), nil
+}
+
+// Change is an update of one row: staged, committed, and undone or kept.
+type Change struct {
+	db            database
+	row           func() deployers.Row // a function, as its password must not be printed
+	previous, new pair
+}
+
+// Stage looks at the row, and changes nothing. It fails like Read, and with a
+// *TooLongError where the row cannot hold the pair.
+func (d Databases) Stage(ctx context.Context, row deployers.Row, certificate []byte, key lineage.Secret) (*Change, error) {
+	db, err := d.open(row)
+	if err != nil {
+		return nil, err
+	}
+	c, err := stage(ctx, db, row, newPair(certificate, key))
+	if err != nil {
+		return nil, errors.Join(err, db.close())
+	}
+	return c, nil
+}
+
+func stage(ctx context.Context, db database, row deployers.Row, wanted pair) (*Change, error) {
+	if err := fits(db.limit(), wanted); err != nil {
+		return nil, err
+	}
+	previous, err := one(ctx, db, row)
+	if err != nil {
+		return nil, err
+	}
+	return &Change{db, func() deployers.Row { return row }, previous, wanted}, nil
+}
+
+// Previous gives what the row held when it was staged; nil is NULL.
+func (c *Change) Previous() (certificate []byte, key lineage.Secret) {
+	return c.previous.certificate, c.previous.key()
+}
+
+// Commit writes certificate and key in one transaction. It fails with a
+// *ChangedError where the row is no longer what Stage read. After any other
+// error the row holds the new pair or the previous one.
+func (c *Change) Commit(ctx context.Context) error {
+	return c.swap(ctx, "update", c.previous, c.new)
+}
+
+// Undo puts the previous pair back, where it is not there anyway. It fails
+// with a *ChangedError where the row holds neither it nor what Commit wrote.
+func (c *Change) Undo(ctx context.Context) error {
+	held, err := one(ctx, c.db, c.row())
+	if err != nil {
+		return err
+	}
+	if held.equal(c.previous) {
+		return nil
+	}
+	return c.swap(ctx, "restore", c.new, c.previous)
+}
+
+// Close lets go of the database.
+func (c *Change) Close() error { return c.db.close() }
+
+func (c *Change) swap(ctx context.Context, verb string, from, to pair) error {
+	row := c.row()
+	err := c.db.swap(ctx, row, from, to)
+	if errors.Is(err, errChanged) {
+		return &ChangedError{name(row)}
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", verb, name(row), err)
+	}
+	return nil
+}
+
+// one reads the one row that there must be.
+func one(ctx context.Context, db database, row deployers.Row) (pair, error) {
+	held, err := db.read(ctx, row)
+	switch {
+	case err != nil:
+		return pair{}, fmt.Errorf("read %s: %w", name(row), err)
+	case len(held) == 0:
+		return pair{}, &NoRowError{name(row)}
+	case len(held) > 1:
+		return pair{}, &ManyRowsError{name(row), len(held)}
+	}
+	return held[0], nil
+}
+
+func fits(limit int, p pair) error {
+	for _, column := range []struct {
+		name   string
+		length int
+	}{{"certificate", len(p.certificate)}, {"private_key", len(p.key())}} {
+		if limit > 0 && column.length > limit {
+			return &TooLongError{column.name, column.length, limit}
+		}
+	}
+	return nil
+}
+
+// plainTable is a table name that needs no quotes in any of the databases, and
+// so cannot end the name in a statement.
+var plainTable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
+
+// name says which row it is.
+func name(row deployers.Row) string {
+	return fmt.Sprintf("row (domain %q, type %d) of table %s in %s", row.Domain, row.Type, row.Table, row.Database)
+}

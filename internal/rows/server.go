@@ -1,0 +1,148 @@
+package rows
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/lib/pq"
+
+	"github.com/certlatch/certlatch/deployers"
+)
+
+const (
+	mysqlPort    = 3306
+	postgresPort = 5432
+
+	// mysqlBlob is the most that a BLOB holds, in bytes (MySQL manual,
+	// 13.7: L < 2^16). Without its strict mode the server would cut off the
+	// rest.
+	mysqlBlob = 1<<16 - 1
+)
+
+// server is a database behind a connection.
+type server struct {
+	db   *sql.DB
+	blob int
+	// Statements: %s is the table. Parameters are, for the selection, domain
+	// and type; for the update, new pair, domain, type, old pair.
+	selection, update string
+}
+
+// openMySQL is for MySQL and MariaDB. As for libmysqlclient, and so for
+// OpenSIPS, localhost is the UNIX socket, where there is one in a usual place.
+func openMySQL(a address) (database, error) {
+	config := mysql.NewConfig()
+	config.User, config.Passwd, config.DBName = a.user, a.password, a.database
+	config.ClientFoundRows = true // an update that changes nothing has found its row all the same
+	config.Logger = &mysql.NopLogger{}
+	if a.socket == "" && a.mode == disable && (a.host == "" || a.host == "localhost") {
+		a.socket = firstSocket("/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock")
+	}
+	if a.socket != "" {
+		config.Net, config.Addr = "unix", a.socket
+	} else {
+		config.Net, config.Addr = "tcp", net.JoinHostPort(a.numeric(), strconv.Itoa(int(a.port)))
+	}
+	var err error
+	if config.TLS, err = a.tls(); err != nil {
+		return nil, err
+	}
+	connector, err := mysql.NewConnector(config)
+	if err != nil {
+		return nil, err
+	}
+	return &server{
+		sql.OpenDB(connector), mysqlBlob,
+		"SELECT certificate, private_key FROM %s WHERE domain = ? AND type = ?",
+		"UPDATE %s SET certificate = ?, private_key = ? WHERE domain = ? AND type = ? AND certificate <=> ? AND private_key <=> ?",
+	}, nil
+}
+
+// openPostgreSQL takes nothing from environment variables, unlike libpq.
+func openPostgreSQL(a address) (database, error) {
+	config := pq.Config{
+		User: a.user, Password: a.password, Database: a.database, Host: a.host, Port: a.port,
+		SSLMode: pq.SSLMode(a.mode), SSLRootCert: a.roots, SSLSNI: true, ApplicationName: "certlatch",
+	}
+	switch {
+	case a.socket != "":
+		config.Host = a.socket
+	case a.host == "":
+		config.Host = "/var/run/postgresql"
+	case a.host == "localhost":
+		config.Hostaddr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	if a.mode == verifyFull && a.roots == "" {
+		config.SSLRootCert = "system"
+	}
+	connector, err := pq.NewConnectorConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return &server{
+		sql.OpenDB(connector), 0,
+		"SELECT certificate, private_key FROM %s WHERE domain = $1 AND type = $2",
+		"UPDATE %s SET certificate = $1, private_key = $2 WHERE domain = $3 AND type = $4 AND certificate IS NOT DISTINCT FROM $5 AND private_key IS NOT DISTINCT FROM $6",
+	}, nil
+}
+
+func (s *server) limit() int   { return s.blob }
+func (s *server) close() error { return s.db.Close() }
+
+func (s *server) read(ctx context.Context, row deployers.Row) ([]pair, error) {
+	return s.query(ctx, s.db, row)
+}
+
+// queryer is a database, or a transaction in it.
+type queryer interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+func (s *server) query(ctx context.Context, q queryer, row deployers.Row) ([]pair, error) {
+	found, err := q.QueryContext(ctx, fmt.Sprintf(s.selection, row.Table), row.Domain, row.Type)
+	if err != nil {
+		return nil, err
+	}
+	defer found.Close()
+	var pairs []pair
+	for found.Next() {
+		var certificate, key []byte
+		if err := found.Scan(&certificate, &key); err != nil {
+			return nil, err
+		}
+		pairs = append(pairs, newPair(certificate, key))
+	}
+	return pairs, found.Err()
+}
+
+// swap compares and writes in one statement, which holds even where a table
+// knows no transactions, and reads back what it wrote before it commits.
+func (s *server) swap(ctx context.Context, row deployers.Row, from, to pair) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	result, err := tx.ExecContext(ctx, fmt.Sprintf(s.update, row.Table),
+		to.certificate, []byte(to.key()), row.Domain, row.Type, from.certificate, []byte(from.key()))
+	if err != nil {
+		return err
+	}
+	if n, err := result.RowsAffected(); err != nil || n != 1 {
+		return errors.Join(err, errChanged)
+	}
+	held, err := s.query(ctx, tx, row)
+	if err != nil {
+		return err
+	}
+	if len(held) != 1 || !held[0].equal(to) {
+		return errors.New("the row does not hold what was written into it")
+	}
+	return tx.Commit()
+}

@@ -1,0 +1,117 @@
+package rows
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"github.com/certlatch/certlatch/deployers"
+)
+
+// sqlite is a database in a file, behind the sqlite3 shell. Everything that is
+// not fixed goes to its standard input as hexadecimal, so neither an argument
+// list nor a quote can hold it.
+type sqlite struct {
+	run  func(ctx context.Context, argv []string, input []byte) (stdout, stderr string, err error)
+	path string
+}
+
+func (d Databases) openSQLite(u *url.URL) (database, error) {
+	switch {
+	case u.Host != "" || u.User != nil || u.RawQuery != "" || !filepath.IsAbs(u.Path) || filepath.Clean(u.Path) != u.Path:
+		return nil, refuse(u, "is not of the form sqlite:///PATH", "Write three slashes and the absolute path, without anything else.")
+	case d.SQLite == nil:
+		return nil, refuse(u, "cannot be opened: there is no way to run sqlite3", "Use a database server.")
+	}
+	return &sqlite{d.SQLite, u.Path}, nil
+}
+
+func (s *sqlite) limit() int   { return 0 }
+func (s *sqlite) close() error { return nil }
+
+func (s *sqlite) read(ctx context.Context, row deployers.Row) ([]pair, error) {
+	out, err := s.ask(ctx, "SELECT quote(CAST(certificate AS BLOB)), quote(CAST(private_key AS BLOB)) FROM %s WHERE %s;", row.Table, where(row))
+	if err != nil {
+		return nil, err
+	}
+	var pairs []pair
+	for line := range strings.Lines(out) {
+		certificate, key, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "|")
+		c, errC := unquote(certificate)
+		k, errK := unquote(key)
+		if errC != nil || errK != nil {
+			return nil, errors.New("the answer of sqlite3 cannot be understood")
+		}
+		pairs = append(pairs, newPair(c, k))
+	}
+	return pairs, nil
+}
+
+// swap is one statement, so SQLite makes it one transaction. The casts are for
+// rows that were written as text.
+func (s *sqlite) swap(ctx context.Context, row deployers.Row, from, to pair) error {
+	out, err := s.ask(ctx, "UPDATE %[1]s SET certificate = %[2]s, private_key = %[3]s WHERE %[4]s"+
+		" AND CAST(certificate AS BLOB) IS %[5]s AND CAST(private_key AS BLOB) IS %[6]s"+
+		" AND (SELECT count(*) FROM %[1]s WHERE %[4]s) = 1;\nSELECT changes();",
+		row.Table, blob(to.certificate), blob(to.key()), where(row), blob(from.certificate), blob(from.key()))
+	switch {
+	case err != nil:
+		return err
+	case strings.TrimSpace(out) == "0":
+		return errChanged
+	case strings.TrimSpace(out) != "1":
+		return errors.New("sqlite3 did not say that it changed the row")
+	}
+	return nil
+}
+
+// ask runs statements in the shell of sqlite3(1): no file of the user's
+// settings is read, a database that is not there is not made, and others that
+// hold a lock are waited for. Its messages may quote the statement in all
+// lines but the first.
+func (s *sqlite) ask(ctx context.Context, format string, args ...any) (string, error) {
+	file := url.URL{Scheme: "file", Path: s.path, RawQuery: "mode=rw"}
+	argv := []string{"sqlite3", "-batch", "-bail", "-init", "/dev/null", "-list", "-noheader", file.String()}
+	stdout, stderr, err := s.run(ctx, argv, []byte(".timeout 5000\n"+fmt.Sprintf(format, args...)+"\n"))
+	first, _, _ := strings.Cut(strings.TrimSpace(stderr), "\n")
+	switch {
+	case ctx.Err() != nil:
+		return "", fmt.Errorf("run sqlite3: %w", context.Cause(ctx))
+	case first != "":
+		return "", errors.New("sqlite3 says: " + first)
+	case err != nil && stdout != "": // which may be in the error, and hold a key
+		return "", errors.New("sqlite3 failed after it had answered")
+	case err != nil:
+		return "", err
+	}
+	return stdout, nil
+}
+
+func where(row deployers.Row) string {
+	return fmt.Sprintf("domain = CAST(%s AS TEXT) AND type = %d", blob([]byte(row.Domain)), row.Type)
+}
+
+// blob writes a literal; nil is NULL.
+func blob(b []byte) string {
+	if b == nil {
+		return "NULL"
+	}
+	return "X'" + hex.EncodeToString(b) + "'"
+}
+
+// unquote reads what SQLite's function quote makes of a blob or NULL.
+func unquote(literal string) ([]byte, error) {
+	if literal == "NULL" {
+		return nil, nil
+	}
+	digits, ok := strings.CutPrefix(literal, "X'")
+	digits, ok2 := strings.CutSuffix(digits, "'")
+	if !ok || !ok2 {
+		return nil, errors.New("not a blob")
+	}
+	return hex.DecodeString(digits)
+}
