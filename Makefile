@@ -5,7 +5,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 FUZZTIME ?= 30s
 
 # Releases are static, and the same source gives the same bytes anywhere.
-GO_BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -buildid= -X main.release=$(VERSION)'
+GO_BUILD = CGO_ENABLED=0 go build -tags urfave_cli_no_docs -trimpath -ldflags '-s -w -buildid= -X main.release=$(VERSION)'
 
 SIZE_LIMIT    = 15000000 # bytes of the stripped program
 STARTUP_LIMIT = 2        # times the start-up of openssl version

@@ -192,10 +192,10 @@ func fatalCodes() []string {
 // targetName names a target on command lines and in the state directory.
 type targetName string
 
-var targetNames = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+var targetNames = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 func (n *targetName) UnmarshalText(text []byte) error {
-	if !targetNames.Match(text) {
+	if len(text) > 64 || !targetNames.Match(text) {
 		return &complaint{fmt.Sprintf("%.80q does not do as a name", text), "use letters, digits, '.', '_' and '-', a letter or digit first, at most 64 in all"}
 	}
 	*n = targetName(text)
@@ -316,10 +316,10 @@ func (m mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 // systemd.unit(5).
 type unit string
 
-var unitNames = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]{1,255}$`)
+var unitNames = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]+$`)
 
 func (u *unit) UnmarshalText(text []byte) error {
-	if !unitNames.Match(text) {
+	if len(text) > 255 || !unitNames.Match(text) {
 		return &complaint{fmt.Sprintf("%.80q is not the name of a unit", text), `write it as systemctl shows it, such as "nginx.service"`}
 	}
 	if !strings.HasSuffix(string(text), ".service") {

@@ -174,7 +174,7 @@ func fits(limit int, p pair) error {
 
 // plainTable is a table name that needs no quotes in any of the databases, and
 // so cannot end the name in a statement.
-var plainTable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
+var plainTable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // name says which row it is.
 func name(row deployers.Row) string {
