@@ -33,8 +33,11 @@ test-unit:
 	go test $(RACE) $$(go list ./... | grep -v /internal/system$$)
 	cd internal/tools && go test -count=1 ./...
 
+# go test keeps to itself why a test was skipped, so that is asked for apart.
 test-system:
 	go test -count=1 -timeout 20m ./internal/system
+	@{ [ "$$(id -u)" = 0 ] && command -v mmdebstrap && command -v systemd-nspawn; } >/dev/null || \
+		go test -v ./internal/system | sed -n 's/^ *[a-z_]*_test\.go:[0-9]*: /tests of whole hosts skipped: /p' | sort -u
 
 lint: .build/bin/staticcheck ## check format, vet, staticcheck and the module files
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
