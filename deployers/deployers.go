@@ -190,7 +190,7 @@ type Plan struct {
 	Names      []string // that the service's own configuration needs the leaf to cover
 	SIPDomains []string // of all names, those that are SIP domains, for which wildcards do not count
 
-	Notes []string // what the operator should know about this plan
+	Checks []Check // what was looked at for this plan, and what the operator should know
 }
 
 // Test is a service's own test of its configuration.
@@ -329,6 +329,23 @@ type Activation struct {
 	Why  string // said to the operator where the way is not the obvious one
 }
 
+// String says what is done, for people.
+func (a Activation) String() string {
+	switch a.Way {
+	case ReloadUnit:
+		return "reload " + a.Unit
+	case RestartUnit:
+		return "restart " + a.Unit
+	case RunCommand:
+		return "run " + strings.Join(a.Command, " ")
+	case SignalPID:
+		return fmt.Sprintf("send %s to process %d", a.Signal, a.PID)
+	case CallControl:
+		return fmt.Sprintf("call %s at %s", a.Calls[0].Method, a.Calls[0].Channel.Address)
+	}
+	return "not now: " + string(a.Wait)
+}
+
 // Expect is what the reply to a query must hold.
 type Expect struct {
 	Query          Query
@@ -368,6 +385,7 @@ func (e *UnitError) Error() string {
 // take new files.
 type NoWayError struct {
 	Target, Why, Remedy string
+	About               Aspect // what keeps it from that
 }
 
 func (e *NoWayError) Error() string { return "target " + e.Target + ": " + e.Why }
@@ -389,7 +407,7 @@ type Deployer interface {
 	Wants(Target, Facts) Wants
 
 	// Plan says what is to be done. It fails with a *UnitError or a
-	// *NoWayError.
+	// *NoWayError; the plan then holds its Checks, and nothing to act on.
 	Plan(Target, lineage.Lineage, Facts) (Plan, error)
 }
 

@@ -79,7 +79,7 @@ func TestActivation(t *testing.T) {
 			Activation{Way: RunCommand, Unit: "turn.service", Command: []string{"turnadmin", "-x"}}, nil,
 		}, {
 			"a unit where no systemd runs", target("generic", turn), Facts{},
-			Activation{}, &NoWayError{"web", "systemd does not run here, so turn.service cannot be reloaded", "set generic: {activate: [program, argument]} for this target"},
+			Activation{}, &NoWayError{Target: "web", About: Reload, Why: "systemd does not run here, so turn.service cannot be reloaded", Remedy: "set generic: {activate: [program, argument]} for this target"},
 		}, {
 			"nothing to activate by", target("generic", nil), Facts{},
 			Activation{Way: NoWay, Wait: NothingToDo, Why: "neither unit nor generic.activate is set: the service must take the files by itself"}, nil,
@@ -128,7 +128,11 @@ func TestPlan(t *testing.T) {
 			{Scheme: "https", Host: "192.0.2.1", Port: 8443},
 		},
 		Found: true,
-		Notes: []string{"nginx's configuration could not be read, so it is not known which of its servers use these files: no file of it was printed"},
+		Checks: []Check{{
+			Configuration, Warned,
+			"nginx's configuration could not be read, so it is not known which of its servers use these files: no file of it was printed",
+			"run /usr/sbin/nginx -T -q -c /srv/nginx.conf -p /srv",
+		}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

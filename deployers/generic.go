@@ -63,7 +63,7 @@ func (generic) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
 		}
 	}
 	if preset.oneFile && t.Combined == "" {
-		plan.Notes = append(plan.Notes, fmt.Sprintf("%s usually reads certificate and key from one file; set combined, unless its configuration names them apart", options.Preset))
+		plan.warn(Configuration, "set combined, unless its configuration names them apart", "%s usually reads certificate and key from one file", options.Preset)
 	}
 	var err error
 	plan.Activate, err = options.activation(t, f)
@@ -89,7 +89,7 @@ func (o *GenericOptions) activation(t Target, f Facts) (Activation, error) {
 		return unitActivation(t, f.Unit)
 	case t.Unit != "":
 		return Activation{}, &NoWayError{
-			Target: t.Name,
+			Target: t.Name, About: Reload,
 			Why:    "systemd does not run here, so " + t.Unit + " cannot be reloaded",
 			Remedy: "set generic: {activate: [program, argument]} for this target",
 		}
@@ -106,7 +106,7 @@ func (p preset) signalling(t Target, f Facts) (Activation, error) {
 		}
 	}
 	return Activation{}, &NoWayError{
-		Target: t.Name,
+		Target: t.Name, About: Reload,
 		Why:    fmt.Sprintf("the main process of %s is not %s, so it is sent no SIG%s", t.Unit, p.program, p.signal),
 		Remedy: "set generic: {activate: [program, argument]} for this target",
 	}

@@ -76,7 +76,7 @@ func TestPresets(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, diff := range []string{cmp.Diff(test.activate, plan.Activate), cmp.Diff(test.test, plan.Test.Command), cmp.Diff(test.notes, plan.Notes)} {
+			for _, diff := range []string{cmp.Diff(test.activate, plan.Activate), cmp.Diff(test.test, plan.Test.Command), cmp.Diff(test.notes, plan.Notes())} {
 				if diff != "" {
 					t.Error(diff)
 				}
@@ -95,7 +95,7 @@ func TestPresetSignalsOnlyItsProgram(t *testing.T) {
 	for _, comm := range []string{"", "sh\n", "turnserverd\n"} {
 		facts.Texts = map[string][]Text{"/proc/7/comm": {{Content: comm}}}
 		plan, err := generic{}.Plan(coturn, lineage.Lineage{Name: "web.example"}, facts)
-		want := &NoWayError{"web", "the main process of coturn.service is not turnserver, so it is sent no SIGUSR2", "set generic: {activate: [program, argument]} for this target"}
+		want := &NoWayError{"web", "the main process of coturn.service is not turnserver, so it is sent no SIGUSR2", "set generic: {activate: [program, argument]} for this target", Reload}
 		if diff := cmp.Diff(error(want), err); diff != "" {
 			t.Errorf("%q: %+v\n%s", comm, plan.Activate, diff)
 		}

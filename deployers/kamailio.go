@@ -109,10 +109,8 @@ func (kamailio) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
 	plan := newPlan(t, l, f, "sips")
 	seen.describe(&plan, t, f)
 	var err error
-	if plan.Activate, err = seen.activation(t, f); err != nil {
-		return Plan{}, err
-	}
-	return plan, nil
+	plan.Activate, err = seen.activation(t, f)
+	return plan, err
 }
 
 // activation is how this Kamailio takes new files.
@@ -137,7 +135,7 @@ func (k kamailioLook) activation(t Target, f Facts) (Activation, error) {
 	case f.Systemd && t.AllowRestart:
 		return Activation{Way: RestartUnit, Unit: t.Unit, Why: k.why + "; allow_restart is set, so it is restarted"}, nil
 	case k.remedy != "":
-		return Activation{}, &NoWayError{Target: t.Name, Why: k.why, Remedy: k.remedy}
+		return Activation{}, &NoWayError{Target: t.Name, About: k.about, Why: k.why, Remedy: k.remedy}
 	default:
 		return Activation{Way: NoWay, Unit: t.Unit, Wait: RestartNotAllowed, Why: k.why}, nil
 	}
@@ -214,6 +212,7 @@ type kamailioLook struct {
 	flaw    error // where Kamailio would stop reading tls.cfg; nil: nowhere
 
 	why    string // why it cannot be told to reload; empty: it can
+	about  Aspect // what that is about
 	remedy string // where nothing can be done before that is mended
 }
 
@@ -239,7 +238,7 @@ func (o *KamailioOptions) look(f Facts) kamailioLook {
 		silent = append(silent, answer.Err)
 	}
 	if !seen.answers() {
-		seen.why = "Kamailio cannot be reached: " + strings.Join(silent, "; ")
+		seen.about, seen.why = Control, "Kamailio cannot be reached: "+strings.Join(silent, "; ")
 		seen.remedy = `let Kamailio load its module ctl or jsonrpcs, or set kamailio: {rpc: "unix:/PATH"} to the control socket that it has`
 	}
 	if seen.config != "" {
@@ -251,13 +250,13 @@ func (o *KamailioOptions) look(f Facts) kamailioLook {
 // take takes what Kamailio says of its TLS settings.
 func (k *kamailioLook) take(options Answer) {
 	if options.Fault != "" {
-		k.why = "Kamailio answers tls.options with " + strconv.Quote(options.Fault)
+		k.about, k.why = Domains, "Kamailio answers tls.options with "+strconv.Quote(options.Fault)
 		k.remedy = "let Kamailio load its module tls (in Debian's kamailio.cfg: #!define WITH_TLS), and restart it"
 		return
 	}
 	k.tls.modparam = kamailioValues(options.Reply)
 	if k.config = k.tls.modparam["config"]; k.config == "" {
-		k.why = "certificates are set by modparam only, which Kamailio reads when it starts"
+		k.about, k.why = Domains, "certificates are set by modparam only, which Kamailio reads when it starts"
 	}
 }
 

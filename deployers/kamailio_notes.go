@@ -15,25 +15,34 @@ import (
 // names the profiles want of the certificate, what to probe, and what the
 // operator should know.
 func (k kamailioLook) describe(plan *Plan, t Target, f Facts) {
-	note := func(format string, args ...any) { plan.Notes = append(plan.Notes, fmt.Sprintf(format, args...)) }
-	if k.flaw != nil {
-		note("%v; Kamailio reads tls.cfg up to there and then refuses it", k.flaw)
+	version := kamailioVersion.FindStringSubmatch(f.Answers[Query{k.channel, "core.version"}].Reply)
+	if version != nil {
+		plan.fine(Control, "%s answers at %s", version[0], k.channel.Address)
+	}
+	switch {
+	case k.flaw != nil:
+		plan.warn(Configuration, "correct it: Kamailio reads tls.cfg up to there and then refuses it", "%v", k.flaw)
+	case k.answers() && k.about == "":
+		plan.fine(Domains, "the profiles are in %s, which a reload reads again", k.config)
+	case k.answers() && k.config == "":
+		plan.warn(Domains, `give the module tls a config file (modparam("tls", "config", "/etc/kamailio/tls.cfg")), and it can be reloaded`, "%s", k.why)
 	}
 	known := k.flaw == nil && (len(k.tls.profiles) > 0 || k.answers() && k.config == "")
 	ours := k.using(plan.Files)
 	for _, p := range ours {
+		plan.fine(Configuration, "%s takes %s", p.place(), k.tls.path(p, "certificate"))
 		if name := strings.ToLower(p.Options["server_name"]); name != "" && p.Options["server_name_mode"] != "2" && !slices.Contains(plan.Names, name) {
 			plan.Names = append(plan.Names, name)
 		}
 		for _, second := range []string{"", "2"} {
 			certificate, key := k.tls.path(p, "certificate"+second), k.tls.path(p, "private_key"+second)
 			if installs(plan.Files, certificate, Fullchain, Combined) != installs(plan.Files, key, Key, Combined) {
-				note("%s takes %s with the key %s, and the target has only one of the two", p.place(), certificate, key)
+				plan.warn(Configuration, "let it name both files of one pair", "%s takes %s with the key %s, and the target has only one of the two", p.place(), certificate, key)
 			}
 		}
 	}
 	if known && len(ours) == 0 {
-		note("Kamailio does not take its certificates from %s; %s", plan.Files[0].Path, k.taken())
+		plan.warn(Configuration, "name the target's paths there, or those in the target", "Kamailio does not take its certificates from %s: %s", plan.Files[0].Path, k.taken())
 	}
 	if plan.Found {
 		plan.Probes = k.probes(f.Listeners, plan.Names, ours)
@@ -44,10 +53,14 @@ func (k kamailioLook) describe(plan *Plan, t Target, f Facts) {
 			continue
 		}
 		p := k.tls.serving(netip.AddrPortFrom(address, e.Port), e.Name)
-		note("%s is served by %s with %s", e, p.place(), k.tls.path(p, "certificate"))
+		if slices.ContainsFunc(ours, func(our tlsProfile) bool { return our.place() == p.place() }) {
+			plan.fine(Serving, "%s is served by %s", e, p.place())
+		} else {
+			plan.warn(Serving, "correct the probe, or tls.cfg", "%s is served by %s with %s", e, p.place(), k.tls.path(p, "certificate"))
+		}
 	}
-	k.noteCiphers(f, note)
-	k.noteMemory(f, note)
+	k.checkCiphers(plan, version)
+	k.checkMemory(plan, f)
 
 	plan.SIPDomains = sipDomains(t, *plan)
 }
@@ -105,14 +118,14 @@ func (k kamailioLook) probes(listeners []netip.AddrPort, names []string, ours []
 	return found
 }
 
+// kamailioVersion finds it in the reply to core.version.
 var kamailioVersion = regexp.MustCompile(`^kamailio (\d+)\.(\d+)\.(\d+)`)
 
-// noteCiphers looks for profiles that Kamailio can neither start nor reload
+// checkCiphers looks for profiles that Kamailio can neither start nor reload
 // with: before 6.0.2 the cipher_list of a profile for TLS 1.3 alone goes to
 // SSL_CTX_set_cipher_list, which knows no cipher of TLS 1.3
 // (tls_domain.c, set_cipher_list; seen with 6.0.1).
-func (k kamailioLook) noteCiphers(f Facts, note func(string, ...any)) {
-	version := kamailioVersion.FindStringSubmatch(f.Answers[Query{k.channel, "core.version"}].Reply)
+func (k kamailioLook) checkCiphers(plan *Plan, version []string) {
 	if version == nil {
 		return
 	}
@@ -131,7 +144,7 @@ func (k kamailioLook) noteCiphers(f Facts, note func(string, ...any)) {
 		method, ciphers := p.Options["method"], p.Options["cipher_list"]
 		old := func(cipher string) bool { return !strings.HasPrefix(cipher, "TLS_") }
 		if strings.HasPrefix(strings.ToLower(method), "tlsv1.3") && ciphers != "" && !slices.ContainsFunc(strings.Split(ciphers, ":"), old) {
-			note("%s has method %s and a cipher_list of TLS 1.3, which %s refuses: remove the cipher_list, or the next reload and the next start fail", p.place(), method, version[0])
+			plan.warn(Reload, "remove the cipher_list, or the next reload and the next start fail", "%s has method %s and a cipher_list of TLS 1.3, which %s refuses", p.place(), method, version[0])
 		}
 	}
 }
@@ -147,8 +160,8 @@ const (
 	rootsFactor   = 13 // of the size of the PEM file
 )
 
-// noteMemory warns where this reload or the next may not fit.
-func (k kamailioLook) noteMemory(f Facts, note func(string, ...any)) {
+// checkMemory warns where this reload or the next may not fit.
+func (k kamailioLook) checkMemory(plan *Plan, f Facts) {
 	free, err := strconv.ParseInt(kamailioValues(f.Answers[Query{k.channel, "core.shmmem"}].Reply)["free"], 10, 64)
 	processes := int64(strings.Count(f.Answers[Query{k.channel, "core.ps"}].Reply, "\n")+1) / 2 // two lines each
 	if err != nil || processes == 0 || k.config == "" {
@@ -168,7 +181,7 @@ func (k kamailioLook) noteMemory(f Facts, note func(string, ...any)) {
 	}
 	need *= processes
 	if free < 2*need {
-		note("Kamailio has %d MB of shared memory left, and a reload takes about %d MB for its %d processes, of which some never comes back: restart it before long, with more (Debian: SHM_MEMORY= in /etc/default/kamailio)",
-			free>>20, need>>20, processes)
+		plan.warn(Reload, "restart it before long, with more (Debian: SHM_MEMORY= in /etc/default/kamailio)",
+			"Kamailio has %d MB of shared memory left, and a reload takes about %d MB for its %d processes, of which some never comes back", free>>20, need>>20, processes)
 	}
 }

@@ -1,7 +1,6 @@
 package deployers
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -69,7 +68,7 @@ func (nginx) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
 	options := t.Options.(*NginxOptions)
 	plan := newPlan(t, l, f, "https")
 	plan.Test.Command = options.test()
-	followNginx(&plan, f.Output(options.dump()))
+	followNginx(&plan, options.dump(), f)
 
 	// An nginx that was started by hand is not systemd's, whatever units exist.
 	byHand := f.Master != 0 && (!f.Systemd || !f.Unit.Running() || f.Unit.MainPID != f.Master)
@@ -79,7 +78,7 @@ func (nginx) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
 	case f.Systemd:
 		var err error
 		if plan.Activate, err = unitActivation(t, f.Unit); err != nil {
-			return Plan{}, err
+			return plan, err
 		}
 	default:
 		plan.Activate = Activation{Way: NoWay, Wait: ServiceInactive, Why: "no systemd here, and no process in " + options.PID}
@@ -90,14 +89,15 @@ func (nginx) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
 // followNginx puts into a plan what nginx's own configuration says about the
 // plan's files: the names that they are for, and where they are served. Where
 // it does not say, the listeners that were found stay the probes.
-func followNginx(plan *Plan, dump Output) {
+func followNginx(plan *Plan, command []string, f Facts) {
+	dump := f.Output(command)
 	config, err := parseNginx(dump.Stdout)
 	if dump.Failed != "" || err != nil {
 		why := dump.Failed
 		if why == "" {
 			why = err.Error()
 		}
-		plan.Notes = append(plan.Notes, "nginx's configuration could not be read, so it is not known which of its servers use these files: "+why)
+		plan.warn(Configuration, "run "+strings.Join(command, " "), "nginx's configuration could not be read, so it is not known which of its servers use these files: %s", why)
 		return
 	}
 	servers := config.servers()
@@ -107,7 +107,7 @@ func followNginx(plan *Plan, dump Output) {
 	}
 	plan.Names = use.names()
 	if use.servers == nil {
-		use.note("nginx's configuration", "no server names %s and its key; nginx serves them once one does", plan.Files[0].Path)
+		plan.warn(Configuration, "let the server that should have it name both", "no server of nginx's configuration names %s and its key", plan.Files[0].Path)
 		return
 	}
 	if plan.Found {
@@ -119,14 +119,6 @@ func followNginx(plan *Plan, dump Output) {
 type nginxUse struct {
 	plan    *Plan
 	servers []nginxServer
-}
-
-// note tells the operator something, once.
-func (u *nginxUse) note(where, format string, args ...any) {
-	note := where + ": " + fmt.Sprintf(format, args...)
-	if !slices.Contains(u.plan.Notes, note) {
-		u.plan.Notes = append(u.plan.Notes, note)
-	}
 }
 
 // writes tells whether the plan writes a file with one of the contents there.
@@ -141,13 +133,14 @@ func (u *nginxUse) look(server nginxServer) {
 		switch {
 		case certificate && key:
 			u.servers = append(u.servers, server)
+			u.plan.fine(Configuration, "%s: the server names them", server.where)
 			return
 		case certificate:
-			u.note(server.where, "the server names this certificate, but another key")
+			u.plan.warn(Configuration, "let it name both files of one pair", "%s: the server names %s, but another key", server.where, pair.certificate)
 		case key:
-			u.note(server.where, "the server names this key, but another certificate")
+			u.plan.warn(Configuration, "let it name both files of one pair", "%s: the server names %s, but another certificate", server.where, pair.key)
 		case strings.Contains(pair.certificate, "$"):
-			u.note(server.where, "the server finds its certificate by a variable, at each handshake: whether it is this one is not known, and nginx's own test does not look at it")
+			u.plan.warn(Configuration, "write probes for the names that it is for", "%s: the server finds its certificate by a variable, at each handshake: whether it is this one is not known, and nginx's own test does not look at it", server.where)
 		}
 	}
 }
@@ -174,11 +167,11 @@ func (u *nginxUse) probes(all []nginxServer) []endpoint.Endpoint {
 				continue
 			}
 			if why := unprobed(server, l, all); why != "" {
-				u.note(server.where, "%s is not probed: %s", l, why)
+				u.plan.warn(Serving, "", "%s: %s is not probed: %s", server.where, l, why)
 				continue
 			}
 			if l.last != l.port {
-				u.note(server.where, "of %s, only the first port is probed", l)
+				u.plan.warn(Serving, "", "%s: of %s, only the first port is probed", server.where, l)
 			}
 			probes = append(probes, e)
 		}

@@ -54,14 +54,14 @@ func TestNginxFollowsItsConfiguration(t *testing.T) {
 		}, plan.Probes},
 		{"names", []string{"example", "hidden.example", "plain.example", "two.example", "www.example"}, plan.Names},
 		{"notes", []string{
-			"/etc/nginx/sites/b.conf:1: the server finds its certificate by a variable, at each handshake: whether it is this one is not known, and nginx's own test does not look at it",
+			"/etc/nginx/sites/b.conf:1: the server finds its certificate by a variable, at each handshake: whether it is this one is not known, and nginx's own test does not look at it; write probes for the names that it is for",
 			"/etc/nginx/sites/a.conf:1: *:443 is not probed: it is for QUIC",
 			"/etc/nginx/sites/a.conf:1: unix:/run/web.sock is not probed: it is a UNIX socket",
 			"/etc/nginx/sites/a.conf:1: 127.0.0.1:8443 is not probed: it wants the PROXY protocol first",
 			"/etc/nginx/sites/a.conf:13: of localhost:9444-9446, only the first port is probed",
 			"/etc/nginx/sites/b.conf:14: *:7443 is not probed: from this host, 127.0.0.1:7443 of /etc/nginx/sites/b.conf:7 would answer",
 			"/etc/nginx/sites/b.conf:18: *:6443 is not probed: the server has certificates for several types of keys; write a probe with key=rsa or key=ecdsa",
-		}, plan.Notes},
+		}, plan.Notes()},
 	} {
 		if diff := cmp.Diff(want.want, want.got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", want.name, diff)
@@ -81,28 +81,28 @@ func TestNginxSaysWhatItsConfigurationLacks(t *testing.T) {
 	}{
 		{"named", Output{Stdout: dump}, nil, nil},
 		{"not named", Output{Stdout: dump}, func(t *Target) { t.Certificate, t.Key = "/srv/cert.pem", "/srv/key.pem" },
-			[]string{"nginx's configuration: no server names /srv/cert.pem and its key; nginx serves them once one does"}},
+			[]string{"no server of nginx's configuration names /srv/cert.pem and its key; let the server that should have it name both"}},
 		{"managed and not named", Output{Stdout: dump}, func(t *Target) { t.Directory, t.Certificate, t.Key = "/etc/nginx/tls", "", "" },
-			[]string{"nginx's configuration: no server names /etc/nginx/tls/current/fullchain.pem and its key; nginx serves them once one does"}},
+			[]string{"no server of nginx's configuration names /etc/nginx/tls/current/fullchain.pem and its key; let the server that should have it name both"}},
 		{"another key", Output{Stdout: dump}, func(t *Target) { t.Key = "/srv/key.pem" }, []string{
-			"/etc/nginx/nginx.conf:1: the server names this certificate, but another key",
-			"nginx's configuration: no server names /etc/nginx/tls/fullchain.pem and its key; nginx serves them once one does",
+			"/etc/nginx/nginx.conf:1: the server names /etc/nginx/tls/fullchain.pem, but another key; let it name both files of one pair",
+			"no server of nginx's configuration names /etc/nginx/tls/fullchain.pem and its key; let the server that should have it name both",
 		}},
 		{"another certificate", Output{Stdout: dump}, func(t *Target) { t.Certificate = "/srv/cert.pem" }, []string{
-			"/etc/nginx/nginx.conf:1: the server names this key, but another certificate",
-			"nginx's configuration: no server names /srv/cert.pem and its key; nginx serves them once one does",
+			"/etc/nginx/nginx.conf:1: the server names /etc/nginx/tls/privkey.pem, but another certificate; let it name both files of one pair",
+			"no server of nginx's configuration names /srv/cert.pem and its key; let the server that should have it name both",
 		}},
 		{"both in one file", Output{Stdout: strings.NewReplacer("tls/fullchain.pem", "/srv/all.pem", "tls/privkey.pem", "/srv/all.pem").Replace(dump)},
 			func(t *Target) { t.Combined = "/srv/all.pem" }, nil},
 		{"broken", Output{Failed: "nginx ended with status 1: [emerg] invalid parameter"}, nil,
-			[]string{"nginx's configuration could not be read, so it is not known which of its servers use these files: nginx ended with status 1: [emerg] invalid parameter"}},
+			[]string{"nginx's configuration could not be read, so it is not known which of its servers use these files: nginx ended with status 1: [emerg] invalid parameter; run nginx -T -q"}},
 		{"printed nothing", Output{}, nil,
-			[]string{"nginx's configuration could not be read, so it is not known which of its servers use these files: no file of it was printed"}},
+			[]string{"nginx's configuration could not be read, so it is not known which of its servers use these files: no file of it was printed; run nginx -T -q"}},
 		{"cut off", Output{Stdout: dump[:len(dump)-5]}, nil,
-			[]string{"nginx's configuration could not be read, so it is not known which of its servers use these files: /etc/nginx/nginx.conf:1: a block or directive has no end"}},
+			[]string{"nginx's configuration could not be read, so it is not known which of its servers use these files: /etc/nginx/nginx.conf:1: a block or directive has no end; run nginx -T -q"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if diff := cmp.Diff(test.notes, nginxPlan(t, test.dump, test.change).Notes); diff != "" {
+			if diff := cmp.Diff(test.notes, nginxPlan(t, test.dump, test.change).Notes()); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -136,6 +136,9 @@ func (opensips) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
 	options := t.Options.(*OpenSIPSOptions)
 	plan := newPlan(t, l, f, "sips")
 	seen := options.look(f)
+	if seen.version != "" {
+		plan.fine(Control, "OpenSIPS %s answers at %s", seen.version, options.MI.Address)
+	}
 	var err error
 	if options.Database != "" {
 		err = options.planRow(&plan, seen, t, f)
@@ -143,7 +146,7 @@ func (opensips) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
 		err = seen.planFiles(&plan, t, f)
 	}
 	if err != nil {
-		return Plan{}, err
+		return plan, err
 	}
 	if plan.Found && len(plan.Names) > 0 {
 		plan.Probes = nil
@@ -159,7 +162,6 @@ func (opensips) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
 
 // planFiles is the plan for domains of the script.
 func (s opensipsLook) planFiles(plan *Plan, t Target, f Facts) error {
-	note := func(format string, args ...any) { plan.Notes = append(plan.Notes, fmt.Sprintf(format, args...)) }
 	ours, rows := 0, 0
 	var taken []string
 	for _, d := range s.domains {
@@ -171,10 +173,11 @@ func (s opensipsLook) planFiles(plan *Plan, t Target, f Facts) error {
 		taken = append(taken, fmt.Sprintf("domain %s takes %s", d.name, certificate))
 		gets := installs(plan.Files, certificate, Fullchain, Combined)
 		if gets != installs(plan.Files, key, Key, Combined) {
-			note("domain %s takes %s with the key %s, and the target has only one of the two", d.name, certificate, key)
+			plan.warn(Configuration, "let it name both files of one pair", "domain %s takes %s with the key %s, and the target has only one of the two", d.name, certificate, key)
 		}
 		if gets {
 			ours++
+			plan.fine(Configuration, "domain %s takes %s", d.name, certificate)
 			plan.Names = append(plan.Names, d.names()...)
 		}
 	}
@@ -182,17 +185,17 @@ func (s opensipsLook) planFiles(plan *Plan, t Target, f Facts) error {
 	plan.Names = slices.Compact(plan.Names)
 	switch {
 	case s.unlisted != "":
-		note("%s, so it is not known which files its domains take", s.unlisted)
+		plan.warn(Control, "set opensips: {mi: ...} to the channel that it has", "%s, so it is not known which files its domains take", s.unlisted)
 	case ours == 0 && len(taken) == 0 && rows > 0:
 		return &NoWayError{
-			Target: t.Name,
+			Target: t.Name, About: Domains,
 			Why:    "OpenSIPS takes no certificate from files: its domains come from a database (" + s.listed() + ")",
 			Remedy: "set opensips: {database: URL, domain: NAME} in place of the files of target " + t.Name,
 		}
 	case ours == 0 && len(taken) == 0:
-		note("OpenSIPS lists no server domain, so nothing takes %s", plan.Files[0].Path)
+		plan.warn(Configuration, "define one in its script", "OpenSIPS lists no server domain, so nothing takes %s", plan.Files[0].Path)
 	case ours == 0:
-		note("OpenSIPS does not take its certificates from %s; %s", plan.Files[0].Path, strings.Join(taken, ", "))
+		plan.warn(Configuration, "name the target's paths there, or those in the target", "OpenSIPS does not take its certificates from %s: %s", plan.Files[0].Path, strings.Join(taken, ", "))
 	}
 	var err error
 	plan.Activate, err = s.activation(t, f, Activation{}, "OpenSIPS reads the files that its script names only when it starts")
@@ -207,14 +210,15 @@ func (o *OpenSIPSOptions) planRow(plan *Plan, seen opensipsLook, t Target, f Fac
 	switch {
 	case at >= 0 && seen.domains[at].script():
 		return &NoWayError{
-			Target: t.Name,
+			Target: t.Name, About: Domains,
 			Why:    fmt.Sprintf("OpenSIPS's domain %s is one of its script, which takes %s and nothing from a database", plan.Row.Domain, seen.domains[at].values["CERT_FILE"]),
 			Remedy: "set certificate and key for target " + t.Name + " in place of opensips.database",
 		}
 	case at >= 0:
 		plan.Names = seen.domains[at].names()
+		plan.fine(Domains, "domain %s comes from the database", plan.Row.Domain)
 	case seen.unlisted == "":
-		plan.Notes = append(plan.Notes, fmt.Sprintf("OpenSIPS does not list a server domain %s now (%s): set opensips: {domain: NAME} if it has another name; if its row could not be used, a good one brings it back", plan.Row.Domain, seen.listed()))
+		plan.warn(Domains, "set opensips: {domain: NAME} if it has another name; if its row could not be used, a good one brings it back", "OpenSIPS does not list a server domain %s now (%s)", plan.Row.Domain, seen.listed())
 	}
 	var err error
 	plan.Activate, err = seen.activation(t, f, o.reload(t, plan.Row), o.unsafe(seen))

@@ -117,7 +117,7 @@ func TestOpenSIPSActivation(t *testing.T) {
 		{"and is called where it shall be", inDatabase(ReloadAlways), unreachable, reload, nil},
 		{
 			"a domain of the script has no row", inDatabase(ReloadAuto), opensipsFacts("3.6.8", script), Activation{},
-			&NoWayError{"web", "OpenSIPS's domain sip is one of its script, which takes /path/fullchain.pem and nothing from a database", "set certificate and key for target web in place of opensips.database"},
+			&NoWayError{"web", "OpenSIPS's domain sip is one of its script, which takes /path/fullchain.pem and nothing from a database", "set certificate and key for target web in place of opensips.database", Domains},
 		},
 
 		{"the script is read once", inScript, opensipsFacts("3.6.8", script), waits(scriptWhy), nil},
@@ -128,7 +128,7 @@ func TestOpenSIPSActivation(t *testing.T) {
 		{"which needs no MI", inScript, unreachable, waits(scriptWhy), nil},
 		{
 			"a domain of the database has no files", inScript, opensipsFacts("3.6.8", database), Activation{},
-			&NoWayError{"web", "OpenSIPS takes no certificate from files: its domains come from a database (it lists sip)", "set opensips: {database: URL, domain: NAME} in place of the files of target web"},
+			&NoWayError{"web", "OpenSIPS takes no certificate from files: its domains come from a database (it lists sip)", "set opensips: {database: URL, domain: NAME} in place of the files of target web", Domains},
 		},
 
 		{"a stopped one takes its row at the start", inDatabase(ReloadAuto), stopped, Activation{Way: NoWay, Unit: "opensips.service", Wait: ServiceInactive}, nil},
@@ -169,24 +169,24 @@ func TestOpenSIPSPlan(t *testing.T) {
 		{"a row with names", inDatabase(ReloadAuto), opensipsFacts("3.6.8", tlsList(t, "database", named...)), row, probe("sip.example"), []string{"sip.example"}, nil},
 		{
 			"a row of another name", inDatabase(ReloadAuto), opensipsFacts("3.6.8", tlsList(t, "database", "name: sip", "name: voice")), row, probe(""), nil,
-			[]string{"OpenSIPS does not list a server domain sip now (it lists voice): set opensips: {domain: NAME} if it has another name; if its row could not be used, a good one brings it back"},
+			[]string{"OpenSIPS does not list a server domain sip now (it lists voice); set opensips: {domain: NAME} if it has another name; if its row could not be used, a good one brings it back"},
 		}, {
 			"a client's domain of that name", inDatabase(ReloadAuto), opensipsFacts("3.6.8", tlsList(t, "database", "_SRV", "_CLI")), row, probe(""), nil,
-			[]string{"OpenSIPS does not list a server domain sip now (it lists none): set opensips: {domain: NAME} if it has another name; if its row could not be used, a good one brings it back"},
+			[]string{"OpenSIPS does not list a server domain sip now (it lists none); set opensips: {domain: NAME} if it has another name; if its row could not be used, a good one brings it back"},
 		},
 		{"files", inScript, opensipsFacts("3.6.8", tlsList(t, "script", named...)), nil, probe("sip.example"), []string{"sip.example"}, nil},
 		{
 			"other files", inScript, opensipsFacts("3.6.8", tlsList(t, "script", "/path/", "/etc/opensips/tls/")), nil, probe(""), nil,
-			[]string{"OpenSIPS does not take its certificates from /path/fullchain.pem; domain sip takes /etc/opensips/tls/fullchain.pem"},
+			[]string{"OpenSIPS does not take its certificates from /path/fullchain.pem: domain sip takes /etc/opensips/tls/fullchain.pem; name the target's paths there, or those in the target"},
 		}, {
 			"half a pair", inScript, opensipsFacts("3.6.8", tlsList(t, "script", "/path/privkey", "/path/other")), nil, probe(""), nil,
-			[]string{"domain sip takes /path/fullchain.pem with the key /path/other.pem, and the target has only one of the two"},
+			[]string{"domain sip takes /path/fullchain.pem with the key /path/other.pem, and the target has only one of the two; let it name both files of one pair"},
 		}, {
 			"no domain", inScript, opensipsFacts("3.6.8", ""), nil, probe(""), nil,
-			[]string{"OpenSIPS lists no server domain, so nothing takes /path/fullchain.pem"},
+			[]string{"OpenSIPS lists no server domain, so nothing takes /path/fullchain.pem; define one in its script"},
 		}, {
 			"no answer", inScript, unreachable, nil, probe(""), nil,
-			[]string{"OpenSIPS cannot be reached: open /run/opensips/opensips_fifo: no such file or directory, so it is not known which files its domains take"},
+			[]string{"OpenSIPS cannot be reached: open /run/opensips/opensips_fifo: no such file or directory, so it is not known which files its domains take; set opensips: {mi: ...} to the channel that it has"},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -196,7 +196,7 @@ func TestOpenSIPSPlan(t *testing.T) {
 			}
 			for _, diff := range []string{
 				cmp.Diff(test.row, plan.Row), cmp.Diff(test.probes, plan.Probes), cmp.Diff(test.names, plan.Names),
-				cmp.Diff(test.names, plan.SIPDomains), cmp.Diff(test.notes, plan.Notes),
+				cmp.Diff(test.names, plan.SIPDomains), cmp.Diff(test.notes, plan.Notes()),
 			} {
 				if diff != "" {
 					t.Error(diff)

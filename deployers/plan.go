@@ -53,10 +53,10 @@ func newPlan(t Target, l lineage.Lineage, f Facts, scheme string) Plan {
 		}
 	}
 	if t.ProveNothing {
-		plan.Notes = append(plan.Notes, "probe: [] is set, so nothing will prove that the new certificate is served")
+		plan.warn(Serving, "leave probe out, or write one", "probe: [] is set, so nothing will prove that the new certificate is served")
 	}
 	if f.Unit.NeedDaemonReload {
-		plan.Notes = append(plan.Notes, f.Unit.Name+" was changed on disk since systemd read it; systemctl daemon-reload lets it count")
+		plan.warn(Reload, "systemctl daemon-reload lets it count", "%s was changed on disk since systemd read it", f.Unit.Name)
 	}
 	return plan
 }

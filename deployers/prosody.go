@@ -83,30 +83,30 @@ func (prosody) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
 	f.Listeners = nil // which hosts they are probed for is known below
 	plan := newPlan(t, l, f, "")
 	config := readProsody(t.Options.(*ProsodyOptions).Config, f.Texts)
-	if err := config.checkDirectory(plan); err != nil {
-		return Plan{}, err
-	}
-	if !f.Systemd {
-		return Plan{}, &NoWayError{
-			Target: t.Name,
-			Why:    "systemd does not run here, so " + t.Unit + " cannot be reloaded",
-			Remedy: "use service: generic with generic: {activate: [program, argument]} for this target",
-		}
-	}
-	var err error
-	if plan.Activate, err = unitActivation(t, f.Unit); err != nil {
-		return Plan{}, err
-	}
-	view := newProsodyView(config, t, plan, f.Texts)
+	view := newProsodyView(config, t, &plan, f.Texts)
 	if probes := view.probes(listeners); plan.Found {
 		plan.Probes = probes
 	}
 	plan.Names = view.names
-	plan.Notes = slices.Concat(plan.Notes, view.notes, config.unread)
-	if plan.Test = prosodyTest(config.path, f, view.names); plan.Test.Command == nil {
-		plan.Notes = append(plan.Notes, "prosodyctl is in none of "+strings.Join(prosodyctlPaths(), ", ")+", so nothing tells before the reload whether Prosody can use the pair")
+	for _, unread := range config.unread {
+		plan.warn(Configuration, "", "%s", unread)
 	}
-	return plan, nil
+	if plan.Test = prosodyTest(config.path, f, view.names); plan.Test.Command == nil {
+		plan.warn(OwnTest, "install it", "prosodyctl is in none of %s, so nothing tells before the reload whether Prosody can use the pair", strings.Join(prosodyctlPaths(), ", "))
+	}
+	err := config.checkDirectory(plan)
+	switch {
+	case err != nil:
+	case f.Systemd:
+		plan.Activate, err = unitActivation(t, f.Unit)
+	default:
+		err = &NoWayError{
+			Target: t.Name, About: Reload,
+			Why:    "systemd does not run here, so " + t.Unit + " cannot be reloaded",
+			Remedy: "use service: generic with generic: {activate: [program, argument]} for this target",
+		}
+	}
+	return plan, err
 }
 
 // prosodyTest is that of prosodyctl, where it is there. It runs as root, and
@@ -145,7 +145,7 @@ func (c *prosodyConfig) checkDirectory(plan Plan) error {
 		return nil
 	}
 	return &NoWayError{
-		Target: plan.Target,
+		Target: plan.Target, About: Configuration,
 		Why:    fmt.Sprintf("directory %s lies in %s, where Prosody would find the earlier generations too and take any of them", plan.Directory, tree),
 		Remedy: fmt.Sprintf("choose a directory outside, and name it in the VirtualHost: certificate = \"DIRECTORY/current/fullchain.pem\"; or set certificate: %[1]s/NAME.crt and key: %[1]s/NAME.key", tree),
 	}
@@ -224,6 +224,7 @@ type prosodyPair struct{ certificate, key string }
 // prosodyView is how Prosody's choice of certificates looks from one target.
 type prosodyView struct {
 	*prosodyConfig
+	plan  *Plan
 	kinds []prosodyService
 
 	own, key     string   // the target's files
@@ -234,11 +235,10 @@ type prosodyView struct {
 	files []string            // those, and others that the configuration names
 
 	names []string // the hosts that are served with the target's certificate
-	notes []string
 }
 
-func newProsodyView(config *prosodyConfig, t Target, plan Plan, texts map[string][]Text) *prosodyView {
-	v := &prosodyView{prosodyConfig: config, kinds: config.services(), index: map[string][]string{}}
+func newProsodyView(config *prosodyConfig, t Target, plan *Plan, texts map[string][]Text) *prosodyView {
+	v := &prosodyView{prosodyConfig: config, plan: plan, kinds: config.services(), index: map[string][]string{}}
 	for _, file := range plan.Files {
 		switch file.Content {
 		case Fullchain:
@@ -411,7 +411,7 @@ func (v *prosodyView) nameAt(host *prosodySection, service prosodyService) strin
 }
 
 // probes gives a probe for each listener and host that is served with the
-// target's certificate, and notes what was found on the way.
+// target's certificate, and puts what was found on the way into the plan.
 func (v *prosodyView) probes(listeners []netip.AddrPort) []endpoint.Endpoint {
 	var probes []endpoint.Endpoint
 	for _, host := range v.hosts {
@@ -419,7 +419,7 @@ func (v *prosodyView) probes(listeners []netip.AddrPort) []endpoint.Endpoint {
 			continue
 		}
 		if !endpoint.IsHost(host.name) {
-			v.note("%s is not a name in ASCII, so nothing is looked for under it; write its probes down, with the xn-- form", host.name)
+			v.plan.warn(Serving, "write its probes down, with the xn-- form", "%s is not a name in ASCII, so nothing is looked for under it", host.name)
 			continue
 		}
 		for _, service := range v.kinds {
@@ -435,7 +435,7 @@ func (v *prosodyView) probes(listeners []netip.AddrPort) []endpoint.Endpoint {
 		}
 	}
 	if v.names == nil {
-		v.note("nothing in %s leads Prosody to %s", v.path, strings.Join(v.certificates, " or "))
+		v.plan.warn(Configuration, `set certificate = "`+v.own+`" for the hosts that should have it`, "nothing in %s leads Prosody to %s", v.path, strings.Join(v.certificates, " or "))
 		for _, service := range v.kinds {
 			probes = append(probes, at(listeners, service, "")...)
 		}
@@ -470,13 +470,14 @@ func at(listeners []netip.AddrPort, service prosodyService, name string) []endpo
 func (v *prosodyView) served(host *prosodySection, pairs []prosodyPair) {
 	if !slices.Contains(v.names, host.name) {
 		v.names = append(v.names, host.name)
+		v.plan.fine(Configuration, "host %s is served with it", host.name)
 	}
 	for _, pair := range pairs {
 		switch {
 		case !v.owns(pair):
-			v.note("%s covers %s too, and Prosody takes either of them: move it out of %s", pair.certificate, host.name, v.tree())
+			v.plan.warn(Configuration, "move it out of "+v.tree(), "%s covers %s too, and Prosody takes either of them", pair.certificate, host.name)
 		case pair.certificate == v.own && pair.key != v.key && pair.key != "":
-			v.note("Prosody looks for the key of %s at %s, and the target's goes to %s", v.own, pair.key, v.key)
+			v.plan.warn(Configuration, "set key: "+pair.key+" for target "+v.plan.Target, "Prosody looks for the key of %s at %s, and the target's goes to %s", v.own, pair.key, v.key)
 		}
 	}
 }
@@ -487,14 +488,8 @@ func (v *prosodyView) servedOtherwise(host *prosodySection, service prosodyServi
 	covered := slices.Contains(v.covered, host.name) || slices.Contains(v.covered, "*."+parent)
 	switch {
 	case service.direct && listens && slices.Contains(v.names, host.name):
-		v.note("the ssl option of %s counts for STARTTLS only, not for %s: write certificate = %q in its place", host.name, service.scheme, v.own)
+		v.plan.warn(Configuration, fmt.Sprintf("write certificate = %q in its place", v.own), "the ssl option of %s counts for STARTTLS only, not for %s", host.name, service.scheme)
 	case !service.direct && covered && len(pairs) > 0:
-		v.note("the target's certificate covers %s, for which Prosody takes %s", host.name, pairs[0].certificate)
-	}
-}
-
-func (v *prosodyView) note(format string, args ...any) {
-	if note := fmt.Sprintf(format, args...); !slices.Contains(v.notes, note) {
-		v.notes = append(v.notes, note)
+		v.plan.warn(Configuration, fmt.Sprintf("write certificate = %q for that host if it should have this one", v.own), "the target's certificate covers %s, for which Prosody takes %s", host.name, pairs[0].certificate)
 	}
 }

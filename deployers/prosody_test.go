@@ -142,6 +142,10 @@ func TestProsodyPlan(t *testing.T) {
 		},
 		Found: true,
 		Names: []string{"chat.example", "rooms.chat.example"},
+		Checks: []Check{
+			{Configuration, Fine, "host chat.example is served with it", ""},
+			{Configuration, Fine, "host rooms.chat.example is served with it", ""},
+		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -222,7 +226,7 @@ func TestProsodyChoice(t *testing.T) {
 			}`,
 			probes: []string{c2s("chat.example"), s2s("chat.example")},
 			names:  []string{"chat.example"},
-			notes:  []string{`the ssl option of chat.example counts for STARTTLS only, not for https: write certificate = "/etc/prosody/tls/current/fullchain.pem" in its place`},
+			notes:  []string{`the ssl option of chat.example counts for STARTTLS only, not for https; write certificate = "/etc/prosody/tls/current/fullchain.pem" in its place`},
 		}, {
 			name:   "the global ssl option counts for all",
 			target: elsewhere("/etc/prosody/tls"),
@@ -249,7 +253,7 @@ func TestProsodyChoice(t *testing.T) {
 			},
 			probes: []string{c2s("chat.example"), s2s("chat.example")},
 			names:  []string{"chat.example"},
-			notes:  []string{"/etc/prosody/certs/old/chat.crt covers chat.example too, and Prosody takes either of them: move it out of /etc/prosody/certs"},
+			notes:  []string{"/etc/prosody/certs/old/chat.crt covers chat.example too, and Prosody takes either of them; move it out of /etc/prosody/certs"},
 		}, {
 			name:   "another certificate goes before the target's",
 			target: elsewhere("/etc/prosody/tls"),
@@ -260,8 +264,8 @@ func TestProsodyChoice(t *testing.T) {
 			},
 			probes: []string{"xmpp-client://127.0.0.1:5222", "xmpp-server://127.0.0.1:5269"},
 			notes: []string{
-				"the target's certificate covers chat.example, for which Prosody takes /etc/prosody/certs/chat.example.crt",
-				"nothing in /etc/prosody/prosody.cfg.lua leads Prosody to /etc/prosody/tls/current/fullchain.pem",
+				"the target's certificate covers chat.example, for which Prosody takes /etc/prosody/certs/chat.example.crt; write certificate = \"/etc/prosody/tls/current/fullchain.pem\" for that host if it should have this one",
+				"nothing in /etc/prosody/prosody.cfg.lua leads Prosody to /etc/prosody/tls/current/fullchain.pem; set certificate = \"/etc/prosody/tls/current/fullchain.pem\" for the hosts that should have it",
 			},
 		}, {
 			name:   "a host with a certificate of its own elsewhere",
@@ -283,7 +287,7 @@ func TestProsodyChoice(t *testing.T) {
 			config: `https_ports = {} VirtualHost "chat.example"`,
 			probes: []string{c2s("chat.example"), s2s("chat.example")},
 			names:  []string{"chat.example"},
-			notes:  []string{"Prosody looks for the key of /etc/prosody/certs/chat.example.crt at /etc/prosody/certs/chat.example.key, and the target's goes to /etc/prosody/keys/chat.key"},
+			notes:  []string{"Prosody looks for the key of /etc/prosody/certs/chat.example.crt at /etc/prosody/certs/chat.example.key, and the target's goes to /etc/prosody/keys/chat.key; set key: /etc/prosody/certs/chat.example.key for target chat"},
 		}, {
 			name: "key and chain in one file",
 			target: crt(func(t *Target) {
@@ -347,7 +351,7 @@ func TestProsodyChoice(t *testing.T) {
 			if diff := cmp.Diff(test.names, plan.Names); diff != "" {
 				t.Error("names:", diff)
 			}
-			if diff := cmp.Diff(test.notes, plan.Notes); diff != "" {
+			if diff := cmp.Diff(test.notes, plan.Notes()); diff != "" {
 				t.Error("notes:", diff)
 			}
 		})
@@ -380,8 +384,8 @@ func TestProsodyWithoutConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := prosodyConfigPath + ": it cannot be read, so what Prosody serves is not known"; !slices.Contains(plan.Notes, want) {
-		t.Errorf("notes: %q", plan.Notes)
+	if want := prosodyConfigPath + ": it cannot be read, so what Prosody serves is not known"; !slices.Contains(plan.Notes(), want) {
+		t.Errorf("notes: %q", plan.Notes())
 	}
 }
 
@@ -409,8 +413,8 @@ func TestProsodyTest(t *testing.T) {
 			if diff := cmp.Diff(test.want, plan.Test.Command); diff != "" {
 				t.Error(diff)
 			}
-			if noted := len(plan.Notes) > 0; noted != (test.want == nil) {
-				t.Errorf("notes: %q", plan.Notes)
+			if noted := len(plan.Notes()) > 0; noted != (test.want == nil) {
+				t.Errorf("notes: %q", plan.Notes())
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/disk"
@@ -23,18 +24,21 @@ import (
 
 // The exit codes of hook, deploy and rollback. They are fixed by the contract.
 const (
-	exitOK            = 0
-	exitUnexpected    = 1
-	exitUsage         = 2
-	exitRefused       = 3
-	exitInstall       = 4
-	exitActivation    = 5
-	exitNotProven     = 6
-	exitUndoFailed    = 7
-	exitLocked        = 8
-	exitWaiting       = 9
-	exitProbeFindings = 1 // of probe
-	exitNoHandshake   = 3 // of probe
+	exitOK         = 0
+	exitUnexpected = 1
+	exitUsage      = 2
+	exitRefused    = 3
+	exitInstall    = 4
+	exitActivation = 5
+	exitNotProven  = 6
+	exitUndoFailed = 7
+	exitLocked     = 8
+	exitWaiting    = 9
+
+	exitProbeFindings  = 1 // of probe
+	exitNoHandshake    = 3 // of probe
+	exitDoctorWarnings = 1 // of doctor
+	exitDoctorErrors   = 2 // of doctor
 )
 
 // exitsHelp is for the help of the commands that deploy.
@@ -85,6 +89,22 @@ func exitOfOutcome(o engine.Outcome) int {
 		return exitNotProven
 	}
 	return exitUsage
+}
+
+// exitOfExaminations gives the code for the gravest check.
+func exitOfExaminations(found []engine.Examination) int {
+	code := exitOK
+	for _, x := range found {
+		for _, c := range x.Checks {
+			switch {
+			case c.Level == deployers.Wrong:
+				return exitDoctorErrors
+			case c.Level == deployers.Warned:
+				code = exitDoctorWarnings
+			}
+		}
+	}
+	return code
 }
 
 // exitStatus ends the program with a code; everything was said already.

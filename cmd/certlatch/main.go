@@ -48,7 +48,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	defer stop()
 
 	if client, ok := hooks.CalledAs(args[0]); ok {
-		args = append([]string{"certlatch", "hook", client.Name()}, args[1:]...)
+		args = append([]string{"certlatch", "hook", client.Name(), "--"}, args[1:]...)
 	}
 	p := &program{stdout: stdout, stderr: stderr}
 	app := p.app()
@@ -92,6 +92,7 @@ func (p *program) app() *cli.App {
 			p.hookCommand(),
 			p.deployCommand(),
 			p.validateCommand(),
+			p.doctorCommand(),
 			p.probeCommand(),
 			p.rollbackCommand(),
 			p.holdCommand(),

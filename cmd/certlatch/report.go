@@ -166,20 +166,7 @@ func printPlan(say func(label, format string, args ...any), plan deployers.Plan)
 	if len(plan.Test.Command) > 0 {
 		say("test", "%s", strings.Join(plan.Test.Command, " "))
 	}
-	switch a := plan.Activate; a.Way {
-	case deployers.NoWay:
-		say("activate", "not now: %s", a.Wait)
-	case deployers.RunCommand:
-		say("activate", "run %s", strings.Join(a.Command, " "))
-	case deployers.SignalPID:
-		say("activate", "send %s to process %d", a.Signal, a.PID)
-	case deployers.CallControl:
-		say("activate", "call %s at %s", a.Calls[0].Method, a.Calls[0].Channel.Address)
-	case deployers.RestartUnit:
-		say("activate", "restart %s", a.Unit)
-	default:
-		say("activate", "reload %s", a.Unit)
-	}
+	say("activate", "%s", plan.Activate)
 	for _, p := range plan.Probes {
 		say("prove", "%s", p)
 	}

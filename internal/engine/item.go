@@ -285,20 +285,32 @@ func (r *run) open(it *item) error {
 	return nil
 }
 
-// plan asks the deployer what is to be done, given the facts it wants.
+// plan says what is to be done for an item whose bundle was read.
 func (r *run) plan(ctx context.Context, it *item) error {
+	err := r.ask(ctx, it)
+	it.out.Notes = it.plan.Notes()
+	if err != nil {
+		return err
+	}
+	if a := it.plan.Activate; a.Why != "" && a.Way != deployers.NoWay {
+		it.out.Notes = append(it.out.Notes, a.Why)
+	}
+	return it.nameProbes()
+}
+
+// ask asks the deployer what is to be done, given the facts it wants.
+func (r *run) ask(ctx context.Context, it *item) error {
 	deployer, _ := deployers.For(it.target.Service) // the configuration was checked
 	facts, err := r.facts(ctx, deployer, it.target.Target)
 	if err != nil {
 		return err
 	}
-	if it.plan, err = deployer.Plan(it.target.Target, it.lineage, facts); err != nil {
-		return err
-	}
-	it.out.Notes = slices.Clone(it.plan.Notes)
-	if a := it.plan.Activate; a.Why != "" && a.Way != deployers.NoWay {
-		it.out.Notes = append(it.out.Notes, a.Why)
-	}
+	it.plan, err = deployer.Plan(it.target.Target, it.lineage, facts)
+	return err
+}
+
+// nameProbes gives the probes that name no host the leaf's first name.
+func (it *item) nameProbes() error {
 	it.plan.Probes = slices.Clone(it.plan.Probes)
 	for i, p := range it.plan.Probes {
 		if p.Name != "" {

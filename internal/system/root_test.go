@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,7 +24,7 @@ import (
 // changed recipe makes a new root; to renew one without a change, delete it.
 var recipe = []string{
 	"--variant=minbase",
-	"--include=systemd,systemd-sysv,dbus,certbot,ca-certificates,acl,openssl,iproute2,sqlite3,dnsmasq-base," + strings.Join(services, ","),
+	"--include=systemd,systemd-sysv,dbus,ca-certificates,acl,openssl,iproute2,curl,dnsmasq-base," + strings.Join(slices.Concat(clients, services, databases), ","),
 	"--dpkgopt=path-exclude=/usr/share/doc/*",
 	"--dpkgopt=path-exclude=/usr/share/locale/*",
 	"--dpkgopt=path-exclude=/usr/share/man/*",
@@ -34,11 +35,13 @@ var recipe = []string{
 }
 
 var (
+	clients  = []string{"certbot", "acme.sh", "lego", "dehydrated", "acmetool"}
 	services = []string{
 		"nginx", "kamailio", "kamailio-tls-modules", "prosody",
 		"haproxy", "postfix", "dovecot-imapd", "coturn", "ejabberd",
 	}
-	disabled = []string{"kamailio", "prosody", "haproxy", "postfix", "dovecot", "coturn", "ejabberd", "epmd.socket"}
+	databases = []string{"sqlite3", "mariadb-server", "postgresql"}
+	disabled  = []string{"kamailio", "prosody", "haproxy", "postfix", "dovecot", "coturn", "ejabberd", "epmd.socket", "mariadb", "postgresql"}
 )
 
 // needMachine ends the test where this machine cannot boot hosts.

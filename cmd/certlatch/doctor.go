@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/certlatch/certlatch/internal/engine"
+)
+
+func (p *program) doctorCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "doctor",
+		Usage:     "try everything short of deploying, and say what to do",
+		ArgsUsage: "[LINEAGE...]",
+		Description: "Looks at what a deployment depends on, a line a finding: the bundle, the service's own\n" +
+			"configuration and control channel, how it can be made to take new files, whether its\n" +
+			"user can read what is installed, and what is served. Changes nothing. Needs root.\n\n" +
+			"Example: certlatch doctor --target sip\n\n" +
+			"Exit codes: 0 all is well; 1 warnings; 2 errors, or usage and configuration.",
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "target", Usage: "only the target `NAME`; may be repeated"},
+			jsonFlag(),
+		},
+		Action: p.doctor,
+	}
+}
+
+func (p *program) doctor(c *cli.Context) error {
+	e, err := p.viewer(c)
+	if err != nil {
+		return err
+	}
+	found, err := e.Examine(c.Context, engine.Request{Lineages: c.Args().Slice(), Targets: c.StringSlice("target")})
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		err = printJSON(p.stdout, doctorView(found))
+	} else {
+		err = printExaminations(p.stdout, found)
+	}
+	if code := exitOfExaminations(found); err == nil && code != exitOK {
+		return exitStatus(code)
+	}
+	return err
+}
+
+// The JSON of doctor: certlatch.doctor/1.
+type doctorJSON struct {
+	Schema string      `json:"schema"`
+	Exit   int         `json:"exit"`
+	Checks []doctorCheckJSON `json:"checks"`
+}
+
+type doctorCheckJSON struct {
+	Target  string  `json:"target"`
+	Lineage string  `json:"lineage"`
+	Service string  `json:"service"`
+	About   string  `json:"about"`
+	Level   string  `json:"level"` // ok, warning or error
+	Says    string  `json:"says"`
+	Remedy  *string `json:"remedy"`
+}
+
+func doctorView(found []engine.Examination) doctorJSON {
+	view := doctorJSON{Schema: "certlatch.doctor/1", Exit: exitOfExaminations(found), Checks: []doctorCheckJSON{}}
+	for _, x := range found {
+		for _, c := range x.Checks {
+			view.Checks = append(view.Checks, doctorCheckJSON{x.Target, x.Lineage, x.Service, string(c.About), string(c.Level), c.Says, orNull(c.Remedy)})
+		}
+	}
+	return view
+}
+
+// printExaminations says a line a finding.
+func printExaminations(w io.Writer, found []engine.Examination) error {
+	var text strings.Builder
+	for _, x := range found {
+		fmt.Fprintf(&text, "%s: %s (%s)\n", x.Target, x.Lineage, x.Service)
+		for _, c := range x.Checks {
+			fmt.Fprintf(&text, "  %-8s %-14s %s\n", c.Level, c.About, c)
+		}
+	}
+	if len(found) == 0 {
+		text.WriteString("no target, so nothing to look at\n")
+	}
+	_, err := io.WriteString(w, text.String())
+	return err
+}

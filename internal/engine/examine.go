@@ -1,0 +1,224 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/account"
+	"github.com/certlatch/certlatch/internal/command"
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+// This file looks, without changing anything, at all that a deployment
+// depends on.
+
+// Examination is what was found out about one lineage at one target.
+type Examination struct {
+	Target, Lineage, Service string
+	Checks                   []deployers.Check // in the order of deployers.Aspects
+}
+
+// Examine looks at the lineages, targets and services that the request names:
+// the bundle, the service's own configuration and control channel, whether it
+// can be made to take new files, its own test, whether its user can read what
+// is installed, and what is served. What is wrong is a check; the error is for
+// what kept it from looking, such as a *RequestError.
+func (e *Engine) Examine(ctx context.Context, req Request) ([]Examination, error) {
+	r, err := e.begin(req, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	items, err := r.choose()
+	if err != nil {
+		return nil, err
+	}
+	var all []Examination
+	for _, it := range items {
+		x := examiner{run: r, it: it}
+		x.examine(ctx)
+		slices.SortStableFunc(x.checks, func(a, b deployers.Check) int {
+			return cmp.Compare(slices.Index(deployers.Aspects(), a.About), slices.Index(deployers.Aspects(), b.About))
+		})
+		all = append(all, Examination{it.target.Name, it.lineage.Name, it.target.Service, x.checks})
+	}
+	return all, nil
+}
+
+// examiner collects the checks of one item.
+type examiner struct {
+	*run
+	it     *item
+	checks []deployers.Check
+}
+
+// examine looks as far as it can: what is installed and served cannot be
+// compared without a bundle, nor found without a plan.
+func (x *examiner) examine(ctx context.Context) {
+	if x.it.out.Result != "" { // there is no lineage, or more than one
+		x.say(deployers.Issued, deployers.Wrong, x.it.out.Remedy, "%s", x.it.out.Detail)
+		return
+	}
+	if hold := x.state.Held(x.it.target.Name); hold != nil {
+		x.say(deployers.Reload, deployers.Warned, "certlatch release "+x.it.target.Name+" lets it be deployed to again",
+			"the target is held since %s (%s)", hold.Since.Format(time.RFC3339), hold.Reason)
+	}
+	unread := x.open(x.it)
+	planned := x.ask(ctx, x.it)
+	x.checks = append(x.checks, x.it.plan.Checks...)
+	x.reload(planned)
+	switch {
+	case unread != nil:
+		x.bundle()
+	case planned != nil:
+		x.judgement(ctx)
+	default:
+		x.rest(ctx)
+	}
+}
+
+// rest is what needs both a bundle and a plan.
+func (x *examiner) rest(ctx context.Context) {
+	x.ownTest(ctx)
+	if err := x.it.nameProbes(); err != nil {
+		x.wrong(deployers.Serving, err)
+	} else {
+		x.served(ctx)
+	}
+	if err := x.look(ctx, x.it); err != nil {
+		x.wrong(deployers.Reading, err)
+	} else {
+		x.installed(ctx)
+	}
+	x.judgement(ctx)
+}
+
+func (x *examiner) say(about deployers.Aspect, level deployers.Level, remedy, says string, args ...any) {
+	x.checks = append(x.checks, deployers.NewCheck(about, level, remedy, says, args...))
+}
+
+// wrong notes what would make a deployment fail, in the words that the
+// deployment would have for it.
+func (x *examiner) wrong(about deployers.Aspect, err error) {
+	failed := *x.it
+	failed.fail(Validate, err)
+	x.say(about, deployers.Wrong, failed.out.Remedy, "%s", failed.out.Detail)
+}
+
+// judgement holds the bundle against the target's policy.
+func (x *examiner) judgement(ctx context.Context) {
+	if err := x.judge(ctx, x.it); err != nil && !errors.As(err, new(*refusedError)) {
+		x.wrong(deployers.Issued, err)
+	}
+	x.bundle()
+}
+
+// bundle tells what was found about the bundle.
+func (x *examiner) bundle() {
+	for _, f := range x.it.out.Findings {
+		level := deployers.Warned
+		if f.Severity == lineage.Refused {
+			level = deployers.Wrong
+		}
+		x.say(deployers.Issued, level, f.Remedy, "%s", f)
+	}
+	if len(x.it.out.Findings) == 0 {
+		x.say(deployers.Issued, deployers.Fine, "", "%s is good, until %s", x.it.leaf.Short(), x.it.leaf.NotAfter.Format("2006-01-02 15:04 MST"))
+	}
+}
+
+// reload tells how the service will be made to take new files, or why it will
+// not.
+func (x *examiner) reload(planned error) {
+	a := x.it.plan.Activate
+	noWay := new(deployers.NoWayError)
+	switch {
+	case errors.As(planned, &noWay):
+		x.say(noWay.About, deployers.Wrong, noWay.Remedy, "%s", noWay.Why)
+	case planned != nil:
+		x.wrong(deployers.Reload, planned)
+	case a.Way == deployers.NoWay && a.Wait != deployers.NothingToDo:
+		wait := waitError{reason: string(a.Wait)}
+		x.say(deployers.Reload, deployers.Warned, wait.remedy(x.it), "%s", cmp.Or(a.Why, a.Unit+" does not run"))
+	case a.Why != "":
+		x.say(deployers.Reload, deployers.Fine, "", "%s: %s", a, a.Why)
+	default:
+		x.say(deployers.Reload, deployers.Fine, "", "%s", a)
+	}
+}
+
+// ownTest runs the service's own test.
+func (x *examiner) ownTest(ctx context.Context) {
+	if len(x.it.plan.Test.Command) == 0 {
+		return
+	}
+	program := x.it.plan.Test.Command[0]
+	if err := runTest(ctx, x.it.plan.Test); err != nil {
+		x.wrong(deployers.OwnTest, &testError{program: program, err: err, before: true})
+		return
+	}
+	x.say(deployers.OwnTest, deployers.Fine, "", "%s finds nothing wrong", program)
+}
+
+// installed holds what is installed against the bundle, and tries whether the
+// service's user can read it.
+func (x *examiner) installed(ctx context.Context) {
+	deploy := "certlatch deploy " + x.it.lineage.Name
+	if len(x.it.before) < len(x.it.set.Files) {
+		x.say(deployers.Reading, deployers.Warned, deploy, "nothing is installed yet, or not all of it")
+		return
+	}
+	reader, err := x.canRead(ctx)
+	switch {
+	case err != nil:
+		x.wrong(deployers.Reading, err)
+	case !x.it.same:
+		x.say(deployers.Reading, deployers.Warned, deploy, "what is installed differs from what was issued")
+	default:
+		x.say(deployers.Reading, deployers.Fine, "", "what was issued is installed, and %s can read it", reader)
+	}
+}
+
+// canRead tries whether the service can read what is installed, and says who
+// that is.
+func (x *examiner) canRead(ctx context.Context) (reader string, err error) {
+	if x.it.plan.Row != nil {
+		return x.it.target.Service, nil
+	}
+	credential, err := account.CredentialOf(x.it.plan.Reader)
+	if err != nil {
+		return "", err
+	}
+	var paths []string
+	for _, f := range x.it.before {
+		paths = append(paths, f.Path)
+	}
+	return credential.User, command.CanRead(ctx, credential, paths)
+}
+
+// served looks once at what every probe sees. Of the listeners that were
+// found, some may be for something else.
+func (x *examiner) served(ctx context.Context) {
+	seen := 0
+	for _, o := range observe(ctx, x.it.plan) {
+		leaf := o.Leaf()
+		switch {
+		case leaf == nil && x.it.plan.Found:
+			continue
+		case leaf == nil:
+			x.say(deployers.Serving, deployers.Wrong, "see whether the service runs, and whether the probe reaches it", "%v", o.Err)
+		case shows(o, x.it.leaf.Fingerprint):
+			x.say(deployers.Serving, deployers.Fine, "", "%s serves what was issued", o.Endpoint)
+		default:
+			x.say(deployers.Serving, deployers.Warned, "certlatch deploy "+x.it.lineage.Name, "%s serves %s, not what was issued", o.Endpoint, lineage.Describe(leaf).Short())
+		}
+		seen++
+	}
+	if x.it.plan.Found && seen == 0 && x.it.plan.Activate.Wait != deployers.ServiceInactive {
+		x.wrong(deployers.Serving, &noProbeError{x.it.target.Name})
+	}
+}
