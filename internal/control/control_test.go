@@ -151,9 +151,12 @@ func TestJSONDecode(t *testing.T) {
 	}
 }
 
+// answerer makes the bytes that answer a request.
+type answerer func(request []byte) []byte
+
 // binServer answers one call at a UNIX stream socket with what the function
 // makes of it.
-func binServer(t *testing.T, answer func(request []byte) []byte) deployers.Channel {
+func binServer(t *testing.T, answer answerer) deployers.Channel {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ctl")
 	listener, err := net.Listen("unix", path)
@@ -177,32 +180,45 @@ func binServer(t *testing.T, answer func(request []byte) []byte) deployers.Chann
 }
 
 // jsonServer is binServer for a datagram socket.
-func jsonServer(t *testing.T, answer func(request []byte) []byte) deployers.Channel {
+func jsonServer(t *testing.T, answer answerer) deployers.Channel {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "sock")
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: path})
+	conn := listenUnixgram(t)
+	answerOnce(t, conn, func(request []byte, from net.Addr) {
+		_, _ = conn.WriteTo(answer(request), from) // the caller notices
+	})
+	return deployers.Channel{Protocol: deployers.JSONRPC, Address: conn.LocalAddr().String()}
+}
+
+// listenUnixgram opens a UNIX datagram socket with a name of its own.
+func listenUnixgram(t *testing.T) *net.UnixConn {
+	t.Helper()
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: filepath.Join(t.TempDir(), "sock")})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return conn
+}
+
+// answerOnce has the next datagram answered, unless the test ends before.
+func answerOnce(t *testing.T, conn net.PacketConn, answer func(request []byte, from net.Addr)) {
+	t.Helper()
 	t.Cleanup(func() { conn.Close() })
 	go func() {
 		request := make([]byte, 4096)
-		n, from, err := conn.ReadFromUnix(request)
-		if err != nil {
-			return
+		n, from, err := conn.ReadFrom(request)
+		if err == nil {
+			answer(request[:n], from)
 		}
-		_, _ = conn.WriteToUnix(answer(request[:n]), from) // the caller notices
 	}()
-	return deployers.Channel{Protocol: deployers.JSONRPC, Address: path}
 }
 
 func TestCall(t *testing.T) {
-	binReply := func(rest string) func([]byte) []byte {
+	binReply := func(rest string) answerer {
 		return func(request []byte) []byte {
 			return append([]byte{0xa1, rest[0], byte(len(rest) - 1), request[3], request[4], request[5], request[6]}, rest[1:]...)
 		}
 	}
-	jsonReply := func(old, new string) func([]byte) []byte {
+	jsonReply := func(old, new string) answerer {
 		return func(request []byte) []byte { return bytes.ReplaceAll(request, []byte(old), []byte(new)) }
 	}
 	nowhere := filepath.Join(t.TempDir(), "none")
@@ -231,17 +247,19 @@ func TestCall(t *testing.T) {
 
 // A service that says nothing is given up when the context ends.
 func TestCallEnds(t *testing.T) {
-	for name, serve := range map[string]func(*testing.T, func([]byte) []byte) deployers.Channel{"BINRPC": binServer, "JSON-RPC": jsonServer} {
+	for name, serve := range map[string]func(*testing.T, answerer) deployers.Channel{
+		"BINRPC": binServer, "JSON-RPC": jsonServer, "FIFO": fifoServer, "UNIX": unixServer, "UDP": udpServer, "HTTP": httpServer,
+	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			silent := make(chan struct{})
-			defer close(silent)
 			channel := serve(t, func([]byte) []byte {
 				cancel()
 				<-silent
-				return nil
+				return []byte("late")
 			})
 			got := Call(ctx, deployers.Query{Channel: channel, Method: "tls.reload"})
+			close(silent)
 			if !got.Sent || got.Err == "" {
 				t.Errorf("the call was answered: %+v", got)
 			}

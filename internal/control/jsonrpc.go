@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
 	"net"
 )
 
@@ -20,9 +19,8 @@ const jsonAnswerLimit = 256 << 10
 // (jsonrpcs_sock.c of 6.0.1, jsonrpc_dgram_server), and Kamailio may not write
 // to a socket file of root's. So the call comes from an abstract address
 // (unix(7)), which has no file, and must be in Kamailio's network namespace.
-func callJSONRPC(ctx context.Context, path, method string) (reply string, err error) {
-	id := mathrand.Int32()
-	request, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "method": method, "id": id})
+func callJSONRPC(ctx context.Context, path, method string) (string, error) {
+	request, id, err := miRequest(method) // a call without parameters, as OpenSIPS takes it too
 	if err != nil {
 		return "", err
 	}
@@ -42,10 +40,7 @@ func callJSONRPC(ctx context.Context, path, method string) (reply string, err er
 	if err != nil {
 		return "", &sentError{err}
 	}
-	if reply, err = jsonDecode(buffer[:n], id); err != nil {
-		return "", &sentError{err}
-	}
-	return reply, nil
+	return miDecode(buffer[:n], id)
 }
 
 // jsonDecode reads the answer to the call with an id (JSON-RPC 2.0, section

@@ -2,7 +2,6 @@ package control
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"net"
@@ -47,11 +46,8 @@ func TestTLSList(t *testing.T) {
 	}
 }
 
-// miAnswer makes the bytes that answer a request.
-type miAnswer func(request []byte) []byte
-
 // answering answers with a part of a JSON-RPC object, and the request's id.
-func answering(part string) miAnswer {
+func answering(part string) answerer {
 	return func(request []byte) []byte {
 		var call struct{ ID json.RawMessage }
 		if err := json.Unmarshal(request, &call); err != nil {
@@ -63,7 +59,7 @@ func answering(part string) miAnswer {
 
 // fifoServer reads one call as mi_fifo does. It answers in two pieces, to each
 // of which it opens the caller's FIFO anew. A nil answer is a crash.
-func fifoServer(t *testing.T, answer miAnswer) deployers.Channel {
+func fifoServer(t *testing.T, answer answerer) deployers.Channel {
 	t.Helper()
 	dir := t.TempDir()
 	channel := deployers.Channel{Protocol: deployers.MIFIFO, Address: filepath.Join(dir, "opensips_fifo"), ReplyDir: filepath.Join(dir, "replies")}
@@ -109,51 +105,33 @@ func fifoServer(t *testing.T, answer miAnswer) deployers.Channel {
 
 // unixServer answers from a second socket without a name, as mi_datagram does,
 // after somebody else has sent nonsense.
-func unixServer(t *testing.T, answer miAnswer) deployers.Channel {
+func unixServer(t *testing.T, answer answerer) deployers.Channel {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "sock")
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	go func() {
-		request := make([]byte, 4096)
-		n, from, err := conn.ReadFromUnix(request)
-		if err != nil {
-			return
-		}
-		for _, reply := range [][]byte{[]byte("nonsense"), []byte(`{"jsonrpc":"2.0","result":"OK","id":-1}`), answer(request[:n])} {
-			sender, err := net.DialUnix("unixgram", nil, from)
+	conn := listenUnixgram(t)
+	answerOnce(t, conn, func(request []byte, from net.Addr) {
+		for _, reply := range [][]byte{[]byte("nonsense"), []byte(`{"jsonrpc":"2.0","result":"OK","id":-1}`), answer(request)} {
+			sender, err := net.DialUnix("unixgram", nil, from.(*net.UnixAddr))
 			if err != nil {
 				return
 			}
 			_, _ = sender.Write(reply)
 			sender.Close()
 		}
-	}()
-	return deployers.Channel{Protocol: deployers.MIDatagram, Address: path}
+	})
+	return deployers.Channel{Protocol: deployers.MIDatagram, Address: conn.LocalAddr().String()}
 }
 
-func udpServer(t *testing.T, answer miAnswer) deployers.Channel {
+func udpServer(t *testing.T, answer answerer) deployers.Channel {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
-	go func() {
-		request := make([]byte, 4096)
-		n, from, err := conn.ReadFrom(request)
-		if err != nil {
-			return
-		}
-		_, _ = conn.WriteTo(answer(request[:n]), from)
-	}()
+	answerOnce(t, conn, func(request []byte, from net.Addr) { _, _ = conn.WriteTo(answer(request), from) })
 	return deployers.Channel{Protocol: deployers.MIDatagram, Address: conn.LocalAddr().String()}
 }
 
-func httpServer(t *testing.T, answer miAnswer) deployers.Channel {
+func httpServer(t *testing.T, answer answerer) deployers.Channel {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var body bytes.Buffer
@@ -168,13 +146,13 @@ func httpServer(t *testing.T, answer miAnswer) deployers.Channel {
 }
 
 func TestMI(t *testing.T) {
-	for name, serve := range map[string]func(*testing.T, miAnswer) deployers.Channel{
+	for name, serve := range map[string]func(*testing.T, answerer) deployers.Channel{
 		"FIFO": fifoServer, "UNIX": unixServer, "UDP": udpServer, "HTTP": httpServer,
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, test := range []struct {
 				name   string
-				answer miAnswer
+				answer answerer
 				want   deployers.Answer
 			}{
 				{"a reply", answering(`"result":"OK"`), deployers.Answer{Reply: "OK", Sent: true}},
@@ -189,20 +167,6 @@ func TestMI(t *testing.T) {
 					}
 				})
 			}
-			t.Run("nothing", func(t *testing.T) {
-				ctx, cancel := context.WithCancel(t.Context())
-				silent := make(chan struct{})
-				channel := serve(t, func([]byte) []byte {
-					cancel()
-					<-silent
-					return []byte("late")
-				})
-				got := Call(ctx, deployers.Query{Channel: channel, Method: "tls_reload"})
-				close(silent)
-				if !got.Sent || got.Err == "" {
-					t.Errorf("the call was answered: %+v", got)
-				}
-			})
 		})
 	}
 }

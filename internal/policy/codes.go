@@ -109,22 +109,33 @@ func astray(code, remedy string) func(subject) (string, string) {
 }
 
 func nameMissing(s subject) (flaw, remedy string) {
-	missing := uncovered(s.Leaf, slices.Concat(s.Names, s.ServiceNames))
+	missing := s.missing(s.Leaf)
 	if len(missing) == 0 {
 		return "", ""
 	}
-	return "does not cover " + quoted(missing),
-		"have the client put the name into the certificate, or correct the target's names and probes, or what the service serves under it"
+	flaw = "does not cover " + quoted(missing)
+	if len(uncovered(s.Leaf, missing, nil)) < len(missing) {
+		flaw += ": it has sip URIs, beside which its DNS names do not count for SIP domains (RFC 5922 section 7.1)"
+	}
+	return flaw, "have the client put the name into the certificate, or correct the target's names and probes, or what the service serves under it"
 }
 
-// neverHad tells that only names which the service's configuration has are
-// missing, and that the installed leaf did not cover them either.
+// missing gives those of the wanted names that a certificate does not cover.
+func (r Rules) missing(cert *x509.Certificate) []string {
+	return uncovered(cert, slices.Concat(r.Names, r.ServiceNames), r.SIPDomains)
+}
+
+// neverHad tells that the installed leaf covers the missing names no better,
+// and that they are not wanted by the operator, or in the leaf after all, but
+// do not count for SIP.
 func neverHad(s subject) bool {
-	if len(uncovered(s.Leaf, s.Names)) > 0 {
-		return false
+	missing := s.missing(s.Leaf)
+	for _, name := range uncovered(s.Leaf, missing, nil) {
+		if slices.Contains(s.Names, name) {
+			return false
+		}
 	}
-	missing := uncovered(s.Leaf, s.ServiceNames)
-	return s.Installed == nil || len(uncovered(s.Installed, missing)) == len(missing)
+	return s.Installed == nil || len(uncovered(s.Installed, missing, s.SIPDomains)) == len(missing)
 }
 
 func sipWildcard(s subject) (flaw, remedy string) {
@@ -146,9 +157,10 @@ func wildcardBefore(s subject) bool {
 // onlyByWildcard gives those of the domains that a certificate covers, and
 // does not name.
 func onlyByWildcard(cert *x509.Certificate, domains []string) []string {
+	names := slices.Concat(cert.DNSNames, sipURIs(cert))
 	var found []string
 	for _, domain := range domains {
-		named := slices.ContainsFunc(cert.DNSNames, func(name string) bool { return strings.EqualFold(name, domain) })
+		named := slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, domain) })
 		if !named && !strings.HasPrefix(domain, "*.") && cert.VerifyHostname(domain) == nil && net.ParseIP(domain) == nil {
 			found = append(found, domain)
 		}
@@ -184,19 +196,26 @@ func revoked(s subject) (flaw, remedy string) {
 	return "was revoked by its issuer", "have the client issue it anew, with a new key"
 }
 
+// clientUsageLost explains by what the peers do: Prosody 13.0 verifies with
+// lsec_ignore_purpose (plugins/mod_tls.lua, plugins/mod_s2s.lua); Kamailio and
+// OpenSIPS leave it to OpenSSL's purpose sslclient, and have no option for it.
+// Let's Encrypt's last profile with clientAuth ended on 2026-07-08.
 func clientUsageLost(s subject) (flaw, remedy string) {
 	if s.Installed == nil || !allows(s.Installed, x509.ExtKeyUsageClientAuth) || allows(s.Leaf, x509.ExtKeyUsageClientAuth) {
 		return "", ""
 	}
-	return "does not allow TLS client authentication, which the installed one does: federation and SIP trunks with mutual TLS may fail",
-		"have the client ask for a profile with clientAuth where peers demand it, or use a private CA for them"
+	return "does not allow TLS client authentication, which the installed one does; a server that calls others shows it as a client: " +
+			"in XMPP federation (s2s) Prosody, and ejabberd from 25.08 on, take it all the same, while others fall back to dialback or refuse; " +
+			"SIP trunks fail where the peer verifies clients, as Kamailio and OpenSIPS can be set to",
+		"for a SIP trunk use a certificate of a private CA that the peer trusts, or another way to tell who calls; for s2s leave dialback on: " +
+			"public CAs no longer issue for clients"
 }
 
 func namesLost(s subject) (flaw, remedy string) {
 	if s.Installed == nil {
 		return "", ""
 	}
-	lost := uncovered(s.Leaf, lineage.Names(s.Installed))
+	lost := uncovered(s.Leaf, lineage.Names(s.Installed), nil)
 	if len(lost) == 0 {
 		return "", ""
 	}
@@ -240,15 +259,38 @@ func allows(cert *x509.Certificate, usage x509.ExtKeyUsage) bool {
 
 // uncovered gives the names that a certificate does not cover. Names match as
 // in a handshake (RFC 6125, wildcards included); a wildcard or a URI only
-// matches itself.
-func uncovered(cert *x509.Certificate, names []string) []string {
+// matches itself. The SIP domains among them match as of RFC 5922 section 7,
+// but for wildcards: sip URIs count alone, where there are any.
+func uncovered(cert *x509.Certificate, names, sipDomains []string) []string {
+	byURI := sipURIs(cert)
 	var missing []string
 	for _, name := range names {
-		if cert.VerifyHostname(name) != nil && !slices.Contains(lineage.Names(cert), name) && !slices.Contains(missing, name) {
+		covered := cert.VerifyHostname(name) == nil || slices.Contains(lineage.Names(cert), name)
+		if len(byURI) > 0 && slices.Contains(sipDomains, name) {
+			covered = slices.Contains(byURI, strings.ToLower(name))
+		}
+		if !covered && !slices.Contains(missing, name) {
 			missing = append(missing, name)
 		}
 	}
 	return missing
+}
+
+// sipURIs gives the domains, in lower case, that a certificate names by sip
+// URIs. Those with a user name a person, those of other schemes no SIP domain
+// (RFC 5922 section 7.1).
+func sipURIs(cert *x509.Certificate) []string {
+	var domains []string
+	for _, uri := range cert.URIs {
+		host := uri.Opaque
+		if end := strings.IndexAny(host, ":;"); end >= 0 {
+			host = host[:end] // without port and parameters
+		}
+		if uri.Scheme == "sip" && host != "" && !strings.Contains(uri.Opaque, "@") {
+			domains = append(domains, strings.ToLower(host))
+		}
+	}
+	return domains
 }
 
 // quoted lists names for people.

@@ -22,8 +22,9 @@ type Rules struct {
 	Names  []string // must be covered by the leaf
 
 	// ServiceNames are in the service's own configuration: they must be
-	// covered if the installed leaf covers them. SIPDomains are SIP domains,
-	// which must not be covered by a wildcard alone.
+	// covered if the installed leaf covers them. SIPDomains are those of all
+	// names that are SIP domains: by RFC 5922 no wildcard covers them, and
+	// beside a URI such as sip:example.org no DNS name does.
 	ServiceNames, SIPDomains []string
 
 	Installed *x509.Certificate // the leaf installed now; nil: none

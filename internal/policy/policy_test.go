@@ -46,6 +46,7 @@ func TestCheck(t *testing.T) {
 	const day = 24 * time.Hour
 	installed := func(l pki.Leaf) policy.Rules { return policy.Rules{Installed: l.Cert} }
 	named := func(names ...string) policy.Rules { return policy.Rules{Names: names} }
+	sip := func(domains ...string) policy.Rules { return policy.Rules{Names: domains, SIPDomains: domains} }
 	answer := func(revoked bool, err error) policy.Rules {
 		return policy.Rules{Revoked: func(leaf, issuer *x509.Certificate) (bool, error) {
 			if !issuer.Equal(ca.Cert) {
@@ -76,6 +77,14 @@ func TestCheck(t *testing.T) {
 		"SIP by a wildcard":            expect(leaf, policy.Rules{SIPDomains: []string{"x.b.example", "a.example"}}, "refused sip-wildcard"),
 		"SIP by a wildcard, as it was": expect(leaf, policy.Rules{SIPDomains: []string{"x.b.example"}, Installed: leaf.Cert}, "warned sip-wildcard"),
 		"SIP by name":                  expect(leaf, policy.Rules{SIPDomains: []string{"A.example", "192.0.2.1"}}),
+		"SIP by URI":                   expect(ca.Leaf(t, pki.Names("*.example", "SIP:A.example;transport=tls", "sip:b.example:5061")), sip("a.example", "b.example")),
+		"SIP by URI alone":             expect(ca.Leaf(t, pki.Names("sip:a.example")), sip("a.example")),
+		"SIP by URI, the web by name":  expect(ca.Leaf(t, pki.Names("www.example", "sip:a.example")), policy.Rules{Names: []string{"www.example", "a.example"}, SIPDomains: []string{"a.example"}}),
+		"another's URI":                expect(ca.Leaf(t, pki.Names("a.example", "sip:b.example")), sip("a.example"), "warned name-missing"),
+		"another's URI, first":         expect(ca.Leaf(t, pki.Names("a.example", "sip:b.example")), policy.Rules{Names: []string{"a.example"}, SIPDomains: []string{"a.example"}, Installed: leaf.Cert}, "refused name-missing", "warned names-lost"),
+		"another's URI, and no name":   expect(ca.Leaf(t, pki.Names("sip:b.example")), sip("a.example"), "refused name-missing"),
+		"a wildcard beside a URI":      expect(ca.Leaf(t, pki.Names("*.a.example", "sip:b.example")), sip("x.a.example"), "refused sip-wildcard", "warned name-missing"),
+		"URIs of users and the web":    expect(ca.Leaf(t, pki.Names("a.example", "sip:me@b.example", "sips:b.example", "https://b.example/")), sip("a.example")),
 		"with a stranger":              expect(with(leaf, slices.Concat(leaf.Fullchain, stranger.PEM()), leaf.Key), policy.Rules{}, "warned chain-order"),
 		"with the root":                expect(with(leaf, slices.Concat(leaf.Fullchain, root.PEM()), leaf.Key), policy.Rules{}, "warned root-included"),
 		"RSA of 1024 bits":             expect(ca.Leaf(t, pki.RSA(1024)), policy.Rules{}, "refused key-weak"),
@@ -185,8 +194,8 @@ func (c check) findings(t *testing.T) []lineage.Finding {
 func TestCheckDetails(t *testing.T) {
 	ca := pki.NewCA(t, "Root")
 	from := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	leaf := ca.Leaf(t, pki.Valid(from, from.AddDate(0, 0, 90)))
-	installed := ca.Leaf(t, pki.Names("b.example", "*.c.example"), pki.Valid(from, from.AddDate(0, 0, 90)))
+	leaf := ca.Leaf(t, pki.Names("a.example", "sip:s.example"), pki.Valid(from, from.AddDate(0, 0, 90)))
+	installed := ca.Leaf(t, pki.Names("b.example", "*.c.example"), pki.ClientAuth(), pki.Valid(from, from.AddDate(0, 0, 90)))
 	tests := []struct {
 		code string
 		now  time.Time
@@ -195,9 +204,11 @@ func TestCheckDetails(t *testing.T) {
 		{"not-yet-valid", from.Add(-90 * time.Second), []string{"2026-03-01T12:00:00Z", "in 1m30s"}},
 		{"expired", from.AddDate(0, 0, 95), []string{"2026-05-30T12:00:00Z", "5 days ago"}},
 		{"names-lost", from, []string{`"b.example", "*.c.example"`}},
+		{"name-missing", from, []string{`does not cover "a.example": it has sip URIs`, "RFC 5922 section 7.1"}},
+		{"eku-client-lost", from, []string{"federation (s2s)", "Prosody", "dialback", "SIP trunks"}},
 	}
 	for _, test := range tests {
-		rules := policy.Rules{Trust: trustIn(t, ca), Now: test.now, Installed: installed.Cert}
+		rules := policy.Rules{Trust: trustIn(t, ca), Now: test.now, Installed: installed.Cert, Names: []string{"a.example"}, SIPDomains: []string{"a.example"}}
 		findings := check{leaf, 0o600, rules, nil}.findings(t)
 		i := slices.IndexFunc(findings, func(f lineage.Finding) bool { return f.Code == test.code })
 		if i < 0 {

@@ -44,7 +44,8 @@ func (o Observation) Leaf() *x509.Certificate {
 // Handshake connects to an endpoint, says what the protocol of its scheme wants
 // said before TLS, and makes a full TLS handshake, with the endpoint's name as
 // SNI (RFC 6066 section 3: never an address) and the ALPN protocols of its
-// scheme.
+// scheme. Of a host that has several addresses it is the one that answers first:
+// who wants each proven names each.
 //
 // A server that wants a client certificate breaks off because it gets none.
 // By then it has signed with the leaf's key, so that is no error.

@@ -3,7 +3,8 @@
 //
 // It promises only what the resolver says: answers are not validated by DNSSEC.
 // It does not fall back to the domain's own addresses where there are no
-// records, as clients do, and does not look at NAPTR records (RFC 3263).
+// records, as clients do, and does not look at NAPTR records (RFC 3263). Of
+// answers that are very long it gives the beginning, and says so.
 package srv
 
 import (
@@ -43,7 +44,7 @@ func (k Kind) services() []string {
 type Answer struct {
 	Name    string   // what was asked for, such as _sips._tcp.example.org
 	Service string   // sips
-	Targets []Target // in the order in which clients should try them
+	Targets []Target // in the order in which clients should try them, at most MostTargets
 	Refused bool     // the domain says that it does not offer this: its only target is "."
 	Err     error    // why the answer is missing or not whole; that there are no records is no error
 }
@@ -53,12 +54,19 @@ type Target struct {
 	Host             string // without the closing dot
 	Port             uint16
 	Priority, Weight uint16
-	Addrs            []netip.Addr // IPv4 first
-	Err              error        // why there are none
+	Addrs            []netip.Addr // IPv4 first, at most MostAddrs
+	Err              error        // why there are none, or not all
 }
 
 // Limit is how long all of a Lookup may take.
 const Limit = 15 * time.Second
+
+// What is looked at, so that whoever writes a domain's records does not decide
+// how many connections are made. Domains that mean well stay far below.
+const (
+	MostTargets = 16 // of a service
+	MostAddrs   = 8  // of a target
+)
 
 // Lookup asks for all services of a kind at once. The answers are in a fixed
 // order. Targets come by priority, and those of the same priority by falling
@@ -95,6 +103,10 @@ func lookup(ctx context.Context, resolver *net.Resolver, domain, service string)
 		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(b.Weight, a.Weight),
 			cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port))
 	})
+	if n := len(answer.Targets); n > MostTargets {
+		answer.Targets = answer.Targets[:MostTargets]
+		answer.Err = fmt.Errorf("%s names %d hosts, of which only the first %d are looked at", answer.Name, n, MostTargets)
+	}
 	var all sync.WaitGroup
 	for i := range answer.Targets {
 		all.Go(func() { answer.Targets[i].resolve(ctx, resolver) })
@@ -117,6 +129,10 @@ func (t *Target) resolve(ctx context.Context, resolver *net.Resolver) {
 	}
 	slices.SortFunc(t.Addrs, netip.Addr.Compare)
 	t.Addrs = slices.Compact(t.Addrs)
+	if n := len(t.Addrs); n > MostAddrs {
+		t.Addrs = t.Addrs[:MostAddrs]
+		t.Err = fmt.Errorf("the SRV target %s has %d addresses, of which only the first %d are looked at", t.Host, n, MostAddrs)
+	}
 }
 
 func notFound(err error) bool {

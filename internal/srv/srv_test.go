@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -190,5 +191,26 @@ func TestLookup(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Who writes the records does not decide how many connections are made.
+func TestLookupHasLimits(t *testing.T) {
+	z := zone{}
+	for i := range MostTargets + 1 {
+		host := fmt.Sprintf("h%d.example.", i)
+		z[key{"_sips._tcp.a.example.", typeSRV}] = append(z[key{"_sips._tcp.a.example.", typeSRV}], record(uint16(i), 0, 5061, host))
+		z[key{host, typeA}] = [][]byte{{192, 0, 2, byte(i)}}
+	}
+	for i := range MostAddrs + 1 {
+		z[key{"h0.example.", typeAAAA}] = append(z[key{"h0.example.", typeAAAA}], address(fmt.Sprintf("2001:db8::%d", i)))
+	}
+	got := Lookup(t.Context(), serve(t, z), "a.example", SIP)[0]
+	if len(got.Targets) != MostTargets || got.Targets[MostTargets-1].Host != "h15.example" || got.Err == nil || !strings.Contains(got.Err.Error(), "names 17 hosts, of which only the first 16") {
+		t.Errorf("targets %v, error %v", got.Targets, got.Err)
+	}
+	first := got.Targets[0]
+	if len(first.Addrs) != MostAddrs || first.Addrs[0] != netip.MustParseAddr("192.0.2.0") || first.Err == nil || !strings.Contains(first.Err.Error(), "h0.example has 10 addresses, of which only the first 8") {
+		t.Errorf("addresses %v, error %v", first.Addrs, first.Err)
 	}
 }
