@@ -271,6 +271,24 @@ func (u DatabaseURL) String() string {
 	return parsed.Redacted()
 }
 
+// Place is alike for URLs of one database, whoever they log in as. Two URLs
+// may mean the same one all the same: a socket or a name say little of it.
+func (u DatabaseURL) Place() string {
+	parsed, err := url.Parse(string(u))
+	if err != nil {
+		return string(u)
+	}
+	host, port := parsed.Hostname(), parsed.Port()
+	if host == "localhost" {
+		host = ""
+	}
+	if usual := map[string]string{"mysql": "3306", "postgres": "5432"}; port == usual[parsed.Scheme] {
+		port = ""
+	}
+	query := parsed.Query()
+	return fmt.Sprintf("%s %s:%s%s%s %s", parsed.Scheme, strings.ToLower(host), port, query.Get("socket"), query.Get("host"), parsed.Path)
+}
+
 // UnmarshalText reads the form of the configuration.
 func (u *DatabaseURL) UnmarshalText(text []byte) error {
 	parsed, err := url.Parse(string(text))
@@ -351,6 +369,11 @@ type Expect struct {
 	Query          Query
 	Contains       string
 	Reason, Remedy string // where it does not: a stable code, and what to do
+	Says           string // and what has happened, in a sentence
+
+	// Warn tells that this is about something beside the target: it is told
+	// to the operator, and the activation has not failed.
+	Warn bool
 }
 
 // Fault is what one of a service's faults means.

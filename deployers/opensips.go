@@ -221,30 +221,49 @@ func (o *OpenSIPSOptions) planRow(plan *Plan, seen opensipsLook, t Target, f Fac
 		plan.warn(Domains, "set opensips: {domain: NAME} if it has another name; if its row could not be used, a good one brings it back", "OpenSIPS does not list a server domain %s now (%s)", plan.Row.Domain, seen.listed())
 	}
 	var err error
-	plan.Activate, err = seen.activation(t, f, o.reload(t, plan.Row), o.unsafe(seen))
+	plan.Activate, err = seen.activation(t, f, o.reload(t, plan.Row, seen), o.unsafe(seen))
 	return err
 }
 
 // reload is the activation by tls_reload. It answers OK even where it leaves
 // out a domain whose row cannot be used (init_tls_domains). A fault leaves the
 // domains as they were, unless memory runs out.
-func (o *OpenSIPSOptions) reload(t Target, row *Row) Activation {
-	return Activation{
+//
+// It leaves out all such domains, and not only the one of this row: another's
+// row may have been spoilt long ago, and OpenSIPS not have looked at it since.
+// To put this one back would not mend that.
+func (o *OpenSIPSOptions) reload(t Target, row *Row, seen opensipsLook) Activation {
+	reload := Activation{
 		Way: CallControl, Unit: t.Unit,
 		Calls: []Query{o.query("tls_reload")}, Success: "OK",
 		Faults: opensipsFaults(), FaultKeepsOld: true,
 		After: []Expect{{
 			Query:    o.query("tls_list"),
-			Contains: "name: " + row.Domain + "\ntype: TLS_DOMAIN_SRV\n",
+			Contains: listedAs(row.Domain, serverDomain),
 			Reason:   "domain-dropped",
+			Says:     "OpenSIPS does not list the domain " + row.Domain + " any more",
 			Remedy:   "OpenSIPS could not use the row of domain " + row.Domain + "; its log tells why",
 		}},
 	}
+	for _, other := range seen.others(row) {
+		reload.After = append(reload.After, Expect{
+			Query:    o.query("tls_list"),
+			Contains: listedAs(other.name, other.values["type"]),
+			Reason:   "other-domain-dropped",
+			Says:     fmt.Sprintf("OpenSIPS has dropped another domain of its database, %s (%s): it has no TLS now", other.name, other.values["type"]),
+			Remedy:   fmt.Sprintf("correct the row of %s in table %s (OpenSIPS's log tells what it could not use), then have it reloaded (MI command tls_reload)", other.name, row.Table),
+			Warn:     true,
+		})
+	}
+	return reload
 }
+
+// listedAs is how tls_list tells that there is a domain of a type.
+func listedAs(name, kind string) string { return "name: " + name + "\ntype: " + kind + "\n" }
 
 // unsafe says why tls_reload is not called; empty: it is. In 4.0, TLS moved
 // into one process, and tls_reload still frees in the caller's what lives in
-// that one: 4.1-dev crashed at every reload (six of six).
+// that one: 4.0.1 and 4.1-dev crashed at every reload.
 func (o *OpenSIPSOptions) unsafe(seen opensipsLook) string {
 	switch {
 	case o.Reload == ReloadAlways:
@@ -273,8 +292,9 @@ func opensipsFaults() []Fault {
 type opensipsLook struct {
 	version     string
 	major       int
-	unversioned string           // why the version is not known; empty: it is
-	domains     []opensipsDomain // those for connections that come in
+	unversioned string // why the version is not known; empty: it is
+	all         []opensipsDomain
+	domains     []opensipsDomain // of those, the ones for connections that come in
 	unlisted    string           // why they are not known; empty: they are
 }
 
@@ -311,7 +331,8 @@ var serverVersion = regexp.MustCompile(`^Server: OpenSIPS \((\d+)(\.[\w.-]+)`)
 func (o *OpenSIPSOptions) look(f Facts) (seen opensipsLook) {
 	list, unlisted := o.answer(f, "tls_list")
 	version, unversioned := o.answer(f, "version")
-	seen.domains, seen.unlisted, seen.unversioned = serverDomains(list), unlisted, unversioned
+	seen.all, seen.unlisted, seen.unversioned = tlsDomains(list), unlisted, unversioned
+	seen.domains = slices.DeleteFunc(slices.Clone(seen.all), func(d opensipsDomain) bool { return d.values["type"] != serverDomain })
 	if match := serverVersion.FindStringSubmatch(version); match != nil {
 		seen.version = match[1] + match[2]
 		seen.major, _ = strconv.Atoi(match[1]) // digits; too many make the largest number
@@ -333,9 +354,12 @@ func (o *OpenSIPSOptions) answer(f Facts, method string) (reply, why string) {
 	return answer.Reply, ""
 }
 
-// serverDomains reads the reply to tls_list. A client's domain may have the
-// name of a server's.
-func serverDomains(reply string) []opensipsDomain {
+// serverDomain is the type, in tls_list, of a domain for connections that come
+// in; the other one is TLS_DOMAIN_CLI.
+const serverDomain = "TLS_DOMAIN_SRV"
+
+// tlsDomains reads the reply to tls_list.
+func tlsDomains(reply string) []opensipsDomain {
 	var domains []opensipsDomain
 	for line := range strings.Lines(reply) {
 		key, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
@@ -350,7 +374,15 @@ func serverDomains(reply string) []opensipsDomain {
 			last.filters = append(last.filters, key)
 		}
 	}
-	return slices.DeleteFunc(domains, func(d opensipsDomain) bool { return d.values["type"] != "TLS_DOMAIN_SRV" })
+	return domains
+}
+
+// others are the domains of the database but for that of a row. A client's
+// domain may have the name of a server's.
+func (s opensipsLook) others(row *Row) []opensipsDomain {
+	return slices.DeleteFunc(slices.Clone(s.all), func(d opensipsDomain) bool {
+		return d.script() || d.name == row.Domain && d.values["type"] == serverDomain
+	})
 }
 
 // listed says which server domains there are.

@@ -3,6 +3,7 @@ package deployers
 import (
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -62,8 +63,18 @@ func TestOpenSIPSActivation(t *testing.T) {
 		Faults: opensipsFaults(), FaultKeepsOld: true,
 		After: []Expect{{
 			Query: Query{miFIFO, "tls_list"}, Contains: "name: sip\ntype: TLS_DOMAIN_SRV\n",
-			Reason: "domain-dropped", Remedy: "OpenSIPS could not use the row of domain sip; its log tells why",
+			Reason: "domain-dropped", Says: "OpenSIPS does not list the domain sip any more", Remedy: "OpenSIPS could not use the row of domain sip; its log tells why",
 		}},
+	}
+	beside := reload
+	for _, other := range []struct{ name, kind string }{{"other", "TLS_DOMAIN_SRV"}, {"sip", "TLS_DOMAIN_CLI"}} {
+		beside.After = append(slices.Clip(beside.After), Expect{
+			Query: Query{miFIFO, "tls_list"}, Contains: "name: " + other.name + "\ntype: " + other.kind + "\n",
+			Reason: "other-domain-dropped",
+			Says:   "OpenSIPS has dropped another domain of its database, " + other.name + " (" + other.kind + "): it has no TLS now",
+			Remedy: "correct the row of " + other.name + " in table tls_mgm (OpenSIPS's log tells what it could not use), then have it reloaded (MI command tls_reload)",
+			Warn:   true,
+		})
 	}
 	waits := func(why string) Activation {
 		return Activation{Way: NoWay, Unit: "opensips.service", Wait: RestartNotAllowed, Why: why}
@@ -97,6 +108,14 @@ func TestOpenSIPSActivation(t *testing.T) {
 		fails  error
 	}{
 		{"3.6 reads its database again", inDatabase(ReloadAuto), opensipsFacts("3.6.8", database), reload, nil},
+		{
+			"and tells where another domain is dropped by that", inDatabase(ReloadAuto),
+			opensipsFacts("3.6.8", strings.Join([]string{
+				tlsList(t, "database", "name: sip", "name: other"), database,
+				tlsList(t, "database", "_SRV", "_CLI"), tlsList(t, "script", "name: sip", "name: files"),
+			}, "\n")),
+			beside, nil,
+		},
 		{"and needs no systemd for it", inDatabase(ReloadAuto), bare, reload, nil},
 		{"nor a domain that is listed", inDatabase(ReloadAuto), opensipsFacts("3.6.8", ""), reload, nil},
 		{"unless it shall not", inDatabase(ReloadNever), opensipsFacts("3.6.8", database), waits("opensips: {reload: never} is set"), nil},

@@ -124,8 +124,8 @@ func (p *program) viewer(c *cli.Context) (*engine.Engine, error) {
 }
 
 // sqlite runs SQLite's own shell, which is smaller than a driver.
-func sqlite(ctx context.Context, argv []string, input []byte) (stdout, stderr string, err error) {
-	output, err := command.Feed(ctx, argv, input)
+func sqlite(ctx context.Context, as rows.Keeper, argv []string, input []byte) (stdout, stderr string, err error) {
+	output, err := command.Feed(ctx, command.Credential{UID: as.UID, GID: as.GID}, argv, input)
 	return output.Stdout, output.Stderr, err
 }
 

@@ -13,8 +13,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -63,27 +63,40 @@ func Ask(ctx context.Context, argv []string) (Output, error) {
 	return output, err
 }
 
-// Feed is like Ask, with input on the program's standard input. The input may
-// hold secrets: it goes through a pipe, and is neither kept nor printed.
-func Feed(ctx context.Context, argv []string, input []byte) (Output, error) {
-	return startWith(ctx, argv, askLimit, bytes.NewReader(input))
+// Feed is like Run for a program that runs under a credential, with input on its
+// standard input, and keeps 8 MiB of each stream. The input may hold secrets: it
+// goes through a pipe, and is neither kept nor printed. Only root can become
+// somebody else.
+func Feed(ctx context.Context, as Credential, argv []string, input []byte) (Output, error) {
+	cmd, err := named(ctx, argv)
+	if err != nil {
+		return Output{}, err
+	}
+	cmd.Stdin = bytes.NewReader(input)
+	if int(as.UID) != os.Geteuid() {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: as.UID, Gid: as.GID, Groups: as.Groups}
+	}
+	return run(ctx, cmd, askLimit)
 }
 
 func start(ctx context.Context, argv []string, limit int) (Output, error) {
-	return startWith(ctx, argv, limit, nil)
+	cmd, err := named(ctx, argv)
+	if err != nil {
+		return Output{}, err
+	}
+	return run(ctx, cmd, limit)
 }
 
-func startWith(ctx context.Context, argv []string, limit int, input io.Reader) (Output, error) {
+// named makes a command of an argument list that begins with a path or a name.
+func named(ctx context.Context, argv []string) (*exec.Cmd, error) {
 	if len(argv) == 0 {
-		return Output{}, &NotStartedError{Err: errors.New("the argument list is empty")}
+		return nil, &NotStartedError{Err: errors.New("the argument list is empty")}
 	}
 	path, err := find(argv[0])
 	if err != nil {
-		return Output{}, &NotStartedError{argv[0], err}
+		return nil, &NotStartedError{argv[0], err}
 	}
-	cmd := prepare(ctx, path, argv)
-	cmd.Stdin = input
-	return run(ctx, cmd, limit)
+	return prepare(ctx, path, argv), nil
 }
 
 // prepare makes a command of the absolute path of a program and its arguments,

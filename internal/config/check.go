@@ -208,12 +208,14 @@ func (r *report) checkNames(cfg *Config) {
 	}
 }
 
-// claim is a path that a target writes, or a directory that it manages.
+// claim is a path that a target writes, a directory that it manages, or a row
+// of a database.
 type claim struct {
 	where string
 	names selector // the lineages that may come here, without a client
 	path  string   // {lineage} is filled in, unless names is a glob
 	tree  bool     // everything below path is claimed too
+	row   bool     // path is a row of a database
 }
 
 // checkPaths sees to it that no file is written twice, nor over what an ACME
@@ -222,10 +224,15 @@ func (r *report) checkPaths(cfg *Config) {
 	var claims []claim
 	for i, t := range cfg.Targets {
 		for _, c := range t.claims(fmt.Sprintf("targets[%d]", i)) {
-			r.checkKept(cfg, c)
+			if !c.row {
+				r.checkKept(cfg, c)
+			}
 			if before := slices.IndexFunc(claims, c.collides); before >= 0 {
-				where := claims[before].where
-				r.at(c.where, fmt.Sprintf("it overlaps with %s in line %d", where, r.line(where)), "give each a path of its own")
+				where, remedy := claims[before].where, "give each a path of its own"
+				if c.row {
+					remedy = "give each a domain of its own"
+				}
+				r.at(c.where, fmt.Sprintf("it overlaps with %s in line %d", where, r.line(where)), remedy)
 			}
 			claims = append(claims, c)
 		}
@@ -261,15 +268,17 @@ func (t Target) claims(where string) []claim {
 	_, names := selector(t.Lineage).split()
 	var claims []claim
 	for _, p := range t.keys().paths() {
-		c := claim{where: where + "." + p.key, names: names, path: p.path, tree: p.key == "directory"}
+		claims = append(claims, claim{where: where + "." + p.key, names: names, path: p.path, tree: p.key == "directory"})
+	}
+	if options, ok := t.Options.(*deployers.OpenSIPSOptions); ok && options.Database != "" {
+		claims = append(claims, claim{where: where + ".opensips.database", names: names, path: options.Domain + " " + options.Database.Place(), row: true})
+	}
+	for i, c := range claims {
 		if !names.glob() {
-			c.path = c.pathFor(names)
-		}
-		if c.path != "" {
-			claims = append(claims, c)
+			claims[i].path = c.pathFor(names)
 		}
 	}
-	return claims
+	return slices.DeleteFunc(claims, func(c claim) bool { return c.path == "" })
 }
 
 func (c claim) pathFor(name selector) string {
@@ -292,7 +301,7 @@ func (c claim) collides(other claim) bool {
 }
 
 func (c claim) touches(other claim) bool {
-	return c.path == other.path || c.tree && within(other.path, c.path) || other.tree && within(c.path, other.path)
+	return c.row == other.row && c.path == other.path || c.tree && within(other.path, c.path) || other.tree && within(c.path, other.path)
 }
 
 // within tells whether a path is dir or lies below it.

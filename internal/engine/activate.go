@@ -10,6 +10,7 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/command"
 	"github.com/certlatch/certlatch/internal/control"
+	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/probe"
 	"github.com/certlatch/certlatch/internal/process"
 )
@@ -38,11 +39,29 @@ func (t *transaction) activate(ctx context.Context) error {
 		return &waitError{reason: string(deployers.ServiceInactive), detail: err.Error()}
 	}
 	if err != nil {
-		if crash := t.sameProcess(ctx); crash != nil {
+		if crash := t.died(ctx, err); crash != nil {
 			return &crashedError{what: crash.Error(), proven: t.proof(ctx, t.wanted()) == nil}
 		}
 	}
 	return err
+}
+
+// Where one process of a service dies of a call, the others take a moment to
+// follow, and systemd one to notice.
+const (
+	dying     = 3 * time.Second
+	dyingTick = 50 * time.Millisecond
+)
+
+// died tells whether the service is another than before a failed activation. One
+// that took a call and did not answer is watched for a while.
+func (t *transaction) died(ctx context.Context, failed error) error {
+	crash := t.sameProcess(ctx)
+	for end := time.Now().Add(dying); crash == nil && unanswered(failed) && time.Now().Before(end); {
+		time.Sleep(dyingTick)
+		crash = t.sameProcess(ctx)
+	}
+	return crash
 }
 
 // act is the activation itself, within its limit and not too soon after the
@@ -69,7 +88,10 @@ func (t *transaction) act(ctx context.Context, a deployers.Activation) error {
 	case deployers.SignalPID:
 		return process.Signal(a.PID, t.running.started, a.Signal)
 	case deployers.CallControl:
-		return call(ctx, a)
+		if err := call(ctx, a); err != nil {
+			return err
+		}
+		return t.expected(ctx)
 	}
 	return fmt.Errorf("no way to activate by %q", a.Way)
 }
@@ -104,20 +126,44 @@ func call(ctx context.Context, a deployers.Activation) error {
 		case answer.Err != "" || answer.Reply != a.Success:
 			return &answerError{query, answer}
 		default:
-			return expected(ctx, a.After)
+			return nil
 		}
 	}
 	return &unreachableError{unreachable}
 }
 
-// expected asks whether the service says of itself what it should.
-func expected(ctx context.Context, after []deployers.Expect) error {
-	for _, expect := range after {
-		if answer := control.Call(ctx, expect.Query); !strings.Contains(answer.Reply, expect.Contains) {
-			return &expectError{expect, answer}
+// expected asks whether the service says of itself what it should, for each of
+// the items.
+func (t *transaction) expected(ctx context.Context) error {
+	answers := map[deployers.Query]deployers.Answer{}
+	for _, it := range t.items {
+		for _, expect := range it.plan.Activate.After {
+			answer, asked := answers[expect.Query]
+			if !asked {
+				answer = control.Call(ctx, expect.Query)
+				answers[expect.Query] = answer
+			}
+			holds := strings.Contains(answer.Reply, expect.Contains)
+			switch {
+			case expect.Warn:
+				t.warn(it, expect, !holds)
+			case !holds:
+				return &expectError{expect, answer}
+			}
 		}
 	}
 	return nil
+}
+
+// warn tells what an activation has done beside its target, or takes it back
+// where the next one has mended it.
+func (t *transaction) warn(it *item, expect deployers.Expect, happened bool) {
+	finding := lineage.Finding{Code: expect.Reason, Severity: lineage.Warned, Detail: expect.Says, Remedy: expect.Remedy}
+	it.out.Findings = slices.DeleteFunc(it.out.Findings, func(f lineage.Finding) bool { return f == finding })
+	if happened {
+		it.out.Findings = append(it.out.Findings, finding)
+		t.Log.Warn(finding.Detail, "target", it.target.Name, "lineage", it.lineage.Name, "reason", finding.Code, "remedy", finding.Remedy)
+	}
 }
 
 // servedAlready tells whether no content was written and every probe saw the

@@ -186,9 +186,16 @@ type expectError struct {
 func (e *expectError) Error() string {
 	what := e.answer.Err + e.answer.Fault
 	if what == "" {
-		what = fmt.Sprintf("its answer lacks %q", strings.TrimSpace(e.expect.Contains))
+		what = e.expect.Says
 	}
 	return fmt.Sprintf("%s at %s: %s", e.expect.Query.Method, e.expect.Query.Channel.Address, what)
+}
+
+// unanswered tells whether a service that had been reached gave no answer.
+func unanswered(err error) bool {
+	var call *answerError
+	var after *expectError
+	return errors.As(err, &call) && call.answer.Err != "" || errors.As(err, &after) && after.answer.Err != ""
 }
 
 // unreachableError is a service none of whose control channels can be reached.

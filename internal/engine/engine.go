@@ -330,7 +330,7 @@ func groups(items []*item) [][]*item {
 	var found [][]*item
 	index := map[string]int{}
 	for _, it := range items {
-		key := it.activationKey()
+		key := it.activationKey() + " " + string(it.plan.Activate.Way)
 		at, ok := index[key]
 		if !ok {
 			at = len(found)

@@ -121,6 +121,8 @@ func (t *transaction) sameProcess(ctx context.Context) error {
 		return nil
 	case now == t.running:
 		return nil
+	case now.unit != "" && now.main == t.running.main && now.restarts == t.running.restarts:
+		return fmt.Errorf("the main process %d of %s ended", now.main, now.unit)
 	case now.unit != "":
 		return fmt.Errorf("%s restarted by itself: main process %d became %d, restarts %d became %d", now.unit, t.running.main, now.main, t.running.restarts, now.restarts)
 	default:

@@ -205,10 +205,13 @@ func sqlite3(t *testing.T) *engine {
 }
 
 // feed runs a program with input, as Databases.SQLite wants it.
-func feed(ctx context.Context, argv []string, input []byte) (stdout, stderr string, err error) {
+func feed(ctx context.Context, as Keeper, argv []string, input []byte) (stdout, stderr string, err error) {
 	var out, errs bytes.Buffer
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &out, &errs
+	if int(as.UID) != os.Geteuid() {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: as.UID, Gid: as.GID}}
+	}
 	err = cmd.Run()
 	return out.String(), errs.String(), err
 }

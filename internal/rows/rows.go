@@ -8,6 +8,13 @@
 // Nothing here survives a crash of this program: whoever commits a change must
 // have kept what [Change.Previous] gives before. Where the connection is lost
 // during a commit, the row holds the new pair or the old one; Undo can tell.
+//
+// A database of SQLite is a file of the service's, among others that the
+// service may put there. Opening it does what they say: a journal is played
+// back into the file, and names a file that is deleted afterwards (SQLite's
+// file format, 3; pager.c, pager_playback and pager_delsuper). So it is opened
+// as the owner of the file, who gains nothing by that, and as root only where
+// nobody but root could have put anything there.
 package rows
 
 import (
@@ -24,11 +31,16 @@ import (
 // Databases is the way to the databases. MySQL, MariaDB and PostgreSQL are
 // spoken to directly.
 type Databases struct {
-	// SQLite runs sqlite3, the shell of the host's own SQLite: an argument
-	// list and what goes to its standard input in, both output streams out.
-	// The input holds keys. A driver for SQLite would add 3.4 MB.
-	SQLite func(ctx context.Context, argv []string, input []byte) (stdout, stderr string, err error)
+	// SQLite runs sqlite3, the shell of the host's own SQLite, as somebody: an
+	// argument list and what goes to its standard input in, both output streams
+	// out. The input holds keys. A driver for SQLite would add 3.4 MB, and could
+	// not become somebody else.
+	SQLite func(ctx context.Context, as Keeper, argv []string, input []byte) (stdout, stderr string, err error)
 }
+
+// Keeper is whom a database in a file is opened as, without supplementary
+// groups.
+type Keeper struct{ UID, GID uint32 }
 
 // database is what is needed of one.
 type database interface {

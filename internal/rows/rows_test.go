@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/need"
 )
 
 func TestMariaDB(t *testing.T) {
@@ -33,6 +37,7 @@ func TestSQLite(t *testing.T) {
 	suite(t, e)
 	t.Run("Text", func(t *testing.T) { text(t, e) })
 	t.Run("Missing", missing)
+	t.Run("Keeper", func(t *testing.T) { keepers(t, e) })
 	t.Run("Interrupted", func(t *testing.T) { interrupted(t, e) })
 }
 
@@ -311,8 +316,72 @@ func text(t *testing.T, e *engine) {
 func missing(t *testing.T) {
 	path := t.TempDir() + "/none.db"
 	_, _, err := databases.Read(t.Context(), deployers.Row{Database: deployers.DatabaseURL("sqlite://" + path), Table: "tls_mgm"})
-	if err == nil || !strings.Contains(err.Error(), "unable to open database") {
+	if err == nil || !strings.Contains(err.Error(), "no such file or directory") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// The shell runs as whom the file belongs to, and never as root where somebody
+// else can put files beside it, or lead elsewhere.
+func keepers(t *testing.T, e *engine) {
+	need.Root(t)
+	row := e.row(t, held{[]byte("certificate"), []byte("key")})
+	at, err := url.Parse(string(e.url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(at.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, ours := directory(t), t.TempDir()
+	put := func(dir, name string, owner int) string {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(path, content, 0o600), os.Chown(path, owner, owner)); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	link := filepath.Join(theirs, "link.db")
+	if err := os.Symlink(put(ours, "linked.db", 0), link); err != nil {
+		t.Fatal(err)
+	}
+	below := filepath.Join(theirs, "below")
+	if err := os.Mkdir(below, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	shared := put(ours, "shared.db", 0)
+	if err := os.Chmod(shared, 0o660); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, path, opened string
+		uid                int // -1: it is refused
+	}{
+		{"a service's", put(theirs, "a.db", nobody), filepath.Join(theirs, "a.db"), nobody},
+		{"root's", put(ours, "a.db", 0), filepath.Join(ours, "a.db"), 0},
+		{"root's, linked to", link, filepath.Join(ours, "linked.db"), 0},
+		{"root's beside a service's", put(theirs, "root.db", 0), "", -1},
+		{"root's below a service's", put(below, "a.db", 0), "", -1},
+		{"root's that a group may write to", shared, "", -1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			uid, opened := -1, ""
+			databases := Databases{SQLite: func(ctx context.Context, as Keeper, argv []string, input []byte) (string, string, error) {
+				uid, opened = int(as.UID), argv[len(argv)-1]
+				return feed(ctx, as, argv, input)
+			}}
+			row.Database = deployers.DatabaseURL("sqlite://" + c.path)
+			certificate, _, err := databases.Read(t.Context(), row)
+			if c.uid < 0 {
+				fails[*AddressError](t, err)
+			} else if err != nil || string(certificate) != "certificate" {
+				t.Errorf("got %q, %v", certificate, err)
+			}
+			if uid != c.uid || c.uid >= 0 && opened != "file://"+c.opened+"?mode=rw" {
+				t.Errorf("opened %s as %d, want %s as %d", opened, uid, c.opened, c.uid)
+			}
+		})
 	}
 }
 

@@ -5,9 +5,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/certlatch/certlatch/deployers"
 )
@@ -16,8 +20,9 @@ import (
 // not fixed goes to its standard input as hexadecimal, so neither an argument
 // list nor a quote can hold it.
 type sqlite struct {
-	run  func(ctx context.Context, argv []string, input []byte) (stdout, stderr string, err error)
-	path string
+	run  func(ctx context.Context, as Keeper, argv []string, input []byte) (stdout, stderr string, err error)
+	path string // without links
+	as   Keeper
 }
 
 func (d Databases) openSQLite(u *url.URL) (database, error) {
@@ -27,7 +32,54 @@ func (d Databases) openSQLite(u *url.URL) (database, error) {
 	case d.SQLite == nil:
 		return nil, refuse(u, "cannot be opened: there is no way to run sqlite3", "Use a database server.")
 	}
-	return &sqlite{d.SQLite, u.Path}, nil
+	path, err := filepath.EvalSymlinks(u.Path)
+	if err != nil {
+		return nil, err
+	}
+	as, err := keeper(path)
+	if err != nil {
+		return nil, err
+	}
+	return &sqlite{d.SQLite, path, as}, nil
+}
+
+// keeper is whom to open a file as: its owner. A file of root's must be one that
+// nobody else can write to, nor put another or a journal in its place. Who is
+// not root can be nobody else.
+func keeper(path string) (Keeper, error) {
+	if uid := os.Geteuid(); uid != 0 {
+		return Keeper{uint32(uid), uint32(os.Getegid())}, nil
+	}
+	file, err := look(path)
+	if err != nil {
+		return Keeper{}, err
+	}
+	for at := path; file.Uid == 0; at = filepath.Dir(at) {
+		st, err := look(at)
+		if err != nil {
+			return Keeper{}, err
+		}
+		beside := at == path || at == filepath.Dir(path)
+		sticky := st.Mode&unix.S_ISVTX != 0 && !beside // root's directories below stay where they are
+		if st.Uid != 0 || st.Mode&0o022 != 0 && !sticky {
+			return Keeper{}, &AddressError{
+				path, "is root's file, and others than root may write to " + at,
+				"Let the file belong to the user that the service runs as.",
+			}
+		}
+		if at == "/" {
+			break
+		}
+	}
+	return Keeper{file.Uid, file.Gid}, nil
+}
+
+func look(path string) (*unix.Stat_t, error) {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return nil, &fs.PathError{Op: "look at", Path: path, Err: err}
+	}
+	return &st, nil
 }
 
 func (s *sqlite) limit() int   { return 0 }
@@ -76,13 +128,13 @@ func (s *sqlite) swap(ctx context.Context, row deployers.Row, from, to pair) err
 func (s *sqlite) ask(ctx context.Context, format string, args ...any) (string, error) {
 	file := url.URL{Scheme: "file", Path: s.path, RawQuery: "mode=rw"}
 	argv := []string{"sqlite3", "-batch", "-bail", "-init", "/dev/null", "-list", "-noheader", file.String()}
-	stdout, stderr, err := s.run(ctx, argv, []byte(".timeout 5000\n"+fmt.Sprintf(format, args...)+"\n"))
+	stdout, stderr, err := s.run(ctx, s.as, argv, []byte(".timeout 5000\n"+fmt.Sprintf(format, args...)+"\n"))
 	first, _, _ := strings.Cut(strings.TrimSpace(stderr), "\n")
 	switch {
 	case ctx.Err() != nil:
 		return "", fmt.Errorf("run sqlite3: %w", context.Cause(ctx))
 	case first != "":
-		return "", errors.New("sqlite3 says: " + first)
+		return "", fmt.Errorf("sqlite3, run as user %d, says: %s", s.as.UID, first)
 	case err != nil && stdout != "": // which may be in the error, and hold a key
 		return "", errors.New("sqlite3 failed after it had answered")
 	case err != nil:

@@ -1,73 +1,184 @@
 package system
 
 import (
+	"cmp"
+	"flag"
 	"fmt"
+	"io"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// opensipsUnit is the upstream unit (packaging/debian of 3.6.8), but that the
-// fake stays in the foreground and does not wait with its restart.
-const opensipsUnit = `[Service]
+// opensipsUnit is the upstream unit (packaging/debian of 3.6.8), but that it
+// does not wait with its restart, nor give up on it.
+const opensipsUnit = `[Unit]
+StartLimitIntervalSec=0
+[Service]
 User=opensips
 Group=opensips
 RuntimeDirectory=opensips
 RuntimeDirectoryMode=775
-ExecStart=/usr/bin/fakeopensips %s
+%s
 Restart=always
 RestartSec=0
 `
 
-// opensipsTable is as much of scripts/sqlite/tls_mgm-create.sql (3.6.8) as
-// matters here, with a row of each type that the lineage's files fill.
-const opensipsTable = `CREATE TABLE tls_mgm (
-	id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, domain CHAR(64) NOT NULL, type INTEGER DEFAULT 1 NOT NULL,
-	certificate BLOB, private_key BLOB, CONSTRAINT tls_mgm_domain_type_idx UNIQUE (domain, type));
-INSERT INTO tls_mgm (domain, type, certificate, private_key) VALUES
-	('sip', 1, readfile('%[1]s/fullchain.pem'), readfile('%[1]s/privkey.pem')),
-	('sip', 2, readfile('%[1]s/fullchain.pem'), readfile('%[1]s/privkey.pem'));`
+const realService = `Type=forking
+PIDFile=/run/opensips/opensips.pid
+ExecStart=/usr/sbin/opensips -P /run/opensips/opensips.pid -f /etc/opensips/opensips.cfg
+ExecStop=/usr/bin/pkill --pidfile /run/opensips/opensips.pid`
 
-const opensipsDatabase = "/var/lib/opensips/opensips.db"
+// usualVersion is that of an OpenSIPS which does not crash on tls_reload.
+const usualVersion = "3.6.8"
+
+// opensipsFlags say what an OpenSIPS is like.
+type opensipsFlags struct {
+	script             bool
+	version            string // that the scenario is about; empty: any
+	domain             string // of the script
+	fifo, socket, http string
+	url                string // of the database
+}
 
 // opensips starts an OpenSIPS that serves on 127.0.0.1:5061 the files in
-// /etc/opensips/tls by its script, or the row of domain sip in its database,
-// which is filled with what the lineage sip.example holds now. It is a fake,
-// since no Debian has the real one. To run the scenarios against that where
-// this machine has it, this is the only word to change: bring the program and
-// its modules into the host, and write the opensips.cfg that the flags stand
-// for.
+// /etc/opensips/tls by its script, or the rows of its database, by default of
+// the one that the scenario has started. Called again, it is another OpenSIPS
+// in place of the first.
+//
+// Where this machine has an OpenSIPS in its PATH, that is what runs, with its
+// modules, and the hosts' libraries; else the fake does. The log says which.
 func (s *scenario) opensips(ts *testscript.TestScript, args []string) error {
-	if len(args) == 0 {
+	if len(args) == 0 || args[0] != "script" && args[0] != "database" {
 		return errUsage
 	}
-	if path, err := exec.LookPath("opensips"); err == nil {
-		ts.Logf("this machine has a real OpenSIPS at %s, which the hosts cannot run yet; here is the fake", path)
-	}
-	flags := []string{"-fifo=/run/opensips/opensips_fifo"}
-	setUp := [][]string{
-		{"useradd", "--system", "opensips"},
-		{"install", "-d", "-o", "opensips", "/var/lib/opensips"},
-		{"sqlite3", opensipsDatabase, fmt.Sprintf(opensipsTable, "/etc/letsencrypt/live/sip.example")},
-	}
-	switch args[0] {
-	case "script":
-		flags = append(flags, "-certificate=/etc/opensips/tls/fullchain.pem", "-private-key=/etc/opensips/tls/privkey.pem")
-	case "database":
-		flags = append(flags, "-database="+opensipsDatabase)
-	default:
+	want := opensipsFlags{script: args[0] == "script"}
+	flags := flag.NewFlagSet("opensips", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.StringVar(&want.version, "version", "", "")
+	flags.StringVar(&want.domain, "domain", "sip", "")
+	flags.StringVar(&want.fifo, "fifo", "/run/opensips/opensips_fifo", "")
+	flags.StringVar(&want.socket, "socket", "", "")
+	flags.StringVar(&want.http, "http", "", "")
+	flags.StringVar(&want.url, "database", s.database.url, "")
+	if flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
 		return errUsage
 	}
-	for _, argv := range setUp {
-		if _, err := s.host.run(argv...); err != nil {
-			return err
-		}
+	if want.version == "" && !want.script {
+		want.version = usualVersion
 	}
-	unit := fmt.Sprintf(opensipsUnit, strings.Join(append(flags, args[1:]...), " "))
-	if err := s.host.write("/etc/systemd/system/opensips.service", []byte(unit), "0644", "root"); err != nil {
+	if err := s.addOpenSIPSUser(); err != nil {
 		return err
 	}
-	_, err := s.host.run("systemctl", "start", "opensips")
+	service := want.fake()
+	if program, err := exec.LookPath("opensips"); err != nil {
+		ts.Logf("[the fake of OpenSIPS %s]", cmp.Or(want.version, usualVersion))
+	} else if service, err = s.realOpenSIPS(ts, want, program); err != nil {
+		return err
+	}
+	if err := s.host.write("/etc/systemd/system/opensips.service", fmt.Appendf(nil, opensipsUnit, service), "0644", "root"); err != nil {
+		return err
+	}
+	if _, err := s.host.run("systemctl", "daemon-reload"); err != nil {
+		return err
+	}
+	_, err := s.host.run("systemctl", "restart", "opensips")
 	return err
+}
+
+func (s *scenario) addOpenSIPSUser() error {
+	_, err := s.host.run("systemd-sysusers", "--inline", "u opensips - - /var/lib/opensips")
+	return err
+}
+
+const (
+	scriptCertificate = "/etc/opensips/tls/fullchain.pem"
+	scriptKey         = "/etc/opensips/tls/privkey.pem"
+)
+
+// fake is how the fake is started.
+func (want opensipsFlags) fake() string {
+	flags := []string{"-version=" + cmp.Or(want.version, usualVersion), "-fifo=" + want.fifo, "-socket=" + want.socket, "-http=" + want.http}
+	if want.script {
+		flags = append(flags, "-domain="+want.domain, "-certificate="+scriptCertificate, "-private-key="+scriptKey)
+	} else {
+		flags = append(flags, "-database="+want.url)
+	}
+	return "ExecStart=/usr/bin/fakeopensips " + strings.Join(flags, " ")
+}
+
+// realOpenSIPS brings this machine's OpenSIPS into the host.
+func (s *scenario) realOpenSIPS(ts *testscript.TestScript, want opensipsFlags, program string) (service string, err error) {
+	program, err = filepath.EvalSymlinks(program)
+	if err != nil {
+		return "", err
+	}
+	modules, err := filepath.Glob(filepath.Join(filepath.Dir(program), "../lib*/opensips/modules"))
+	if err != nil || len(modules) == 0 {
+		return "", fmt.Errorf("no modules beside %s (%v)", program, err)
+	}
+	for from, to := range map[string]string{program: "/usr/sbin/opensips", modules[0] + "/.": opensipsModules} {
+		if _, err := s.host.run("mkdir", "-p", filepath.Dir(to)); err != nil {
+			return "", err
+		}
+		if _, err := output("cp", "--recursive", "--remove-destination", from, s.host.path(to)); err != nil {
+			return "", err
+		}
+	}
+	text, err := s.host.run("/usr/sbin/opensips", "-V")
+	if err != nil {
+		return "", err
+	}
+	version := regexp.MustCompile(`(\d+)\.\d+\.[\w.-]+`).FindStringSubmatch(text)
+	if version == nil {
+		return "", fmt.Errorf("opensips -V says %q", text)
+	}
+	if major, _, _ := strings.Cut(want.version, "."); want.version != "" && major != version[1] {
+		s.Skipf("this is about OpenSIPS %s, and the real one of this machine is %s", major, version[0])
+	}
+	ts.Logf("[the real OpenSIPS %s]", version[0])
+	return realService, s.host.write("/etc/opensips/opensips.cfg", []byte(want.configuration()), "0644", "root")
+}
+
+const opensipsModules = "/usr/lib/opensips/modules"
+
+// configuration is an opensips.cfg.
+func (want opensipsFlags) configuration() string {
+	var text strings.Builder
+	text.WriteString("log_level=3\nudp_workers=1\ntcp_workers=1\nsocket=tls:127.0.0.1:5061\nmpath=\"" + opensipsModules + "/\"\n")
+	module := func(name string, params ...string) {
+		fmt.Fprintf(&text, "loadmodule \"%s.so\"\n", name)
+		for i := 0; i+1 < len(params); i += 2 {
+			fmt.Fprintf(&text, "modparam(\"%s\", \"%s\", \"%s\")\n", name, params[i], params[i+1])
+		}
+	}
+	module("proto_tls")
+	module("tls_openssl")
+	module("mi_fifo", "fifo_name", want.fifo)
+	if want.socket != "" {
+		module("mi_datagram", "socket_name", want.socket)
+	}
+	if host, port, ok := strings.Cut(want.http, ":"); ok {
+		module("httpd", "ip", host)
+		fmt.Fprintf(&text, "modparam(\"httpd\", \"port\", %s)\n", port)
+		module("mi_http")
+	}
+	if want.script {
+		module("tls_mgm", "server_domain", want.domain)
+		for _, of := range [][2]string{
+			{"match_ip_address", "*"}, {"match_sip_domain", "*"}, {"tls_method", "TLSv1_2-TLSv1_3"}, {"verify_cert", "0"}, {"require_cert", "0"},
+			{"certificate", scriptCertificate}, {"private_key", scriptKey},
+		} {
+			fmt.Fprintf(&text, "modparam(\"tls_mgm\", \"%s\", \"[%s]%s\")\n", of[0], want.domain, of[1])
+		}
+	} else {
+		scheme, _, _ := strings.Cut(want.url, ":")
+		module("db_" + scheme)
+		module("tls_mgm", "db_url", want.url)
+	}
+	text.WriteString("route {\n\texit;\n}\n")
+	return text.String()
 }

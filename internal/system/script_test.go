@@ -34,30 +34,48 @@ import (
 const waitLimit = 30 * time.Second
 
 // TestScripts plays every scenario on a host of its own.
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { newStage(t).play(t, "testdata/script") }
+
+// stage is what scenarios have in common.
+type stage struct {
+	image    string
+	programs []string
+	files    string
+	slots    chan struct{} // a host is a whole system; more at once than these help nobody
+}
+
+func newStage(t *testing.T) stage {
 	needMachine(t)
 	image := root(t)
-	programs := []string{
-		goBuild(t, "certlatch", "../..", "build", "-trimpath", "./cmd/certlatch"),
-		goBuild(t, "fakeopensips", "../..", "build", "./internal/system/fakeopensips"),
-		goBuild(t, "pebble", "../tools", "build", "github.com/letsencrypt/pebble/v2/cmd/pebble"),
-	}
 	files, err := filepath.Abs("testdata/files")
 	if err != nil {
 		t.Fatal(err)
 	}
-	slots := make(chan struct{}, 2) // a host is a whole system; more at once help nobody
+	return stage{
+		image: image, files: files, slots: make(chan struct{}, 2),
+		programs: []string{
+			goBuild(t, "certlatch", "../..", "build", "-trimpath", "./cmd/certlatch"),
+			goBuild(t, "fakeopensips", "../..", "build", "./internal/system/fakeopensips"),
+			goBuild(t, "pebble", "../tools", "build", "github.com/letsencrypt/pebble/v2/cmd/pebble"),
+		},
+	}
+}
+
+// play plays every scenario of a directory on a host of its own, with some
+// environment variables (NAME=VALUE) for the scripts.
+func (st stage) play(t *testing.T, dir string, environment ...string) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
 		RequireUniqueNames:  true,
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
-			slots <- struct{}{}
-			env.Defer(func() { <-slots })
+			st.slots <- struct{}{}
+			env.Defer(func() { <-st.slots })
 			t := env.T().(testing.TB)
-			env.Setenv("FILES", files)
+			env.Setenv("FILES", st.files)
+			env.Vars = append(env.Vars, environment...)
 			env.Values[scenarioKey{}] = &scenario{
-				TB: t, host: boot(t, image, programs...), ca: newAuthority(t),
+				TB: t, host: boot(t, st.image, st.programs...), ca: newAuthority(t),
 				saved: map[string]map[string]string{}, reloads: map[string]int{},
 			}
 			return nil
@@ -71,6 +89,9 @@ func TestScripts(t *testing.T) {
 			"pebble":    command("pebble", (*scenario).pebble),
 			"certbot":   command("certbot VERB [ARGUMENT...]", (*scenario).certbot),
 			"opensips":  command("opensips script|database [FLAG...]", (*scenario).opensips),
+			"database":  command("database sqlite|mysql|postgres|stop|start", (*scenario).runDatabase),
+			"sql":       command("sql STATEMENT", (*scenario).runSQL),
+			"row":       command("row TYPE DIRECTORY", (*scenario).row),
 			"json":      command("json PATH VALUE", (*scenario).json),
 			"inodes":    command("inodes save|same PATH...", (*scenario).inodes),
 			"reloads":   command("reloads save|N UNIT", (*scenario).countReloads),
@@ -113,6 +134,8 @@ type scenario struct {
 	ca      authority
 	saved   map[string]map[string]string // by path, as inodes save found them
 	reloads map[string]int               // by unit, as reloads save found them
+
+	database databaseKind // that was started
 }
 
 type scenarioKey struct{}

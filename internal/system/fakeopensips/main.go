@@ -4,8 +4,8 @@
 // of OpenSIPS 3.6.8 and 4.1-dev, each with the place that it was seen at or
 // read in.
 //
-// It speaks no SIP, and knows of one domain only. What it does where OpenSIPS
-// was not seen to do it is a guess, and promises nothing.
+// It speaks no SIP, and knows of server domains only. What it does where
+// OpenSIPS was not seen to do it is a guess, and promises nothing.
 package main
 
 import (
@@ -20,6 +20,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,30 +28,35 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // opensips is one running daemon.
 type opensips struct {
 	version   string
-	domain    string
-	cert, key string // of the script; empty: the domain is in the database
-	database  string // the path of an SQLite file
-	strict    bool   // a row that it did not start with cannot be used
+	script    domain
+	cert, key string // of the domain of the script; empty: the domains are in the database
+	database  string // a URL
 	replyDir  string
+	fifo      *os.File
 
-	mu     sync.Mutex
-	loaded *tls.Certificate // nil: there is no domain
-	first  string           // the certificate of the row that it started with
+	mu      sync.Mutex
+	domains []domain
+}
+
+// domain is one that can be used.
+type domain struct {
+	name, match string // match is the SIP domain, or * for any
+	pair        tls.Certificate
 }
 
 func main() {
 	var o opensips
 	flag.StringVar(&o.version, "version", "3.6.8", "the `version` that it says it is")
-	flag.StringVar(&o.domain, "domain", "sip", "the `name` of its TLS domain")
+	flag.StringVar(&o.script.name, "domain", "sip", "the `name` of the script's TLS domain")
 	flag.StringVar(&o.cert, "certificate", "", "the `file` that its script names")
 	flag.StringVar(&o.key, "private-key", "", "the `file` that its script names")
-	flag.StringVar(&o.database, "database", "", "the SQLite `file` with its table tls_mgm")
-	flag.BoolVar(&o.strict, "strict", false, "find fault with any row but that of the start")
+	flag.StringVar(&o.database, "database", "", "the `URL` of the database with its table tls_mgm")
 	flag.StringVar(&o.replyDir, "reply-dir", "/tmp", "the `directory` of callers' FIFOs")
 	fifo := flag.String("fifo", "", "the `path` of mi_fifo's FIFO")
 	socket := flag.String("socket", "", "the `path` of mi_datagram's socket")
@@ -76,13 +82,15 @@ func main() {
 
 // start reads the certificate and serves it.
 func (o *opensips) start(address string) error {
-	if o.cert != "" {
+	switch {
+	case o.cert != "":
 		pair, err := tls.LoadX509KeyPair(o.cert, o.key)
 		if err != nil {
 			return err
 		}
-		o.loaded = &pair
-	} else if o.database != "" {
+		o.script.match, o.script.pair = "*", pair
+		o.domains = []domain{o.script}
+	case o.database != "":
 		if err := o.load(); err != nil {
 			return err
 		}
@@ -103,44 +111,97 @@ func (o *opensips) start(address string) error {
 	return nil
 }
 
-// serveTLS shows a certificate. Without one, the connection is taken and never
-// answered (seen with 3.6.8).
+// serveTLS shows the certificate of the domain that the client names. Where
+// there is no domain at all, the connection is taken and never answered (seen
+// with 3.6.8).
 func (o *opensips) serveTLS(conn net.Conn) {
 	defer conn.Close()
 	o.mu.Lock()
-	loaded := o.loaded
+	domains := o.domains
 	o.mu.Unlock()
-	if loaded != nil {
-		conn = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{*loaded}})
+	if len(domains) > 0 {
+		conn = tls.Server(conn, &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			for _, d := range domains {
+				if d.match == "*" || d.match == hello.ServerName {
+					return &d.pair, nil
+				}
+			}
+			return nil, errors.New("no domain is called " + hello.ServerName) // an alert (openssl_helpers.h of 3.6.8)
+		}})
 	}
 	_, _ = io.Copy(io.Discard, conn) // clients come and go as they like
 }
 
-// load reads the row of the domain (tls_mgm.c of 3.6.8, reload_data: a pair
-// that cannot be used is left out, without an error).
+// load reads the rows of the table, if it is of the right version. A row that
+// cannot be used is left out, without an error (tls_mgm.c of 3.6.8, load_info
+// and init_tls_domains).
 func (o *opensips) load() error {
-	query := fmt.Sprintf("SELECT hex(certificate), hex(private_key) FROM tls_mgm WHERE domain = '%s' AND type = 2;", o.domain)
-	out, err := exec.Command("sqlite3", "-readonly", "-list", "-noheader", o.database, query).Output()
-	if err != nil {
-		return fmt.Errorf("read %s: %w", o.database, err)
+	client, hexOf := o.client()
+	ask := func(statement string) (string, error) {
+		out, err := exec.Command(client[0], append(client[1:], statement)...).Output()
+		if err != nil {
+			return "", fmt.Errorf("ask %s: %w", o.database, err)
+		}
+		return string(out), nil
 	}
-	certHex, keyHex, _ := strings.Cut(strings.TrimSpace(string(out)), "|")
+	version, err := ask("SELECT table_version FROM version WHERE table_name = 'tls_mgm'")
+	if err != nil {
+		return err
+	}
+	if version != "3\n" { // TLS_TABLE_VERSION
+		return fmt.Errorf("invalid version %q for table tls_mgm found", version)
+	}
+	rows, err := ask("SELECT domain, match_sip_domain, " + hexOf("certificate") + ", " + hexOf("private_key") + ", cipher_list FROM tls_mgm WHERE type = 2 ORDER BY id")
+	if err != nil {
+		return err
+	}
+	o.domains = nil
+	for row := range strings.Lines(rows) {
+		columns := strings.Split(strings.TrimSuffix(row, "\n"), "\t")
+		pair, err := usable(columns[2], columns[3], columns[4])
+		if err != nil {
+			log.Printf("Failed to init TLS domain '%s', skipping... (%v)", columns[0], err)
+			continue
+		}
+		o.domains = append(o.domains, domain{columns[0], columns[1], pair})
+	}
+	return nil
+}
+
+// client is the program that asks the database what is said after it, and
+// answers with a line a row and tabs between the columns, and the function for
+// bytes in hexadecimal.
+func (o *opensips) client() (argv []string, hexOf func(column string) string) {
+	hexOf = func(column string) string { return "hex(" + column + ")" }
+	at, err := url.Parse(o.database)
+	if err != nil {
+		log.Fatal(err)
+	}
+	switch at.Scheme {
+	case "sqlite":
+		return []string{"sqlite3", "-readonly", "-list", "-separator", "\t", at.Path}, hexOf
+	case "mysql":
+		password, _ := at.User.Password()
+		return []string{"mariadb", "--batch", "--skip-column-names", "--user=" + at.User.Username(), "--password=" + password,
+			"--host=" + at.Host, strings.TrimPrefix(at.Path, "/"), "--execute"}, hexOf
+	}
+	return []string{"psql", "--no-align", "--tuples-only", "--field-separator=\t", o.database, "--command"},
+		func(column string) string { return "encode(" + column + ", 'hex')" }
+}
+
+// usable makes a pair of what a row holds, if OpenSSL takes the ciphers.
+func usable(certHex, keyHex, ciphers string) (tls.Certificate, error) {
 	cert, certErr := hex.DecodeString(certHex)
 	key, keyErr := hex.DecodeString(keyHex)
 	if err := errors.Join(certErr, keyErr); err != nil {
-		return err
+		return tls.Certificate{}, err
 	}
-	if o.first == "" {
-		o.first = certHex
+	if ciphers != "" && ciphers != "NULL" { // which is how mariadb writes it
+		if err := exec.Command("openssl", "ciphers", ciphers).Run(); err != nil {
+			return tls.Certificate{}, fmt.Errorf("the cipher list %q: %w", ciphers, err)
+		}
 	}
-	o.loaded = nil
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil || o.strict && certHex != o.first {
-		log.Printf("Failed to init TLS domain '%s', skipping...", o.domain)
-		return nil
-	}
-	o.loaded = &pair
-	return nil
+	return tls.X509KeyPair(cert, key)
 }
 
 // answer is MI's (JSON-RPC 2.0).
@@ -166,22 +227,24 @@ func (o *opensips) answer(request []byte) []byte {
 	return []byte(`{"jsonrpc":"2.0",` + outcome + `,"id":` + string(call.ID) + `}`)
 }
 
-// list is one domain of tls_list (seen with 3.6.8). The values of a domain in
-// the script are those that were seen, in the order of tls_mgm.c, list_domain.
+// list is what tls_list tells of the domains (seen with 3.6.8). The values of
+// a domain in the script are those that were seen, in the order of tls_mgm.c,
+// list_domain.
 func (o *opensips) list() string {
-	if o.loaded == nil {
-		return ""
-	}
 	file := func(key, path string) string {
 		if o.cert == "" {
 			return ""
 		}
 		return `"` + key + `":"` + path + `",`
 	}
-	return `{"name":"` + o.domain + `","type":"TLS_DOMAIN_SRV","IP ADDRESS FILTERS":["*"],"SIP DOMAIN FILTERS":["*"],` +
-		`"METHOD":"TLSv1_2-TLSv1_3","VERIFY_CERT":false,"REQ_CLI_CERT":false,"CRL_CHECKALL":false,` +
-		file("CERT_FILE", o.cert) + `"CRL_DIR":"",` + file("CA_FILE", "") + `"CA_DIR":"/etc/pki/CA/",` +
-		file("PKEY_FILE", o.key) + `"CIPHER_LIST":"",` + file("DH_PARAMS_FILE", "") + `"EC_CURVE":""}`
+	var list []string
+	for _, d := range o.domains {
+		list = append(list, `{"name":"`+d.name+`","type":"TLS_DOMAIN_SRV","IP ADDRESS FILTERS":["*"],"SIP DOMAIN FILTERS":["`+d.match+`"],`+
+			`"METHOD":"TLSv1_2-TLSv1_3","VERIFY_CERT":false,"REQ_CLI_CERT":false,"CRL_CHECKALL":false,`+
+			file("CERT_FILE", o.cert)+`"CRL_DIR":"",`+file("CA_FILE", "")+`"CA_DIR":"/etc/pki/CA/",`+
+			file("PKEY_FILE", o.key)+`"CIPHER_LIST":"",`+file("DH_PARAMS_FILE", "")+`"EC_CURVE":""}`)
+	}
+	return strings.Join(list, ",")
 }
 
 // reload is tls_reload.
@@ -189,7 +252,10 @@ func (o *opensips) reload() string {
 	switch {
 	case o.database == "":
 		return `"error":{"code":500,"message":"DB url not set"}` // seen with 3.6.8 and 4.1-dev
-	case strings.HasPrefix(o.version, "4."): // seen with 4.1-dev: six of six, and no reply
+	case strings.HasPrefix(o.version, "4."): // seen with 4.0.1 and 4.1-dev at every reload, and no reply
+		// The process of the MI dies first, and the others follow it.
+		_ = o.fifo.Close()
+		time.Sleep(200 * time.Millisecond)
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
 	}
@@ -208,13 +274,13 @@ func (o *opensips) serveFIFO(path string) error {
 	if err := errors.Join(syscall.Mkfifo(path, 0o660), os.Chmod(path, 0o660)); err != nil {
 		return fmt.Errorf("make %s: %w", path, err)
 	}
-	fifo, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
+	var err error
+	if o.fifo, err = os.OpenFile(path, os.O_RDWR, 0); err != nil {
 		return err
 	}
 	call := regexp.MustCompile(`^:([^:./\\]+):(.*)$`)
 	for buffer := make([]byte, 4096); ; {
-		n, err := fifo.Read(buffer)
+		n, err := o.fifo.Read(buffer)
 		if err != nil {
 			return err
 		}
