@@ -104,6 +104,7 @@ type Facts struct {
 	Outputs   map[string]Output
 	Texts     map[string][]Text // by the path or glob that was asked for; those that exist, by path
 	Answers   map[Query]Answer
+	Names     []string // of the new leaf; nil: it could not be read
 }
 
 // Output is what a command of Wants printed.
@@ -211,6 +212,18 @@ type Test struct {
 	// serves. They count even where they were there at the baseline: the
 	// running service may be better than its files, until it is activated.
 	Own string
+
+	// Others is what the service serves besides. Where one of them is served
+	// although a line says, with the new files in place, that it could not be
+	// loaded again, the activation would end that, and is put off.
+	Others []Other
+}
+
+// Other is something else that a service serves.
+type Other struct {
+	Name   string              // for people
+	Says   string              // a regular expression for the failures that are about it
+	Probes []endpoint.Endpoint // where it is served, if it is
 }
 
 // Content is what a file holds.
@@ -340,6 +353,9 @@ type Activation struct {
 	// FaultKeepsOld tells that a service which answers with a fault has
 	// taken nothing, so an undo need not activate again.
 	FaultKeepsOld bool
+	// Twice tells that the service may need a second activation to take all of
+	// the new files. It is made where the first leaves something unproven.
+	Twice bool
 	// Gap is the least time between two activations of the service.
 	Gap time.Duration
 

@@ -49,9 +49,15 @@ const prosodyPolicy = `^    (Certificate has expired|Certificate expires within 
 func (prosody) Name() string { return "prosody" }
 func (prosody) Options() any { return &ProsodyOptions{Config: prosodyConfigPath} }
 
+// Defaults puts the files where prosodyctl cert import does: in the directory
+// certs beside the configuration, under the lineage's name.
 func (prosody) Defaults(t *Target) {
 	if t.Unit == "" {
 		t.Unit = "prosody.service"
+	}
+	if t.Directory == "" && t.Certificate == "" && t.Key == "" && t.Chain == "" && t.Combined == "" {
+		certs := filepath.Join(filepath.Dir(t.Options.(*ProsodyOptions).Config), "certs")
+		t.Certificate, t.Key = filepath.Join(certs, "{lineage}.crt"), filepath.Join(certs, "{lineage}.key")
 	}
 }
 
@@ -83,7 +89,7 @@ func (prosody) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
 	f.Listeners = nil // which hosts they are probed for is known below
 	plan := newPlan(t, l, f, "")
 	config := readProsody(t.Options.(*ProsodyOptions).Config, f.Texts)
-	view := newProsodyView(config, t, &plan, f.Texts)
+	view := newProsodyView(config, t, &plan, f)
 	if probes := view.probes(listeners); plan.Found {
 		plan.Probes = probes
 	}
@@ -91,7 +97,10 @@ func (prosody) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
 	for _, unread := range config.unread {
 		plan.warn(Configuration, "", "%s", unread)
 	}
-	if plan.Test = prosodyTest(config.path, f, view.names); plan.Test.Command == nil {
+	plan.Test = prosodyTest(config.path, f)
+	if plan.Test.Command != nil {
+		plan.Test.Own, plan.Test.Others = prosodyFailuresOf(view.names...), view.others(listeners)
+	} else {
 		plan.warn(OwnTest, "install it", "prosodyctl is in none of %s, so nothing tells before the reload whether Prosody can use the pair", strings.Join(prosodyctlPaths(), ", "))
 	}
 	err := config.checkDirectory(plan)
@@ -99,6 +108,7 @@ func (prosody) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
 	case err != nil:
 	case f.Systemd:
 		plan.Activate, err = unitActivation(t, f.Unit)
+		plan.Activate.Twice = view.inTree()
 	default:
 		err = &NoWayError{
 			Target: t.Name, About: Reload,
@@ -111,7 +121,7 @@ func (prosody) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
 
 // prosodyTest is that of prosodyctl, where it is there. It runs as root, and
 // changes to Prosody's user by itself.
-func prosodyTest(config string, f Facts, hosts []string) Test {
+func prosodyTest(config string, f Facts) Test {
 	at := slices.IndexFunc(prosodyctlPaths(), func(path string) bool { return len(f.Texts[path]) > 0 })
 	if at < 0 {
 		return Test{}
@@ -120,12 +130,13 @@ func prosodyTest(config string, f Facts, hosts []string) Test {
 	if config != prosodyConfigPath {
 		argv = append(argv, "--config", config)
 	}
-	return Test{Command: append(argv, "check", "certs"), Failures: prosodyFailures, Beside: prosodyPolicy, Own: prosodyOwnFailures(hosts)}
+	return Test{Command: append(argv, "check", "certs"), Failures: prosodyFailures, Beside: prosodyPolicy}
 }
 
-// prosodyOwnFailures are the lines about pairs of the given hosts that cannot
-// be loaded. A reload would take their STARTTLS away, whatever it is now.
-func prosodyOwnFailures(hosts []string) string {
+// prosodyFailuresOf are those of the failures that are about a pair of one of
+// the given hosts, which cannot be loaded. A reload would take the STARTTLS of
+// that host away, whatever it is now.
+func prosodyFailuresOf(hosts ...string) string {
 	if hosts == nil {
 		return ""
 	}
@@ -133,7 +144,7 @@ func prosodyOwnFailures(hosts []string) string {
 	for _, host := range hosts {
 		names = append(names, regexp.QuoteMeta(host))
 	}
-	return `^certmanager\s+error\s.* (Error initialising for|\(for) (` + strings.Join(names, "|") + `)[:)]`
+	return `\bfor (` + strings.Join(names, "|") + `)([:)]|$)`
 }
 
 // checkDirectory refuses a managed directory whose generations Prosody would
@@ -229,7 +240,8 @@ type prosodyView struct {
 
 	own, key     string   // the target's files
 	certificates []string // the paths that Prosody may have for the target's certificate
-	covered      []string // the names of what is installed there
+	had          []string // the names of what is installed there
+	covered      []string // those, and the names of what is to be
 
 	index map[string][]string // the files of the tree, by the names in their leaves
 	files []string            // those, and others that the configuration names
@@ -237,7 +249,7 @@ type prosodyView struct {
 	names []string // the hosts that are served with the target's certificate
 }
 
-func newProsodyView(config *prosodyConfig, t Target, plan *Plan, texts map[string][]Text) *prosodyView {
+func newProsodyView(config *prosodyConfig, t Target, plan *Plan, f Facts) *prosodyView {
 	v := &prosodyView{prosodyConfig: config, plan: plan, kinds: config.services(), index: map[string][]string{}}
 	for _, file := range plan.Files {
 		switch file.Content {
@@ -251,13 +263,17 @@ func newProsodyView(config *prosodyConfig, t Target, plan *Plan, texts map[strin
 		}
 	}
 	var installed string
-	for _, text := range texts[installedGlob(t)] {
+	for _, text := range f.Texts[installedGlob(t)] {
 		if text.Path == v.own {
 			installed = text.Content
 		}
 	}
-	v.covered = certifiedNames(installed)
-	if v.covered == nil { // there is none yet; most lineages have the name of their first host
+	v.had = certifiedNames(installed)
+	v.covered = slices.Clone(v.had)
+	for _, name := range f.Names {
+		v.covered = append(v.covered, strings.ToLower(name))
+	}
+	if v.covered == nil { // most lineages have the name of their first host
 		v.covered = []string{strings.Replace(plan.Lineage, "_.", "*.", 1)}
 	}
 	tree := config.tree()
@@ -265,18 +281,19 @@ func newProsodyView(config *prosodyConfig, t Target, plan *Plan, texts map[strin
 		v.add(v.own, v.covered)
 	}
 	for _, glob := range config.treeGlobs() {
-		for _, text := range texts[glob] {
-			if !indexed(tree, text.Path) || slices.Contains(v.files, text.Path) {
-				continue
+		for _, text := range f.Texts[glob] {
+			switch {
+			case !indexed(tree, text.Path) || slices.Contains(v.files, text.Path):
+			case text.Content == installed && !indexed(tree, v.own): // the tree is known by two paths
+				v.certificates = append(v.certificates, text.Path)
+				v.add(text.Path, v.covered)
+			default:
+				v.add(text.Path, certifiedNames(text.Content))
 			}
-			if text.Content == installed && !indexed(tree, v.own) {
-				v.certificates = append(v.certificates, text.Path) // the tree is known by two paths
-			}
-			v.add(text.Path, certifiedNames(text.Content))
 		}
 	}
 	for _, path := range config.certificateOptions() {
-		if len(texts[path]) > 0 {
+		if len(f.Texts[path]) > 0 {
 			v.files = append(v.files, path)
 		}
 	}
@@ -285,7 +302,7 @@ func newProsodyView(config *prosodyConfig, t Target, plan *Plan, texts map[strin
 
 func (v *prosodyView) add(path string, names []string) {
 	v.files = append(v.files, path)
-	for _, name := range names {
+	for _, name := range distinct(names) {
 		v.index[name] = append(v.index[name], path)
 	}
 }
@@ -428,7 +445,9 @@ func (v *prosodyView) probes(listeners []netip.AddrPort) []endpoint.Endpoint {
 			case service.users && host.component:
 			case slices.ContainsFunc(pairs, v.owns):
 				v.served(host, pairs)
-				probes = append(probes, found...)
+				if v.surely(host, pairs) {
+					probes = append(probes, found...)
+				}
 			default:
 				v.servedOtherwise(host, service, pairs, len(found) > 0)
 			}
@@ -443,12 +462,55 @@ func (v *prosodyView) probes(listeners []netip.AddrPort) []endpoint.Endpoint {
 	return distinct(probes)
 }
 
+// inTree tells whether Prosody finds the target's certificate by the names in
+// it. A reload looks through the tree, and lets every host take its certificate
+// anew, in no order: a host that comes first takes what the tree held before,
+// and a new name only with the next reload (core/certmanager.lua and
+// plugins/mod_tls.lua hook config-reloaded at one priority).
+func (v *prosodyView) inTree() bool {
+	return slices.ContainsFunc(v.certificates, func(path string) bool { return indexed(v.tree(), path) })
+}
+
+// surely tells whether a host has to be seen with the target's certificate.
+// One that a renewal adds while another certificate covers it too goes on with
+// either of them: that is no reason to undo the renewal.
+func (v *prosodyView) surely(host *prosodySection, pairs []prosodyPair) bool {
+	added := v.had != nil && !covers(v.had, host.name)
+	return !added || !slices.ContainsFunc(pairs, func(pair prosodyPair) bool { return !v.owns(pair) })
+}
+
+// covers tells whether a certificate of these names is one for a host.
+func covers(names []string, host string) bool {
+	_, parent, _ := strings.Cut(host, ".")
+	return slices.Contains(names, host) || slices.Contains(names, "*."+parent)
+}
+
+// others gives the hosts that have another certificate, and where their
+// STARTTLS would show it. Direct TLS would not tell: it offers some
+// certificate for every name.
+func (v *prosodyView) others(listeners []netip.AddrPort) []Other {
+	var others []Other
+	for _, host := range v.hosts {
+		if slices.Contains(v.names, host.name) || !endpoint.IsHost(host.name) {
+			continue
+		}
+		other := Other{Name: host.name, Says: prosodyFailuresOf(host.name)}
+		for _, service := range v.kinds {
+			if !service.direct && !(service.users && host.component) {
+				other.Probes = append(other.Probes, at(listeners, service, host.name)...)
+			}
+		}
+		others = append(others, other)
+	}
+	return others
+}
+
 // distinct drops what stands there before; hosts may share a name for https.
-func distinct(probes []endpoint.Endpoint) []endpoint.Endpoint {
-	var kept []endpoint.Endpoint
-	for _, probe := range probes {
-		if !slices.Contains(kept, probe) {
-			kept = append(kept, probe)
+func distinct[T comparable](all []T) []T {
+	var kept []T
+	for _, one := range all {
+		if !slices.Contains(kept, one) {
+			kept = append(kept, one)
 		}
 	}
 	return kept
@@ -484,12 +546,10 @@ func (v *prosodyView) served(host *prosodySection, pairs []prosodyPair) {
 
 // servedOtherwise notes a host that should have the target's certificate.
 func (v *prosodyView) servedOtherwise(host *prosodySection, service prosodyService, pairs []prosodyPair, listens bool) {
-	_, parent, _ := strings.Cut(host.name, ".")
-	covered := slices.Contains(v.covered, host.name) || slices.Contains(v.covered, "*."+parent)
 	switch {
 	case service.direct && listens && slices.Contains(v.names, host.name):
 		v.plan.warn(Configuration, fmt.Sprintf("write certificate = %q in its place", v.own), "the ssl option of %s counts for STARTTLS only, not for %s", host.name, service.scheme)
-	case !service.direct && covered && len(pairs) > 0:
+	case !service.direct && covers(v.covered, host.name) && len(pairs) > 0:
 		v.plan.warn(Configuration, fmt.Sprintf("write certificate = %q for that host if it should have this one", v.own), "the target's certificate covers %s, for which Prosody takes %s", host.name, pairs[0].certificate)
 	}
 }

@@ -129,9 +129,17 @@ func TestProsodyPlan(t *testing.T) {
 			Command:  []string{"/usr/bin/prosodyctl", "check", "certs"},
 			Failures: prosodyFailures,
 			Beside:   prosodyPolicy,
-			Own:      `^certmanager\s+error\s.* (Error initialising for|\(for) (chat\.example|rooms\.chat\.example)[:)]`,
+			Own:      `\bfor (chat\.example|rooms\.chat\.example)([:)]|$)`,
+			Others: []Other{{
+				Name: "localhost", Says: `\bfor (localhost)([:)]|$)`,
+				Probes: []endpoint.Endpoint{
+					{Scheme: "xmpp-client", Host: "127.0.0.1", Port: 5222, Name: "localhost"},
+					{Scheme: "xmpp-client", Host: "::1", Port: 5222, Name: "localhost"},
+					{Scheme: "xmpp-server", Host: "127.0.0.1", Port: 5269, Name: "localhost"},
+				},
+			}},
 		},
-		Activate: Activation{Way: ReloadUnit, Unit: "prosody.service"},
+		Activate: Activation{Way: ReloadUnit, Unit: "prosody.service", Twice: true},
 		Probes: []endpoint.Endpoint{
 			{Scheme: "xmpp-client", Host: "127.0.0.1", Port: 5222, Name: "chat.example"},
 			{Scheme: "xmpp-client", Host: "::1", Port: 5222, Name: "chat.example"},
@@ -163,6 +171,7 @@ func TestProsodyChoice(t *testing.T) {
 		target Target
 		config string
 		files  map[string]string
+		coming []string // names of the new leaf
 		probes []string
 		names  []string
 		notes  []string
@@ -316,6 +325,33 @@ func TestProsodyChoice(t *testing.T) {
 			names:  []string{"chat.example"},
 			notes:  []string{"bücher.example is not a name in ASCII, so nothing is looked for under it; write its probes down, with the xn-- form"},
 		}, {
+			name:   "by the names that the new leaf brings, before there is a certificate",
+			target: crt(func(t *Target) { t.Certificate, t.Key = "/etc/prosody/certs/a.crt", "/etc/prosody/certs/a.key" }),
+			config: `https_ports = {} VirtualHost "chat.example" VirtualHost "talk.example"`,
+			coming: []string{"Talk.example", "192.0.2.1"},
+			probes: []string{c2s("talk.example"), s2s("talk.example")},
+			names:  []string{"talk.example"},
+		}, {
+			name:   "a name that a renewal adds, and one that it loses",
+			target: crt(nil),
+			config: `https_ports = {} VirtualHost "chat.example" VirtualHost "talk.example" VirtualHost "other.example"`,
+			files:  map[string]string{"/etc/prosody/certs/chat.example.crt": chat},
+			coming: []string{"talk.example"},
+			probes: []string{c2s("chat.example"), s2s("chat.example"), c2s("talk.example"), s2s("talk.example")},
+			names:  []string{"chat.example", "talk.example"},
+		}, {
+			name:   "a name that a renewal adds although it has another certificate need not be seen",
+			target: crt(nil),
+			config: `https_ports = {} VirtualHost "chat.example" VirtualHost "talk.example"`,
+			files: map[string]string{
+				"/etc/prosody/certs/chat.example.crt": chat,
+				"/etc/prosody/certs/talk.example.crt": certificateFor(t, "talk.example"),
+			},
+			coming: []string{"chat.example", "talk.example"},
+			probes: []string{c2s("chat.example"), s2s("chat.example")},
+			names:  []string{"chat.example", "talk.example"},
+			notes:  []string{"/etc/prosody/certs/talk.example.crt covers talk.example too, and Prosody takes either of them; move it out of /etc/prosody/certs"},
+		}, {
 			name: "several lineages, each its own",
 			target: crt(func(t *Target) {
 				t.Lineage = "*"
@@ -337,7 +373,9 @@ func TestProsodyChoice(t *testing.T) {
 			for path, content := range test.files {
 				host.files[path] = content
 			}
-			plan, err := prosody{}.Plan(test.target, lineage.Lineage{Name: "chat.example"}, host.facts(t, test.target))
+			facts := host.facts(t, test.target)
+			facts.Names = test.coming
+			plan, err := prosody{}.Plan(test.target, lineage.Lineage{Name: "chat.example"}, facts)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -355,6 +393,57 @@ func TestProsodyChoice(t *testing.T) {
 				t.Error("notes:", diff)
 			}
 		})
+	}
+}
+
+// TestProsodyOthers is about the hosts that a reload must not harm.
+func TestProsodyOthers(t *testing.T) {
+	host := prosodyHost{
+		listeners: "127.0.0.1:5222 127.0.0.1:5269 127.0.0.1:5223 127.0.0.1:5281",
+		files: map[string]string{
+			"/usr/bin/prosodyctl": "#!lua",
+			"/etc/prosody/prosody.cfg.lua": `c2s_direct_tls_ports = { 5223 } VirtualHost "chat.example" Component "rooms.chat.example" "muc"
+				VirtualHost "other.example" Component "rooms.other.example" "muc" VirtualHost "bücher.example"`,
+		},
+	}
+	target := crt(nil)
+	plan, err := prosody{}.Plan(target, lineage.Lineage{Name: "chat.example"}, host.facts(t, target))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][]string{}
+	for _, other := range plan.Test.Others {
+		for _, probe := range other.Probes {
+			got[other.Name] = append(got[other.Name], probe.String())
+		}
+	}
+	want := map[string][]string{
+		"other.example":       {"xmpp-client://127.0.0.1:5222?name=other.example", "xmpp-server://127.0.0.1:5269?name=other.example"},
+		"rooms.other.example": {"xmpp-server://127.0.0.1:5269?name=rooms.other.example"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestProsodyLayout is about where the files go if nothing says so.
+func TestProsodyLayout(t *testing.T) {
+	for _, test := range []struct {
+		target           Target
+		certificate, key string
+	}{
+		{Target{}, "/etc/prosody/certs/{lineage}.crt", "/etc/prosody/certs/{lineage}.key"},
+		{Target{Options: &ProsodyOptions{Config: "/srv/p/prosody.cfg.lua"}}, "/srv/p/certs/{lineage}.crt", "/srv/p/certs/{lineage}.key"},
+		{Target{Directory: "/etc/prosody/tls"}, "", ""},
+		{Target{Certificate: "/srv/a.crt", Key: "/srv/a.key"}, "/srv/a.crt", "/srv/a.key"},
+	} {
+		if test.target.Options == nil {
+			test.target.Options = prosody{}.Options()
+		}
+		prosody{}.Defaults(&test.target)
+		if test.target.Certificate != test.certificate || test.target.Key != test.key {
+			t.Errorf("%s and %s, want %s and %s", test.target.Certificate, test.target.Key, test.certificate, test.key)
+		}
 	}
 }
 
@@ -441,26 +530,38 @@ func TestProsodyFailures(t *testing.T) {
 		{"unreadable", []string{b, d, a, muc, none}, []string{b, a}, nil},
 	} {
 		for _, version := range []string{"0.12.3", "13.0.1"} {
-			text := testdata(t, "check-certs-"+version+"-"+test.kind+".txt")
-			for expression, want := range map[string][]string{
-				prosodyFailures: test.all,
-				prosodyPolicy:   test.beside,
-				prosodyOwnFailures([]string{"a.example", "b.example"}): test.own,
+			printed := strings.Split(testdata(t, "check-certs-"+version+"-"+test.kind+".txt"), "\n")
+			failures := matching(prosodyFailures, printed)
+			for _, check := range []struct {
+				of        string
+				want, got []string
+			}{
+				{"all", test.all, failures},
+				{"beside", test.beside, matching(prosodyPolicy, printed)},
+				{"own", test.own, matching(prosodyFailuresOf("a.example", "b.example"), failures)},
+				{"localhost", []string{none}, matching(prosodyFailuresOf("localhost"), failures)},
+				{"example", nil, matching(prosodyFailuresOf("example"), failures)},
 			} {
-				pattern := regexp.MustCompile(expression)
-				var got []string
-				for line := range strings.Lines(text) {
-					if pattern.MatchString(line) {
-						got = append(got, strings.TrimSpace(line))
-					}
-				}
 				// 0.12 visits the hosts in any order.
-				if diff := cmp.Diff(slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(got))); diff != "" {
-					t.Errorf("%s, %s, %s: %s", version, test.kind, expression, diff)
+				slices.Sort(check.want)
+				slices.Sort(check.got)
+				if diff := cmp.Diff(check.want, check.got); diff != "" {
+					t.Errorf("%s, %s, %s: %s", version, test.kind, check.of, diff)
 				}
 			}
 		}
 	}
+}
+
+func matching(expression string, lines []string) []string {
+	pattern := regexp.MustCompile(expression)
+	var found []string
+	for _, line := range lines {
+		if pattern.MatchString(line) {
+			found = append(found, strings.TrimSpace(line))
+		}
+	}
+	return found
 }
 
 // TestProsodyConfig reads single forms of the language.

@@ -50,8 +50,8 @@ func (p *program) doctor(c *cli.Context) error {
 
 // The JSON of doctor: certlatch.doctor/1.
 type doctorJSON struct {
-	Schema string      `json:"schema"`
-	Exit   int         `json:"exit"`
+	Schema string            `json:"schema"`
+	Exit   int               `json:"exit"`
 	Checks []doctorCheckJSON `json:"checks"`
 }
 

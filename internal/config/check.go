@@ -21,8 +21,9 @@ func (r *report) build(cfg *Config, doc *document, exists func(dir string) bool)
 	cfg.Policy = doc.Policy.over(Policy{Trust: "system"})
 	for i, keys := range doc.Targets {
 		where := fmt.Sprintf("targets[%d]", i)
-		r.checkTarget(where, keys)
-		cfg.Targets = append(cfg.Targets, r.target(where, keys, cfg.Policy))
+		target := r.target(where, keys, cfg.Policy)
+		r.checkTarget(where, keys, target.Target)
+		cfg.Targets = append(cfg.Targets, target)
 	}
 	r.checkRoots(cfg, doc.Lineages != nil)
 	r.checkNames(cfg)
@@ -106,8 +107,9 @@ func (r *report) target(where string, k targetKeys, global Policy) Target {
 	return t
 }
 
-// checkTarget checks the keys of one target against each other.
-func (r *report) checkTarget(where string, k targetKeys) {
+// checkTarget checks the keys of one target against each other, and against
+// what the service's defaults make of them.
+func (r *report) checkTarget(where string, k targetKeys, t deployers.Target) {
 	if r.wrong[where] {
 		return // some of its keys were not read
 	}
@@ -118,7 +120,7 @@ func (r *report) checkTarget(where string, k targetKeys) {
 	if !r.given(where+".lineage", string(k.Lineage)) {
 		r.at(where+".lineage", "the target takes no lineage", "write the lineage's name, or a glob")
 	}
-	r.checkLayout(where, k)
+	r.checkLayout(where, k, t)
 	for _, p := range k.paths() {
 		if k.Lineage.glob() && p.path != "" && !strings.Contains(p.path, placeholder) {
 			r.at(where+"."+p.key, fmt.Sprintf("the lineages that %q takes would all be written to this path", k.Lineage), "put {lineage} into the path")
@@ -143,7 +145,7 @@ func (r *report) checkService(where string, k targetKeys) {
 	}
 }
 
-func (r *report) checkLayout(where string, k targetKeys) {
+func (r *report) checkLayout(where string, k targetKeys, t deployers.Target) {
 	managed := r.given(where+".directory", string(k.Directory))
 	certificate := r.given(where+".certificate", string(k.Certificate))
 	key := r.given(where+".key", string(k.Key))
@@ -151,7 +153,7 @@ func (r *report) checkLayout(where string, k targetKeys) {
 	case r.checkRow(where, k):
 	case managed && (certificate || key || k.Chain != "" || k.Combined != ""):
 		r.at(where, "directory stands beside certificate, key, chain or combined", "keep either directory (certlatch names the files) or the paths of the files")
-	case !managed && !certificate && !key:
+	case !managed && t.Certificate == "" && !key:
 		r.at(where, "nothing says where the files go", "set certificate and key, or directory")
 	case certificate && !key:
 		r.at(where+".key", "certificate is set and key is not", "set both, or only directory")

@@ -115,6 +115,15 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// A service that has a place of its own for certificates needs no layout.
+func TestLayoutByDefault(t *testing.T) {
+	got := mustParse(t, "lineages: [certbot: /live]\ntargets: [{name: a, service: prosody, lineage: '*'}]\n").Targets[0]
+	want := [...]string{"", "/etc/prosody/certs/{lineage}.crt", "/etc/prosody/certs/{lineage}.key"}
+	if layout := [...]string{got.Directory, got.Certificate, got.Key}; layout != want {
+		t.Errorf("the layout is %q, want %q", layout, want)
+	}
+}
+
 func TestPolicyIsLaidOver(t *testing.T) {
 	const global = "policy: {trust: any, accept: [expired]}\n"
 	tests := []struct {

@@ -33,6 +33,11 @@ func (t *transaction) activate(ctx context.Context) error {
 			return &waitError{reason: outsideWindowReason, detail: "it is activated between " + w.String()}
 		}
 	}
+	for _, it := range t.items {
+		if err := it.spareOthers(ctx); err != nil {
+			return err
+		}
+	}
 	t.activated = true
 	err := t.act(ctx, a)
 	if isInactive(err) {
@@ -169,7 +174,7 @@ func (t *transaction) warn(it *item, expect deployers.Expect, happened bool) {
 // servedAlready tells whether no content was written and every probe saw the
 // new leaf at the baseline.
 func (t *transaction) servedAlready() bool {
-	if t.req.Force {
+	if t.req.Force || t.silent() && t.items[0].plan.Activate.Twice {
 		return false
 	}
 	for _, it := range t.items {
@@ -179,4 +184,26 @@ func (t *transaction) servedAlready() bool {
 		}
 	}
 	return true
+}
+
+// spareOthers puts an activation off that would end what the service serves
+// besides: its own test says that it could not be loaded again.
+func (it *item) spareOthers(ctx context.Context) error {
+	failed, _ := it.tested.(failures)
+	for _, other := range it.plan.Test.Others {
+		about, err := failed.about(other)
+		if err != nil {
+			return err
+		}
+		if about != nil && serves(ctx, other) {
+			return &waitError{reason: otherHostReason, detail: fmt.Sprintf(
+				"%s is served now and could not be loaded again (%v); to %s would take its TLS away", other.Name, about, it.plan.Activate)}
+		}
+	}
+	return nil
+}
+
+// serves tells whether one handshake shows a leaf.
+func serves(ctx context.Context, other deployers.Other) bool {
+	return slices.ContainsFunc(observe(ctx, other.Probes), func(o probe.Observation) bool { return o.Leaf() != nil })
 }

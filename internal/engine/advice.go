@@ -27,6 +27,7 @@ const (
 	firstInstallReason  = "first-install"
 	outsideWindowReason = "outside-window"
 	crashedReason       = "service-crashed"
+	otherHostReason     = "other-host-endangered"
 )
 
 // refusedError is a bundle that did not pass validation.
@@ -77,6 +78,21 @@ func (f failures) Error() string {
 		all = append(all, failure.line)
 	}
 	return strings.Join(all, "; ")
+}
+
+// about gives the failures that concern something else that is served.
+func (f failures) about(other deployers.Other) (failures, error) {
+	says, err := regexp.Compile(other.Says)
+	if err != nil {
+		return nil, err
+	}
+	var found failures
+	for _, failure := range f {
+		if says.MatchString(failure.line) {
+			found = append(found, failure)
+		}
+	}
+	return found, nil
 }
 
 // against gives what a service's own test says now that counts against the new
@@ -239,6 +255,8 @@ func (e *waitError) remedy(it *item) string {
 		return "systemctl start " + unit + "; certlatch deploy --pending then proves it"
 	case string(deployers.RestartNotAllowed):
 		return "restart " + unit + " when it suits, or set allow_restart: true for target " + it.target.Name
+	case otherHostReason:
+		return "correct what is named, then certlatch deploy --pending; any other reload of " + unit + " takes the new pair too, at that price"
 	case firstInstallReason:
 		return "let the service's configuration name " + it.set.Files[0].Path + "; certlatch deploy --pending then proves it"
 	default:

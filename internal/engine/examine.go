@@ -83,16 +83,16 @@ func (x *examiner) examine(ctx context.Context) {
 
 // rest is what needs both a bundle and a plan.
 func (x *examiner) rest(ctx context.Context) {
+	if err := x.look(ctx, x.it); err != nil {
+		x.wrong(deployers.Reading, err)
+	} else {
+		x.installed(ctx)
+	}
 	x.ownTest(ctx)
 	if err := x.it.nameProbes(); err != nil {
 		x.wrong(deployers.Serving, err)
 	} else {
 		x.served(ctx)
-	}
-	if err := x.look(ctx, x.it); err != nil {
-		x.wrong(deployers.Reading, err)
-	} else {
-		x.installed(ctx)
 	}
 	x.judgement(ctx)
 }
@@ -151,17 +151,32 @@ func (x *examiner) reload(planned error) {
 	}
 }
 
-// ownTest runs the service's own test.
+// ownTest runs the service's own test. What it says of others than the target
+// does not keep a deployment from succeeding, unless that would harm them.
 func (x *examiner) ownTest(ctx context.Context) {
 	if len(x.it.plan.Test.Command) == 0 {
 		return
 	}
 	program := x.it.plan.Test.Command[0]
-	if err := runTest(ctx, x.it.plan.Test); err != nil {
-		x.wrong(deployers.OwnTest, &testError{program: program, err: err, before: true})
-		return
+	err := runTest(ctx, x.it.plan.Test)
+	x.it.testedBefore, x.it.tested = err, err
+	counts, _ := x.it.against(err)
+	installed := len(x.it.before) == len(x.it.set.Files)
+	wait := new(waitError)
+	switch spare := x.it.spareOthers(ctx); {
+	case err == nil:
+		x.say(deployers.OwnTest, deployers.Fine, "", "%s finds nothing wrong", program)
+	case counts != nil && installed:
+		x.wrong(deployers.OwnTest, &testError{program: program, err: counts, before: true})
+	case errors.As(spare, &wait):
+		x.say(deployers.OwnTest, deployers.Warned, wait.remedy(x.it), "%s", wait.detail)
+	case spare != nil:
+		x.wrong(deployers.OwnTest, spare)
+	case counts != nil:
+		x.say(deployers.OwnTest, deployers.Warned, "certlatch deploy "+x.it.lineage.Name, "%s fails, perhaps for want of the first deployment: %v", program, counts)
+	default:
+		x.say(deployers.OwnTest, deployers.Warned, "", "%s finds fault with what is not the target's: %v", program, err)
 	}
-	x.say(deployers.OwnTest, deployers.Fine, "", "%s finds nothing wrong", program)
 }
 
 // installed holds what is installed against the bundle, and tries whether the
@@ -204,7 +219,7 @@ func (x *examiner) canRead(ctx context.Context) (reader string, err error) {
 // found, some may be for something else.
 func (x *examiner) served(ctx context.Context) {
 	seen := 0
-	for _, o := range observe(ctx, x.it.plan) {
+	for _, o := range observe(ctx, x.it.plan.Probes) {
 		leaf := o.Leaf()
 		switch {
 		case leaf == nil && x.it.plan.Found:
@@ -218,7 +233,11 @@ func (x *examiner) served(ctx context.Context) {
 		}
 		seen++
 	}
-	if x.it.plan.Found && seen == 0 && x.it.plan.Activate.Wait != deployers.ServiceInactive {
+	switch {
+	case !x.it.plan.Found || seen > 0 || x.it.plan.Activate.Wait == deployers.ServiceInactive:
+	case x.it.first && len(x.it.plan.Probes) > 0:
+		x.say(deployers.Serving, deployers.Warned, "certlatch deploy "+x.it.lineage.Name, "no listener of the service completes a TLS handshake yet")
+	default:
 		x.wrong(deployers.Serving, &noProbeError{x.it.target.Name})
 	}
 }

@@ -39,8 +39,10 @@ type item struct {
 	first    bool // there is no pair to go back to that was ever whole or proven
 
 	testedBefore error // what the service's own test said at the baseline
+	tested       error // what it says with the new files in place
 	baseline     []probe.Observation
-	proven       bool // every probe has shown the new leaf
+	silent       []probe.Observation // of found probes that completed no handshake at the baseline
+	proven       bool                // every probe has shown the new leaf
 
 	out Outcome
 }
@@ -175,7 +177,7 @@ func (r *run) asks(t config.Target, l lineage.Lineage) bool {
 // waits tells whether a reason is about something that somebody else does, so
 // that looking again is worth it at any time.
 func waits(reason string) bool {
-	return slices.Contains([]string{firstInstallReason, string(deployers.ServiceInactive), string(deployers.RestartNotAllowed)}, reason)
+	return slices.Contains([]string{firstInstallReason, otherHostReason, string(deployers.ServiceInactive), string(deployers.RestartNotAllowed)}, reason)
 }
 
 const interruptedReason = "interrupted"
@@ -304,6 +306,9 @@ func (r *run) ask(ctx context.Context, it *item) error {
 	facts, err := r.facts(ctx, deployer, it.target.Target)
 	if err != nil {
 		return err
+	}
+	if it.bundle != nil {
+		facts.Names = lineage.Names(it.bundle.Leaf)
 	}
 	it.plan, err = deployer.Plan(it.target.Target, it.lineage, facts)
 	return err
@@ -486,7 +491,7 @@ func (r *run) served(ctx context.Context, it *item) bool {
 	if it.target.ProveNothing {
 		return true
 	}
-	seen := observe(ctx, it.plan)
+	seen := observe(ctx, it.plan.Probes)
 	if it.plan.Found {
 		seen = slices.DeleteFunc(seen, func(o probe.Observation) bool { return o.Leaf() == nil })
 	}

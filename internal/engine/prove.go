@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/probe"
 	"github.com/certlatch/certlatch/internal/process"
@@ -24,12 +25,72 @@ const inARow = 4
 // prove looks at what is served until every probe saw the new leaf often
 // enough, and at whether the service is still the same process.
 func (t *transaction) prove(ctx context.Context) error {
-	proof := t.proof(ctx, t.wanted())
+	proof := t.proveTwice(ctx)
 	t.markProven(proof)
 	if err := t.sameProcess(ctx); err != nil {
 		return &crashedError{what: err.Error(), proven: proof == nil}
 	}
 	return proof
+}
+
+// secondAfter is how long a first activation has to bring everything about,
+// where a second one may have to help.
+const secondAfter = 2 * time.Second
+
+// proveTwice proves, after a second activation where that may be what it takes.
+func (t *transaction) proveTwice(ctx context.Context) error {
+	if a := t.items[0].plan.Activate; a.Twice && t.activated {
+		soon, cancel := context.WithTimeout(ctx, secondAfter)
+		defer cancel()
+		if err := t.proveAll(soon); err == nil && !t.silent() {
+			return nil
+		}
+		if err := t.act(ctx, a); err != nil {
+			return err
+		}
+	}
+	return t.proveAll(ctx)
+}
+
+// proveAll proves what is wanted, and what answers only since the activation.
+func (t *transaction) proveAll(ctx context.Context) error {
+	err := t.proof(ctx, t.wanted())
+	if err == nil && t.hear(ctx) {
+		err = t.proof(ctx, t.wanted())
+	}
+	return err
+}
+
+// hear lets those found probes count too that answer only since the activation,
+// as for a host that had no certificate, and tells whether there are any.
+func (t *transaction) hear(ctx context.Context) bool {
+	heard := false
+	for _, it := range t.items {
+		before := it.silent
+		it.silent = nil
+		for i, now := range observe(ctx, endpoints(before)) {
+			if now.Leaf() == nil {
+				it.silent = append(it.silent, before[i])
+				continue
+			}
+			it.count(before[i])
+			heard = true
+		}
+	}
+	return heard
+}
+
+// silent tells whether some found probes still complete no handshake.
+func (t *transaction) silent() bool {
+	return slices.ContainsFunc(t.items, func(it *item) bool { return len(it.silent) > 0 })
+}
+
+func endpoints(observed []probe.Observation) []endpoint.Endpoint {
+	var all []endpoint.Endpoint
+	for _, o := range observed {
+		all = append(all, o.Endpoint)
+	}
+	return all
 }
 
 // markProven notes which items a proof was about in vain, and which not.
@@ -130,11 +191,11 @@ func (t *transaction) sameProcess(ctx context.Context) error {
 	}
 }
 
-// observe makes one handshake at every endpoint of a plan, all at once.
-func observe(ctx context.Context, plan deployers.Plan) []probe.Observation {
-	seen := make([]probe.Observation, len(plan.Probes))
+// observe makes one handshake at every endpoint, all at once.
+func observe(ctx context.Context, endpoints []endpoint.Endpoint) []probe.Observation {
+	seen := make([]probe.Observation, len(endpoints))
 	var all sync.WaitGroup
-	for i, e := range plan.Probes {
+	for i, e := range endpoints {
 		all.Go(func() { seen[i] = probe.Handshake(ctx, e) })
 	}
 	all.Wait()

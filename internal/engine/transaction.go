@@ -75,7 +75,7 @@ func (t *transaction) takeBaseline(ctx context.Context) error {
 	before := t.ownTests(ctx)
 	t.items = slices.DeleteFunc(t.items, func(it *item) bool {
 		it.testedBefore = before[it]
-		it.baseline = observe(ctx, it.plan)
+		it.baseline = observe(ctx, it.plan.Probes)
 		if it.plan.Found {
 			it.keepAnswering()
 		}
@@ -88,16 +88,28 @@ func (t *transaction) takeBaseline(ctx context.Context) error {
 	return nil
 }
 
-// keepAnswering drops the found probes that completed no handshake.
+// keepAnswering leaves the found probes aside that completed no handshake. If
+// none did, all of them count for a first installation: it may be what brings
+// TLS about.
 func (it *item) keepAnswering() {
-	var probes = it.plan.Probes[:0:0]
-	var seen []probe.Observation
-	for i, o := range it.baseline {
+	observed := it.baseline
+	none := !slices.ContainsFunc(observed, func(o probe.Observation) bool { return o.Leaf() != nil })
+	if none && it.first {
+		return
+	}
+	it.plan.Probes, it.baseline = nil, nil
+	for _, o := range observed {
 		if o.Leaf() != nil {
-			probes, seen = append(probes, it.plan.Probes[i]), append(seen, o)
+			it.count(o)
+		} else {
+			it.silent = append(it.silent, o)
 		}
 	}
-	it.plan.Probes, it.baseline = probes, seen
+}
+
+// count lets a probe count that was observed at the baseline.
+func (it *item) count(o probe.Observation) {
+	it.plan.Probes, it.baseline = append(it.plan.Probes, o.Endpoint), append(it.baseline, o)
 }
 
 // stage keeps the installed pairs as generations, writes the new ones beside
@@ -199,7 +211,8 @@ func (t *transaction) commit(ctx context.Context) error {
 func (t *transaction) test(ctx context.Context) error {
 	now := t.ownTests(ctx)
 	for _, it := range t.items {
-		err, before := it.against(now[it])
+		it.tested = now[it]
+		err, before := it.against(it.tested)
 		if err == nil {
 			continue
 		}

@@ -205,7 +205,7 @@ func (t *transaction) wantedBack() []probe.Want {
 // asBefore looks once whether every probe sees what it saw at the baseline.
 func (t *transaction) asBefore(ctx context.Context) bool {
 	for _, it := range t.items {
-		for i, o := range observe(ctx, it.plan) {
+		for i, o := range observe(ctx, it.plan.Probes) {
 			if was := it.baseline[i].Leaf(); was != nil && !shows(o, lineage.Fingerprint(was)) {
 				return false
 			}
