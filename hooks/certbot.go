@@ -1,5 +1,10 @@
 package hooks
 
+import (
+	"fmt"
+	"regexp"
+)
+
 // certbot calls deploy hooks once for each lineage that was renewed, without
 // arguments, and names the lineage's live directory in RENEWED_LINEAGE
 // (certbot 5.6.0 certbot/_internal/hooks.py; https://eff-certbot.readthedocs.io
@@ -9,27 +14,41 @@ type certbot struct{}
 
 func (certbot) Name() string { return "certbot" }
 
-func (c certbot) Event(env Env, _ []string) (Event, error) {
-	live := env("RENEWED_LINEAGE")
-	if live == "" {
-		return Event{}, &NotCalledError{Client: c.Name(), Missing: "RENEWED_LINEAGE is not set"}
+func (certbot) Mark(call Call) string { return call.variable("RENEWED_LINEAGE") }
+
+func (c certbot) Events(call Call) ([]Event, error) {
+	if err := call.noArguments(c.Name()); err != nil {
+		return nil, err
 	}
-	dir, err := cleanPath(c.Name(), "RENEWED_LINEAGE", live)
-	return Event{Client: c.Name(), Path: dir}, err
+	if c.Mark(call) == "" {
+		return nil, &NotCalledError{c.Name(), "RENEWED_LINEAGE is not set"}
+	}
+	dir, err := cleanPath(c.Name(), "RENEWED_LINEAGE", call.Env("RENEWED_LINEAGE"))
+	if err != nil {
+		return nil, err
+	}
+	return []Event{{Client: c.Name(), Path: dir}}, nil
 }
 
-func (certbot) Setup() Setup {
+func (certbot) Setup(self string) Setup {
 	return Setup{
-		Dir:  "/etc/letsencrypt/renewal-hooks/deploy",
-		Link: "50-certlatch-hook-certbot",
-		Advice: `certbot runs every executable in renewal-hooks/deploy after a renewal; before
+		Dirs:  []string{"/etc/letsencrypt/renewal-hooks/deploy"},
+		Parts: []Part{{Name: "50-certlatch-hook-certbot", Link: self}},
+		// renewal/NAME.conf keeps a --deploy-hook under its older name
+		// (certbot 5.6.0 certbot/_internal/cli/cli_constants.py, storage.py).
+		Own: OwnHooks{
+			Files:  "../../renewal/*.conf",
+			Line:   regexp.MustCompile(`(?m)^(?:renew|deploy)_hook\s*=\s*(\S.*)$`),
+			Effect: "certbot runs it as well, after certlatch",
+		},
+		Advice: fmt.Sprintf(`certbot runs every executable in renewal-hooks/deploy after a renewal; before
 certbot 5.3 not after the first issue. So the first certificate goes in by
 
     certlatch deploy NAME
 
 once certbot has it, or by giving certbot the hook when it is issued:
 
-    certbot certonly ... --deploy-hook "%s hook certbot"
-`,
+    certbot certonly ... --deploy-hook %s
+`, quote(quote(self)+" hook certbot")),
 	}
 }

@@ -1,29 +1,40 @@
 // Package hooks knows the ACME clients that call certlatch: one file a client,
-// and a table of them. A client's environment and arguments go in; which
-// lineage it means comes out, as data.
+// and a table of them. A client's environment, arguments and input go in;
+// which lineages it means comes out, as data.
 //
-// Whatever a client hands over is hostile input: only a path is taken from it,
+// Whatever a client hands over is hostile input: only paths are taken from it,
 // never a command, and the names in a certificate are read from the
-// certificate. Nothing here touches the host.
+// certificate. Nothing here touches the host. That a path leads to a lineage,
+// and to nothing else, is looked at by who reads it.
 package hooks
 
 import (
 	"fmt"
+	"io"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 )
 
 // Env looks up a variable of the environment, like os.Getenv.
 type Env func(string) string
 
-// Event is what a client said: the files of this lineage were renewed.
-type Event struct {
-	Client string // a lineage.Kind's name
-	Path   string // where the lineage is, as the client said; clean and absolute
+// Call is a run of certlatch by a client.
+type Call struct {
+	Env   Env
+	Args  []string  // those of the client, without certlatch's own
+	Input io.Reader // standard input; only read where a client writes to it
 }
 
-// NotCalledError says that the environment is not that of a client's hook.
+// Event is what a client said of one lineage.
+type Event struct {
+	Client    string // a lineage.Kind's name
+	Path      string // where the lineage is, as the client said; clean and absolute
+	Unchanged bool   // it was not renewed; what is pending may be tried again
+}
+
+// NotCalledError says that a call is not that of a client's hook.
 type NotCalledError struct{ Client, Missing string }
 
 func (e *NotCalledError) Error() string {
@@ -35,11 +46,26 @@ type InputError struct{ Client, What string }
 
 func (e *InputError) Error() string { return fmt.Sprintf("%s hook: %s", e.Client, e.What) }
 
-// Setup is how certlatch gets into a client's hooks.
-type Setup struct {
-	Dir    string // the client runs every executable in it; empty: it has no such directory
-	Link   string // the name to give certlatch there
-	Advice string // for people: what it does, and the line to add by hand; %s is certlatch's path
+// UnsupportedError says that certlatch has nothing to do at an event, where
+// the client wants to be told so.
+type UnsupportedError struct{ Client, Event string }
+
+func (e *UnsupportedError) Error() string {
+	return fmt.Sprintf("%s hook: nothing to do at %.100q", e.Client, e.Event)
+}
+
+// AmbiguousError says that a call bears the marks of several clients.
+type AmbiguousError struct {
+	Clients []string
+	Marks   []string // of each
+}
+
+func (e *AmbiguousError) Error() string {
+	var said []string
+	for i, client := range e.Clients {
+		said = append(said, fmt.Sprintf("%s speaks of %s", e.Marks[i], client))
+	}
+	return "cannot tell which ACME client called: " + strings.Join(said, ", ")
 }
 
 // Client knows one ACME client.
@@ -47,15 +73,22 @@ type Client interface {
 	// Name is the word for the command line.
 	Name() string
 
-	// Event reads a client's call. It fails with a *NotCalledError where
-	// the client did not call, else with an *InputError.
-	Event(env Env, args []string) (Event, error)
+	// Mark gives the variable or argument by which a call can be told to be
+	// this client's, or "".
+	Mark(Call) string
 
-	Setup() Setup
+	// Events reads a client's call; there may be nothing to do. It fails
+	// with a *NotCalledError where the client did not call, with an
+	// *UnsupportedError, else with an *InputError.
+	Events(Call) ([]Event, error)
+
+	// Setup tells how the certlatch at the path self gets into the
+	// client's hooks.
+	Setup(self string) Setup
 }
 
 // All is the table of clients.
-func All() []Client { return []Client{certbot{}} }
+func All() []Client { return []Client{certbot{}, acmesh{}, lego{}, dehydrated{}, acmetool{}} }
 
 // For finds a client by its name.
 func For(name string) (Client, bool) {
@@ -76,19 +109,25 @@ func Names() []string {
 	return names
 }
 
-// Detect finds the client that called, from the environment.
-func Detect(env Env, args []string) (Client, error) {
+// Detect finds the client that called. It fails with a *NotCalledError or an
+// *AmbiguousError.
+func Detect(call Call) (Client, error) {
+	var found []Client
+	var ambiguous AmbiguousError
 	for _, c := range All() {
-		if _, err := c.Event(env, args); err == nil || !isNotCalled(err) {
-			return c, nil
+		if mark := c.Mark(call); mark != "" {
+			found = append(found, c)
+			ambiguous.Clients = append(ambiguous.Clients, c.Name())
+			ambiguous.Marks = append(ambiguous.Marks, mark)
 		}
 	}
-	return nil, &NotCalledError{Client: "an ACME client", Missing: "the environment names no lineage"}
-}
-
-func isNotCalled(err error) bool {
-	_, is := err.(*NotCalledError)
-	return is
+	switch len(found) {
+	case 0:
+		return nil, &NotCalledError{"an ACME client", "neither the environment nor the arguments name a lineage"}
+	case 1:
+		return found[0], nil
+	}
+	return nil, &ambiguous
 }
 
 // linkName is the form of the names under which certlatch is a client's hook.
@@ -105,15 +144,39 @@ func CalledAs(program string) (Client, bool) {
 	return For(match[1])
 }
 
-// cleanPath checks a path that came from outside.
-func cleanPath(client, variable, text string) (string, error) {
+// variable gives the first variable of some that is set, or "".
+func (call Call) variable(names ...string) string {
+	for _, name := range names {
+		if call.Env(name) != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+// noArguments is for clients that hand over none.
+func (call Call) noArguments(client string) error {
+	if len(call.Args) > 0 {
+		return &InputError{client, fmt.Sprintf("%.100q is one argument too many", call.Args[0])}
+	}
+	return nil
+}
+
+// cleanPath checks a path that came from outside, under the name that the
+// client has for it.
+func cleanPath(client, what, text string) (string, error) {
+	wrong := func(why string) (string, error) {
+		return "", &InputError{client, fmt.Sprintf("%s %s: %.100q", what, why, text)}
+	}
 	switch {
 	case len(text) > 4096:
-		return "", &InputError{client, variable + " is longer than any path"}
+		return "", &InputError{client, what + " is longer than any path"}
 	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return "", &InputError{client, fmt.Sprintf("%s holds control characters: %.100q", variable, text)}
+		return wrong("holds control characters")
 	case !path.IsAbs(text):
-		return "", &InputError{client, fmt.Sprintf("%s is not an absolute path: %.100q", variable, text)}
+		return wrong("is not an absolute path")
+	case slices.Contains(strings.Split(text, "/"), ".."):
+		return wrong("leads up again")
 	}
 	return path.Clean(text), nil
 }

@@ -1,47 +1,313 @@
 package hooks
 
 import (
+	"bufio"
 	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
+
+	"github.com/google/go-cmp/cmp"
 )
 
-func TestCertbot(t *testing.T) {
-	for _, test := range []struct{ lineage, path, fails string }{
-		{lineage: "/etc/letsencrypt/live/api.example", path: "/etc/letsencrypt/live/api.example"},
-		{lineage: "/etc/letsencrypt/live/api.example/", path: "/etc/letsencrypt/live/api.example"},
-		{lineage: "/etc/letsencrypt/live/../../../root", path: "/root"},
-		{lineage: "live/api.example", fails: "not an absolute path"},
-		{lineage: "/etc/live/a\nb", fails: "control characters"},
-		{lineage: "/" + strings.Repeat("x", 5000), fails: "longer than any path"},
-	} {
-		env := func(name string) string { return map[string]string{"RENEWED_LINEAGE": test.lineage}[name] }
-		event, err := Detect(env, nil)
-		if err != nil {
-			t.Fatalf("%q was not taken for certbot's: %v", test.lineage, err)
-		}
-		got, err := event.Event(env, nil)
-		switch {
-		case test.fails != "":
-			if input := new(InputError); !errors.As(err, &input) || !strings.Contains(err.Error(), test.fails) {
-				t.Errorf("%.60q: %v, which does not say %q", test.lineage, err, test.fails)
+// called makes a call of variables NAME=VALUE and arguments.
+func called(environment []string, args ...string) Call {
+	return Call{Env: func(name string) string {
+		for _, variable := range environment {
+			if value, ok := strings.CutPrefix(variable, name+"="); ok {
+				return value
 			}
-		case err != nil:
-			t.Errorf("%q: %v", test.lineage, err)
-		case got != Event{Client: "certbot", Path: test.path}:
-			t.Errorf("%q: %v", test.lineage, got)
+		}
+		return ""
+	}, Args: args, Input: strings.NewReader("")}
+}
+
+func reading(call Call, input string) Call {
+	call.Input = strings.NewReader(input)
+	return call
+}
+
+func TestEvents(t *testing.T) {
+	const sh, de = "/root/.acme.sh/", "/var/lib/dehydrated/certs/"
+	for _, test := range []struct {
+		name string
+		call Call
+		want []Event
+	}{
+		{"certbot", called([]string{"RENEWED_LINEAGE=/etc/letsencrypt/live/api.example/"}), []Event{{Client: "certbot", Path: "/etc/letsencrypt/live/api.example"}}},
+		{"acme.sh", called([]string{"CERT_FULLCHAIN_PATH=" + sh + "a.example_ecc/fullchain.cer", "CERT_KEY_PATH=" + sh + "a.example_ecc/a.example.key"}), []Event{{Client: "acme.sh", Path: sh + "a.example_ecc"}}},
+		{"acme.sh", called([]string{"CERT_FULLCHAIN_PATH=" + sh + "*.a.example/fullchain.cer", "CERT_KEY_PATH=" + sh + "*.a.example/*.a.example.key"}), []Event{{Client: "acme.sh", Path: sh + "*.a.example"}}},
+		{"lego", called([]string{"LEGO_CERT_PATH=/srv/_.a.example.crt"}), []Event{{Client: "lego", Path: "/srv/_.a.example.crt"}}},
+		{"lego", called([]string{"LEGO_HOOK_CERT_PATH=/srv/a.crt", "LEGO_CERT_PATH=/srv/a.crt"}), []Event{{Client: "lego", Path: "/srv/a.crt"}}},
+		{"dehydrated", called(nil, "deploy_cert", "*.a.example", de+"star/privkey.pem", de+"star/cert.pem", de+"star/fullchain.pem", de+"star/chain.pem", "1795418000"), []Event{{Client: "dehydrated", Path: de + "star"}}},
+		{"dehydrated", called(nil, "unchanged_cert", "a", de+"a/privkey.pem", de+"a/cert.pem", de+"a/fullchain.pem", de+"a/chain.pem"), []Event{{Client: "dehydrated", Path: de + "a", Unchanged: true}}},
+		{"dehydrated", called(nil, "exit_hook", "--some error--"), nil},
+		{"dehydrated", called(nil, "deploy_challenge", "a", "-token", "-value"), nil},
+		{"dehydrated", called(nil, "this_hookscript_is_broken__dehydrated_is_working_fine__please_ignore_unknown_hooks_in_your_script"), nil},
+		{"acmetool", reading(called([]string{"ACME_STATE_DIR=/var/lib/acme"}, "live-updated"), "a.example\n*.b.example\n"), []Event{
+			{Client: "acmetool", Path: "/var/lib/acme/live/a.example"}, {Client: "acmetool", Path: "/var/lib/acme/live/*.b.example"},
+		}},
+		{"acmetool", called([]string{"ACME_STATE_DIR=/var/lib/acme"}, "live-updated"), nil},
+	} {
+		client, _ := For(test.name)
+		got, err := client.Events(test.call)
+		if diff := cmp.Diff(test.want, got); diff != "" || err != nil {
+			t.Errorf("%s %q: %v (-want +got)\n%s", test.name, test.call.Args, err, diff)
 		}
 	}
 }
 
-func TestNotCalled(t *testing.T) {
-	nothing := func(string) string { return "" }
-	if _, err := Detect(nothing, nil); !isNotCalled(err) {
-		t.Errorf("an empty environment: %v", err)
+// Whatever the real clients said when they were recorded is understood, with
+// and without their name.
+func TestRecorded(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.env")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, file := range files {
+		recorded := record(t, file)
+		for i, call := range []Call{recorded.call(), recorded.call()} {
+			client, ok := For(recorded.client)
+			if i == 1 {
+				client, err = Detect(call)
+				ok = err == nil && client.Name() == recorded.client
+			}
+			if !ok {
+				t.Errorf("%s: this is not taken for a call of %s: %v", file, recorded.client, err)
+				continue
+			}
+			events, err := client.Events(call)
+			var paths []string
+			for _, event := range events {
+				paths = append(paths, event.Path)
+			}
+			if diff := cmp.Diff(recorded.paths, paths); diff != "" || err != nil {
+				t.Errorf("%s: %v (-want +got)\n%s", file, err, diff)
+			}
+		}
+		seen[recorded.client] = true
 	}
 	for _, c := range All() {
-		if _, err := c.Event(nothing, nil); !isNotCalled(err) {
-			t.Errorf("%s in an empty environment: %v", c.Name(), err)
+		if !seen[c.Name()] {
+			t.Errorf("no call of %s was recorded", c.Name())
+		}
+	}
+}
+
+// recording is a file of testdata: after comments a line for each variable,
+// each argument ("argument: ..."), each line of input ("input: ...") and each
+// path that is meant ("means: ..."); the client comes first ("client: ...").
+type recording struct {
+	client                        string
+	variables, args, input, paths []string
+}
+
+func (r recording) call() Call {
+	return reading(called(r.variables, r.args...), strings.Join(append(slices.Clone(r.input), ""), "\n"))
+}
+
+func record(t *testing.T, file string) recording {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r recording
+	for lines := bufio.NewScanner(strings.NewReader(string(text))); lines.Scan(); {
+		line := lines.Text()
+		word, value, _ := strings.Cut(line, ": ")
+		switch {
+		case strings.HasPrefix(line, "#"):
+		case word == "client":
+			r.client = value
+		case word == "argument":
+			r.args = append(r.args, value)
+		case word == "input":
+			r.input = append(r.input, value)
+		case word == "means":
+			r.paths = append(r.paths, value)
+		default:
+			r.variables = append(r.variables, line)
+		}
+	}
+	return r
+}
+
+// slots is every place in which a client hands a path over, and the path that
+// would be well there.
+var slots = []struct {
+	client string
+	good   string
+	call   func(path string) Call
+}{
+	{"certbot", "/live/a", func(p string) Call { return called([]string{"RENEWED_LINEAGE=" + p}) }},
+	{"acme.sh", "/sh/a/fullchain.cer", func(p string) Call {
+		return called([]string{"CERT_FULLCHAIN_PATH=" + p, "CERT_KEY_PATH=/sh/a/a.key"})
+	}},
+	{"acme.sh", "/sh/a/a.key", func(p string) Call {
+		return called([]string{"CERT_FULLCHAIN_PATH=/sh/a/fullchain.cer", "CERT_KEY_PATH=" + p})
+	}},
+	{"lego", "/lego/a.crt", func(p string) Call { return called([]string{"LEGO_CERT_PATH=" + p}) }},
+	{"lego", "/lego/a.crt", func(p string) Call { return called([]string{"LEGO_HOOK_CERT_PATH=" + p}) }},
+	{"dehydrated", "/certs/a/privkey.pem", func(p string) Call {
+		return called(nil, "deploy_cert", "a", p, "/certs/a/cert.pem", "/certs/a/fullchain.pem", "/certs/a/chain.pem", "1")
+	}},
+	{"dehydrated", "/certs/a/fullchain.pem", func(p string) Call {
+		return called(nil, "unchanged_cert", "a", "/certs/a/privkey.pem", "/certs/a/cert.pem", p, "/certs/a/chain.pem")
+	}},
+	{"acmetool", "/acme", func(p string) Call {
+		return reading(called([]string{"ACME_STATE_DIR=" + p}, "live-updated"), "a\n")
+	}},
+}
+
+func TestHostilePaths(t *testing.T) {
+	tested := map[string]bool{}
+	for _, slot := range slots {
+		tested[slot.client] = true
+		client, _ := For(slot.client)
+		if events, err := client.Events(slot.call(slot.good)); err != nil || len(events) != 1 {
+			t.Fatalf("%s: %s: %v, %v", slot.client, slot.good, events, err)
+		}
+		for _, path := range []string{
+			"live/a", "-rf", "--config=/tmp/x", "~/a", "$(id)", ".", "..",
+			slot.good + "/../../../etc/shadow", "/..", slot.good + "\n", slot.good + "\x00", "/a\x1b[2J" + slot.good, slot.good + "\x7f",
+			"/" + strings.Repeat("x", 5000), "/" + strings.Repeat("x/", 5000),
+		} {
+			events, err := client.Events(slot.call(path))
+			if input := new(InputError); !errors.As(err, &input) || events != nil {
+				t.Errorf("%s: %.60q: %v, %v", slot.client, path, events, err)
+			}
+		}
+	}
+	for _, c := range All() {
+		if !tested[c.Name()] {
+			t.Errorf("no place where %s hands a path over is tested", c.Name())
+		}
+	}
+}
+
+func TestHostileCalls(t *testing.T) {
+	acme := []string{"ACME_STATE_DIR=/acme"}
+	sh := func(fullchain, key string) []string {
+		return []string{"CERT_FULLCHAIN_PATH=" + fullchain, "CERT_KEY_PATH=" + key}
+	}
+	for _, test := range []struct {
+		client, fails string
+		call          Call
+	}{
+		{"certbot", "one argument too many", called([]string{"RENEWED_LINEAGE=/live/a"}, "b")},
+		{"acme.sh", "one argument too many", called(sh("/a/fullchain.cer", "/a/a.key"), "--config")},
+		{"acme.sh", "speak of two lineages", called(sh("/sh/a/fullchain.cer", "/sh/b/b.key"))},
+		{"acme.sh", "CERT_KEY_PATH is not an absolute path", called(sh("/sh/a/fullchain.cer", ""))},
+		{"lego", "one argument too many", called([]string{"LEGO_CERT_PATH=/a.crt"}, "")},
+		{"lego", "speak of two lineages", called([]string{"LEGO_CERT_PATH=/a.crt", "LEGO_HOOK_CERT_PATH=/b.crt"})},
+		{"dehydrated", "has 1 arguments", called(nil, "deploy_cert", "a")},
+		{"dehydrated", "not of one lineage", called(nil, "deploy_cert", "a", "/certs/a/privkey.pem", "", "/certs/b/fullchain.pem")},
+		{"acmetool", "leads up again", reading(called(acme, "live-updated"), "a\n../../etc\n")},
+		{"acmetool", "leads up again", reading(called(acme, "live-updated"), "..\n")},
+		{"acmetool", "no host name", reading(called(acme, "live-updated"), "a/b\n")},
+		{"acmetool", "no host name", reading(called(acme, "live-updated"), "\n")},
+		{"acmetool", "no host name", reading(called(acme, "live-updated"), ".\n")},
+		{"acmetool", "control characters", reading(called(acme, "live-updated"), "a\x00b\n")},
+		{"acmetool", "longer than any path", reading(called(acme, "live-updated"), strings.Repeat("x", 5000))},
+		{"acmetool", "read host names", reading(called(acme, "live-updated"), strings.Repeat("x", 1<<17))},
+		{"acmetool", "more host names", reading(called(acme, "live-updated"), strings.Repeat("a\n", maxHosts))},
+		{"acmetool", "read host names", Call{Env: called(acme).Env, Args: []string{"live-updated"}, Input: iotest.ErrReader(io.ErrUnexpectedEOF)}},
+	} {
+		client, _ := For(test.client)
+		events, err := client.Events(test.call)
+		if input := new(InputError); !errors.As(err, &input) || !strings.Contains(err.Error(), test.fails) || len(err.Error()) > 400 || events != nil {
+			t.Errorf("%s: %v, %v, which does not say %q", test.client, events, err, test.fails)
+		}
+	}
+}
+
+func FuzzEvents(f *testing.F) {
+	for _, slot := range slots {
+		f.Add(slot.good, slot.good, slot.good, "a\n")
+	}
+	f.Add("deploy_cert", "/certs/a/privkey.pem", "/certs/a/fullchain.pem", "a\n*.b\n")
+	f.Add("live-updated", "/acme", "/acme/../x", "../../etc\n\x00")
+	f.Add("unchanged_cert", "/a\nb", "-rf", strings.Repeat("x\n", 100))
+	f.Fuzz(func(t *testing.T, verb, one, two, input string) {
+		variables := []string{"RENEWED_LINEAGE=" + one, "CERT_FULLCHAIN_PATH=" + one, "CERT_KEY_PATH=" + two,
+			"LEGO_CERT_PATH=" + one, "LEGO_HOOK_CERT_PATH=" + two, "ACME_STATE_DIR=" + one}
+		for _, args := range [][]string{nil, {verb}, {"live-updated"}, {verb, verb, one, verb, two}, {"deploy_cert", verb, one, verb, two}} {
+			for _, c := range All() {
+				events, err := c.Events(reading(called(variables, args...), input))
+				if err != nil && !known(err) {
+					t.Fatalf("%s: an error of its own kind: %v", c.Name(), err)
+				}
+				if err != nil && (events != nil || strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' })) {
+					t.Fatalf("%s: %v with %q", c.Name(), events, err)
+				}
+				for _, event := range events {
+					if event.Client != c.Name() || !path.IsAbs(event.Path) || path.Clean(event.Path) != event.Path || strings.ContainsAny(event.Path, "\x00\n") {
+						t.Fatalf("%s: %+v", c.Name(), event)
+					}
+				}
+			}
+			if _, err := Detect(called(variables, args...)); err != nil && !known(err) {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func known(err error) bool {
+	return errors.As(err, new(*InputError)) || errors.As(err, new(*NotCalledError)) || errors.As(err, new(*UnsupportedError)) || errors.As(err, new(*AmbiguousError))
+}
+
+func TestNotCalled(t *testing.T) {
+	var notCalled *NotCalledError
+	if _, err := Detect(called(nil)); !errors.As(err, &notCalled) {
+		t.Errorf("an empty call: %v", err)
+	}
+	for _, c := range All() {
+		if _, err := c.Events(called(nil)); !errors.As(err, &notCalled) {
+			t.Errorf("%s in an empty call: %v", c.Name(), err)
+		}
+	}
+	acmetool, _ := For("acmetool")
+	if _, err := acmetool.Events(called(nil, "live-updated")); !errors.As(err, &notCalled) {
+		t.Errorf("acmetool without a state directory: %v", err)
+	}
+	if _, err := acmetool.Events(called([]string{"ACME_STATE_DIR=/acme"}, "challenge-http-start", "a")); !errors.As(err, new(*UnsupportedError)) {
+		t.Errorf("another event of acmetool's: %v", err)
+	}
+}
+
+func TestDetect(t *testing.T) {
+	for _, test := range []struct {
+		call Call
+		want string
+	}{
+		{called([]string{"RENEWED_LINEAGE=/x"}), "certbot"},
+		{called([]string{"CERT_FULLCHAIN_PATH=/x"}), "acme.sh"},
+		{called([]string{"LEGO_CERT_PATH=/x"}), "lego"},
+		{called([]string{"LEGO_HOOK_CERT_PATH=/x"}), "lego"},
+		{called(nil, "startup_hook"), "dehydrated"},
+		{called([]string{"ACME_STATE_DIR=/x"}, "live-updated"), "acmetool"},
+		{called([]string{"ACME_STATE_DIR=/x"}), ""},
+		{called([]string{"RENEWED_LINEAGE=/x", "CERT_FULLCHAIN_PATH=/x"}), "RENEWED_LINEAGE speaks of certbot, CERT_FULLCHAIN_PATH speaks of acme.sh"},
+		{called([]string{"RENEWED_LINEAGE=/x", "LEGO_CERT_PATH=/x"}, "deploy_cert"), "RENEWED_LINEAGE speaks of certbot, LEGO_CERT_PATH speaks of lego, deploy_cert speaks of dehydrated"},
+	} {
+		client, err := Detect(test.call)
+		got := ""
+		if ambiguous := new(AmbiguousError); errors.As(err, &ambiguous) {
+			_, got, _ = strings.Cut(err.Error(), ": ")
+		} else if err == nil {
+			got = client.Name()
+		}
+		if got != test.want {
+			t.Errorf("%q instead of %q: %v", got, test.want, err)
 		}
 	}
 }
@@ -50,6 +316,7 @@ func TestCalledAs(t *testing.T) {
 	for name, want := range map[string]string{
 		"/etc/letsencrypt/renewal-hooks/deploy/50-certlatch-hook-certbot": "certbot",
 		"certlatch-hook-certbot":   "certbot",
+		"certlatch-hook-acme.sh":   "acme.sh",
 		"certlatch":                "",
 		"certlatch-hook-nosuch":    "",
 		"x-certlatch-hook-certbot": "",
@@ -63,11 +330,53 @@ func TestCalledAs(t *testing.T) {
 			t.Errorf("%s: %q instead of %q", name, got, want)
 		}
 	}
+}
+
+func TestSetup(t *testing.T) {
 	for _, c := range All() {
-		if link := c.Setup().Link; link != "" {
-			if as, ok := CalledAs(link); !ok || as.Name() != c.Name() {
-				t.Errorf("%s's link %s does not call %s", c.Name(), link, c.Name())
+		for _, self := range []string{"/usr/bin/certlatch", "/opt/it's mine/certlatch"} {
+			setup := c.Setup(self)
+			if setup.Advice == "" || strings.Contains(setup.Advice, "%!") {
+				t.Errorf("%s: %q", c.Name(), setup.Advice)
 			}
+			for _, part := range setup.Parts {
+				if part.Link != "" {
+					if as, ok := CalledAs(part.Name); !ok || as.Name() != c.Name() || part.Link != self {
+						t.Errorf("%s's link %s does not call %s", c.Name(), part.Name, c.Name())
+					}
+				} else if !Wrote(c, part.Text) || strings.Contains(part.Text, "%!") {
+					t.Errorf("%s: not known as its own: %s", c.Name(), part.Text)
+				}
+				for _, other := range All() {
+					if other != c && Wrote(other, part.Text) {
+						t.Errorf("%s takes %s of %s for its own", other.Name(), part.Name, c.Name())
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestOwnHooks(t *testing.T) {
+	for client, settings := range map[string]string{
+		"certbot":    "authenticator = nginx\nrenew_hook = systemctl reload nginx\n",
+		"dehydrated": "#HOOK=none\n  HOOK=\"/etc/x\"\n",
+	} {
+		c, _ := For(client)
+		own := c.Setup("/usr/bin/certlatch").Own
+		if found := own.Line.FindStringSubmatch(settings); len(found) != 2 {
+			t.Errorf("%s: %q", client, found)
+		}
+		if found := own.Line.FindString("pre_hook = x\n# renew_hook = x\nHOOK_CHAIN=no\n"); found != "" {
+			t.Errorf("%s: %q", client, found)
+		}
+	}
+}
+
+func TestQuote(t *testing.T) {
+	for word, want := range map[string]string{"/usr/bin/certlatch": "/usr/bin/certlatch", "": "''", "a b": "'a b'", "it's": `'it'\''s'`, "$(x)": "'$(x)'"} {
+		if got := quote(word); got != want {
+			t.Errorf("%s: %s instead of %s", fmt.Sprintf("%q", word), got, want)
 		}
 	}
 }

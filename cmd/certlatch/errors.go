@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/hooks"
@@ -34,6 +35,8 @@ const (
 	exitUndoFailed = 7
 	exitLocked     = 8
 	exitWaiting    = 9
+
+	exitUnsupported = 42 // of hook: acmetool's word for an event that a hook does not handle
 
 	exitProbeFindings  = 1 // of probe
 	exitNoHandshake    = 3 // of probe
@@ -143,6 +146,7 @@ func explain(err error) (code int, hint string) {
 		missing   *config.MissingError
 		locked    *disk.LockedError
 		notCalled *hooks.NotCalledError
+		ambiguous *hooks.AmbiguousError
 		input     *hooks.InputError
 		lost      *install.RestoreError
 	)
@@ -159,6 +163,8 @@ func explain(err error) (code int, hint string) {
 		return exitLocked, "see which certlatch still runs: pgrep -a certlatch"
 	case errors.As(err, &notCalled):
 		return exitUsage, "hook is for ACME clients to call; by hand it is certlatch deploy NAME"
+	case errors.As(err, &ambiguous):
+		return exitUsage, "name the client: certlatch hook " + strings.Join(ambiguous.Clients, ", or certlatch hook ")
 	case errors.As(err, &lost):
 		return exitUndoFailed, "look at once: see why those files cannot be put back; every run of certlatch tries it again first"
 	case errors.As(err, &input):

@@ -3,9 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -21,13 +21,14 @@ func (p *program) hookCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "hook",
 		Usage:     "run by an ACME client after a renewal; install, remove or print the hook",
-		ArgsUsage: "[CLIENT]",
-		Description: "Deploys the lineage that the calling client names in its environment. CLIENT is " + strings.Join(hooks.Names(), ", ") + "\n" +
-			"or auto (the default: told from the environment). A lineage that no target wants is\n" +
-			"none of its business: exit 0. Ends within 100 seconds. Needs root.\n\n" +
-			"Example: certbot renew --deploy-hook \"certlatch hook certbot\"\n\n" + exitsHelp,
+		ArgsUsage: "[CLIENT [-- ARGUMENT...]]",
+		Description: "Deploys the lineages that the calling client names. CLIENT is " + strings.Join(hooks.Names(), ", ") + "\n" +
+			"or auto (the default: told from the call). A lineage that no target wants is none of\n" +
+			"its business: exit 0. Ends within 100 seconds. Needs root.\n\n" +
+			"Example: certbot renew --deploy-hook \"certlatch hook certbot\"\n\n" + exitsHelp + "\n" +
+			"For acmetool 42 says that an event is none of the hook's business.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "defer", Usage: "only mark the lineage pending"},
+			&cli.BoolFlag{Name: "defer", Usage: "only mark the lineages pending"},
 			jsonFlag(),
 		},
 		Action: p.hook,
@@ -40,37 +41,42 @@ func (p *program) hookCommand() *cli.Command {
 }
 
 func (p *program) hook(c *cli.Context) error {
-	if err := arguments(c, 0, 1); err != nil {
-		return err
+	events, err := hookEvents(c.Args().Slice())
+	if unsupported := new(hooks.UnsupportedError); errors.As(err, &unsupported) {
+		return exitStatus(exitUnsupported) // without a word: there are many such events
 	}
-	event, err := hookEvent(c.Args().First())
 	if err != nil {
 		return p.fail(c, err)
+	}
+	if len(events) == 0 {
+		return nil // without a word: dehydrated may take it for an answer
 	}
 	e, err := p.engine(c)
 	if err != nil {
 		return p.fail(c, err)
 	}
-	l, err := wantedLineage(e.Config, event)
+	wanted, err := wantedLineages(e.Config, events)
 	if err != nil {
 		return p.fail(c, err)
 	}
-	if l == nil {
-		p.log.Info("no target wants this lineage", "path", event.Path)
+	req := engine.Request{Lineages: names(wanted), By: "hook " + events[0].Client, Limits: engine.HookLimits}
+	switch {
+	case len(wanted) == 0 && events[0].Unchanged:
+		return nil
+	case len(wanted) == 0:
+		p.log.Info("no target wants this lineage", "path", events[0].Path)
 		return p.show(c, engine.Report{})
-	}
-	if c.Bool("defer") {
-		if err := e.Store.Mark(l.Client, l.Name); err != nil {
+	case events[0].Unchanged:
+		return p.retry(c, e, req)
+	case c.Bool("defer"):
+		if err := mark(e, wanted); err != nil {
 			return p.fail(c, err)
 		}
 		return p.show(c, engine.Report{})
 	}
-	report, err := e.Deploy(c.Context, engine.Request{
-		Lineages: []string{l.String()}, By: "hook " + event.Client, Limits: engine.HookLimits,
-	})
-	var locked *disk.LockedError
-	if errors.As(err, &locked) {
-		err = errors.Join(err, e.Store.Mark(l.Client, l.Name))
+	report, err := e.Deploy(c.Context, req)
+	if locked := new(disk.LockedError); errors.As(err, &locked) {
+		err = errors.Join(err, mark(e, wanted))
 	}
 	if err != nil {
 		return p.fail(c, err)
@@ -79,20 +85,69 @@ func (p *program) hook(c *cli.Context) error {
 	return p.show(c, report)
 }
 
-// hookEvent reads what the client said.
-func hookEvent(name string) (hooks.Event, error) {
-	if name == "" || name == "auto" {
-		client, err := hooks.Detect(os.Getenv, nil)
-		if err != nil {
-			return hooks.Event{}, err
+// retry tries what is pending and due of lineages that were not renewed. What
+// fails again is told, but is no failure of the hook: dehydrated would end
+// there, and never come to the renewals after it.
+func (p *program) retry(c *cli.Context, e *engine.Engine, req engine.Request) error {
+	if c.Bool("defer") {
+		return nil
+	}
+	req.Pending = true
+	report, err := e.Deploy(c.Context, req)
+	switch locked := new(disk.LockedError); {
+	case errors.As(err, &locked):
+		return nil
+	case err != nil:
+		return p.fail(c, err)
+	case len(report.Outcomes) == 0:
+		return nil
+	}
+	journalFailures(report)
+	var status exitStatus
+	if err := p.show(c, report); !errors.As(err, &status) {
+		return err
+	}
+	return nil
+}
+
+// mark leaves word that lineages are to be deployed.
+func mark(e *engine.Engine, lineages []lineage.Lineage) error {
+	for _, l := range lineages {
+		if err := e.Store.Mark(l.Client, l.Name); err != nil {
+			return err
 		}
-		return client.Event(os.Getenv, nil)
 	}
-	client, err := clientNamed(name)
+	return nil
+}
+
+func names(lineages []lineage.Lineage) []string {
+	var names []string
+	for _, l := range lineages {
+		names = append(names, l.String())
+	}
+	return names
+}
+
+// hookEvents reads what the client said. The first argument is its name, or
+// auto; what a "--" keeps from being taken for flags is the client's.
+func hookEvents(args []string) ([]hooks.Event, error) {
+	call := hooks.Call{Env: os.Getenv, Input: os.Stdin}
+	name := "auto"
+	if len(args) > 0 {
+		name, call.Args = args[0], args[1:]
+	}
+	if len(call.Args) > 0 && call.Args[0] == "--" {
+		call.Args = call.Args[1:]
+	}
+	find := clientNamed
+	if name == "auto" {
+		find = func(string) (hooks.Client, error) { return hooks.Detect(call) }
+	}
+	client, err := find(name)
 	if err != nil {
-		return hooks.Event{}, err
+		return nil, err
 	}
-	return client.Event(os.Getenv, nil)
+	return client.Events(call)
 }
 
 func clientNamed(name string) (hooks.Client, error) {
@@ -103,144 +158,53 @@ func clientNamed(name string) (hooks.Client, error) {
 	return client, nil
 }
 
-// wantedLineage finds the lineage that a client meant; nil: no target wants it.
-func wantedLineage(cfg *config.Config, event hooks.Event) (*lineage.Lineage, error) {
-	for _, root := range cfg.Roots {
-		name := root.NameAt(event.Path)
-		if root.Kind.Name != event.Client || name == "" {
+// wantedLineages finds the lineages that a client meant and some target wants.
+func wantedLineages(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage, error) {
+	var wanted []lineage.Lineage
+	for _, event := range events {
+		l, err := lineageAt(cfg, event)
+		if err != nil {
+			return nil, err
+		}
+		wants := func(t config.Target) bool { return t.Wants(l) }
+		first := slices.IndexFunc(cfg.Targets, wants)
+		if first < 0 {
 			continue
 		}
-		l, err := root.Find(name)
-		if err != nil {
-			return nil, &hooks.InputError{Client: event.Client, What: err.Error()}
-		}
-		for _, t := range cfg.Targets {
-			if t.Wants(l) {
-				return &l, nil
-			}
-		}
-		return nil, nil
-	}
-	// A lineage below a root that the configuration does not name: the same
-	// name in a target means that the root was forgotten.
-	l := lineage.Lineage{Client: event.Client, Name: filepath.Base(event.Path)}
-	for _, t := range cfg.Targets {
-		if t.Wants(l) {
+		root := rootAt(cfg, event)
+		if root == nil {
 			return nil, &engine.RequestError{
-				What:   fmt.Sprintf("target %s wants %s, but %s is below none of the configured roots", t.Name, l.Name, event.Path),
+				What:   fmt.Sprintf("target %s wants %s, but %s is below none of the configured roots", cfg.Targets[first].Name, l.Name, event.Path),
 				Remedy: fmt.Sprintf("add \"- %s: %s\" to lineages in %s", event.Client, filepath.Dir(event.Path), cfg.Path),
 			}
 		}
-	}
-	return nil, nil
-}
-
-func (p *program) hookFileCommand(name, use string, action cli.ActionFunc) *cli.Command {
-	return &cli.Command{
-		Name: name, Usage: use, ArgsUsage: "CLIENT", Action: action,
-		Description: "CLIENT is one of " + strings.Join(hooks.Names(), ", ") + ".\n\n" +
-			"Example: certlatch hook " + name + " certbot\n\n" +
-			"Exit codes: 0 done; 1 unexpected; 2 usage.",
-		Flags: []cli.Flag{&cli.StringFlag{Name: "dir", Usage: "the client's hook `DIRECTORY`, where it is not the usual one"}},
-	}
-}
-
-// hookPlace gives the client that the command line names, and where its hook
-// belongs.
-func hookPlace(c *cli.Context) (hooks.Client, string, error) {
-	if err := arguments(c, 1, 1); err != nil {
-		return nil, "", err
-	}
-	client, err := clientNamed(c.Args().First())
-	if err != nil {
-		return nil, "", err
-	}
-	setup := client.Setup()
-	dir := setup.Dir
-	if given := c.String("dir"); given != "" {
-		if dir, err = filepath.Abs(given); err != nil {
-			return nil, "", err
+		if l, err = root.Find(l.Name); err != nil {
+			return nil, &hooks.InputError{Client: event.Client, What: err.Error()}
 		}
+		wanted = append(wanted, l)
 	}
-	return client, filepath.Join(dir, setup.Link), nil
+	return wanted, nil
 }
 
-func (p *program) hookInstall(c *cli.Context) error {
-	client, link, err := hookPlace(c)
-	if err != nil {
-		return err
+// lineageAt gives the name of the lineage that a client means, whether it is
+// below a configured root or not.
+func lineageAt(cfg *config.Config, event hooks.Event) (lineage.Lineage, error) {
+	kinds := lineage.Kinds()
+	kind := kinds[slices.IndexFunc(kinds, func(k lineage.Kind) bool { return k.Name == event.Client })]
+	name := lineage.Root{Kind: kind, Dir: filepath.Dir(event.Path)}.NameAt(event.Path)
+	if name == "" {
+		return lineage.Lineage{}, &hooks.InputError{Client: event.Client, What: fmt.Sprintf("%.200q is no place of a lineage", event.Path)}
 	}
-	self, err := ownPath()
-	if err != nil {
-		return err
-	}
-	if err := disk.MakeAll(filepath.Dir(link), disk.Attr{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o755}); err != nil {
-		return fmt.Errorf("make the hook directory: %w", err)
-	}
-	if is, err := ourLink(link); err != nil {
-		return err
-	} else if is != self {
-		if err := disk.ReplaceLink(self, link); err != nil {
-			return fmt.Errorf("install the hook: %w", err)
-		}
-	}
-	fmt.Fprintf(p.stdout, "%s -> %s\n\n", link, self)
-	fmt.Fprintf(p.stdout, client.Setup().Advice, self)
-	return nil
+	return lineage.Lineage{Client: event.Client, Name: name}, nil
 }
 
-func (p *program) hookRemove(c *cli.Context) error {
-	_, link, err := hookPlace(c)
-	if err != nil {
-		return err
-	}
-	is, err := ourLink(link)
-	if err != nil {
-		return err
-	}
-	if is == "" {
-		fmt.Fprintf(p.stdout, "%s is not there\n", link)
+// rootAt gives the configured root that a client speaks of, or nil.
+func rootAt(cfg *config.Config, event hooks.Event) *lineage.Root {
+	at := slices.IndexFunc(cfg.Roots, func(r lineage.Root) bool {
+		return r.Kind.Name == event.Client && r.NameAt(event.Path) != ""
+	})
+	if at < 0 {
 		return nil
 	}
-	if err := disk.Remove(link); err != nil {
-		return fmt.Errorf("remove the hook: %w", err)
-	}
-	fmt.Fprintf(p.stdout, "removed %s\n", link)
-	return nil
-}
-
-func (p *program) hookPrint(c *cli.Context) error {
-	client, link, err := hookPlace(c)
-	if err != nil {
-		return err
-	}
-	self, err := ownPath()
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(p.stdout, "ln -s %s %s\n\n", self, link)
-	fmt.Fprintf(p.stdout, client.Setup().Advice, self)
-	return nil
-}
-
-// ourLink gives where the hook's link points to; "": it is not there. A file
-// of that name which is no link is somebody else's.
-func ourLink(path string) (string, error) {
-	to, err := os.Readlink(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return "", nil
-	case err != nil:
-		return "", fmt.Errorf("look at %s, which should be a link of certlatch's: %w", path, err)
-	}
-	return to, nil
-}
-
-// ownPath is where this program is.
-func ownPath() (string, error) {
-	path, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("find out where certlatch is: %w", err)
-	}
-	return path, nil
+	return &cfg.Roots[at]
 }

@@ -102,9 +102,6 @@ func priority(level slog.Level) journal.Priority {
 // journalFailures tells the journal what became of a hook's targets where they
 // are not all well: the client that called it may show nothing.
 func journalFailures(report engine.Report) {
-	if !journal.Enabled() {
-		return
-	}
 	log := slog.New(journalHandler{least: slog.LevelInfo})
 	for _, o := range report.Outcomes {
 		level := slog.LevelError
@@ -113,6 +110,9 @@ func journalFailures(report engine.Report) {
 			continue
 		case code == exitOK, code == exitWaiting:
 			level = slog.LevelWarn
+		}
+		if !journal.Enabled() { // not asked before, since that opens a socket
+			return
 		}
 		log.Log(context.Background(), level, "certificate "+string(o.Result),
 			"target", o.Target, "lineage", o.Lineage, "reason", o.Reason, "detail", o.Detail, "remedy", o.Remedy)

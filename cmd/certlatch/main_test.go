@@ -33,6 +33,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"certlatch":                 main,
 		"50-certlatch-hook-certbot": main,
+		"certlatch-hook-dehydrated": main,
+		"certlatch-hook-acmetool":   main,
 		"served":                    func() { os.Exit(served(os.Args[1:])) },
 		"served-reload":             func() { os.Exit(servedReload(os.Args[1:])) },
 	})

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Lineage is one named set of certificate files kept by an ACME client. The
@@ -44,20 +45,26 @@ type Kind struct {
 	// it is in the file system, {base} for the same without the suffix that
 	// acme.sh gives the directories of ECC certificates.
 	Fullchain, Chain, Key string
+
+	Literal bool     // wildcards are written "*.example.org" in the file system
+	Beside  []string // directories beside the root into which the client's own links lead
 }
 
 // Kinds are the known ways, in the order in which they are documented.
 //
 // Sources: certbot 5.6.0 certbot/_internal/storage.py (live/NAME, links);
 // acme.sh 3.1.4 _initpath (DOMAIN or DOMAIN_ecc, wildcards literal); lego
-// 4.35.2 cmd/certs_storage.go ("*" becomes "_"); dehydrated 0.7.2
-// sign_domain (links in certs/ALIAS).
+// 4.35.2 cmd/certs_storage.go and 5.3.1 cmd/internal/storage ("*" becomes "_",
+// other scripts than ASCII Punycode); dehydrated 0.7.2 sign_domain (links in
+// certs/ALIAS); acmetool 0.2.2 _doc/SCHEMA.md (live/HOST leads to certs/ID,
+// and privkey there to keys/ID).
 func Kinds() []Kind {
 	return []Kind{
-		{Name: "certbot", UsualRoot: "/etc/letsencrypt/live", Fullchain: "{dir}/fullchain.pem", Key: "{dir}/privkey.pem"},
-		{Name: "acme.sh", UsualRoot: "/root/.acme.sh", Fullchain: "{dir}/fullchain.cer", Key: "{dir}/{base}.key"},
+		{Name: "certbot", UsualRoot: "/etc/letsencrypt/live", Fullchain: "{dir}/fullchain.pem", Key: "{dir}/privkey.pem", Beside: []string{"archive"}},
+		{Name: "acme.sh", UsualRoot: "/root/.acme.sh", Fullchain: "{dir}/fullchain.cer", Key: "{dir}/{base}.key", Literal: true},
 		{Name: "lego", UsualRoot: "/var/lib/lego/certificates", Fullchain: "{dir}.crt", Chain: "{dir}.issuer.crt", Key: "{dir}.key"},
 		{Name: "dehydrated", UsualRoot: "/var/lib/dehydrated/certs", Fullchain: "{dir}/fullchain.pem", Key: "{dir}/privkey.pem"},
+		{Name: "acmetool", UsualRoot: "/var/lib/acme/live", Fullchain: "{dir}/fullchain", Key: "{dir}/privkey", Literal: true, Beside: []string{"certs", "keys"}},
 		{Name: "directory", Fullchain: "{dir}/fullchain.pem", Key: "{dir}/privkey.pem"},
 	}
 }
@@ -78,6 +85,17 @@ func (e *NotFoundError) Error() string {
 	return fmt.Sprintf("no lineage %s below %s", e.Name, e.Root.Dir)
 }
 
+// OutsideError says that a file of a lineage is a link that leads out of the
+// root: whoever may write there could have any file of the host read.
+type OutsideError struct {
+	Root     Root
+	Path, To string
+}
+
+func (e *OutsideError) Error() string {
+	return fmt.Sprintf("%s leads out of %s, to %s", e.Path, e.Root.Dir, e.To)
+}
+
 // Lineage gives the lineage of a name below the root, whether its files exist
 // or not. The name is hostile input: it must pass [CheckName].
 func (r Root) Lineage(name string) (Lineage, error) {
@@ -85,8 +103,8 @@ func (r Root) Lineage(name string) (Lineage, error) {
 		return Lineage{}, err
 	}
 	dir := name
-	if r.Kind.Name == "acme.sh" && strings.HasPrefix(name, "_.") {
-		dir = "*" + name[1:]
+	if rest, ok := strings.CutPrefix(name, "_."); ok && r.Kind.Literal {
+		dir = "*." + rest
 	}
 	path := func(pattern string) string {
 		if pattern == "" {
@@ -105,7 +123,9 @@ func (r Root) Lineage(name string) (Lineage, error) {
 }
 
 // Find is like Lineage, and demands that the lineage is there: both of its
-// files exist.
+// files exist, or it fails with a *NotFoundError, and no link in place of one
+// leads out of the root, or it fails with an *OutsideError. What the links
+// lead to is looked at now, and may be another file when it is read.
 func (r Root) Find(name string) (Lineage, error) {
 	l, err := r.Lineage(name)
 	if err != nil {
@@ -118,7 +138,42 @@ func (r Root) Find(name string) (Lineage, error) {
 			return Lineage{}, fmt.Errorf("look for lineage %s: %w", name, err)
 		}
 	}
+	for _, path := range []string{l.Fullchain, l.Chain, l.Key} {
+		if err := r.holds(path); err != nil {
+			return Lineage{}, err
+		}
+	}
 	return l, nil
+}
+
+// holds fails where a path leads out of the root and of the directories beside
+// it that are the client's. A link that leads nowhere is for who reads it.
+func (r Root) holds(path string) error {
+	to, err := filepath.EvalSymlinks(path)
+	if path == "" || errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("follow the links of a lineage: %w", err)
+	}
+	root, err := filepath.EvalSymlinks(r.Dir)
+	if err != nil {
+		return fmt.Errorf("follow the links to lineages: %w", err)
+	}
+	if within(root, to) {
+		return nil
+	}
+	for _, beside := range r.Kind.Beside {
+		if dir, err := filepath.EvalSymlinks(filepath.Join(filepath.Dir(root), beside)); err == nil && within(dir, to) {
+			return nil
+		}
+	}
+	return &OutsideError{r, path, to}
+}
+
+func within(dir, path string) bool {
+	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(dir, "/"))
+	return ok && strings.HasPrefix(rest, "/")
 }
 
 // List gives the lineages below the root, by name. Whatever else lies there
@@ -165,7 +220,7 @@ func (r Root) nameOf(file string) string {
 		}
 		file = strings.TrimSuffix(file, flat)
 	}
-	if rest, ok := strings.CutPrefix(file, "*."); ok {
+	if rest, ok := strings.CutPrefix(file, "*."); ok && r.Kind.Literal {
 		file = "_." + rest
 	}
 	if CheckName(file) != nil {
@@ -182,9 +237,10 @@ func (e *NameError) Error() string {
 }
 
 // CheckName accepts what certbot's --cert-name and the other clients make of
-// names in practice: letters, digits, hyphens, underscores and inner dots, at
-// most 253 bytes, not starting with a hyphen. Names come from the environment
-// of hooks; a slash, a "..", or a control character never passes.
+// names in practice: letters and digits, of any script since acme.sh keeps a
+// name as it was typed, hyphens, underscores and inner dots, at most 253 bytes,
+// not starting with a hyphen. Names come from the environment of hooks; a
+// slash, a "..", or a control character never passes.
 func CheckName(name string) error {
 	switch {
 	case name == "":
@@ -196,8 +252,8 @@ func CheckName(name string) error {
 	case strings.Contains(name, "..") || strings.HasSuffix(name, "."):
 		return &NameError{name, "it has an empty label"}
 	}
-	for _, c := range []byte(name) {
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.') {
+	for _, c := range name {
+		if !unicode.In(c, unicode.Letter, unicode.Mark, unicode.Digit) && c != '-' && c != '_' && c != '.' {
 			return &NameError{name, "only letters, digits, '-', '_' and '.' may stand in it"}
 		}
 	}

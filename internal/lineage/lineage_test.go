@@ -31,6 +31,10 @@ func TestRootLineage(t *testing.T) {
 		{"acme.sh", "a.example", "a.example/fullchain.cer", "a.example/a.example.key"},
 		{"acme.sh", "a.example_ecc", "a.example_ecc/fullchain.cer", "a.example_ecc/a.example.key"},
 		{"acme.sh", "_.a.example_ecc", "*.a.example_ecc/fullchain.cer", "*.a.example_ecc/*.a.example.key"},
+		{"acme.sh", "bücher.example_ecc", "bücher.example_ecc/fullchain.cer", "bücher.example_ecc/bücher.example.key"},
+		{"acmetool", "a.example", "a.example/fullchain", "a.example/privkey"},
+		{"acmetool", "_.a.example", "*.a.example/fullchain", "*.a.example/privkey"},
+		{"lego", "xn--bcher-kva.example", "xn--bcher-kva.example.crt", "xn--bcher-kva.example.key"},
 		{"lego", "a.example", "a.example.crt", "a.example.key"},
 		{"lego", "_.a.example", "_.a.example.crt", "_.a.example.key"},
 		{"dehydrated", "a.example", "a.example/fullchain.pem", "a.example/privkey.pem"},
@@ -89,6 +93,59 @@ func TestRootLineageIssuer(t *testing.T) {
 	}
 }
 
+// Clients link within what is theirs; a link that leads anywhere else would
+// have another file read.
+func TestRootLinks(t *testing.T) {
+	for _, test := range []struct {
+		kind, root string
+		links      map[string]string // by what they are to lead to
+		outside    bool
+	}{
+		{"certbot", "live", map[string]string{"live/a/fullchain.pem": "../../archive/a/fullchain1.pem", "live/a/privkey.pem": "../../archive/a/privkey1.pem"}, false},
+		{"certbot", "live", map[string]string{"live/a/fullchain.pem": "../../archive/a/fullchain1.pem", "live/a/privkey.pem": "../../accounts/privkey.pem"}, true},
+		{"certbot", "live", map[string]string{"live/a": "../archive-of-others/a"}, true},
+		{"certbot", "live", map[string]string{"live": "elsewhere/live"}, false},
+		{"acmetool", "live", map[string]string{"live/a": "../certs/x", "certs/x/privkey": "../../keys/y/privkey"}, false},
+		{"acmetool", "live", map[string]string{"live/a": "../certs/x", "certs/x/privkey": "../../accounts/y/privkey"}, true},
+		{"dehydrated", "certs", map[string]string{"certs/a/privkey.pem": "privkey-1.pem", "certs/a/fullchain.pem": "fullchain-1.pem"}, false},
+		{"dehydrated", "certs", map[string]string{"certs/a/privkey.pem": "../../accounts/account_key.pem"}, true},
+		{"lego", "certificates", map[string]string{"certificates/a.issuer.crt": "../issuer.crt"}, true},
+		{"acme.sh", "home", map[string]string{"home/a/a.key": "/proc/self/environ"}, true},
+		{"directory", "srv", map[string]string{"srv/a/privkey.pem": "../b/privkey.pem"}, false},
+		{"directory", "srv", map[string]string{"srv/a": "../srv2/a"}, true},
+	} {
+		top := t.TempDir()
+		for from, to := range test.links {
+			path := filepath.Join(top, from)
+			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(to, path); err != nil {
+				t.Fatal(err)
+			}
+			if !filepath.IsAbs(to) && filepath.Ext(to) != "" {
+				touch(t, filepath.Join(filepath.Dir(path), to))
+			} else if err := os.MkdirAll(filepath.Join(filepath.Dir(path), to), 0o700); !filepath.IsAbs(to) && err != nil {
+				t.Fatal(err)
+			}
+		}
+		root := lineage.Root{Kind: kind(t, test.kind), Dir: filepath.Join(top, test.root)}
+		l, err := root.Lineage("a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{l.Fullchain, l.Key} {
+			if _, err := os.Lstat(path); err != nil {
+				touch(t, path)
+			}
+		}
+		_, err = root.Find("a")
+		if _, outside := errors.AsType[*lineage.OutsideError](err); outside != test.outside || !outside && err != nil {
+			t.Errorf("%s with links %v: %v", test.kind, test.links, err)
+		}
+	}
+}
+
 func TestRootList(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "live")
 	root := lineage.Root{Kind: kind(t, "certbot"), Dir: dir}
@@ -116,12 +173,12 @@ func TestRootList(t *testing.T) {
 }
 
 func TestCheckName(t *testing.T) {
-	for _, name := range []string{"a", "a.example", "_.a.example", "a.example-0001", "a.example_ecc", "xn--bcher-kva.example", strings.Repeat("a", 253)} {
+	for _, name := range []string{"a", "a.example", "_.a.example", "a.example-0001", "a.example_ecc", "xn--bcher-kva.example", "bücher.example", "bu\u0308cher.example", "例え.example", "उदाहरण.example", strings.Repeat("a", 253)} {
 		if err := lineage.CheckName(name); err != nil {
 			t.Errorf("%q is not accepted: %v", name, err)
 		}
 	}
-	for _, name := range []string{"", ".", "..", "a..b", ".a", "a.", "-a", "a/b", "../a", "*.a.example", "a b", "a\n", "a\x00", "bücher.example", "{base}", strings.Repeat("a", 254)} {
+	for _, name := range []string{"", ".", "..", "a..b", ".a", "a.", "-a", "a/b", "../a", "*.a.example", "a b", "a\n", "a\x00", "a\xff", "a\u202eb", "a\u2028", "a／b", "{base}", strings.Repeat("a", 254)} {
 		if _, ok := errors.AsType[*lineage.NameError](lineage.CheckName(name)); !ok {
 			t.Errorf("%q is accepted", name)
 		}

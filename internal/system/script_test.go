@@ -95,6 +95,7 @@ func (st stage) play(t *testing.T, dir string, environment ...string) {
 			"json":      command("json PATH VALUE", (*scenario).json),
 			"inodes":    command("inodes save|same PATH...", (*scenario).inodes),
 			"reloads":   command("reloads save|N UNIT", (*scenario).countReloads),
+			"quiet":     command("quiet host ...", (*scenario).quiet),
 			"served":    command("served ADDRESS NAME FILE", (*scenario).served),
 			"wait-unit": command("wait-unit UNIT STATE", (*scenario).waitUnit),
 		},

@@ -1,0 +1,73 @@
+package hooks
+
+import (
+	"fmt"
+	"path"
+)
+
+// acme.sh exports CERT_FULLCHAIN_PATH and CERT_KEY_PATH, which are files in
+// its own store, to the commands of --reloadcmd, --post-hook and --renew-hook.
+// A deploy hook is a shell file with a function that gets the paths as
+// arguments; the one that is written here hands them on in the same variables
+// (acme.sh 3.1.4 _installcert, _on_issue_success, _deploy).
+//
+// The variables may be left over from somewhere else, so the two have to speak
+// of one directory.
+type acmesh struct{}
+
+func (acmesh) Name() string { return "acme.sh" }
+
+func (acmesh) Mark(call Call) string { return call.variable("CERT_FULLCHAIN_PATH") }
+
+func (a acmesh) Events(call Call) ([]Event, error) {
+	if err := call.noArguments(a.Name()); err != nil {
+		return nil, err
+	}
+	if a.Mark(call) == "" {
+		return nil, &NotCalledError{a.Name(), "CERT_FULLCHAIN_PATH is not set"}
+	}
+	fullchain, err := cleanPath(a.Name(), "CERT_FULLCHAIN_PATH", call.Env("CERT_FULLCHAIN_PATH"))
+	if err != nil {
+		return nil, err
+	}
+	key, err := cleanPath(a.Name(), "CERT_KEY_PATH", call.Env("CERT_KEY_PATH"))
+	if err != nil {
+		return nil, err
+	}
+	if path.Dir(key) != path.Dir(fullchain) {
+		return nil, &InputError{a.Name(), fmt.Sprintf("CERT_FULLCHAIN_PATH and CERT_KEY_PATH speak of two lineages: %.100q, %.100q", fullchain, key)}
+	}
+	return []Event{{Client: a.Name(), Path: path.Dir(fullchain)}}, nil
+}
+
+// acmeshDeploy is the deploy hook. acme.sh runs it in a subshell of its own,
+// and takes its status for that of the deployment.
+const acmeshDeploy = `#!/usr/bin/env sh
+# %s
+# acme.sh reads it: acme.sh --deploy -d NAME --deploy-hook certlatch
+
+# Gets the domain and the paths of key, certificate, CA and full chain.
+certlatch_deploy() {
+  CERT_KEY_PATH="$2" CERT_FULLCHAIN_PATH="$5" %s hook acme.sh
+}
+`
+
+func (a acmesh) Setup(self string) Setup {
+	return Setup{
+		Dirs:  []string{"/root/.acme.sh/deploy"},
+		Needs: "..",
+		Parts: []Part{{Name: "certlatch.sh", Text: fmt.Sprintf(acmeshDeploy, mark(a.Name()), quote(self))}},
+		Advice: fmt.Sprintf(`acme.sh keeps one choice for each certificate, and repeats it at every renewal.
+Either the deploy hook:
+
+    acme.sh --deploy -d NAME --deploy-hook certlatch
+
+or, without that file, the command that --install-cert runs:
+
+    acme.sh --install-cert -d NAME --reloadcmd %s
+
+For a certificate with an RSA key and one with an ECDSA key, say both, the latter
+with --ecc.
+`, quote(quote(self)+" hook acme.sh")),
+	}
+}

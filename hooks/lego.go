@@ -1,0 +1,61 @@
+package hooks
+
+import (
+	"fmt"
+	"strings"
+)
+
+// lego names the certificate's file in LEGO_CERT_PATH (lego 4.35.2
+// cmd/cmd_run.go, cmd_renew.go) or, from version 5 on, in LEGO_HOOK_CERT_PATH
+// (lego 5.3.1 cmd/internal/hook/metadata.go). It runs a hook without a shell,
+// after splitting it at blanks (hook.go of both), and fails where the hook
+// does.
+type lego struct{}
+
+func (lego) Name() string { return "lego" }
+
+func (lego) Mark(call Call) string {
+	return call.variable("LEGO_HOOK_CERT_PATH", "LEGO_CERT_PATH")
+}
+
+func (l lego) Events(call Call) ([]Event, error) {
+	if err := call.noArguments(l.Name()); err != nil {
+		return nil, err
+	}
+	variable := l.Mark(call)
+	if variable == "" {
+		return nil, &NotCalledError{l.Name(), "neither LEGO_CERT_PATH nor LEGO_HOOK_CERT_PATH is set"}
+	}
+	file, err := cleanPath(l.Name(), variable, call.Env(variable))
+	if err != nil {
+		return nil, err
+	}
+	if other := call.Env("LEGO_CERT_PATH"); other != "" && other != call.Env(variable) {
+		return nil, &InputError{l.Name(), "LEGO_CERT_PATH and LEGO_HOOK_CERT_PATH speak of two lineages"}
+	}
+	return []Event{{Client: l.Name(), Path: file}}, nil
+}
+
+func (lego) Setup(self string) Setup {
+	if strings.ContainsAny(self, " \t\n\v\f\r") {
+		return Setup{Advice: fmt.Sprintf(`lego splits its hooks at blanks, and knows no quotes: it cannot call
+
+    %s
+
+Put certlatch, or a link to it, at a path without blanks.
+`, self)}
+	}
+	return Setup{Advice: fmt.Sprintf(`lego has no directory of hooks and remembers none: the hook is an argument of every
+call, in the timer or cron job that renews. With lego 4:
+
+    lego ... run --run-hook "%[1]s hook lego"
+    lego ... renew --renew-hook "%[1]s hook lego"
+
+From lego 5 on, for the first issue and renewals alike:
+
+    lego run ... --deploy-hook "%[1]s hook lego"
+
+No shell is involved, and lego gives its --path on as it is, so that has to be an
+absolute one.
+`, self)}
+}

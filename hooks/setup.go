@@ -1,0 +1,62 @@
+package hooks
+
+import (
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strings"
+)
+
+// Setup is how certlatch gets into a client's hooks.
+type Setup struct {
+	Dirs  []string // the usual places, the first that exists counts; none: nothing can be put anywhere
+	Needs string   // a path relative to the directory, without which the client does not look at the parts
+	Parts []Part   // in the order in which they are put there
+	Own   OwnHooks
+
+	Advice string // for people: what it does, and what is to be done by hand
+}
+
+// Part is a file or a link that is certlatch's, among what is the client's.
+type Part struct {
+	Name string // relative to the directory
+	Link string // where it leads to; empty: it is a file
+	Text string // of a file; holds the setup's mark
+	Run  bool   // a file that is to be executed
+}
+
+// Mode gives the permissions of a file.
+func (p Part) Mode() fs.FileMode {
+	if p.Run {
+		return 0o755
+	}
+	return 0o644
+}
+
+// OwnHooks tells where single lineages may have a hook of their own.
+type OwnHooks struct {
+	Files  string         // a pattern, relative to the directory unless absolute
+	Line   *regexp.Regexp // a line that sets a hook, which is the first group
+	Effect string         // what the client makes of the two
+}
+
+// mark is in every file that certlatch writes, so that it takes away nothing
+// that somebody else wrote.
+func mark(client string) string {
+	return fmt.Sprintf(`Written by "certlatch hook install %[1]s", taken away by "certlatch hook remove %[1]s".`, client)
+}
+
+// Wrote tells whether a file with that text is one that certlatch wrote for a
+// client, by this version of it or another.
+func Wrote(client Client, text string) bool { return strings.Contains(text, mark(client.Name())) }
+
+// plainWord needs no quotes in a POSIX shell.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./-]+$`)
+
+// quote writes a word for a POSIX shell.
+func quote(word string) string {
+	if plainWord.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
