@@ -23,45 +23,59 @@ type preset struct {
 // presets is the table of them.
 func presets() map[string]preset {
 	return map[string]preset{
-		// Signals: reload_ssl_certs in src/apps/relay/mainrelay.c of coturn
-		// 4.6.1; a HUP only reopens the log. Ports: turnserver(1),
-		// --tls-listening-port. It has no test of its configuration.
+		// A SIGUSR2 calls reload_ssl_certs since 4.5.0.8, and what cannot be
+		// loaded leaves the old pair in use; a HUP only reopens the log
+		// (src/apps/relay/mainrelay.c, src/apps/common/ns_turn_utils.c of
+		// 4.6.1). Ports: 5349 is the default of --tls-listening-port
+		// (turnserver(1)), 443 is what gets through firewalls. It has no test
+		// of its configuration.
 		"coturn": {
 			unit:   "coturn.service",
 			signal: "USR2", program: "turnserver",
 			schemes: map[uint16]string{5349: "tls", 443: "tls"},
 			about:   "coturn reads its certificate again on a SIGUSR2; its unit has no reload",
 		},
-		// ejabberd 24.12: ejabberdctl reload_config lets ejabberd_pkix read
-		// certfiles again, and ends well whatever came of it. Ports:
-		// ejabberd.yml.example; 5270 is that of XEP-0368 in its manual.
+		// ejabberdctl reload_config lets ejabberd_pkix read certfiles again.
+		// It fails where ejabberd.yml is wrong, and ends well whatever becomes
+		// of those files, which is only logged (ejabberd_config:reload,
+		// ejabberd_pkix:handle_call of 24.12). Ports: ejabberd.yml.example;
+		// 5270 is in wide use for direct TLS between servers (XEP-0368), which
+		// has no port of its own.
 		"ejabberd": {
 			unit:     "ejabberd.service",
 			activate: []string{"ejabberdctl", "reload_config"},
 			schemes:  map[uint16]string{5222: "xmpp-client", 5223: "xmpps-client", 5269: "xmpp-server", 5270: "xmpps-server", 5443: "https"},
 			about:    "ejabberdctl reload_config ends well even where a certificate was not taken; only the probes tell",
 		},
-		// HAProxy 3.0: the master starts itself again with new workers
-		// (management.txt section 4); crt takes a file with certificate and
-		// key (configuration.txt section 5.1).
+		// The unit's reload is haproxy -c and then a SIGUSR2, by which the
+		// master executes itself again and forks new workers
+		// (admin/systemd/haproxy.service.in, management.txt section 4 of 3.0).
+		// haproxy -c loads every certificate. crt takes a file with certificate
+		// and key, or else looks for the key beside it, in a file with .key
+		// added to the name (configuration.txt section 5.1). Ports: by custom.
 		"haproxy": {
 			unit:    "haproxy.service",
 			test:    []string{"haproxy", "-c", "-q", "-f", "/etc/haproxy/haproxy.cfg"},
 			schemes: map[uint16]string{443: "https", 8443: "https"},
 			oneFile: true,
 		},
-		// Postfix 3.10: smtpd(8) reads the files when it starts; on a reload,
-		// running processes end at their earliest convenience (postfix(1)).
-		// Ports: master.cf.
+		// smtpd reads the files as root when a process starts (pre_jail_init
+		// in smtpd.c of 3.10), and where it cannot use them it turns STARTTLS
+		// down with a 454. On a reload, processes end at their earliest
+		// convenience (postfix(1), master(8)). postfix check does not look at
+		// certificates (conf/postfix-script). Ports: master.cf with
+		// services(5)'s submission and submissions.
 		"postfix": {
 			unit:     "postfix.service",
 			test:     []string{"postfix", "check"},
 			activate: []string{"postfix", "reload"},
 			schemes:  map[uint16]string{25: "smtp", 587: "smtp", 465: "tls"},
 		},
-		// Dovecot 2.4: the unit's reload is doveadm reload, which lets the
-		// processes for new logins be started afresh (doveadm(1)). Ports:
-		// doc.dovecot.org, imap-login and pop3-login.
+		// The unit's reload is doveadm reload, a SIGHUP to the master, which
+		// starts all services afresh (src/master/main.c of 2.4.1). It ends open
+		// sessions unless shutdown_clients = no (dovecot(1)). doveconf does not
+		// look at certificates. Ports: the settings of imap-login and
+		// pop3-login in src.
 		"dovecot": {
 			unit:    "dovecot.service",
 			test:    []string{"doveconf", "-n"},
