@@ -239,6 +239,9 @@ const (
 // HoldsKey tells whether the content is secret.
 func (c Content) HoldsKey() bool { return c == Key || c == Combined }
 
+// Known tells whether the word is one of the above.
+func (c Content) Known() bool { return slices.Contains([]Content{Fullchain, Chain, Key, Combined}, c) }
+
 // Of gives the bytes of the content in a bundle.
 func (c Content) Of(b *lineage.Bundle) lineage.Secret {
 	switch c {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -146,12 +147,16 @@ func (p *program) revoked(ctx context.Context, leaf, issuer *x509.Certificate) (
 
 // show prints a report, and makes its exit code the program's.
 func (p *program) show(c *cli.Context, report engine.Report) error {
+	return p.showAs(c, report, printReport)
+}
+
+func (p *program) showAs(c *cli.Context, report engine.Report, print func(io.Writer, engine.Report) error) error {
 	code := exitOf(report)
 	var err error
 	if c.Bool("json") {
 		err = printJSON(p.stdout, deployView(report, code, nil))
 	} else {
-		err = printReport(p.stdout, report)
+		err = print(p.stdout, report)
 	}
 	return errors.Join(err, status(code))
 }

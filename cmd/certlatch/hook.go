@@ -59,30 +59,27 @@ func (p *program) hook(c *cli.Context) error {
 	if err != nil {
 		return p.fail(c, err)
 	}
-	req := engine.Request{Lineages: names(wanted), By: "hook " + events[0].Client, Limits: engine.HookLimits}
+	req := engine.Request{Lineages: names(wanted), By: "hook " + events[0].Client, Share: true, Limits: engine.HookLimits}
 	switch {
 	case len(wanted) == 0 && events[0].Unchanged:
 		return nil
 	case len(wanted) == 0:
 		p.log.Info("no target wants this lineage", "path", events[0].Path)
-		return p.show(c, engine.Report{})
+		return p.showAs(c, engine.Report{}, printBriefly)
 	case events[0].Unchanged:
 		return p.retry(c, e, req)
 	case c.Bool("defer"):
 		if err := mark(e, wanted); err != nil {
 			return p.fail(c, err)
 		}
-		return p.show(c, engine.Report{})
+		return p.showAs(c, engine.Report{}, printBriefly)
 	}
 	report, err := e.Deploy(c.Context, req)
-	if locked := new(disk.LockedError); errors.As(err, &locked) {
-		err = errors.Join(err, mark(e, wanted))
-	}
 	if err != nil {
 		return p.fail(c, err)
 	}
 	journalFailures(report)
-	return p.show(c, report)
+	return p.showAs(c, report, printBriefly)
 }
 
 // retry tries what is pending and due of lineages that were not renewed. What
@@ -92,7 +89,7 @@ func (p *program) retry(c *cli.Context, e *engine.Engine, req engine.Request) er
 	if c.Bool("defer") {
 		return nil
 	}
-	req.Pending = true
+	req.Pending, req.Share = true, false
 	report, err := e.Deploy(c.Context, req)
 	switch locked := new(disk.LockedError); {
 	case errors.As(err, &locked):
@@ -104,7 +101,7 @@ func (p *program) retry(c *cli.Context, e *engine.Engine, req engine.Request) er
 	}
 	journalFailures(report)
 	var status exitStatus
-	if err := p.show(c, report); !errors.As(err, &status) {
+	if err := p.showAs(c, report, printBriefly); !errors.As(err, &status) {
 		return err
 	}
 	return nil

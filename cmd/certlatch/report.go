@@ -143,6 +143,29 @@ func printReport(w io.Writer, report engine.Report) error {
 	return err
 }
 
+// printBriefly says one line a target: ACME clients show what their hooks print
+// late, or in the middle of their own.
+func printBriefly(w io.Writer, report engine.Report) error {
+	var text strings.Builder
+	for _, o := range report.Outcomes {
+		fmt.Fprintf(&text, "%s: %s: %s", o.Target, o.Lineage, o.Result)
+		if o.Reason != "" {
+			fmt.Fprintf(&text, " (%s)", o.Reason)
+		}
+		for _, part := range []string{o.Detail, o.Remedy} {
+			if part != "" {
+				fmt.Fprintf(&text, "; %s", part)
+			}
+		}
+		if o.Result == engine.Deployed {
+			fmt.Fprintf(&text, ": %s", stepLine(o.Steps))
+		}
+		text.WriteString("\n")
+	}
+	_, err := io.WriteString(w, text.String())
+	return err
+}
+
 func printFindings(say func(label, format string, args ...any), o engine.Outcome) {
 	told := o.Result != engine.Refused // its first finding is the detail already
 	for _, f := range o.Findings {

@@ -24,10 +24,12 @@ import (
 // what to do. Reasons are part of the JSON contract; they are only ever added.
 
 const (
-	firstInstallReason  = "first-install"
-	outsideWindowReason = "outside-window"
-	crashedReason       = "service-crashed"
-	otherHostReason     = "other-host-endangered"
+	firstInstallReason     = "first-install"
+	outsideWindowReason    = "outside-window"
+	crashedReason          = "service-crashed"
+	outOfTimeReason        = "out-of-time"
+	testFailedBeforeReason = "test-failed-before"
+	otherHostReason        = "other-host-endangered"
 )
 
 // refusedError is a bundle that did not pass validation.
@@ -374,7 +376,7 @@ func (it *item) fail(step Step, err error) {
 		it.out.Result = Failed
 		say(crashedReason, fmt.Sprintf("find out why (journalctl), then certlatch release %s; nothing is deployed to it until then", name))
 	case errors.As(err, &test) && test.before:
-		say("test-failed-before", "correct the service's configuration; the renewal did not break it")
+		say(testFailedBeforeReason, "correct the service's configuration; the renewal did not break it")
 	case errors.As(err, &test):
 		say("test-failed", "run "+strings.Join(it.plan.Test.Command, " ")+" and look at what it says of these files")
 	case errors.As(err, &unproven):
@@ -418,7 +420,7 @@ func (it *item) fail(step Step, err error) {
 	case errors.As(err, &timeout):
 		say("command-timeout", "run it by hand: "+strings.Join(it.plan.Activate.Command, " "))
 	case errors.As(err, &late), errors.Is(err, context.DeadlineExceeded):
-		say("out-of-time", "certlatch deploy --pending tries again")
+		say(outOfTimeReason, "certlatch deploy --pending tries again")
 	case step == Stage || step == Commit:
 		say("install-failed", "see whether the file system is full, read-only or protected (df, mount, lsattr)")
 	case step == Activate:

@@ -56,6 +56,7 @@ type Request struct {
 	All      bool     // with Pending: whether due or not
 	Force    bool     // accept a downgrade, and take every step
 	Look     bool     // a proven leaf is looked for again before it counts as unchanged
+	Share    bool     // with Lineages: whoever has the lock may take them along, and so does this run with those of others
 	By       string   // who asks, for the history
 	Limits   Limits
 }
@@ -88,6 +89,11 @@ func (e *RequestError) Error() string { return e.What }
 // the error is for what kept the run from happening at all, such as a
 // *disk.LockedError or a *RequestError.
 func (e *Engine) Deploy(ctx context.Context, req Request) (Report, error) {
+	if req.Share {
+		if report, settled, err := e.announce(req); err != nil || settled {
+			return report, err
+		}
+	}
 	return e.run(ctx, req, func(ctx context.Context, r *run) error {
 		items, err := r.choose()
 		if err != nil {
@@ -219,6 +225,7 @@ type run struct {
 	req       Request
 	began     time.Time
 	state     *state.State
+	marks     []state.Mark // at the beginning
 	installer *install.Installer
 	items     []*item
 
@@ -228,6 +235,11 @@ type run struct {
 	trust       map[string]policy.Trust
 	seenUnits   map[string]deployers.Unit
 	seenOutputs map[string]deployers.Output
+
+	// Of items that are tried alone, by what they activate: whether one has
+	// failed, and how many were put off since then.
+	failedAlone map[string]bool
+	turns       map[string]int
 }
 
 // read is what came of reading a lineage.
@@ -242,11 +254,16 @@ func (e *Engine) begin(req Request, now time.Time) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
+	marks, err := e.Store.Marks()
+	if err != nil {
+		return nil, err
+	}
 	return &run{
-		Engine: e, req: req, began: now, state: st,
+		Engine: e, req: req, began: now, state: st, marks: marks,
 		installer: install.New(e.Store.JournalDir()),
 		bundles:   map[string]read{}, trust: map[string]policy.Trust{},
 		seenUnits: map[string]deployers.Unit{}, seenOutputs: map[string]deployers.Output{},
+		failedAlone: map[string]bool{}, turns: map[string]int{},
 	}, nil
 }
 
@@ -297,14 +314,13 @@ func (r *run) recover() error {
 		due := r.began.UTC()
 		record := r.state.Record(i.Target, i.Lineage)
 		record.Proven = nil // the service may hold either pair
-		record.Fail(interruptedReason, "", r.began, &due)
+		record.Fail(state.Failure{Result: string(Failed), Reason: interruptedReason, Next: &due}, r.began)
 	}
 	return r.save()
 }
 
 // deploy takes the items through the whole way, those of one service together.
 func (r *run) deploy(ctx context.Context, items []*item) error {
-	r.items = items
 	var ready, ended []*item
 	for _, it := range items {
 		if r.prepare(ctx, it) {
@@ -316,45 +332,24 @@ func (r *run) deploy(ctx context.Context, items []*item) error {
 	if err := r.record(ended); err != nil {
 		return err
 	}
-	for _, group := range groups(ready) {
+	var left []*item
+	for _, group := range r.groups(ready) {
+		if r.leaves(ctx, group) {
+			left = append(left, group...)
+			continue
+		}
 		r.together(ctx, group)
 		if err := r.record(group); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// groups puts the items that share an activation together, in their order.
-func groups(items []*item) [][]*item {
-	var found [][]*item
-	index := map[string]int{}
-	for _, it := range items {
-		key := it.activationKey() + " " + string(it.plan.Activate.Way)
-		at, ok := index[key]
-		if !ok {
-			at = len(found)
-			index[key] = at
-			found = append(found, nil)
-		}
-		found[at] = append(found[at], it)
-	}
-	return found
-}
-
-// together deploys a group of items that cost their service one activation.
-// Where the group fails, each is tried alone, so that one that is bad does not
-// hold up the others.
-func (r *run) together(ctx context.Context, group []*item) {
-	r.transact(ctx, group)
-	if len(group) == 1 {
-		return
-	}
-	for _, it := range group {
-		if it.out.Result == RolledBack {
-			r.transact(ctx, []*item{it})
+	r.items = slices.DeleteFunc(items, func(it *item) bool { return slices.Contains(left, it) })
+	if len(r.turns) > 0 {
+		if err := r.save(); err != nil {
+			return err
 		}
 	}
+	return r.unmark(left)
 }
 
 // close ends the connection to systemd, if there is one.
@@ -367,10 +362,16 @@ func (r *run) close() {
 // save writes the state.
 func (r *run) save() error { return r.Store.Save(r.state) }
 
+// report tells what was done. Of lineages that were only taken along, their
+// own callers are told.
 func (r *run) report() Report {
 	var report Report
 	for _, it := range r.items {
-		report.Outcomes = append(report.Outcomes, it.out)
+		if r.own(it) {
+			report.Outcomes = append(report.Outcomes, it.out)
+		} else {
+			r.Log.Info("taken along", "target", it.target.Name, "lineage", it.lineage.Name, "result", string(it.out.Result))
+		}
 	}
 	return report
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/account"
 	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/policy"
@@ -42,7 +44,11 @@ type item struct {
 	tested       error // what it says with the new files in place
 	baseline     []probe.Observation
 	silent       []probe.Observation // of found probes that completed no handshake at the baseline
-	proven       bool                // every probe has shown the new leaf
+	wait         *waitError          // why its files stay without being served yet
+	fault        error               // what failed because of this item, as far as that can be told
+	alone        bool                // to be tried without the others from now on,
+	turn         int                 // and when its turn is among them
+	recorded     bool                // another run did that
 
 	out Outcome
 }
@@ -51,7 +57,7 @@ func newItem(t config.Target, l lineage.Lineage) *item {
 	return &item{target: t, lineage: l, out: Outcome{Target: t.Name, Lineage: l.Name, Service: t.Service}}
 }
 
-// activationKey is alike for items that one activation serves.
+// activationKey is alike for items of one service.
 func (it *item) activationKey() string {
 	a := it.plan.Activate
 	switch {
@@ -74,8 +80,8 @@ func (it *item) did(log *slog.Logger, step Done) {
 	log.Debug("step", "target", it.target.Name, "lineage", it.lineage.Name, "step", string(step.Step), "ok", step.OK, "took", step.Took)
 }
 
-// choose finds the items that the request asks for, and those that an
-// interrupted run left behind.
+// choose finds the items that the request asks for, those that an interrupted
+// run left behind, and after them those that are taken along.
 func (r *run) choose() ([]*item, error) {
 	all, err := r.lineages()
 	if err != nil {
@@ -100,6 +106,15 @@ func (r *run) choose() ([]*item, error) {
 			}
 		}
 	}
+	slices.SortStableFunc(items, func(a, b *item) int {
+		switch own := r.own(a); {
+		case own == r.own(b):
+			return 0
+		case own:
+			return -1
+		}
+		return 1
+	})
 	return items, nil
 }
 
@@ -128,6 +143,10 @@ func (r *run) checkNames(all []lineage.Lineage) error {
 			var roots []string
 			for _, root := range r.Config.Roots {
 				roots = append(roots, root.Dir)
+				var outside *lineage.OutsideError
+				if _, err := root.Find(name[strings.Index(name, ":")+1:]); errors.As(err, &outside) {
+					return &RequestError{outside.Error(), "let the client keep its files below " + root.Dir + ", or copy them there"}
+				}
 			}
 			return &RequestError{
 				fmt.Sprintf("there is no lineage %s below %s", name, strings.Join(roots, ", ")),
@@ -161,13 +180,12 @@ func (it *item) refuseTwins(wanted []lineage.Lineage) {
 
 // asks tells whether the request is about a lineage at a target.
 func (r *run) asks(t config.Target, l lineage.Lineage) bool {
-	if len(r.req.Lineages) > 0 && !slices.ContainsFunc(r.req.Lineages, l.Is) {
-		return false
-	}
-	if !r.req.Pending {
+	switch {
+	case r.req.Share && r.marked(l):
 		return true
-	}
-	if marks, err := r.Store.Marks(); err == nil && slices.Contains(marks, l.String()) {
+	case len(r.req.Lineages) > 0 && !slices.ContainsFunc(r.req.Lineages, l.Is):
+		return false
+	case !r.req.Pending || r.marked(l):
 		return true
 	}
 	pending := r.state.Get(t.Name, l.Name).Pending
@@ -240,10 +258,7 @@ func (r *run) prepare(ctx context.Context, it *item) bool {
 	if it.out.Result != "" {
 		return false
 	}
-	if hold := r.state.Held(it.target.Name); hold != nil && !it.rolling {
-		it.out.Result, it.out.Reason = Held, hold.Reason
-		it.out.Detail = "held since " + hold.Since.Format(time.RFC3339)
-		it.out.Remedy = "certlatch release " + it.target.Name + " lets it be deployed to again"
+	if r.held(it) || r.toldAlready(it) || !r.req.Look && !r.req.Force && !it.rolling && r.settled(it) {
 		return false
 	}
 	began := time.Now()
@@ -328,10 +343,10 @@ func (it *item) nameProbes() error {
 	return nil
 }
 
-// firstName is the leaf's first name that is not a wildcard.
+// firstName is the leaf's first name that is one of a host, and no wildcard.
 func firstName(leaf *x509.Certificate) string {
 	for _, name := range lineage.Names(leaf) {
-		if !strings.HasPrefix(name, "*.") {
+		if endpoint.IsHost(name) {
 			return name
 		}
 	}

@@ -26,11 +26,32 @@ const inARow = 4
 // enough, and at whether the service is still the same process.
 func (t *transaction) prove(ctx context.Context) error {
 	proof := t.proveTwice(ctx)
-	t.markProven(proof)
 	if err := t.sameProcess(ctx); err != nil {
 		return &crashedError{what: err.Error(), proven: proof == nil}
 	}
-	return proof
+	var failed *unprovenError
+	if !errors.As(proof, &failed) {
+		return proof
+	}
+	for _, it := range t.items {
+		it.missed(failed.seen)
+	}
+	return t.faulty()
+}
+
+// missed notes what the item's probes did not see. A first installation waits
+// for it: the service may not name the files yet.
+func (it *item) missed(seen []probe.Seen) {
+	seen = slices.DeleteFunc(slices.Clone(seen), func(s probe.Seen) bool { return !slices.Contains(it.plan.Probes, s.Endpoint) })
+	if len(seen) == 0 {
+		return
+	}
+	err := &unprovenError{seen: seen, items: []*item{it}}
+	if it.first {
+		it.wait = &waitError{reason: firstInstallReason, detail: err.Error()}
+	} else {
+		it.fault = err
+	}
 }
 
 // secondAfter is how long a first activation has to bring everything about,
@@ -91,17 +112,6 @@ func endpoints(observed []probe.Observation) []endpoint.Endpoint {
 		all = append(all, o.Endpoint)
 	}
 	return all
-}
-
-// markProven notes which items a proof was about in vain, and which not.
-func (t *transaction) markProven(proof error) {
-	var failed *unprovenError
-	errors.As(proof, &failed)
-	for _, it := range t.items {
-		it.proven = proof == nil || failed != nil && !slices.ContainsFunc(failed.seen, func(s probe.Seen) bool {
-			return slices.Contains(it.plan.Probes, s.Endpoint)
-		})
-	}
 }
 
 // wanted is what the probes must see: the new leaves.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"reflect"
 	"slices"
 	"time"
 
@@ -12,13 +13,12 @@ import (
 // nothing happened, nothing is written.
 func (r *run) record(items []*item) error {
 	began := time.Now()
-	marks, err := r.Store.Marks()
-	if err != nil {
-		return err
-	}
 	var entries []state.Entry
 	changed := false
 	for _, it := range items {
+		if it.recorded {
+			continue
+		}
 		changed = r.note(it, began) || changed
 		if it.out.Result != Unchanged && it.out.Result != Held {
 			entries = append(entries, r.entry(it, began))
@@ -34,15 +34,8 @@ func (r *run) record(items []*item) error {
 			return err
 		}
 	}
-	for _, it := range items { // a mark goes last: until then it would make up for all that was not written
-		if slices.Contains(marks, it.lineage.String()) {
-			if err := r.Store.Unmark(it.lineage.Client, it.lineage.Name); err != nil {
-				return err
-			}
-		}
-	}
 	for _, it := range items {
-		if it.out.Result == Unchanged || it.out.Result == Held {
+		if it.out.Result == Unchanged || it.out.Result == Held || it.recorded {
 			continue
 		}
 		it.did(r.Log, Done{Step: Record, OK: true, Took: time.Since(began)})
@@ -57,29 +50,71 @@ func (r *run) note(it *item, now time.Time) bool {
 	case Held:
 		return false
 	case Unchanged:
-		if r.state.Get(target, name).Pending == nil {
-			return false
+		record := r.state.Record(target, name)
+		was := *record
+		record.Pending = nil
+		if it.plan.Target != "" { // the target may be configured in another way than it was at the proof
+			record.Proven = it.proof(record.Proven.Time)
 		}
-		r.state.Record(target, name).Pending = nil
+		return was.Pending != nil || !reflect.DeepEqual(was.Proven, record.Proven)
 	case Deployed:
 		record := r.state.Record(target, name)
 		record.Pending = nil
-		record.Proven = &state.Proof{Leaf: it.leaf, Generation: it.generation, Time: now.UTC().Truncate(time.Second)}
-	case Refused:
-		r.state.Record(target, name).Fail(it.out.Reason, it.leaf.Fingerprint, now, r.mends(it))
+		record.Proven = it.proof(now)
 	default:
 		record := r.state.Record(target, name)
-		next := record.Retry(it.leaf.Fingerprint, now)
-		switch it.out.Reason {
-		case crashedReason:
-			next = nil
-		case outsideWindowReason:
-			opens := it.target.Window.Opens(now)
-			next = &opens
-		}
-		record.Fail(it.out.Reason, it.leaf.Fingerprint, now, next)
+		record.Fail(state.Failure{
+			Result: string(it.out.Result), Reason: it.out.Reason, Step: string(it.out.At),
+			Detail: it.out.Detail, Remedy: it.out.Remedy, Fingerprint: it.leaf.Fingerprint,
+			Next: r.next(it, record, now), Alone: it.alone || isAlone(*record, it.leaf.Fingerprint),
+		}, now)
 	}
 	return true
+}
+
+// proof is what is remembered of an item that was proven.
+func (it *item) proof(now time.Time) *state.Proof {
+	proof := &state.Proof{Leaf: it.leaf, Generation: it.generation, Time: now.UTC().Truncate(time.Second)}
+	if it.plan.Row != nil {
+		return proof
+	}
+	proof.Target, proof.Directory = it.configured(), it.set.Directory
+	for i, f := range it.set.Files {
+		proof.Files = append(proof.Files, state.File{Path: f.Path, Content: string(it.plan.Files[i].Content), UID: f.UID, GID: f.GID, Mode: f.Mode})
+	}
+	return proof
+}
+
+// next gives the time to try an item again that did not end well; nil: when
+// its lineage changes, or when somebody says so.
+func (r *run) next(it *item, record *state.Record, now time.Time) *time.Time {
+	switch {
+	case it.out.Result == Refused:
+		return r.mends(it)
+	case it.out.Reason == crashedReason:
+		return nil
+	case it.out.Reason == outsideWindowReason:
+		opens := it.target.Window.Opens(now)
+		return &opens
+	}
+	next := record.Retry(it.leaf.Fingerprint, now).Add(time.Duration(it.turn) * state.FirstRetry)
+	return &next
+}
+
+// unmark takes the marks of the run's lineages away, but for those that were
+// left for another run. This comes last: until then a mark makes up for all
+// that was not written.
+func (r *run) unmark(left []*item) error {
+	for _, mark := range r.marks {
+		is := func(it *item) bool { return it.lineage.String() == mark.Lineage }
+		if !slices.ContainsFunc(r.items, is) || slices.ContainsFunc(left, is) {
+			continue
+		}
+		if err := r.Store.Unmark(mark); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // mends gives the time at which a refused bundle may pass without a change of

@@ -8,7 +8,6 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
-	"github.com/certlatch/certlatch/internal/rows"
 )
 
 // A pair that lives in a row of a database takes the same way as files do. Its
@@ -52,13 +51,18 @@ func (r *run) lookAtRow(ctx context.Context, it *item) error {
 	return nil
 }
 
-// stageRow makes ready to write a pair into an item's row.
-func (t *transaction) stageRow(ctx context.Context, it *item, b *lineage.Bundle) (*rows.Change, error) {
+// stageRow makes ready to write a pair into an item's row, and keeps what is
+// there.
+func (t *transaction) stageRow(ctx context.Context, it *item, b *lineage.Bundle) error {
+	if err := t.keepPrevious(it); err != nil {
+		return err
+	}
 	change, err := t.Rows.Stage(ctx, *it.plan.Row, b.FullchainPEM(), b.KeyPEM())
 	if err != nil {
-		return nil, &databaseError{err}
+		return &databaseError{err}
 	}
-	return change, nil
+	t.rows = append(t.rows, change)
+	return nil
 }
 
 // commitRows writes the staged rows.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -34,6 +35,9 @@ const leastWork = 8 * time.Second
 // transact is the way of a deployment, step by step.
 func (r *run) transact(ctx context.Context, items []*item) {
 	t := &transaction{run: r, items: slices.Clone(items)} // those that end early leave it
+	for _, it := range items {
+		it.begin()
+	}
 	for _, next := range []struct {
 		step Step
 		do   func(context.Context) error
@@ -80,7 +84,8 @@ func (t *transaction) takeBaseline(ctx context.Context) error {
 			it.keepAnswering()
 		}
 		if it.plan.Found && len(it.plan.Probes) == 0 && it.plan.Activate.Wait != deployers.ServiceInactive {
-			it.fail(Baseline, &noProbeError{it.target.Name})
+			it.fault = &noProbeError{it.target.Name}
+			it.fail(Baseline, it.fault)
 			return true
 		}
 		return false
@@ -117,34 +122,29 @@ func (it *item) count(o probe.Observation) {
 func (t *transaction) stage(ctx context.Context) error {
 	var sets []install.Set
 	for _, it := range t.items {
-		if it.same {
-			continue
-		}
-		if err := t.keepPrevious(it); err != nil {
-			return err
-		}
-		if it.plan.Row == nil {
+		switch {
+		case it.same:
+		case it.plan.Row != nil:
+			it.fault = t.stageRow(ctx, it, it.bundle)
+		default:
+			it.fault = t.keepPrevious(it)
 			sets = append(sets, it.set)
-			continue
 		}
-		change, err := t.stageRow(ctx, it, it.bundle)
-		if err != nil {
-			return err
-		}
-		t.rows = append(t.rows, change)
+	}
+	if err := t.faulty(); err != nil {
+		return err
 	}
 	if len(sets) > 0 {
 		var err error
 		if t.tx, err = t.installer.Stage(sets); err != nil {
+			t.blame(err)
 			return err
 		}
 	}
 	for _, it := range t.items {
-		if err := t.tryToRead(ctx, it); err != nil {
-			return err
-		}
+		it.fault = t.tryToRead(ctx, it)
 	}
-	return nil
+	return t.faulty()
 }
 
 // keepPrevious stores what is installed as a generation to go back to, where
@@ -220,6 +220,7 @@ func (t *transaction) test(ctx context.Context) error {
 		if failed.before && t.first() {
 			return &waitError{reason: firstInstallReason, detail: failed.Error()}
 		}
+		t.blame(failed)
 		return failed
 	}
 	return nil
@@ -258,7 +259,7 @@ func (t *transaction) keep(wait *waitError) {
 	t.closeRows()
 	for _, it := range t.items {
 		it.out.Result, it.out.Generation = Deployed, it.generation
-		if wait != nil && !(wait.reason == firstInstallReason && it.proven) {
+		if wait := cmp.Or(it.wait, wait); wait != nil {
 			it.out.Result = wait.result()
 			it.out.Reason, it.out.Detail, it.out.Remedy = wait.reason, wait.detail, wait.remedy(it)
 		}

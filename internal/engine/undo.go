@@ -25,7 +25,7 @@ func (t *transaction) end(ctx context.Context, step Step, err error) {
 		t.keep(wait)
 	case errors.As(err, &crash):
 		t.crashed(ctx, crash)
-	case (step == Activate || step == Prove) && t.first():
+	case step == Activate && t.first():
 		t.keep(&waitError{reason: firstInstallReason, detail: err.Error()})
 	case step == Baseline || step == Stage:
 		t.abandon(ctx, step, err)
@@ -62,8 +62,16 @@ func (t *transaction) abandon(ctx context.Context, step Step, err error) {
 		err = errors.Join(err, t.putBack(context.WithoutCancel(ctx)))
 	}
 	for _, it := range t.items {
-		it.fail(step, err)
+		it.fail(step, it.cause(err))
 	}
+}
+
+// cause is why an item failed, in a transaction that did for the given reason.
+func (it *item) cause(common error) error {
+	if it.fault != nil {
+		return it.fault
+	}
+	return common
 }
 
 // undo puts the previous pairs back, makes the service take them where the
@@ -73,7 +81,7 @@ func (t *transaction) undo(ctx context.Context, step Step, cause error) {
 	defer cancel()
 	err := t.timed(Undo, func() error { return t.restore(ctx, step, cause) })
 	for _, it := range t.items {
-		it.fail(step, cause)
+		it.fail(step, it.cause(cause))
 		if !t.back {
 			it.out.Result = Failed // the pair that was installed before this run is the one that fails
 		}
@@ -146,11 +154,9 @@ func (t *transaction) reinstall(ctx context.Context) error {
 		}
 		it.previous = previous.Leaf
 		if it.plan.Row != nil {
-			change, err := t.stageRow(ctx, it, previous)
-			if err != nil {
+			if err := t.stageRow(ctx, it, previous); err != nil {
 				return err
 			}
-			t.rows = append(t.rows, change)
 			continue
 		}
 		set := it.set

@@ -14,14 +14,21 @@ import (
 // Mark notes that a lineage is to be deployed, without needing the lock: for
 // hooks that only defer, and for those that could not wait any longer.
 func (s *Store) Mark(client, lineage string) error {
-	if err := disk.Replace(s.mark(client, lineage), nil, 0o600); err != nil {
-		return fmt.Errorf("mark lineage %s: %w", lineage, err)
+	name := client + ":" + lineage
+	if err := disk.Replace(filepath.Join(s.dir, "marks", name), nil, 0o600); err != nil {
+		return fmt.Errorf("mark lineage %s: %w", name, err)
 	}
 	return nil
 }
 
-// Marks gives the marked lineages as CLIENT:NAME.
-func (s *Store) Marks() ([]string, error) {
+// A Mark says that a lineage is to be deployed.
+type Mark struct {
+	Lineage string // CLIENT:NAME
+	file    fs.FileInfo
+}
+
+// Marks gives the marks that there are.
+func (s *Store) Marks() ([]Mark, error) {
 	entries, err := os.ReadDir(filepath.Join(s.dir, "marks"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -29,23 +36,26 @@ func (s *Store) Marks() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read marks: %w", err)
 	}
-	var marks []string
+	var marks []Mark
 	for _, entry := range entries {
-		if !strings.HasPrefix(entry.Name(), ".") {
-			marks = append(marks, entry.Name())
+		info, err := entry.Info()
+		if err != nil || strings.HasPrefix(entry.Name(), ".") {
+			continue // taken away meanwhile, or not put there yet
 		}
+		marks = append(marks, Mark{entry.Name(), info})
 	}
 	return marks, nil
 }
 
-// Unmark takes a lineage's mark away, if it has one.
-func (s *Store) Unmark(client, lineage string) error {
-	if err := disk.Remove(s.mark(client, lineage)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("unmark lineage %s: %w", lineage, err)
+// Unmark takes a mark away, unless its lineage was marked again meanwhile.
+func (s *Store) Unmark(mark Mark) error {
+	path := filepath.Join(s.dir, "marks", mark.Lineage)
+	now, err := os.Lstat(path)
+	if err == nil && os.SameFile(now, mark.file) && now.ModTime().Equal(mark.file.ModTime()) {
+		err = disk.Remove(path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("unmark lineage %s: %w", mark.Lineage, err)
 	}
 	return nil
-}
-
-func (s *Store) mark(client, lineage string) string {
-	return filepath.Join(s.dir, "marks", client+":"+lineage)
 }

@@ -77,15 +77,43 @@ type Proof struct {
 	Leaf       lineage.Leaf `json:"leaf"`
 	Generation string       `json:"generation"`
 	Time       time.Time    `json:"time"`
+
+	// What was installed then, and for which configuration of the target. So
+	// a hook that is called without need can tell from files alone.
+	Target    string `json:"target_sha256,omitempty"`
+	Directory string `json:"directory,omitempty"` // managed layout
+	Files     []File `json:"files,omitempty"`     // none: the pair is in a database
+}
+
+// File is an installed file, without what it holds.
+type File struct {
+	Path    string      `json:"path"`
+	Content string      `json:"content"` // a deployers.Content
+	UID     int         `json:"uid"`
+	GID     int         `json:"gid"`
+	Mode    fs.FileMode `json:"mode"`
+}
+
+// Failure is how a deployment did not end well. The words are the engine's.
+type Failure struct {
+	Result      string     `json:"result"`
+	Reason      string     `json:"reason"`
+	Step        string     `json:"step"`
+	Detail      string     `json:"detail"`
+	Remedy      string     `json:"remedy"`
+	Fingerprint string     `json:"fingerprint"` // of the leaf that was tried; "" where it could not be read
+	Next        *time.Time `json:"next"`        // when to try again; nil: when the lineage's files change
+
+	// Alone tells that it is tried without the service's other lineages: it
+	// failed together with some, and nothing told which of them was at fault.
+	Alone bool `json:"alone,omitempty"`
 }
 
 // Pending is a deployment that did not end well and will be tried again.
 type Pending struct {
-	Reason      string     `json:"reason"`
-	Since       time.Time  `json:"since"`
-	Attempts    int        `json:"attempts"`
-	Next        *time.Time `json:"next"`        // when to try again; nil: when the lineage's files change
-	Fingerprint string     `json:"fingerprint"` // of the leaf that was tried; "" where it could not be read
+	Failure
+	Since    time.Time `json:"since"`
+	Attempts int       `json:"attempts"` // with this leaf
 }
 
 // Due tells whether to try again now, with the leaf that the lineage has now.
@@ -189,18 +217,17 @@ func (st *State) NoteActivation(key string, now time.Time) {
 	st.Activations[key] = now.UTC()
 }
 
-// Fail notes that a deployment of a leaf did not end well, and when to try
-// again; nil: when the lineage changes.
-func (r *Record) Fail(reason, fingerprint string, now time.Time, next *time.Time) {
+// Fail notes that a deployment did not end well.
+func (r *Record) Fail(failure Failure, now time.Time) {
 	if r.Pending == nil {
 		r.Pending = &Pending{Since: now.UTC()}
 	}
 	p := r.Pending
-	if p.Fingerprint != fingerprint {
+	if p.Fingerprint != failure.Fingerprint {
 		p.Attempts = 0
 	}
 	p.Attempts++
-	p.Reason, p.Fingerprint, p.Next = reason, fingerprint, next
+	p.Failure = failure
 }
 
 // Retry gives the time of the next attempt at a deployment that fails now.
@@ -213,17 +240,18 @@ func (r *Record) Retry(fingerprint string, now time.Time) *time.Time {
 	return &next
 }
 
+// The bounds of the pause between two attempts.
 const (
-	firstRetry = time.Minute
-	lastRetry  = time.Hour
+	FirstRetry = time.Minute
+	LastRetry  = 6 * time.Hour
 )
 
 // backoff is the pause after the n-th failed attempt: doubling, capped, and
 // spread by a quarter so that hosts with one cause do not retry in step.
 func backoff(n int) time.Duration {
-	pause := lastRetry
-	if n < 8 {
-		pause = min(firstRetry<<(n-1), lastRetry)
+	pause := LastRetry
+	if n < 10 { // beyond, the doubling would overflow sooner or later
+		pause = min(FirstRetry<<(n-1), LastRetry)
 	}
 	return pause + time.Duration(rand.Int64N(int64(pause/4)))
 }

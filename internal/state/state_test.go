@@ -34,7 +34,7 @@ func TestStateIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st.Record("web", "a.example").Fail("not-proven", "ab", noon, st.Record("web", "a.example").Retry("ab", noon))
+	st.Record("web", "a.example").Fail(Failure{Result: "rolled-back", Reason: "not-proven", Fingerprint: "ab", Next: st.Record("web", "a.example").Retry("ab", noon), Alone: true}, noon)
 	st.Record("web", "b.example").Proven = &Proof{Leaf: lineage.Leaf{Fingerprint: "cd", Names: []string{"b.example"}}, Generation: "g", Time: noon}
 	st.Hold("sip", "by-hand", noon)
 	st.Hold("sip", "service-crashed", noon)
@@ -74,17 +74,17 @@ func TestDamagedStateIsSaid(t *testing.T) {
 func TestRetriesAreSpacedOut(t *testing.T) {
 	var r Record
 	pause := time.Duration(0)
-	for attempt := 1; attempt <= 12; attempt++ {
+	for attempt := 1; attempt <= 14; attempt++ {
 		next := r.Retry("ab", noon)
-		r.Fail("not-proven", "ab", noon, next)
+		r.Fail(Failure{Reason: "not-proven", Fingerprint: "ab", Next: next}, noon)
 		if r.Pending.Attempts != attempt {
 			t.Fatalf("attempt %d is counted as %d", attempt, r.Pending.Attempts)
 		}
 		now := next.Sub(noon)
-		if now < pause && now < lastRetry {
+		if now < pause && now < LastRetry {
 			t.Errorf("pause %d is %s after %s", attempt, now, pause)
 		}
-		if now < firstRetry || now > lastRetry+lastRetry/4 {
+		if now < FirstRetry || now > LastRetry+LastRetry/4 {
 			t.Errorf("pause %d is %s", attempt, now)
 		}
 		pause = now
@@ -93,7 +93,7 @@ func TestRetriesAreSpacedOut(t *testing.T) {
 	if p.Due(noon, "ab") || !p.Due(*p.Next, "ab") || !p.Due(noon, "other") {
 		t.Error("due is when the time has come or the leaf has changed")
 	}
-	r.Fail("expired", "cd", noon, nil)
+	r.Fail(Failure{Reason: "expired", Fingerprint: "cd"}, noon)
 	if r.Pending.Attempts != 1 || r.Pending.Due(noon.AddDate(1, 0, 0), "cd") {
 		t.Errorf("a new leaf begins anew, and one that time does not mend waits for a change: %v", r.Pending)
 	}
@@ -109,17 +109,34 @@ func TestMarksNeedNoLock(t *testing.T) {
 	if err := store.Mark("certbot", "_.a.example"); err != nil {
 		t.Fatal(err)
 	}
-	if marks, err := store.Marks(); err != nil || !slices.Equal(marks, []string{"certbot:_.a.example"}) {
-		t.Errorf("marks are %v, %v", marks, err)
+	first := onlyMark(t, store)
+	if first.Lineage != "certbot:_.a.example" {
+		t.Errorf("the mark is of %s", first.Lineage)
 	}
+	if err := store.Mark("certbot", "_.a.example"); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Unmark(first); err != nil {
+		t.Fatal(err)
+	}
+	second := onlyMark(t, store) // it was marked again meanwhile, so it stays
 	for range 2 {
-		if err := store.Unmark("certbot", "_.a.example"); err != nil {
+		if err := store.Unmark(second); err != nil {
 			t.Error(err)
 		}
 	}
 	if marks, err := store.Marks(); err != nil || len(marks) != 0 {
 		t.Errorf("marks are %v, %v", marks, err)
 	}
+}
+
+func onlyMark(t *testing.T, store *Store) Mark {
+	t.Helper()
+	marks, err := store.Marks()
+	if err != nil || len(marks) != 1 {
+		t.Fatalf("marks are %v, %v", marks, err)
+	}
+	return marks[0]
 }
 
 func TestLockKeepsRunsApart(t *testing.T) {

@@ -86,6 +86,7 @@ func (st stage) play(t *testing.T, dir string, environment ...string) {
 			"together":  command("together N host ...", (*scenario).together),
 			"put":       command("put FILE PATH [MODE [OWNER]]", (*scenario).put),
 			"lineage":   command("lineage NAME [FLAW]", (*scenario).lineage),
+			"lineages":  command("lineages COUNT FORMAT", (*scenario).lineages),
 			"pebble":    command("pebble", (*scenario).pebble),
 			"certbot":   command("certbot VERB [ARGUMENT...]", (*scenario).certbot),
 			"opensips":  command("opensips script|database [FLAG...]", (*scenario).opensips),
@@ -252,6 +253,24 @@ func (s *scenario) lineage(_ *testscript.TestScript, args []string) error {
 	}
 	pki.WriteCertbot(s, s.host.path("/etc/letsencrypt/live"), args[0], leaf)
 	return s.host.write("/root/ca.pem", s.ca.root(), "0644", "root")
+}
+
+// lineages makes many, as lineage does, with the numbers from 1 on in their
+// names.
+func (s *scenario) lineages(ts *testscript.TestScript, args []string) error {
+	if len(args) != 2 {
+		return errUsage
+	}
+	count, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	for n := range count {
+		if err := s.lineage(ts, []string{fmt.Sprintf(args[1], n+1)}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // json wants a value in the JSON document that the last command printed, such
