@@ -102,9 +102,12 @@ func (r *run) next(it *item, record *state.Record, now time.Time) *time.Time {
 }
 
 // unmark takes the marks of the run's lineages away, but for those that were
-// left for another run. This comes last: until then a mark makes up for all
-// that was not written.
+// left for another run. A run for single targets leaves the others to do. This
+// comes last: until then a mark makes up for all that was not written.
 func (r *run) unmark(left []*item) error {
+	if len(r.req.Targets) > 0 || slices.ContainsFunc(r.items, func(it *item) bool { return it.rolling }) {
+		return nil
+	}
 	for _, mark := range r.marks {
 		is := func(it *item) bool { return it.lineage.String() == mark.Lineage }
 		if !slices.ContainsFunc(r.items, is) || slices.ContainsFunc(left, is) {

@@ -64,8 +64,9 @@ func (r *run) leaves(ctx context.Context, group []*item) bool {
 	return true
 }
 
-// mostAttempts is how often what is left of a group is tried together.
-const mostAttempts = 3
+// mostActivations is how often a service is activated for what is left of a
+// group, undoing not counted.
+const mostActivations = 3
 
 // together deploys a group of items that cost their service one activation.
 // Items to which a failure can be put down are left out, and the others tried
@@ -73,8 +74,10 @@ const mostAttempts = 3
 // after the other, in later runs.
 func (r *run) together(ctx context.Context, group []*item) {
 	alone := len(group) == 1
-	for range mostAttempts {
-		r.transact(ctx, group)
+	for activations := 0; activations < mostActivations; {
+		if r.transact(ctx, group) {
+			activations++
+		}
 		failed := slices.DeleteFunc(slices.Clone(group), func(it *item) bool { return !it.out.retriable() })
 		others := slices.DeleteFunc(slices.Clone(failed), func(it *item) bool { return it.fault != nil })
 		if alone && len(failed) > 0 {

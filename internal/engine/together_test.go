@@ -207,9 +207,9 @@ func TestManyLineagesOneActivation(t *testing.T) {
 
 func TestOwnTestNamesTheCulprit(t *testing.T) {
 	s := newShop(t, ", test: [DIR/test, DIR]")
-	s.write(t, "poison", "b.example\nd.example\n", 0o644)
+	s.write(t, "poison", "a.example\nb.example\nd.example\ne.example\n", 0o644)
 	outcomes := s.deploy(t, Request{})
-	s.expect(t, outcomes, "deployed rolled-back deployed rolled-back deployed")
+	s.expect(t, outcomes, "rolled-back rolled-back deployed rolled-back rolled-back")
 	s.activated(t, 1)
 	if o := outcomes[1]; o.Reason != "test-failed" || !strings.Contains(o.Detail, "b.example.crt") {
 		t.Errorf("%s: %s", o.Reason, o.Detail)
@@ -331,6 +331,22 @@ func TestHooksShare(t *testing.T) {
 		if marks, err := s.Store.Marks(); err != nil || len(marks) != 0 {
 			t.Errorf("marks are left: %v, %v", marks, err)
 		}
+	}
+}
+
+// A run for one target leaves what others were marked for.
+func TestMarksOfOtherTargets(t *testing.T) {
+	s := newShop(t, "")
+	if err := s.Store.Mark("certbot", "a.example"); err != nil {
+		t.Fatal(err)
+	}
+	s.deploy(t, Request{Targets: []string{"shop"}})
+	if marks, err := s.Store.Marks(); err != nil || len(marks) != 1 {
+		t.Errorf("the mark is gone: %v, %v", marks, err)
+	}
+	s.expect(t, s.deploy(t, Request{Pending: true}), "unchanged")
+	if marks, err := s.Store.Marks(); err != nil || len(marks) != 0 {
+		t.Errorf("the mark is left: %v, %v", marks, err)
 	}
 }
 

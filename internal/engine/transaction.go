@@ -32,8 +32,9 @@ type transaction struct {
 // leastWork is the time that must be left to begin a transaction.
 const leastWork = 8 * time.Second
 
-// transact is the way of a deployment, step by step.
-func (r *run) transact(ctx context.Context, items []*item) {
+// transact is the way of a deployment, step by step. It tells whether the
+// service was activated.
+func (r *run) transact(ctx context.Context, items []*item) (activated bool) {
 	t := &transaction{run: r, items: slices.Clone(items)} // those that end early leave it
 	for _, it := range items {
 		it.begin()
@@ -51,14 +52,15 @@ func (r *run) transact(ctx context.Context, items []*item) {
 	} {
 		err := t.timed(next.step, func() error { return next.do(ctx) })
 		if len(t.items) == 0 {
-			return
+			return false
 		}
 		if err != nil {
 			t.end(ctx, next.step, err)
-			return
+			return t.activated
 		}
 	}
 	t.keep(nil)
+	return t.activated
 }
 
 // first tells whether there is nothing to go back to for any of the items.
