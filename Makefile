@@ -5,15 +5,15 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 FUZZTIME ?= 30s
 
 # Releases are static, and the same source gives the same bytes anywhere.
-GO_BUILD = CGO_ENABLED=0 go build -tags urfave_cli_no_docs -trimpath -ldflags '-s -w -buildid= -X main.release=$(VERSION)'
+GO_BUILD = CGO_ENABLED=0 go build -tags urfave_cli_no_docs -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.release=$(VERSION)'
 
 SIZE_LIMIT    = 15000000 # bytes of the stripped program
 STARTUP_LIMIT = 2        # times the start-up of openssl version
 
-TOOLS = .build/bin/pebble .build/bin/staticcheck .build/bin/demo .build/bin/startup
+TOOLS = .build/bin/pebble .build/bin/staticcheck .build/bin/demo .build/bin/startup .build/bin/packages
 TAGS  = systemdtest
 
-.PHONY: help build test test-unit test-system lint fuzz bench demo clean
+.PHONY: help build test test-unit test-system lint fuzz bench package demo clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,17 @@ fuzz: ## fuzz every fuzz target for FUZZTIME (30s)
 bench: build .build/bin/startup ## measure the program's size and start-up against their limits
 	.build/bin/startup -size $(SIZE_LIMIT) -ratio $(STARTUP_LIMIT) .build/bin/certlatch
 
+# Packages are dated as the commit is, so the same commit gives the same bytes.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+ARCHITECTURES     ?= amd64 arm64
+PACKAGES          ?= .build/packages
+
+package: build .build/bin/packages ## make deb and rpm packages, SBOMs and checksums in .build/packages
+	rm -rf $(PACKAGES)
+	set -e; for arch in $(ARCHITECTURES); do GOARCH=$$arch $(GO_BUILD) -o .build/program/$$arch ./cmd/certlatch; done
+	.build/bin/packages -version $(VERSION) -epoch $(SOURCE_DATE_EPOCH) -out $(PACKAGES) -native .build/bin/certlatch \
+		$(foreach arch,$(ARCHITECTURES),$(arch)=.build/program/$(arch))
+
 demo: build .build/bin/pebble .build/bin/demo ## see it work: a CA, a service and four renewals, all on loopback
 	@.build/bin/demo -certlatch .build/bin/certlatch -pebble .build/bin/pebble
 
@@ -69,5 +80,6 @@ clean: ## remove what was built
 .build/bin/staticcheck: PACKAGE = honnef.co/go/tools/cmd/staticcheck
 .build/bin/demo:        PACKAGE = ./demo
 .build/bin/startup:     PACKAGE = ./startup
+.build/bin/packages:    PACKAGE = ./packages
 $(TOOLS):
 	@cd internal/tools && go build -o ../../$@ $(PACKAGE)

@@ -102,6 +102,18 @@ const (
 	tlsMgmServer = 2
 )
 
+// Meeting gives the directories where certlatch and OpenSIPS meet: that of the
+// control channel, and that of the replies.
+func (o *OpenSIPSOptions) Meeting() []string {
+	switch {
+	case o.MI.Protocol == MIFIFO:
+		return []string{filepath.Dir(o.MI.Address), o.ReplyDir}
+	case filepath.IsAbs(o.MI.Address):
+		return []string{filepath.Dir(o.MI.Address)}
+	}
+	return nil
+}
+
 func (o *OpenSIPSOptions) query(method string) Query {
 	channel := Channel(o.MI)
 	if channel.Protocol == MIFIFO {

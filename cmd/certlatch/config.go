@@ -10,7 +10,7 @@ import (
 
 func (p *program) configCommand() *cli.Command {
 	return &cli.Command{
-		Name: "config", Usage: "check or show the configuration",
+		Name: "config", Usage: "check or show the configuration, or let the units follow it",
 		Description: "Example: certlatch config check\n\nExit codes: 0 it is well; 1 unexpected; 2 it is not.",
 		Subcommands: []*cli.Command{
 			{
@@ -36,6 +36,7 @@ func (p *program) configCommand() *cli.Command {
 					return cfg.Show(p.stdout)
 				},
 			},
+			p.configSystemdCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {

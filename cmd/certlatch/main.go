@@ -99,7 +99,9 @@ func (p *program) app() *cli.App {
 			p.releaseCommand(),
 			p.historyCommand(),
 			p.templateCommand(),
+			p.recoverCommand(),
 			p.configCommand(),
+			p.completionCommand(),
 			p.versionCommand(),
 		},
 	}

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 )
 
-// tryRead is the name under which the program becomes the child of CanRead.
+// tryRead is the first argument by which the program becomes the child of
+// CanRead.
 const tryRead = "certlatch-try-read"
 
 // Credential is what a process runs under, as setgroups(2), setgid(2) and
@@ -51,20 +53,12 @@ func (e *UnreadableError) Unwrap() error { return e.Err }
 // It fails with an *UnreadableError for the first path that cannot be opened,
 // or as Run does where the trial itself could not be made.
 func CanRead(ctx context.Context, cred Credential, paths []string) error {
-	// The child is started through a descriptor, because the account may not
-	// be able to reach the path of the program.
-	program, err := os.Open("/proc/self/exe")
+	cmd, done, err := trial(ctx, cred, paths)
 	if err != nil {
 		return &NotStartedError{tryRead, err}
 	}
-	defer program.Close()
-
-	cmd := prepare(ctx, "/proc/self/fd/3", append([]string{tryRead}, paths...))
-	cmd.ExtraFiles = []*os.File{program} // descriptor 3
-	if os.Geteuid() == 0 || cred.UID != uint32(os.Geteuid()) {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: cred.UID, Gid: cred.GID, Groups: cred.Groups}
-	}
-	output, err := run(ctx, cmd, outputLimit)
+	defer done()
+	output, err := run(ctx, tryRead, cmd, outputLimit)
 	if errors.Is(err, fs.ErrPermission) {
 		return &NotStartedError{tryRead, fmt.Errorf("becoming %s takes CAP_SETUID and CAP_SETGID, and a certlatch that everyone may execute: %w", cred.User, fs.ErrPermission)}
 	}
@@ -79,6 +73,27 @@ func CanRead(ctx context.Context, cred Credential, paths []string) error {
 	return err
 }
 
+// trial makes the command of the child process of CanRead. What it holds open
+// for that is closed by done.
+func trial(ctx context.Context, cred Credential, paths []string) (cmd *exec.Cmd, done func(), err error) {
+	if confined() {
+		program, err := os.Executable()
+		return outside(ctx, cred, program, append([]string{program, tryRead}, paths...)), func() {}, err
+	}
+	// The child is started through a descriptor, because the account may not
+	// be able to reach the path of the program.
+	program, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return nil, nil, err
+	}
+	cmd = prepare(ctx, "/proc/self/fd/3", append([]string{program.Name(), tryRead}, paths...))
+	cmd.ExtraFiles = []*os.File{program} // descriptor 3
+	if os.Geteuid() == 0 || cred.UID != uint32(os.Geteuid()) {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: cred.UID, Gid: cred.GID, Groups: cred.Groups}
+	}
+	return cmd, func() { program.Close() }, nil
+}
+
 // exitUnreadable is the child's exit status where a path cannot be opened. The
 // UnreadableError, all but its user, is then on standard output.
 const exitUnreadable = 1
@@ -86,10 +101,10 @@ const exitUnreadable = 1
 // TryReadMain does the work of the child process of [CanRead], if this process
 // is one, and gives its exit status.
 func TryReadMain() (code int, handled bool) {
-	if os.Args[0] != tryRead {
+	if len(os.Args) < 2 || os.Args[1] != tryRead {
 		return 0, false
 	}
-	for _, path := range os.Args[1:] {
+	for _, path := range os.Args[2:] {
 		refusal := open(path)
 		if refusal == nil {
 			continue

@@ -171,7 +171,7 @@ func TestCanReadWithoutRoot(t *testing.T) {
 		cmd := prepare(t.Context(), "/proc/self/fd/3", []string{"test", "-test.run", "^TestCanRead(AsOneself|WithoutRoot)$"})
 		cmd.ExtraFiles = []*os.File{self}
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
-		if output, err := run(t.Context(), cmd, outputLimit); err != nil {
+		if output, err := run(t.Context(), "test", cmd, outputLimit); err != nil {
 			t.Errorf("%v\n%s", err, output.Stdout)
 		}
 		return

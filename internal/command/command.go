@@ -68,27 +68,26 @@ func Ask(ctx context.Context, argv []string) (Output, error) {
 // goes through a pipe, and is neither kept nor printed. Only root can become
 // somebody else.
 func Feed(ctx context.Context, as Credential, argv []string, input []byte) (Output, error) {
-	cmd, err := named(ctx, argv)
+	cmd, err := named(ctx, as, argv)
 	if err != nil {
 		return Output{}, err
 	}
 	cmd.Stdin = bytes.NewReader(input)
-	if int(as.UID) != os.Geteuid() {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: as.UID, Gid: as.GID, Groups: as.Groups}
-	}
-	return run(ctx, cmd, askLimit)
+	return run(ctx, argv[0], cmd, askLimit)
 }
 
 func start(ctx context.Context, argv []string, limit int) (Output, error) {
-	cmd, err := named(ctx, argv)
+	itself := Credential{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}
+	cmd, err := named(ctx, itself, argv)
 	if err != nil {
 		return Output{}, err
 	}
-	return run(ctx, cmd, limit)
+	return run(ctx, argv[0], cmd, limit)
 }
 
-// named makes a command of an argument list that begins with a path or a name.
-func named(ctx context.Context, argv []string) (*exec.Cmd, error) {
+// named makes a command of a credential and an argument list that begins with a
+// path or a name.
+func named(ctx context.Context, as Credential, argv []string) (*exec.Cmd, error) {
 	if len(argv) == 0 {
 		return nil, &NotStartedError{Err: errors.New("the argument list is empty")}
 	}
@@ -96,7 +95,14 @@ func named(ctx context.Context, argv []string) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, &NotStartedError{argv[0], err}
 	}
-	return prepare(ctx, path, argv), nil
+	if confined() {
+		return outside(ctx, as, path, argv), nil
+	}
+	cmd := prepare(ctx, path, argv)
+	if int(as.UID) != os.Geteuid() {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: as.UID, Gid: as.GID, Groups: as.Groups}
+	}
+	return cmd, nil
 }
 
 // prepare makes a command of the absolute path of a program and its arguments,
@@ -112,9 +118,8 @@ func prepare(ctx context.Context, path string, argv []string) *exec.Cmd {
 	return cmd
 }
 
-// run starts a prepared command and waits for its end.
-func run(ctx context.Context, cmd *exec.Cmd, limit int) (Output, error) {
-	program := cmd.Args[0]
+// run starts a prepared command, known as program, and waits for its end.
+func run(ctx context.Context, program string, cmd *exec.Cmd, limit int) (Output, error) {
 	stdout, stderr := head{limit: limit}, head{limit: limit}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {

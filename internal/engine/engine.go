@@ -219,6 +219,13 @@ func (e *Engine) Rollback(ctx context.Context, target, name, generation string, 
 	})
 }
 
+// Recover only puts back what a run that was cut off had begun to replace, as
+// every run does first. What that was is logged, and due again.
+func (e *Engine) Recover(ctx context.Context, req Request) error {
+	_, err := e.run(ctx, req, func(context.Context, *run) error { return nil })
+	return err
+}
+
 // run is one run of the engine: what it knows, and what it has done.
 type run struct {
 	*Engine

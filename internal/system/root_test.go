@@ -20,9 +20,12 @@ import (
 	"github.com/certlatch/certlatch/internal/need"
 )
 
-// recipe is what mmdebstrap(1) is told about the file system of the hosts. A
+// recipe is what mmdebstrap(1) is told about the file system of a host. A
 // changed recipe makes a new root; to renew one without a change, delete it.
-var recipe = []string{
+type recipe []string
+
+// trixie is that of the hosts on which the scenarios play.
+var trixie = recipe{
 	"--variant=minbase",
 	"--include=systemd,systemd-sysv,dbus,ca-certificates,acl,openssl,iproute2,curl,dnsmasq-base," + strings.Join(slices.Concat(clients, services, databases), ","),
 	"--dpkgopt=path-exclude=/usr/share/doc/*",
@@ -53,10 +56,10 @@ func needMachine(t *testing.T) {
 	}
 }
 
-// root gives the directory with the hosts' file system, which no host ever
+// root gives the directory with the file system of a recipe, which no host ever
 // writes to. It is made once and kept for later runs; runs at the same time
 // wait for each other.
-func root(t *testing.T) string {
+func root(t *testing.T, recipe recipe) string {
 	t.Helper()
 	cache := os.Getenv("XDG_CACHE_HOME")
 	if cache == "" {
@@ -88,7 +91,7 @@ func root(t *testing.T) string {
 	if err := os.RemoveAll(partial); err != nil {
 		t.Fatal(err)
 	}
-	if err := build(partial); err != nil {
+	if err := build(partial, recipe); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(partial, dir); err != nil {
@@ -99,7 +102,7 @@ func root(t *testing.T) string {
 
 // build runs mmdebstrap with the mirror and the proxies that apt on this
 // machine is set up with.
-func build(dir string) error {
+func build(dir string, recipe recipe) error {
 	mirror, err := output("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian")
 	if err != nil {
 		return err

@@ -46,7 +46,7 @@ type stage struct {
 
 func newStage(t *testing.T) stage {
 	needMachine(t)
-	image := root(t)
+	image := root(t, trixie)
 	files, err := filepath.Abs("testdata/files")
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +107,7 @@ func (st stage) play(t *testing.T, dir string, environment ...string) {
 // systemd to talk to.
 func TestSystemdPackage(t *testing.T) {
 	needMachine(t)
-	h := boot(t, root(t), goBuild(t, "systemd.test", "../..", "test", "-c", "-tags=systemdtest", "./internal/systemd"))
+	h := boot(t, root(t, trixie), goBuild(t, "systemd.test", "../..", "test", "-c", "-tags=systemdtest", "./internal/systemd"))
 	out, err := h.run("CI=true", "CERTLATCH_SYSTEMD_TEST=1", "systemd.test", "-test.v", "-test.timeout=2m")
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)

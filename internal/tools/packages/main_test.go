@@ -1,0 +1,88 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestReproducible makes the packages in two places and compares every byte.
+func TestReproducible(t *testing.T) {
+	here, err := filepath.Abs("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := filepath.Join(t.TempDir(), "a", "copy")
+	copyTree(t, here, there)
+	first, second := makePackages(t, here), makePackages(t, there)
+	if len(first) != 7 || len(second) != len(first) { // two packages and a bill for each architecture, and the sums
+		t.Errorf("%d files were made, and %d in another place", len(first), len(second))
+	}
+	for name, content := range first {
+		if !bytes.Equal(content, second[name]) {
+			t.Errorf("%s differs in another place", name)
+		}
+	}
+
+	bill, ok := first["certlatch_1.2.3~rc1_arm64.cdx.json"]
+	var parsed struct {
+		Components []struct{ PURL string }
+	}
+	if err := json.Unmarshal(bill, &parsed); !ok || err != nil || !strings.Contains(string(bill), "pkg:golang/gopkg.in/yaml.v3@v") {
+		t.Errorf("the bill of materials: %v\n%s", err, bill)
+	}
+	for _, c := range parsed.Components {
+		if !strings.HasPrefix(c.PURL, "pkg:golang/") {
+			t.Errorf("a component has the package URL %q", c.PURL)
+		}
+	}
+}
+
+// makePackages runs make package in a source tree, and gives what it made.
+func makePackages(t *testing.T, tree string) map[string][]byte {
+	t.Helper()
+	out := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "make", "--directory="+tree, "package",
+		"VERSION=v1.2.3-rc1", "SOURCE_DATE_EPOCH=1700000000", "PACKAGES="+out)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	made := map[string][]byte{}
+	entries, err := os.ReadDir(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if made[e.Name()], err = os.ReadFile(filepath.Join(out, e.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return made
+}
+
+// copyTree copies the sources, and neither their history nor what was built.
+func copyTree(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	pack := exec.CommandContext(t.Context(), "tar", "-c", "-C", from, "--exclude=./.git", "--exclude=./.build", ".")
+	unpack := exec.CommandContext(t.Context(), "tar", "-x", "-C", to)
+	var err error
+	if unpack.Stdin, err = pack.StdoutPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := unpack.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := pack.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if err := unpack.Wait(); err != nil {
+		t.Fatal(err)
+	}
+}
