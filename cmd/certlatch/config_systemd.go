@@ -12,7 +12,7 @@ import (
 	"github.com/certlatch/certlatch/internal/disk"
 )
 
-// unitNames are the units that certlatch's packages bring.
+// unitNames are the services that certlatch's packages bring.
 var unitNames = []string{"certlatch-recover.service", "certlatch-retry.service", "certlatch-watch.service"}
 
 // unitsDir is where an administrator's units and drop-ins are
@@ -31,25 +31,29 @@ func (p *program) configSystemdCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			text := dropIn(cfg)
 			if c.Bool("print") {
-				fmt.Fprint(p.stdout, text)
+				fmt.Fprint(p.stdout, dropIn(cfg))
 				return nil
 			}
-			for _, unit := range unitNames {
-				path := filepath.Join(unitsDir, unit+".d", "paths.conf")
-				if err := disk.MakeAll(filepath.Dir(path), disk.Own(0o755)); err != nil {
-					return fmt.Errorf("write drop-in: %w", err)
-				}
-				if err := disk.Replace(path, []byte(text), 0o644); err != nil {
-					return fmt.Errorf("write drop-in: %w", err)
-				}
-				fmt.Fprintln(p.stdout, path)
-			}
-			fmt.Fprintln(p.stdout, "\nLet systemd read it: systemctl daemon-reload && systemctl try-restart certlatch-watch.service")
-			return nil
+			return p.writeDropIns(cfg)
 		},
 	}
+}
+
+// writeDropIns lets the units follow a configuration, once systemd has read it.
+func (p *program) writeDropIns(cfg *config.Config) error {
+	for _, unit := range unitNames {
+		path := filepath.Join(unitsDir, unit+".d", "paths.conf")
+		if err := disk.MakeAll(filepath.Dir(path), disk.Own(0o755)); err != nil {
+			return fmt.Errorf("write drop-in: %w", err)
+		}
+		if err := disk.Replace(path, []byte(dropIn(cfg)), 0o644); err != nil {
+			return fmt.Errorf("write drop-in: %w", err)
+		}
+		fmt.Fprintln(p.stdout, path)
+	}
+	fmt.Fprintln(p.stdout, "\nLet systemd read it: systemctl daemon-reload && systemctl try-restart certlatch-watch.service")
+	return nil
 }
 
 // dropIn says what the units may write to beside their own directories. A path

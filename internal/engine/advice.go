@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/account"
@@ -421,8 +422,10 @@ func (it *item) fail(step Step, err error) {
 		say("command-timeout", "run it by hand: "+strings.Join(it.plan.Activate.Command, " "))
 	case errors.As(err, &late), errors.Is(err, context.DeadlineExceeded):
 		say(outOfTimeReason, "certlatch deploy --pending tries again")
+	case errors.Is(err, syscall.EROFS):
+		say("install-failed", "in a unit of certlatch's own: certlatch config systemd && systemctl daemon-reload; otherwise see how the file system is mounted (findmnt)")
 	case step == Stage || step == Commit:
-		say("install-failed", "see whether the file system is full, read-only or protected (df, mount, lsattr)")
+		say("install-failed", "see whether the file system is full or protected (df, lsattr)")
 	case step == Activate:
 		say("activation-failed", "see how the service is doing, then certlatch deploy --pending")
 	default:

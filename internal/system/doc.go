@@ -2,12 +2,13 @@
 // nginx, a real certbot and a real ACME server, booted afresh for every
 // scenario in testdata/script. A new scenario is a new txtar file there; the
 // words it may use are the table in script_test.go and those of
-// [testscript].
+// [testscript]. The scenarios in testdata/packages are about certlatch as its
+// packages install it, on each Debian that packages_test.go names for them.
 //
 // The tests need root, mmdebstrap and systemd-nspawn, and are skipped without
 // them, unless CI=true says that they must run. They do not promise anything
-// about other distributions than the Debian that the recipe in root_test.go
-// names, nor about kernels: the hosts share that of the machine.
+// about other distributions than the Debians that the recipes here name, nor
+// about kernels: the hosts share that of the machine.
 //
 // [testscript]: https://pkg.go.dev/github.com/rogpeppe/go-internal/testscript
 package system
