@@ -21,6 +21,8 @@ import (
 //   - Results go to standard output, in the form of report.go or as JSON.
 //   - Errors go to standard error, with a "certlatch:" before them and the
 //     remedy on the next line.
+//   - A check says everything, errors too, in the one line that its guidelines
+//     want on standard output.
 //   - An error is one sentence without a period, and names what it is about.
 
 // The exit codes of hook, deploy and rollback. They are fixed by the contract.
@@ -42,6 +44,10 @@ const (
 	exitNoHandshake    = 3 // of probe
 	exitDoctorWarnings = 1 // of doctor
 	exitDoctorErrors   = 2 // of doctor
+
+	exitCheckWarning  = 1 // of check, by the guidelines of the Monitoring Plugins
+	exitCheckCritical = 2 // of check
+	exitCheckUnknown  = 3 // of check, and whatever keeps it from looking
 )
 
 // exitsHelp is for the help of the commands that deploy.
@@ -110,6 +116,11 @@ func exitOfExaminations(found []engine.Examination) int {
 	return code
 }
 
+// exitOfSeverity gives the code of a check.
+func exitOfSeverity(s severity) int {
+	return map[severity]int{levelOK: exitOK, levelUnknown: exitCheckUnknown, levelWarning: exitCheckWarning, levelCritical: exitCheckCritical}[s]
+}
+
 // exitStatus ends the program with a code; everything was said already.
 type exitStatus int
 
@@ -130,6 +141,14 @@ func (p *program) finish(err error) int {
 		return int(status)
 	}
 	code, hint := explain(err)
+	if p.plugin {
+		line := fmt.Sprintf("CERTLATCH %s - %v", levelUnknown, err)
+		if hint != "" {
+			line += "; " + hint
+		}
+		fmt.Fprintln(p.stdout, forLine(line))
+		return exitCheckUnknown
+	}
 	fmt.Fprintf(p.stderr, "certlatch: %v\n", err)
 	if hint != "" {
 		fmt.Fprintf(p.stderr, "certlatch: %s\n", hint)
@@ -149,6 +168,7 @@ func explain(err error) (code int, hint string) {
 		ambiguous *hooks.AmbiguousError
 		input     *hooks.InputError
 		lost      *install.RestoreError
+		unseen    *snapshotError
 	)
 	switch {
 	case errors.As(err, &usage):
@@ -167,6 +187,8 @@ func explain(err error) (code int, hint string) {
 		return exitUsage, "name the client: certlatch hook " + strings.Join(ambiguous.Clients, ", or certlatch hook ")
 	case errors.As(err, &lost):
 		return exitUndoFailed, "look at once: see why those files cannot be put back; every run of certlatch tries it again first"
+	case errors.As(err, &unseen):
+		return exitUsage, "root's certlatch writes it: certlatch status as root does, and every run that deploys"
 	case errors.As(err, &input):
 		return exitUsage, "see what calls certlatch, and with which environment"
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:

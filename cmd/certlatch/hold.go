@@ -72,6 +72,9 @@ func (p *program) changeHold(c *cli.Context, change func(*state.State, string) s
 	if err := e.Store.Save(st); err != nil {
 		return err
 	}
+	if _, err := e.Inventory(ctx, engine.Request{Targets: []string{target}}); err != nil {
+		p.log.Warn("status and check of other users will not see this", "error", err)
+	}
 	fmt.Fprintln(p.stdout, said)
 	return nil
 }

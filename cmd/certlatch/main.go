@@ -33,6 +33,7 @@ func main() {
 type program struct {
 	stdout, stderr io.Writer
 	log            *slog.Logger
+	plugin         bool // the command is check, which has its own way of saying what is wrong
 }
 
 // run is the whole program but for the exit.
@@ -52,7 +53,23 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	p := &program{stdout: stdout, stderr: stderr}
 	app := p.app()
-	return p.finish(app.RunContext(ctx, flagsFirst(app, args)))
+	args = flagsFirst(app, args)
+	p.plugin = commandOf(app, args) == "check"
+	return p.finish(app.RunContext(ctx, args))
+}
+
+// commandOf gives the command of a command line, flags first; empty: there is
+// none.
+func commandOf(app *cli.App, args []string) string {
+	for args = args[1:]; len(args) > 0 && strings.HasPrefix(args[0], "-"); args = args[1:] {
+		if takesValue(app.Flags, args[0]) && len(args) > 1 {
+			args = args[1:]
+		}
+	}
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
 }
 
 func (p *program) app() *cli.App {
@@ -91,6 +108,8 @@ func (p *program) app() *cli.App {
 		Commands: []*cli.Command{
 			p.hookCommand(),
 			p.deployCommand(),
+			p.statusCommand(),
+			p.checkCommand(),
 			p.validateCommand(),
 			p.doctorCommand(),
 			p.probeCommand(),

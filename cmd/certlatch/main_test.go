@@ -55,8 +55,9 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Setenv("GOCOVERDIR", filepath.Dir(self))
-			env.Setenv("PORT", strconv.Itoa(freePort(t)))
-			env.Setenv("PORT2", strconv.Itoa(freePort(t)))
+			for _, name := range []string{"PORT", "PORT2", "PORT3", "PORT4"} {
+				env.Setenv(name, strconv.Itoa(freePort(t)))
+			}
 			now := time.Now()
 			env.Setenv("NOW", deployers.Window{From: sinceMidnight(now.Add(-time.Hour)), To: sinceMidnight(now.Add(time.Hour))}.String())
 			env.Setenv("LATER", deployers.Window{From: sinceMidnight(now.Add(2 * time.Hour)), To: sinceMidnight(now.Add(3 * time.Hour))}.String())
@@ -84,7 +85,7 @@ type scene struct {
 
 func sceneOf(ts *testscript.TestScript) *scene { return ts.Value("scene").(*scene) }
 
-// writeLineage makes a new certificate: lineage NAME [other-key|expired|other-name|no-chain].
+// writeLineage makes a new certificate: lineage NAME [other-key|expired|expiring|other-name].
 func writeLineage(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 || len(args) > 2 {
 		ts.Fatalf("usage: lineage NAME [KIND]")
@@ -100,6 +101,8 @@ func writeLineage(ts *testscript.TestScript, neg bool, args []string) {
 		leaf.Key = ca.Leaf(s.t, pki.Names(name), valid).Key
 	case "expired":
 		leaf = ca.Leaf(s.t, pki.Names(name), pki.Valid(now.Add(-48*time.Hour), now.Add(-time.Hour)))
+	case "expiring":
+		leaf = ca.Leaf(s.t, pki.Names(name), pki.Valid(now.AddDate(0, 0, -70), now.AddDate(0, 0, 20)))
 	case "other-name":
 		leaf = ca.Leaf(s.t, pki.Names("other.example"), valid)
 	default:

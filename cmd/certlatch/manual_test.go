@@ -126,10 +126,18 @@ func flagsOf(flags []cli.Flag) []string {
 	var names []string
 	for _, f := range flags {
 		for _, name := range f.Names() {
-			names = append(names, "--"+name)
+			names = append(names, dashed(name))
 		}
 	}
 	return names
+}
+
+// dashed writes the name of a flag as it is used.
+func dashed(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
 }
 
 // TestManualOfCodes holds what scripts may rely on against the sources.
@@ -139,6 +147,7 @@ func TestManualOfCodes(t *testing.T) {
 
 	same(t, "findings", policy.Codes(), manual.under(t, "Refused, and cannot be accepted", "Refused", "Warned"))
 	same(t, "results", slices.Sorted(maps.Keys(typed(engine, "Result"))), manual.under(t, "RESULTS"))
+	same(t, "states", slices.Sorted(maps.Keys(typed(engine, "Condition"))), manual.under(t, "STATES"))
 	same(t, "steps", slices.Sorted(maps.Keys(typed(engine, "Step"))), manual.under(t, "DESCRIPTION"))
 
 	reasons := typed(deployers, "Wait")
@@ -276,7 +285,7 @@ func commandLine(text string) error {
 		switch next := find(commands, word); {
 		case strings.ContainsAny(word, `&|>\`):
 			return nil // another program's, from here on
-		case strings.HasPrefix(word, "-") && name != "help" && !slices.Contains(flagsOf(flags), "--"+name):
+		case strings.HasPrefix(word, "-") && name != "help" && !slices.Contains(flagsOf(flags), dashed(name)):
 			return fmt.Errorf("there is no flag %s", word)
 		case strings.HasPrefix(word, "-"):
 		case next != nil:

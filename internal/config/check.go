@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -17,6 +18,9 @@ import (
 // what several keys together must be.
 func (r *report) build(cfg *Config, doc *document, exists func(dir string) bool) {
 	cfg.State = cmp.Or(string(doc.State), DefaultState)
+	if cfg.Run = DefaultRun; cfg.State != DefaultState {
+		cfg.Run = path.Join(cfg.State, "run")
+	}
 	cfg.Roots = r.roots(doc.Lineages, exists)
 	cfg.Policy = doc.Policy.over(Policy{Trust: "system"})
 	for i, keys := range doc.Targets {

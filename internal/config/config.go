@@ -25,6 +25,10 @@ import (
 // DefaultState is the state directory where the configuration names none.
 const DefaultState = "/var/lib/certlatch"
 
+// DefaultRun is the directory of the snapshot for status and check where the
+// state directory is the default one. Any other has it in itself.
+const DefaultRun = "/run/certlatch"
+
 // maxSize bounds the file, in bytes. A target takes some 500.
 const maxSize = 1 << 20
 
@@ -32,6 +36,7 @@ const maxSize = 1 << 20
 type Config struct {
 	Path    string         // of the file, as given
 	State   string         // where history, pending deployments, generations and the lock live
+	Run     string         // where the snapshot for status and check lives, for everybody to read
 	Roots   []lineage.Root // in the order of the file, or that of lineage.Kinds
 	Policy  Policy         // of bundles that are looked at for no target
 	Targets []Target

@@ -47,6 +47,7 @@ func TestExample(t *testing.T) {
 	want := &Config{
 		Path:  "config.yaml",
 		State: "/var/lib/certlatch",
+		Run:   "/run/certlatch",
 		Roots: []lineage.Root{
 			root("certbot", "/etc/letsencrypt/live"),
 			root("acme.sh", "/root/.acme.sh"),

@@ -46,6 +46,9 @@ type Engine struct {
 	Units   func(context.Context) (Units, error)                                    // nil: systemd does not run this host
 	Revoked func(ctx context.Context, leaf, issuer *x509.Certificate) (bool, error) // nil: nobody is asked
 	Log     *slog.Logger
+
+	// Progress is told how far an inventory is; nil: nobody watches.
+	Progress func(what string, done, total int)
 }
 
 // Request says what to deploy.
@@ -247,6 +250,8 @@ type run struct {
 	// failed, and how many were put off since then.
 	failedAlone map[string]bool
 	turns       map[string]int
+
+	touched []place // what the snapshot tells about is no longer so
 }
 
 // read is what came of reading a lineage.
@@ -284,10 +289,11 @@ func (e *Engine) run(ctx context.Context, req Request, work func(context.Context
 	if err != nil {
 		return Report{}, err
 	}
+	var r *run
+	defer func() { r.refresh(ctx) }() // when others may run again
 	defer release()
 
-	r, err := e.begin(req, began)
-	if err != nil {
+	if r, err = e.begin(req, began); err != nil {
 		return Report{}, err
 	}
 	defer r.close()
@@ -322,6 +328,7 @@ func (r *run) recover() error {
 		record := r.state.Record(i.Target, i.Lineage)
 		record.Proven = nil // the service may hold either pair
 		record.Fail(state.Failure{Result: string(Failed), Reason: interruptedReason, Next: &due}, r.began)
+		r.touched = append(r.touched, place{i.Target, i.Lineage})
 	}
 	return r.save()
 }

@@ -90,6 +90,10 @@ func (r *run) choose() ([]*item, error) {
 	if err := r.checkNames(all); err != nil {
 		return nil, err
 	}
+	return r.chooseFrom(all), nil
+}
+
+func (r *run) chooseFrom(all []lineage.Lineage) []*item {
 	var items []*item
 	for _, t := range r.Config.Targets {
 		wanted := slices.DeleteFunc(slices.Clone(all), func(l lineage.Lineage) bool { return !t.Wants(l) })
@@ -115,7 +119,7 @@ func (r *run) choose() ([]*item, error) {
 		}
 		return 1
 	})
-	return items, nil
+	return items
 }
 
 // lineages gives everything that the clients keep.
@@ -190,12 +194,6 @@ func (r *run) asks(t config.Target, l lineage.Lineage) bool {
 	}
 	pending := r.state.Get(t.Name, l.Name).Pending
 	return pending != nil && (r.req.All || waits(pending.Reason) || pending.Due(r.began, r.fingerprint(l)))
-}
-
-// waits tells whether a reason is about something that somebody else does, so
-// that looking again is worth it at any time.
-func waits(reason string) bool {
-	return slices.Contains([]string{firstInstallReason, otherHostReason, string(deployers.ServiceInactive), string(deployers.RestartNotAllowed)}, reason)
 }
 
 const interruptedReason = "interrupted"
@@ -329,14 +327,19 @@ func (r *run) ask(ctx context.Context, it *item) error {
 	return err
 }
 
-// nameProbes gives the probes that name no host the leaf's first name.
+// nameProbes gives the probes that name no host the leaf's first name. Where
+// none can be read, that of the installed one does.
 func (it *item) nameProbes() error {
+	leaf := it.previous
+	if it.bundle != nil {
+		leaf = it.bundle.Leaf
+	}
 	it.plan.Probes = slices.Clone(it.plan.Probes)
 	for i, p := range it.plan.Probes {
 		if p.Name != "" {
 			continue
 		}
-		if it.plan.Probes[i].Name = firstName(it.bundle.Leaf); it.plan.Probes[i].Name == "" {
+		if it.plan.Probes[i].Name = firstName(leaf); it.plan.Probes[i].Name == "" {
 			return &noNameError{p.String()}
 		}
 	}
@@ -345,6 +348,9 @@ func (it *item) nameProbes() error {
 
 // firstName is the leaf's first name that is one of a host, and no wildcard.
 func firstName(leaf *x509.Certificate) string {
+	if leaf == nil {
+		return ""
+	}
 	for _, name := range lineage.Names(leaf) {
 		if endpoint.IsHost(name) {
 			return name

@@ -19,7 +19,10 @@ func (r *run) record(items []*item) error {
 		if it.recorded {
 			continue
 		}
-		changed = r.note(it, began) || changed
+		if r.note(it, began) {
+			changed = true
+			r.touched = append(r.touched, it.place())
+		}
 		if it.out.Result != Unchanged && it.out.Result != Held {
 			entries = append(entries, r.entry(it, began))
 		}

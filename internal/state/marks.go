@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/certlatch/certlatch/internal/disk"
 )
@@ -26,6 +27,9 @@ type Mark struct {
 	Lineage string // CLIENT:NAME
 	file    fs.FileInfo
 }
+
+// Since tells when the lineage was marked last.
+func (m Mark) Since() time.Time { return m.file.ModTime().UTC() }
 
 // Marks gives the marks that there are.
 func (s *Store) Marks() ([]Mark, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,6 +57,43 @@ func TestStateIsKept(t *testing.T) {
 	}
 	if info, err := os.Stat(store.dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the state directory is %v, %v", info.Mode(), err)
+	}
+}
+
+func TestSnapshotIsForEverybody(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	if _, err := ReadSnapshot(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("one that is not there: %v", err)
+	}
+	if err := WriteSnapshot(filepath.Join(dir, "run"), nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("into a directory that is not there: %v", err)
+	}
+	why := "by-hand"
+	seen := Sighting{Certificate: Certificate{Target: "web", Lineage: "a.example", Served: []Served{{Error: &why}}, Since: &noon}, Looked: noon, Hold: &why}
+	for range 2 {
+		if err := WriteSnapshot(dir, []Sighting{seen}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	snapshot, err := ReadSnapshot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(&seen, snapshot.Of("web", "a.example")); diff != "" || snapshot.Of("web", "b.example") != nil {
+		t.Error(diff)
+	}
+	for path, want := range map[string]fs.FileMode{dir: fs.ModeDir | 0o755, SnapshotFile(dir): 0o644} {
+		if info, err := os.Stat(path); err != nil || info.Mode() != want {
+			t.Errorf("%s is %v, %v", path, info.Mode(), err)
+		}
+	}
+	for _, text := range []string{"", "{", `{"schema":"certlatch.snapshot/9"}`} {
+		if err := os.WriteFile(SnapshotFile(dir), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := ReadSnapshot(dir); err == nil {
+			t.Errorf("%q is read as %v", text, got)
+		}
 	}
 }
 

@@ -41,6 +41,10 @@ var flaws = map[string]func(t testing.TB, a authority, name string) pki.Leaf{
 		now := time.Now()
 		return a.leaf(t, name, pki.Valid(now.AddDate(0, 0, -90), now.AddDate(0, 0, -1)))
 	},
+	"expiring": func(t testing.TB, a authority, name string) pki.Leaf {
+		now := time.Now()
+		return a.leaf(t, name, pki.Valid(now.AddDate(0, 0, -70), now.AddDate(0, 0, 20)))
+	},
 	"other-name": func(t testing.TB, a authority, _ string) pki.Leaf {
 		return a.leaf(t, "other.example")
 	},

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/state"
+)
+
+// This file gets at the inventory: looked at by whom it belongs to, and read
+// from the snapshot by everybody else.
+
+// inventory is what is known about the certificates that were asked for.
+type inventory struct {
+	seen     []state.Sighting
+	snapshot string // the file that it was read from; empty: it was looked at just now
+}
+
+// age is that of the oldest sighting.
+func (i inventory) age(now time.Time) time.Duration {
+	var oldest time.Duration
+	for _, s := range i.seen {
+		oldest = max(oldest, now.Sub(s.Looked))
+	}
+	return oldest
+}
+
+// usualAge is how old a snapshot may be: several rounds of whoever refreshes it.
+const usualAge = time.Hour
+
+// snapshotError is a snapshot that cannot be had.
+type snapshotError struct{ error }
+
+func (e *snapshotError) Unwrap() error { return e.error }
+
+func inventoryFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "target", Usage: "only the target `NAME`; may be repeated"},
+		&cli.StringSliceFlag{Name: "lineage", Usage: "only the lineage `NAME`; may be repeated"},
+	}
+}
+
+// inventory looks, or reads the snapshot where the state belongs to somebody
+// else: who may not read keys, state and configuration sees what was seen last.
+func (p *program) inventory(c *cli.Context) (inventory, error) {
+	if err := arguments(c, 0, 0); err != nil {
+		return inventory{}, err
+	}
+	req := engine.Request{Targets: c.StringSlice("target"), Lineages: c.StringSlice("lineage")}
+	switch cfg, err := config.Load(c.String("config")); {
+	case err != nil && os.Geteuid() != 0 && errors.Is(err, fs.ErrPermission):
+		return readInventory(config.DefaultRun, req)
+	case err != nil:
+		return inventory{}, err
+	case !ours(cfg.State):
+		return readInventory(cfg.Run, req)
+	}
+	seen, err := p.look(c, req)
+	return inventory{seen: seen}, err
+}
+
+// ours tells whether what is below a state directory may be looked at.
+func ours(dir string) bool {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return os.Geteuid() == 0 || errors.Is(err, fs.ErrNotExist)
+	}
+	uid := os.Geteuid()
+	return uid == 0 || int(info.Sys().(*syscall.Stat_t).Uid) == uid
+}
+
+func (p *program) look(c *cli.Context, req engine.Request) ([]state.Sighting, error) {
+	e, err := p.viewer(c)
+	if err != nil {
+		return nil, err
+	}
+	if progress := newProgress(p.stderr); progress != nil {
+		e.Progress = progress.tell
+		defer progress.end()
+	}
+	return e.Inventory(c.Context, req)
+}
+
+// readInventory takes from a snapshot what a request names.
+func readInventory(dir string, req engine.Request) (inventory, error) {
+	snapshot, err := state.ReadSnapshot(dir)
+	if err != nil {
+		return inventory{}, &snapshotError{err}
+	}
+	i := inventory{snapshot: state.SnapshotFile(dir)}
+	for _, s := range snapshot.Certificates {
+		if (req.Targets == nil || slices.Contains(req.Targets, s.Target)) && (req.Lineages == nil || slices.ContainsFunc(req.Lineages, named(s.Lineage))) {
+			i.seen = append(i.seen, s)
+		}
+	}
+	if len(i.seen) == 0 && (req.Targets != nil || req.Lineages != nil) {
+		return i, &engine.RequestError{
+			What:   fmt.Sprintf("%s is not in the snapshot %s", strings.Join(slices.Concat(req.Targets, req.Lineages), " with "), i.snapshot),
+			Remedy: "certlatch status without flags shows what is",
+		}
+	}
+	return i, nil
+}
+
+// named tells whether NAME or CLIENT:NAME is a lineage's name.
+func named(name string) func(string) bool {
+	return func(wanted string) bool { return wanted[strings.Index(wanted, ":")+1:] == name }
+}

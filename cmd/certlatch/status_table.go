@@ -1,0 +1,355 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/state"
+)
+
+// This file draws the inventory for a terminal. The rules are these:
+//   - The gravest comes first, and every word of it can be read without colour:
+//     a mark (!! critical, ! look at it, ? unknown), the state, a bar.
+//   - A certificate takes one line where the terminal is wide, and two where it
+//     is narrow. What is not in sync has more below, which is never cut off.
+
+// table is an inventory to be drawn.
+type table struct {
+	inventory
+	now   time.Time
+	width int
+	pen
+}
+
+const (
+	wide      = 120 // columns from which on a certificate takes one line
+	barLength = 10
+	between   = 2
+	inset     = 3 // of what is below a certificate
+)
+
+// row is a certificate as it is drawn.
+type row struct {
+	seen  state.Sighting    // with the state that it was seen in
+	now   state.Certificate // with the state that it is in
+	level severity
+	cells []string // target, lineage, and where the terminal is wide names, issuer, contact
+}
+
+func (t table) print(w io.Writer) error {
+	var text strings.Builder
+	rows := t.rows()
+	if len(rows) > 0 {
+		widths := t.fit(rows)
+		t.head(&text, widths)
+		for _, r := range rows {
+			t.line(&text, r, widths)
+			t.details(&text, r)
+		}
+		text.WriteString("\n")
+	}
+	text.WriteString(t.summary(rows))
+	_, err := io.WriteString(w, text.String())
+	return err
+}
+
+// rows puts the certificates in order.
+func (t table) rows() []row {
+	var rows []row
+	for _, s := range t.seen {
+		r := row{seen: s, now: engine.At(s.Certificate, t.now, engine.Expiry{}), level: worst(alarms(s, t.now, engine.Expiry{}))}
+		r.cells = []string{s.Target, s.Lineage}
+		if t.width >= wide {
+			r.cells = append(r.cells, r.names(), r.issuer(), orEmpty(s.Contact))
+		}
+		rows = append(rows, r)
+	}
+	slices.SortStableFunc(rows, func(a, b row) int {
+		return cmp.Or(cmp.Compare(b.level, a.level), cmp.Compare(a.gravity(), b.gravity()), cmp.Compare(a.left(t.now), b.left(t.now)))
+	})
+	return rows
+}
+
+// gravity is smaller for graver states.
+func (r row) gravity() int { return slices.Index(engine.Conditions(), engine.Condition(r.now.State)) }
+
+// left is what is left of the lifetime of the leaf that counts.
+func (r row) left(now time.Time) time.Duration {
+	leaf := engine.Presented(r.now)
+	if leaf == nil {
+		return 0
+	}
+	return leaf.NotAfter.Sub(now)
+}
+
+func headings() []string { return []string{"TARGET", "LINEAGE", "NAMES", "ISSUER", "CONTACT"} }
+
+// The widths of what stands in every line before and between the cells.
+const (
+	stateWidth = len("!! expiring")
+	barWidth   = barLength + len("[]")
+	leftWidth  = len("-100 d")
+)
+
+// fit gives the widths of the cells: as they are, but the widest cut down until
+// all fit.
+func (t table) fit(rows []row) []int {
+	widths := make([]int, len(rows[0].cells))
+	for i := range widths {
+		widths[i] = len(headings()[i])
+		for _, r := range rows {
+			widths[i] = max(widths[i], utf8.RuneCountInString(r.cells[i]))
+		}
+	}
+	room := t.width - stateWidth - barWidth - leftWidth - between*(len(widths)+2)
+	for {
+		total, widest := 0, 0
+		for i, w := range widths {
+			total += w
+			if w > widths[widest] {
+				widest = i
+			}
+		}
+		if total <= room || widths[widest] <= len("LINEAGE") {
+			return widths
+		}
+		widths[widest]--
+	}
+}
+
+func (t table) head(text *strings.Builder, widths []int) {
+	cells := headings()
+	t.write(text, fmt.Sprintf("%-*s", stateWidth, "   STATE"), cells[:len(widths)], fmt.Sprintf("%-*s", barWidth, "USED"), fmt.Sprintf("%*s", leftWidth, "LEFT"), widths, grey)
+	if t.width < wide {
+		fmt.Fprintf(text, "%s%s\n", strings.Repeat(" ", stateWidth+between), t.paint(grey, "names, issuer, contact"))
+	}
+}
+
+func (t table) line(text *strings.Builder, r row, widths []int) {
+	c := colourOf(r.level)
+	bar, left := strings.Repeat(" ", barWidth), strings.Repeat(" ", leftWidth-1)+"-"
+	if leaf := engine.Presented(r.now); leaf != nil {
+		bar, left = barOf(*leaf, t.now), fmt.Sprintf("%*s", leftWidth, leftOf(r.left(t.now)))
+	}
+	state := t.paint(c, fmt.Sprintf("%-*s", stateWidth, fmt.Sprintf("%-2s %s", r.mark(), r.now.State)))
+	t.write(text, state, r.cells, t.paint(c, bar), t.paint(c, left), widths, 0)
+	if t.width < wide {
+		var parts []string
+		for _, part := range []string{r.names(), r.issuer(), orEmpty(r.seen.Contact)} {
+			if part != "" {
+				parts = append(parts, printable(part))
+			}
+		}
+		indent := stateWidth + between
+		fmt.Fprintf(text, "%s%s\n", strings.Repeat(" ", indent), t.paint(grey, cut(strings.Join(parts, ", "), t.width-indent)))
+	}
+}
+
+// write puts the parts of a line together: what has a fixed width may have
+// colours in it already. The first two cells come before the bar.
+func (t table) write(text *strings.Builder, state string, cells []string, bar, left string, widths []int, c colour) {
+	var drawn []string
+	for i, cell := range cells {
+		cell = cut(printable(cell), widths[i])
+		drawn = append(drawn, t.paint(c, cell)+strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)))
+	}
+	parts := slices.Concat([]string{t.paint(c, state)}, drawn[:2], []string{t.paint(c, bar), t.paint(c, left)}, drawn[2:])
+	text.WriteString(strings.TrimRight(strings.Join(parts, strings.Repeat(" ", between)), " ") + "\n")
+}
+
+// details says what is not as it should be, below its line.
+func (t table) details(text *strings.Builder, r row) {
+	s := r.seen
+	say := func(format string, args ...any) {
+		for _, line := range wrap(printable(fmt.Sprintf(format, args...)), t.width-inset) {
+			fmt.Fprintf(text, "%s%s\n", strings.Repeat(" ", inset), line)
+		}
+	}
+	if s.Differs != nil {
+		say("issued %s  installed %s  served %s  since %s", short(s.Issued), short(s.Installed), servedLeaves(s), at(*s.Differs))
+	}
+	for _, p := range s.Served {
+		switch {
+		case p.Error != nil && p.Probe != nil:
+			say("%s", *p.Error)
+		case p.Error != nil:
+			say("%s: certlatch doctor --target %s tells more", *p.Error, s.Target)
+		case s.Differs != nil && len(s.Served) > 1 && p.Leaf.Fingerprint != s.Issued.Fingerprint:
+			say("%s serves %s until %s", *p.Probe, p.Leaf.Short(), at(p.Leaf.NotAfter))
+		}
+	}
+	switch c := engine.Condition(s.State); {
+	case s.Since == nil:
+	case c == engine.HeldBack:
+		say("held since %s (%s): certlatch release %s ends that", at(*s.Since), orDash(s.Hold), s.Target)
+	case s.Pending != nil:
+		say("%s since %s, %s%s", s.Pending.Reason, at(*s.Since), plural(s.Pending.Attempts, "attempt", "attempts"), t.nextOf(s.Pending.Next))
+	case c == engine.Unknown:
+		say("unknown since %s", at(*s.Since))
+	}
+	switch engine.Condition(r.now.State) {
+	case engine.Expired:
+		say("expired on %s", at(*r.now.Since))
+	case engine.Expiring:
+		say("expires on %s", at(t.now.Add(r.left(t.now))))
+	}
+}
+
+func (t table) nextOf(next *time.Time) string {
+	switch {
+	case next == nil:
+		return ""
+	case next.Before(t.now):
+		return ", next is due"
+	}
+	return ", next in " + roughly(next.Sub(t.now))
+}
+
+// summary counts the states, and says how old all this is.
+func (t table) summary(rows []row) string {
+	var parts []string
+	for _, c := range engine.Conditions() {
+		n := 0
+		for _, r := range rows {
+			if r.now.State == string(c) {
+				n++
+			}
+		}
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, c))
+		}
+	}
+	text := plural(len(rows), "certificate", "certificates")
+	if len(parts) > 0 {
+		text += ": " + strings.Join(parts, ", ")
+	}
+	lines := wrap(text, t.width)
+	if t.snapshot != "" {
+		lines = append(lines, fmt.Sprintf("as seen %s ago (%s)", roughly(t.age(t.now)), t.snapshot))
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// barOf draws how much of a lifetime is used.
+func barOf(leaf lineage.Leaf, now time.Time) string {
+	lifetime, used := leaf.NotAfter.Sub(leaf.NotBefore), now.Sub(leaf.NotBefore)
+	n := 0
+	if lifetime > 0 {
+		n = min(max(int(float64(barLength)*float64(used)/float64(lifetime)), 0), barLength)
+	}
+	return "[" + strings.Repeat("#", n) + strings.Repeat("-", barLength-n) + "]"
+}
+
+func leftOf(left time.Duration) string {
+	if left < 0 {
+		return "-" + roughly(-left)
+	}
+	return roughly(left)
+}
+
+func (r row) mark() string {
+	switch {
+	case r.level == levelCritical:
+		return "!!"
+	case r.level == levelUnknown:
+		return "?"
+	case r.level == levelWarning || engine.Condition(r.now.State) != engine.InSync:
+		return "!"
+	}
+	return ""
+}
+
+func colourOf(s severity) colour {
+	return map[severity]colour{levelOK: green, levelUnknown: magenta, levelWarning: yellow, levelCritical: red}[s]
+}
+
+// wanted is the leaf that is to be served; nil: nothing is known.
+func (r row) wanted() *lineage.Leaf { return cmp.Or(r.now.Issued, engine.Presented(r.now)) }
+
+// names gives the names of the leaf, as many as are read at a glance.
+func (r row) names() string {
+	leaf := r.wanted()
+	switch {
+	case leaf == nil || len(leaf.Names) == 0:
+		return "no names"
+	case len(leaf.Names) > 1:
+		return fmt.Sprintf("%s +%d", leaf.Names[0], len(leaf.Names)-1)
+	}
+	return leaf.Names[0]
+}
+
+// issuer gives the common name of the issuer, or else all of it.
+func (r row) issuer() string {
+	leaf := r.wanted()
+	if leaf == nil {
+		return ""
+	}
+	for part := range strings.SplitSeq(leaf.Issuer, ",") {
+		if name, ok := strings.CutPrefix(part, "CN="); ok {
+			return name
+		}
+	}
+	return leaf.Issuer
+}
+
+func short(leaf *lineage.Leaf) string {
+	if leaf == nil {
+		return "nothing"
+	}
+	return leaf.Short()
+}
+
+// servedLeaves names the leaves that are served.
+func servedLeaves(s state.Sighting) string {
+	var found []string
+	for _, p := range s.Served {
+		if p.Leaf != nil && !slices.Contains(found, p.Leaf.Short()) {
+			found = append(found, p.Leaf.Short())
+		}
+	}
+	if found == nil {
+		return "nothing seen"
+	}
+	return strings.Join(found, " ")
+}
+
+func at(t time.Time) string { return t.UTC().Format("2006-01-02T15:04Z") }
+
+func orEmpty(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// cut shortens a text to a width, and shows that it did.
+func cut(text string, width int) string {
+	if utf8.RuneCountInString(text) <= width {
+		return text
+	}
+	return string([]rune(text)[:max(width-1, 0)]) + "~"
+}
+
+// wrap breaks a text into lines at blanks. What is longer than a line stays
+// whole.
+func wrap(text string, width int) []string {
+	var lines []string
+	for utf8.RuneCountInString(text) > width {
+		at := strings.LastIndex(string([]rune(text)[:width+1]), " ")
+		if at <= 0 {
+			at = strings.Index(text, " ")
+		}
+		if at <= 0 {
+			break
+		}
+		lines, text = append(lines, strings.TrimRight(text[:at], " ")), strings.TrimLeft(text[at:], " ")
+	}
+	return append(lines, text)
+}

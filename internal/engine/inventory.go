@@ -1,0 +1,311 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/install"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/probe"
+	"github.com/certlatch/certlatch/internal/state"
+)
+
+// This file looks at what every target has and serves, and keeps what was seen
+// in a snapshot that everybody may read.
+
+// place is a lineage at a target.
+type place struct{ target, lineage string }
+
+func (it *item) place() place { return place{it.target.Name, it.lineage.Name} }
+
+// Inventory looks at the lineages and targets that the request names: what was
+// issued, what is installed, and what every probe sees. It changes nothing on
+// the way but the snapshot. A certificate that cannot be looked at is one of
+// unknown condition; the error is for what kept it from looking at any, such
+// as a *RequestError.
+func (e *Engine) Inventory(ctx context.Context, req Request) ([]state.Sighting, error) {
+	return e.inventory(ctx, req, func(p place, l lineage.Lineage) bool {
+		return (req.Targets == nil || slices.Contains(req.Targets, p.target)) &&
+			(req.Lineages == nil || slices.ContainsFunc(req.Lineages, l.Is))
+	})
+}
+
+func (e *Engine) inventory(ctx context.Context, req Request, asked func(place, lineage.Lineage) bool) ([]state.Sighting, error) {
+	r, err := e.begin(req, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	all, err := r.lineages()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.checkNames(all); err != nil {
+		return nil, err
+	}
+	r.req = Request{}
+	items := r.chooseFrom(all)
+	var views []*view
+	for _, it := range items {
+		if asked(it.place(), it.lineage) {
+			views = append(views, &view{run: r, it: it})
+		}
+	}
+	seen := r.sight(ctx, views)
+	if err := r.remember(seen, items); err != nil {
+		r.Log.Warn("status and check of other users will not see this", "error", err)
+	}
+	return seen, nil
+}
+
+// sight looks at everything, and judges what it sees.
+func (r *run) sight(ctx context.Context, views []*view) []state.Sighting {
+	progress := r.Progress
+	if progress == nil {
+		progress = func(string, int, int) {}
+	}
+	var probes []endpoint.Endpoint
+	for i, v := range views {
+		v.survey(ctx)
+		probes = append(probes, v.probes...)
+		progress("targets", i+1, len(views))
+	}
+	var done atomic.Int64
+	observed := observeTelling(ctx, probes, func() { progress("handshakes", int(done.Add(1)), len(probes)) })
+
+	before, err := state.ReadSnapshot(r.Config.Run)
+	if err != nil {
+		before = new(state.Snapshot) // one that is not there or damaged is made anew
+	}
+	var seen []state.Sighting
+	for _, v := range views {
+		v.serve(observed[:len(v.probes)])
+		observed = observed[len(v.probes):]
+		v.judge(before)
+		seen = append(seen, v.seen)
+	}
+	return seen
+}
+
+// view is what is being found out about an item.
+type view struct {
+	*run
+	it     *item
+	seen   state.Sighting
+	looked bool // at what is installed
+	probes []endpoint.Endpoint
+	blind  string // the reason why not everything can be looked at
+}
+
+// survey finds out everything but what is served, as far as it can.
+func (v *view) survey(ctx context.Context) {
+	it := v.it
+	v.seen.Looked = v.began.UTC() // and not now: the state was read then
+	v.seen.Lineage, v.seen.Target, v.seen.Service = it.lineage.Name, it.target.Name, it.target.Service
+	if it.target.Contact != "" {
+		v.seen.Contact = &it.target.Contact
+	}
+	if it.out.Result != "" { // there is no lineage, or more than one
+		v.blind = it.out.Reason
+		return
+	}
+	unread := v.open(it)
+	v.seen.Issued = it.out.New
+	err := v.ask(ctx, it)
+	if err == nil {
+		err = v.find(ctx)
+	}
+	if err == nil {
+		err = it.nameProbes()
+	}
+	if err == nil {
+		v.probes = it.plan.Probes
+	}
+	switch err = cmp.Or(unread, err); {
+	case err == nil && len(v.probes) == 0 && it.plan.Activate.Wait == deployers.ServiceInactive:
+		v.blind = string(deployers.ServiceInactive)
+		return
+	case err == nil && len(v.probes) == 0 && !it.target.ProveNothing:
+		err = &noProbeError{it.target.Name}
+	}
+	if err != nil {
+		failed := *it
+		failed.fail(Validate, err)
+		v.blind = failed.out.Reason
+	}
+}
+
+// find finds the leaf that is installed.
+func (v *view) find(ctx context.Context) error {
+	it := v.it
+	var err error
+	if it.previous, err = v.installedLeaf(ctx, it); err != nil {
+		return err
+	}
+	v.looked = true
+	if it.previous != nil {
+		leaf := lineage.Describe(it.previous)
+		v.seen.Installed = &leaf
+	}
+	return nil
+}
+
+func (r *run) installedLeaf(ctx context.Context, it *item) (*x509.Certificate, error) {
+	if it.plan.Row != nil {
+		certificate, _, err := r.Rows.Read(ctx, *it.plan.Row)
+		if err != nil {
+			return nil, &databaseError{err}
+		}
+		return leafIn(certificate), nil
+	}
+	set := install.Set{Directory: it.plan.Directory}
+	for _, f := range it.plan.Files {
+		if f.Content == deployers.Fullchain || f.Content == deployers.Combined { // the others' bytes are not needed
+			set.Files = append(set.Files, install.File{Path: f.Path})
+		}
+	}
+	files, err := r.installer.Current(set)
+	if err != nil {
+		return nil, err
+	}
+	return certificateIn(it.plan, files), nil
+}
+
+// leafIn reads the first certificate of a text; nil: there is none.
+func leafIn(text []byte) *x509.Certificate {
+	certs, err := lineage.ParseCertificates(text)
+	if err != nil || len(certs) == 0 {
+		return nil
+	}
+	return certs[0]
+}
+
+// serve notes what the item's probes saw. Of those that were found, the ones
+// that complete no handshake are for something else, unless none does.
+func (v *view) serve(observed []probe.Observation) {
+	v.seen.Served = []state.Served{}
+	answers := slices.ContainsFunc(observed, func(o probe.Observation) bool { return o.Leaf() != nil })
+	for _, o := range observed {
+		if o.Leaf() == nil && v.it.plan.Found && answers {
+			continue
+		}
+		url := o.Endpoint.String()
+		served := state.Served{Probe: &url}
+		if leaf := o.Leaf(); leaf != nil {
+			described := lineage.Describe(leaf)
+			served.Leaf = &described
+		} else {
+			text := o.Err.Error()
+			served.Error = &text
+		}
+		v.seen.Served = append(v.seen.Served, served)
+	}
+	if v.blind != "" {
+		v.seen.Served = append(v.seen.Served, state.Served{Error: &v.blind})
+	}
+}
+
+// judge draws the conclusion.
+func (v *view) judge(snapshot *state.Snapshot) {
+	target, name := v.seen.Target, v.seen.Lineage
+	k := known{
+		Record: v.state.Get(target, name), hold: v.state.Held(target),
+		before: snapshot.Of(target, name), looked: v.looked, proveNothing: v.it.target.ProveNothing,
+	}
+	for _, m := range v.marks {
+		if m.Lineage == v.it.lineage.String() {
+			since := m.Since()
+			k.marked = &since
+		}
+	}
+	if info, err := os.Stat(v.it.lineage.Fullchain); err == nil {
+		k.issued = info.ModTime().UTC().Truncate(time.Second)
+	}
+	k.conclude(&v.seen)
+}
+
+// remember puts what was seen into the snapshot, beside what was seen before
+// of all else that is configured. Whoever has looked later is believed.
+func (r *run) remember(seen []state.Sighting, configured []*item) error {
+	before, err := state.ReadSnapshot(r.Config.Run)
+	if err != nil {
+		before = new(state.Snapshot)
+	}
+	now := state.Snapshot{Certificates: seen}
+	all := []state.Sighting{}
+	for _, it := range configured {
+		p := it.place()
+		old, new := before.Of(p.target, p.lineage), now.Of(p.target, p.lineage)
+		switch {
+		case new != nil && (old == nil || !old.Looked.After(new.Looked)):
+			all = append(all, *new)
+		case old != nil:
+			all = append(all, *old)
+		}
+	}
+	err = state.WriteSnapshot(r.Config.Run, all)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing was deployed yet, so there is no state directory
+	}
+	return err
+}
+
+const (
+	snapshotFresh = 5 * time.Minute  // a run that looks at services anyway lets it grow no older
+	snapshotLimit = 10 * time.Second // for looking at what a run has changed,
+	lastMoment    = 3 * time.Second  // which may go beyond the run's last moment by this
+)
+
+// refresh brings the snapshot up to date with what the run has done and seen.
+// Where that is nothing new, and the snapshot is fresh, nothing is written.
+func (r *run) refresh(ctx context.Context) {
+	if r == nil {
+		return
+	}
+	snapshot, err := state.ReadSnapshot(r.Config.Run)
+	if err != nil {
+		snapshot = new(state.Snapshot)
+	}
+	places := append(r.repaired(snapshot), r.touched...)
+	all := r.req.Look && (err != nil || age(snapshot) > snapshotFresh)
+	if !all && len(places) == 0 {
+		return
+	}
+	limit := min(snapshotLimit, time.Until(r.began.Add(r.req.Limits.Total+lastMoment)))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	if _, err := r.inventory(ctx, Request{}, func(p place, _ lineage.Lineage) bool { return all || slices.Contains(places, p) }); err != nil {
+		r.Log.Warn("status and check of other users will not see this", "error", err)
+	}
+}
+
+// repaired gives what the run has found to be in sync and the snapshot shows
+// otherwise.
+func (r *run) repaired(snapshot *state.Snapshot) []place {
+	var places []place
+	for _, it := range r.items {
+		was := snapshot.Of(it.target.Name, it.lineage.Name)
+		if r.req.Look && it.out.Result == Unchanged && was != nil && was.State != string(InSync) {
+			places = append(places, it.place())
+		}
+	}
+	return places
+}
+
+// age is that of the oldest sighting in a snapshot.
+func age(snapshot *state.Snapshot) time.Duration {
+	var oldest time.Duration
+	for _, s := range snapshot.Certificates {
+		oldest = max(oldest, time.Since(s.Looked))
+	}
+	return oldest
+}
