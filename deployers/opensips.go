@@ -139,9 +139,13 @@ func (opensips) Defaults(t *Target) {
 	}
 }
 
-func (opensips) Wants(t Target, _ Facts) Wants {
+func (opensips) Wants(t Target, f Facts) Wants {
 	options := t.Options.(*OpenSIPSOptions)
-	return Wants{Unit: t.Unit, Ports: []uint16{5061}, Queries: []Query{options.query("version"), options.query("tls_list")}}
+	wants := Wants{Unit: t.Unit, Ports: []uint16{5061}, Queries: []Query{options.query("version"), options.query("tls_list")}}
+	if _, unlisted := options.answer(f, "tls_list"); unlisted != "" {
+		wants.Texts = []string{opensipsScript}
+	}
+	return wants
 }
 
 func (opensips) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {

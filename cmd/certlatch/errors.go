@@ -176,7 +176,7 @@ func explain(err error) (code int, hint string) {
 	case errors.As(err, &request):
 		return exitUsage, request.Remedy
 	case errors.As(err, &missing):
-		return exitUsage, "write one: the README shows a small one that works, certlatch config check looks at it"
+		return exitUsage, "certlatch init looks at this host and writes one"
 	case errors.As(err, &bad):
 		return exitUsage, ""
 	case errors.As(err, &locked):

@@ -111,6 +111,7 @@ func (p *program) app() *cli.App {
 			p.statusCommand(),
 			p.checkCommand(),
 			p.validateCommand(),
+			p.initCommand(),
 			p.doctorCommand(),
 			p.probeCommand(),
 			p.rollbackCommand(),

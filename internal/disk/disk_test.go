@@ -495,3 +495,34 @@ func needACL(t *testing.T, d *Dir) {
 	need.That(t, err == nil, "needs a file system with ACLs and user attributes")
 	check(t, d.Remove("probe"))
 }
+
+// Put leaves what is there, links that lead nowhere too, and nothing of its own
+// beside it.
+func TestPut(t *testing.T) {
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
+	if err := Put(path, []byte("first"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("nowhere", link); err != nil {
+		t.Fatal(err)
+	}
+	for _, there := range []string{path, link} {
+		if err := Put(there, []byte("second"), 0o640); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("to put a file at %s ends with %v", there, err)
+		}
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(path); string(text) != "first" || err != nil || info.Mode() != 0o640 {
+		t.Errorf("the file holds %q, with mode %v: %v", text, info.Mode(), err)
+	}
+	if to, err := os.Readlink(link); to != "nowhere" || err != nil {
+		t.Errorf("the link leads to %q: %v", to, err)
+	}
+	if entries, err := os.ReadDir(dir); len(entries) != 2 || err != nil {
+		t.Errorf("the directory holds %v: %v", entries, err)
+	}
+}

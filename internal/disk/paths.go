@@ -19,6 +19,22 @@ func Replace(path string, data []byte, mode fs.FileMode) error {
 	return replace(path, func(d *Dir, temp string) error { return d.Create(temp, data, Own(mode)) })
 }
 
+// Put is like Replace where there is nothing yet. What is there stays, and the
+// error is then fs.ErrExist.
+func Put(path string, data []byte, mode fs.FileMode) error {
+	return within(path, func(d *Dir, name string) error {
+		temp := TempName()
+		if err := d.Create(temp, data, Own(mode)); err != nil {
+			return err
+		}
+		// A link is not made over what is there, as a rename is.
+		if err := errors.Join(d.Link(temp, name), d.Remove(temp)); err != nil {
+			return err
+		}
+		return d.Sync()
+	})
+}
+
 // ReplaceLink is like Replace for a symlink with the text target.
 func ReplaceLink(target, path string) error {
 	return replace(path, func(d *Dir, temp string) error { return d.Symlink(target, temp) })

@@ -124,6 +124,8 @@ func TestRulesCanFail(t *testing.T) {
 		{"rooms know only whom they should", "deployers/a.go", `package deployers; import ("io/fs"; "net/netip"; "net/url"; "github.com/certlatch/certlatch/internal/lineage")`, good},
 		{"rooms know only whom they should", "deployers/a.go", `package deployers; import "net"`, bad},
 		{"rooms know only whom they should", "hooks/a.go", `package hooks; import "os"`, bad},
+		{"rooms know only whom they should", "internal/proposal/a.go", `package proposal; import "os"`, bad},
+		{"rooms know only whom they should", "internal/proposal/a.go", `package proposal; import "github.com/certlatch/certlatch/deployers"`, good},
 		{"rooms know only whom they should", "hooks/a.go", `package hooks; import "gopkg.in/yaml.v3"`, bad},
 		{"rooms know only whom they should", "internal/lineage/a.go", `package lineage; import "github.com/certlatch/certlatch/internal/policy"`, bad},
 		{"rooms know only whom they should", "internal/install/a.go", `package install; import "github.com/certlatch/certlatch/internal/state"`, bad},

@@ -69,13 +69,14 @@ var knows = []struct {
 	pure    bool
 }{
 	{[]string{"deployers", "hooks"}, []string{"internal/lineage", "internal/endpoint"}, true},
+	{[]string{"internal/proposal"}, []string{"deployers", "internal/lineage", "internal/endpoint"}, true},
 	{[]string{"internal/endpoint", "internal/lineage", "internal/command", "internal/disk"}, nil, false},
 }
 
 // strangers know nothing of each other; the engine and the commands bring
 // them together.
 var strangers = []string{
-	"templates", "internal/command", "internal/control", "internal/install", "internal/policy", "internal/probe",
+	"templates", "internal/command", "internal/control", "internal/host", "internal/install", "internal/policy", "internal/probe",
 	"internal/process", "internal/revocation", "internal/rows", "internal/srv", "internal/state", "internal/systemd", "internal/watch",
 }
 

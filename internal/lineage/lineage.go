@@ -171,6 +171,16 @@ func (r Root) holds(path string) error {
 	return &OutsideError{r, path, to}
 }
 
+// Holds tells whether a path lies in the root, or leads to a file in it or in
+// the directories beside it that are the client's.
+func (r Root) Holds(path string) bool {
+	if within(r.Dir, filepath.Clean(path)) {
+		return true
+	}
+	_, err := os.Stat(path)
+	return err == nil && r.holds(path) == nil
+}
+
 func within(dir, path string) bool {
 	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(dir, "/"))
 	return ok && strings.HasPrefix(rest, "/")

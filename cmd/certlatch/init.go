@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/certlatch/certlatch/hooks"
+	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/disk"
+	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/proposal"
+	"github.com/certlatch/certlatch/internal/systemd"
+)
+
+// surveyLimit bounds the look at a host. Services' own programs take seconds
+// at most.
+const surveyLimit = time.Minute
+
+func (p *program) initCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "init",
+		Usage: "look at this host and write a first configuration",
+		Description: "Looks for the certificates that ACME clients keep, and for what nginx, Kamailio,\n" +
+			"OpenSIPS and Prosody take theirs from; brings the two together by names and paths, and\n" +
+			"writes a commented configuration. One that is there already stays. Needs root.\n\n" +
+			"Example: certlatch init --print\n\n" +
+			"Exit codes: 0 done; 1 unexpected; 2 usage, or there is a configuration already.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "print", Usage: "only show the configuration"},
+			&cli.StringSliceFlag{Name: "lineages", Usage: "look there, in place of the usual places: `CLIENT:DIRECTORY`; may be repeated"},
+		},
+		Action: p.init,
+	}
+}
+
+func (p *program) init(c *cli.Context) error {
+	if err := arguments(c, 0, 0); err != nil {
+		return err
+	}
+	path, err := filepath.Abs(c.String("config"))
+	if err != nil {
+		return fmt.Errorf("find out where the configuration goes: %w", err)
+	}
+	if _, err := os.Lstat(path); err == nil && !c.Bool("print") {
+		return overwrites(path)
+	}
+	roots, err := rootsOf(c.StringSlice("lineages"))
+	if err != nil {
+		return err
+	}
+	proposed, err := p.survey(c.Context, roots)
+	if err != nil {
+		return err
+	}
+	var text bytes.Buffer
+	if err := proposed.Write(&text); err != nil {
+		return err
+	}
+	if _, err := config.Parse(path, text.Bytes()); err != nil {
+		return fmt.Errorf("what was found makes no configuration: %w", err)
+	}
+	if c.Bool("print") {
+		_, err := p.stdout.Write(text.Bytes())
+		return err
+	}
+	if err := writeConfiguration(path, text.Bytes(), proposed.Secret); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(p.stdout, "wrote %s\n%s", path, nextSteps(proposed))
+	return err
+}
+
+// rootsOf reads --lineages; nil: it was not given.
+func rootsOf(given []string) ([]lineage.Root, error) {
+	var roots []lineage.Root
+	for _, text := range given {
+		client, dir, _ := strings.Cut(text, ":")
+		at := slices.IndexFunc(lineage.Kinds(), func(k lineage.Kind) bool { return k.Name == client })
+		if at < 0 || !filepath.IsAbs(dir) {
+			return nil, &usageError{fmt.Sprintf("%q is not CLIENT:DIRECTORY", text), "write it as certbot:/etc/letsencrypt/live"}
+		}
+		roots = append(roots, lineage.Root{Kind: lineage.Kinds()[at], Dir: filepath.Clean(dir)})
+	}
+	return roots, nil
+}
+
+// survey looks at the host and makes the proposal.
+func (p *program) survey(ctx context.Context, roots []lineage.Root) (proposal.Proposal, error) {
+	ctx, cancel := context.WithTimeout(ctx, surveyLimit)
+	defer cancel()
+	e := &engine.Engine{Config: &config.Config{Roots: roots}, Log: p.log}
+	if systemd.Booted() {
+		e.Units = func(ctx context.Context) (engine.Units, error) { return systemd.Connect(ctx) }
+	}
+	host, err := e.Survey(ctx)
+	return proposal.Make(host), err
+}
+
+func overwrites(path string) error {
+	return &engine.RequestError{What: path + " exists, and is left as it is", Remedy: "certlatch init --print shows what would stand in a new one"}
+}
+
+// writeConfiguration writes a new file. Everybody may read it, as most
+// services' configurations, unless it is to hold a password.
+func writeConfiguration(path string, text []byte, secret bool) error {
+	mode := fs.FileMode(0o644)
+	if secret {
+		mode = 0o600
+	}
+	if err := disk.MakeAll(filepath.Dir(path), disk.Own(0o755)); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	if err := disk.Put(path, text, mode); errors.Is(err, fs.ErrExist) {
+		return overwrites(path)
+	} else if err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	return nil
+}
+
+// nextSteps says what was found, and what is left to do.
+func nextSteps(found proposal.Proposal) string {
+	var text strings.Builder
+	for _, t := range found.Targets {
+		fmt.Fprintf(&text, "\n%s: %s (%s)", t.Name, t.Lineage, t.Service)
+		if t.Idle {
+			text.WriteString(", commented out")
+		}
+		text.WriteString("\n")
+		for _, step := range t.Steps {
+			fmt.Fprintf(&text, "  to do: %s\n", step.Says)
+			for _, line := range step.Lines {
+				fmt.Fprintf(&text, "      %s\n", line)
+			}
+		}
+	}
+	if len(found.Targets) == 0 {
+		text.WriteString("\nno target was found; an example stands in the file\n")
+	}
+	for _, unknown := range found.Unknown {
+		fmt.Fprintf(&text, "\n%s\n", unknown)
+	}
+	text.WriteString("\nread it, then\n\n    certlatch doctor\n")
+	for _, root := range found.Roots {
+		if _, ok := hooks.For(root.Kind.Name); ok {
+			fmt.Fprintf(&text, "    certlatch hook install %s\n", root.Kind.Name)
+		}
+	}
+	for _, t := range found.Targets {
+		if !t.Idle {
+			fmt.Fprintf(&text, "    certlatch deploy --force --target %s\n", t.Name)
+			break
+		}
+	}
+	return text.String()
+}

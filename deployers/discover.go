@@ -1,0 +1,80 @@
+package deployers
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/certlatch/certlatch/internal/endpoint"
+)
+
+// Discoverer is a Deployer that can tell what its service takes certificates
+// from, before there is a target: a new configuration is proposed from that.
+type Discoverer interface {
+	Deployer
+
+	// Discover says what the service's own configuration tells. The target
+	// has the defaults of the service, and the facts are what Wants asked
+	// for with it.
+	Discover(Target, Facts) Discovery
+}
+
+// Discovery is what a service's own configuration tells.
+type Discovery struct {
+	Installed bool   // there is such a service on this host
+	Role      string // what a target for it is called
+	Exact     bool   // a wildcard is no name for it
+
+	// Labels are those with which names usually begin that are meant for
+	// such a service.
+	Labels []string
+
+	// Where a pair would go that certlatch keeps for the service, holding
+	// {lineage}: a managed directory, or a certificate and a key.
+	Directory, Certificate, Key string
+
+	// Lines are those of the service's configuration that name a pair, at
+	// {certificate} and {key}.
+	Lines []string
+
+	Uses    []Use
+	Unknown []string // what could not be found out, and what to know, for people
+}
+
+// Use is a place in a service's configuration that takes a certificate.
+type Use struct {
+	Where            string // for people
+	Certificate, Key string // as the service would open them; empty: it has none yet
+	Domain           string // of a database, which holds the certificate; empty: it is in files
+
+	Names []string // by which clients come, in lower case; nil: it is for whatever name
+	Hints []string // names that the service counts as its own; one of them may be meant
+	Note  string   // what else an operator should know, in sentences
+
+	Twin   bool                // the same names are also served with a key of another type
+	Probes []endpoint.Endpoint // where that can be seen, as far as it must be known beforehand
+}
+
+// add notes a use, together with what is noted of the same pair already.
+func (d *Discovery) add(use Use) {
+	at := slices.IndexFunc(d.Uses, func(u Use) bool {
+		return use.Certificate != "" && u.Certificate == use.Certificate && u.Key == use.Key
+	})
+	if at < 0 {
+		d.Uses = append(d.Uses, use)
+		return
+	}
+	same := &d.Uses[at]
+	if !slices.Contains(strings.Split(same.Where, ", "), use.Where) {
+		same.Where += ", " + use.Where
+	}
+	same.Names = distinct(append(same.Names, use.Names...))
+	same.Twin = same.Twin || use.Twin
+	same.Probes = distinct(append(same.Probes, use.Probes...))
+}
+
+// unknown notes what could not be found out.
+func (d *Discovery) unknown(what string) {
+	if !slices.Contains(d.Unknown, what) {
+		d.Unknown = append(d.Unknown, what)
+	}
+}

@@ -1,0 +1,44 @@
+package deployers
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/certlatch/certlatch/internal/endpoint"
+)
+
+func (prosody) Discover(t Target, f Facts) Discovery {
+	path := t.Options.(*ProsodyOptions).Config
+	certs := filepath.Join(filepath.Dir(path), "certs")
+	d := Discovery{
+		Installed: f.Unit.LoadState == "loaded" || len(f.Texts[path]) > 0,
+		Role:      "xmpp", Labels: []string{"xmpp", "chat", "jabber", "im"},
+		Certificate: filepath.Join(certs, "{lineage}.crt"), Key: filepath.Join(certs, "{lineage}.key"),
+		Lines: []string{`certificate = "{certificate}"`},
+	}
+	if !d.Installed {
+		return d
+	}
+	config := readProsody(path, f.Texts)
+	view := newProsodyView(config, Target{Options: t.Options}, &Plan{}, f)
+	for _, host := range config.hosts {
+		if host.options["enabled"] == false || host.name == "localhost" {
+			continue
+		}
+		use := Use{Where: "host " + host.name, Names: []string{host.name}}
+		if !endpoint.IsHost(host.name) {
+			d.unknown(fmt.Sprintf("%s is not a name in ASCII, so nothing is proposed for it", host.name))
+			continue
+		}
+		pairs := distinct(view.chosen(host, prosodyService{}))
+		if len(pairs) > 0 {
+			use.Certificate, use.Key = pairs[0].certificate, pairs[0].key
+		}
+		if len(pairs) > 1 {
+			d.unknown(fmt.Sprintf("for host %s Prosody takes either of %s and %s: move one of them out of %s", host.name, pairs[0].certificate, pairs[1].certificate, view.tree()))
+		}
+		d.add(use)
+	}
+	d.Unknown = append(d.Unknown, config.unread...)
+	return d
+}

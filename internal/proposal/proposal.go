@@ -1,0 +1,372 @@
+// Package proposal makes a first configuration out of what was found on a
+// host: which lineage belongs into which service, and where its files go. The
+// proposal is data, and [Proposal.Write] makes commented YAML of it.
+//
+// It looks at nothing itself. It does not promise that a proposal is what the
+// operator wants: each target says what it was concluded from.
+package proposal
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+// Host is what was found.
+type Host struct {
+	Roots    []lineage.Root // where clients keep lineages
+	Lineages []Lineage
+	Services []Service       // those that are installed
+	Files    map[string]File // by the paths of certificates and keys that services name
+	Unknown  []string        // what could not be found out, for people
+}
+
+// Lineage is a lineage with what it holds.
+type Lineage struct {
+	lineage.Lineage
+	Leaf lineage.Leaf
+}
+
+// Service is a service and what its configuration tells.
+type Service struct {
+	Name string
+	deployers.Discovery
+}
+
+// File is what lies at the path of a certificate, or of a key.
+type File struct {
+	Leaf        *lineage.Leaf // of a certificate; nil: none could be read
+	SelfIssued  bool
+	Link        bool   // the path itself is a symlink
+	NoDirectory bool   // not even its directory exists
+	Kept        string // the lineage, CLIENT:NAME, whose own file this is; empty: none's
+	KeptBy      string // the client in whose directory it lies; empty: none
+}
+
+// Proposal is a configuration.
+type Proposal struct {
+	Roots   []lineage.Root
+	Targets []Target
+	Unused  []string // lineages that no target takes
+	Unknown []string
+	Secret  bool // a password is to be written into it
+}
+
+// Target is one target of the proposal.
+type Target struct {
+	Name, Service, Lineage      string
+	Directory, Certificate, Key string
+	Domain                      string // of OpenSIPS's database, in place of files
+	Probes                      []endpoint.Endpoint
+
+	Idle  bool     // it is only shown, commented out
+	About []string // comments: what it was concluded from, and what it means
+	Steps []Step   // what the operator has to do
+	Copy  string   // the client whose own file the service takes, of which the target keeps a copy; empty: it does not
+}
+
+// Step is something that the operator has to do.
+type Step struct {
+	Says  string
+	Lines []string // commands, or lines of a service's configuration
+}
+
+// Make makes the proposal for a host.
+func Make(host Host) Proposal {
+	m := maker{Host: host, out: Proposal{Unknown: slices.Clone(host.Unknown)}}
+	for _, root := range host.Roots {
+		if m.keeps(root) {
+			m.out.Roots = append(m.out.Roots, root)
+		}
+	}
+	for _, s := range host.Services {
+		for _, use := range s.Uses {
+			m.propose(s, use)
+		}
+		m.out.Unknown = append(m.out.Unknown, s.Unknown...)
+	}
+	m.name()
+	m.unused()
+	return m.out
+}
+
+// maker makes one proposal.
+type maker struct {
+	Host
+	out Proposal
+}
+
+// keeps tells whether lineages were found below a root.
+func (m *maker) keeps(root lineage.Root) bool {
+	return slices.ContainsFunc(m.Lineages, func(l Lineage) bool { return within(l.Fullchain, root.Dir) })
+}
+
+// propose makes a target for one use of a service, or adds it to the one that
+// writes the same files.
+func (m *maker) propose(s Service, use deployers.Use) {
+	found := m.match(s, use)
+	concluded := fmt.Sprintf("%s: %s. %s", s.Name, taken(use), found.why)
+	if found.lineage == nil {
+		m.out.Unknown = append(m.out.Unknown, concluded)
+		return
+	}
+	t := Target{Service: s.Name, Lineage: m.nameOf(*found.lineage), About: []string{concluded}}
+	if use.Note != "" {
+		t.About = append(t.About, use.Note)
+	}
+	m.place(&t, s, use, *found.lineage)
+	t.probe(use, found.lineage.Leaf)
+	if same := m.same(t); same != nil {
+		same.join(t)
+		return
+	}
+	if other := m.overlapping(t); other != nil {
+		t.Idle = true
+		t.About = append(t.About, fmt.Sprintf("The target for %s writes these files already, and each file is one target's: give this service its own.", other.Service))
+	}
+	m.out.Targets = append(m.out.Targets, t)
+}
+
+// taken says what a use takes now.
+func taken(use deployers.Use) string {
+	switch {
+	case use.Domain != "":
+		return use.Where + " comes from its database"
+	case use.Certificate == "":
+		return use.Where + " has no certificate yet"
+	}
+	return use.Where + " takes " + use.Certificate
+}
+
+// nameOf is how a target names a lineage: with its client where another client
+// has one of that name.
+func (m *maker) nameOf(l Lineage) string {
+	for _, other := range m.Lineages {
+		if other.Name == l.Name && other.Client != l.Client {
+			return l.String()
+		}
+	}
+	return l.Name
+}
+
+// place says where the files go: where the service looks for them, or else to
+// a place of their own, with what that asks of the operator.
+func (m *maker) place(t *Target, s Service, use deployers.Use, l Lineage) {
+	files := m.Files[use.Certificate].with(m.Files[use.Key])
+	why := kept(use, files)
+	directory, isManaged := managed(use)
+	switch {
+	case use.Domain != "":
+		t.Domain, t.Idle, m.out.Secret = use.Domain, true, true
+		t.About = append(t.About, "Fill in the database, with an account that may only read and update the table tls_mgm.")
+	case why == "" && isManaged:
+		t.Directory = directory
+	case why == "" && use.Certificate != "":
+		t.Certificate, t.Key = use.Certificate, use.Key
+		if files.NoDirectory {
+			t.Steps = append(t.Steps, Step{"make the directory", []string{"install -d " + value(filepath.Dir(use.Certificate)) + " " + value(filepath.Dir(use.Key))}})
+		}
+	default:
+		t.own(s, use, l.Name)
+	}
+	if why != "" {
+		t.About, t.Copy = append(t.About, why), files.KeptBy
+		t.Steps = append(t.Steps, t.toName(s, use))
+	}
+}
+
+// with is what there is to say of two files as one.
+func (f File) with(key File) File {
+	f.Link, f.NoDirectory = f.Link || key.Link, f.NoDirectory || key.NoDirectory
+	f.KeptBy = cmp.Or(f.KeptBy, key.KeptBy)
+	return f
+}
+
+// managed gives the directory that certlatch manages where a service takes a
+// pair from one, as from an earlier configuration.
+func managed(use deployers.Use) (directory string, is bool) {
+	directory, is = strings.CutSuffix(use.Certificate, "/current/fullchain.pem")
+	return directory, is && use.Key == directory+"/current/privkey.pem"
+}
+
+// own gives the target files of its own, where the service's Discovery says.
+func (t *Target) own(s Service, use deployers.Use, lineage string) {
+	fill := func(pattern string) string { return strings.ReplaceAll(pattern, "{lineage}", lineage) }
+	t.Directory, t.Certificate, t.Key = fill(s.Directory), fill(s.Certificate), fill(s.Key)
+	t.Idle = t.Certificate != "" && t.Certificate == use.Certificate // what is in the way has to go first
+}
+
+// toName is what has to be done so that the service takes the target's files.
+func (t *Target) toName(s Service, use deployers.Use) Step {
+	if t.Idle {
+		return Step{"remove the links, and the # before these lines; certlatch deploy then puts files there", []string{"rm " + use.Certificate + " " + use.Key}}
+	}
+	certificate, key := t.Certificate, t.Key
+	if t.Directory != "" {
+		certificate, key = t.Directory+"/current/fullchain.pem", t.Directory+"/current/privkey.pem"
+	}
+	var lines []string
+	for _, line := range s.Lines {
+		lines = append(lines, strings.NewReplacer("{certificate}", certificate, "{key}", key).Replace(line))
+	}
+	return Step{fmt.Sprintf("let %s name the target's files, for %s", s.Name, use.Where), lines}
+}
+
+// probe writes probes down where those that are found when the target is
+// deployed would not do: they do not tell types of keys apart, and as long as
+// the service does not name the target's files, a wildcard tells no name.
+func (t *Target) probe(use deployers.Use, leaf lineage.Leaf) {
+	if !use.Twin && (len(t.Steps) == 0 || slices.ContainsFunc(leaf.Names, plain)) {
+		return
+	}
+	for _, probe := range use.Probes {
+		if use.Twin {
+			probe.Key = family(leaf.Key)
+		}
+		t.Probes = append(t.Probes, probe)
+	}
+}
+
+// kept says why certlatch cannot write where the service looks; empty: it can.
+func kept(use deployers.Use, file File) string {
+	switch {
+	case use.Certificate == "":
+		return ""
+	case file.KeptBy != "":
+		return fmt.Sprintf("That is %s's own file, so this target keeps a copy for the service: see above.", file.KeptBy)
+	case snakeoil(use.Certificate):
+		return "That is the self-signed certificate which Debian's package ssl-cert makes for whichever service, so certlatch leaves it alone and keeps a pair of the service's own."
+	case file.Link:
+		return "That is a link, or its key is one, which certlatch does not replace; it keeps a copy for the service."
+	case use.Key == use.Certificate:
+		return "That file holds certificate and key in one; certlatch keeps the two apart."
+	case use.Key == "":
+		return "Where its key lies could not be found out; certlatch keeps a pair of the service's own."
+	case !writable(use.Certificate) || !writable(use.Key):
+		return "certlatch writes to no path of that form, and keeps a copy for the service."
+	}
+	return ""
+}
+
+// writable tells whether a path may stand in a configuration.
+func writable(path string) bool {
+	return filepath.IsAbs(path) && filepath.Clean(path) == path && !strings.ContainsAny(path, "{}*?") &&
+		!strings.ContainsFunc(path, unicode.IsControl) && utf8.ValidString(path)
+}
+
+// snakeoil tells whether a path is that of Debian's package ssl-cert.
+func snakeoil(path string) bool { return path == "/etc/ssl/certs/ssl-cert-snakeoil.pem" }
+
+// same finds the target that writes the same files of the same lineage for the
+// same service.
+func (m *maker) same(t Target) *Target {
+	at := slices.IndexFunc(m.out.Targets, func(o Target) bool {
+		return o.Service == t.Service && o.Lineage == t.Lineage && o.Domain == t.Domain &&
+			o.Directory == t.Directory && o.Certificate == t.Certificate && o.Key == t.Key
+	})
+	if at < 0 {
+		return nil
+	}
+	return &m.out.Targets[at]
+}
+
+// join adds what a second use says to a target.
+func (t *Target) join(o Target) {
+	for _, step := range o.Steps {
+		if !slices.ContainsFunc(t.Steps, func(s Step) bool { return s.Says == step.Says }) {
+			t.Steps = append(t.Steps, step)
+		}
+	}
+	t.About = slices.Insert(t.About, 1, o.About[0])
+	for _, text := range o.About[1:] {
+		if !slices.Contains(t.About, text) {
+			t.About = append(t.About, text)
+		}
+	}
+	t.Idle = t.Idle || o.Idle
+	for _, probe := range o.Probes {
+		if !slices.Contains(t.Probes, probe) {
+			t.Probes = append(t.Probes, probe)
+		}
+	}
+}
+
+// overlapping finds a target that writes one of the files too.
+func (m *maker) overlapping(t Target) *Target {
+	for i, o := range m.out.Targets {
+		if o.Idle {
+			continue
+		}
+		for _, mine := range t.paths() {
+			for _, its := range o.paths() {
+				if mine == its || within(mine, its) || within(its, mine) {
+					return &m.out.Targets[i]
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (t Target) paths() []string {
+	return slices.DeleteFunc([]string{t.Directory, t.Certificate, t.Key}, func(path string) bool { return path == "" })
+}
+
+// within tells whether a path lies below dir.
+func within(path, dir string) bool {
+	return strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+}
+
+// targetName is what a target may be called, if it is not too long.
+var targetName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+
+// name gives the targets names: the role of their service, or where two
+// services share one their service; where there are several then, with their
+// lineage, or a number.
+func (m *maker) name() {
+	role := func(service string) string {
+		at := slices.IndexFunc(m.Services, func(s Service) bool { return s.Name == service })
+		return m.Services[at].Role
+	}
+	of := func(t Target) string {
+		if slices.ContainsFunc(m.out.Targets, func(o Target) bool { return o.Service != t.Service && role(o.Service) == role(t.Service) }) {
+			return t.Service
+		}
+		return role(t.Service)
+	}
+	several := map[string]int{}
+	for _, t := range m.out.Targets {
+		several[of(t)]++
+	}
+	taken := map[string]bool{}
+	for i := range m.out.Targets {
+		t := &m.out.Targets[i]
+		name := of(*t)
+		if long := name + "-" + strings.ReplaceAll(t.Lineage, ":", "-"); several[name] > 1 && len(long) <= 60 && targetName.MatchString(long) {
+			name = long
+		}
+		t.Name = name
+		for n := 2; taken[t.Name]; n++ {
+			t.Name = fmt.Sprintf("%s-%d", name, n)
+		}
+		taken[t.Name] = true
+	}
+}
+
+// unused lists the lineages that no target takes.
+func (m *maker) unused() {
+	for _, l := range m.Lineages {
+		if !slices.ContainsFunc(m.out.Targets, func(t Target) bool { return l.Is(t.Lineage) }) {
+			m.out.Unused = append(m.out.Unused, fmt.Sprintf("%s, for %s", l, strings.Join(l.Leaf.Names, ", ")))
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package proposal
+
+import (
+	"embed"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"text/template"
+	"unicode"
+)
+
+//go:embed config.yaml.tmpl
+var files embed.FS
+
+// width is where comments are broken, in characters.
+const width = 96
+
+// Write writes the proposal as a commented configuration.
+func (p Proposal) Write(w io.Writer) error {
+	const file = "config.yaml.tmpl"
+	parsed, err := template.New(file).Funcs(template.FuncMap{"value": value, "wrap": wrap, "line": line}).ParseFS(files, file)
+	if err != nil {
+		return fmt.Errorf("read the template of the configuration: %w", err)
+	}
+	var text strings.Builder
+	if err := parsed.Execute(&text, p); err != nil {
+		return fmt.Errorf("write the configuration: %w", err)
+	}
+	_, err = io.WriteString(w, text.String())
+	return err
+}
+
+// Active tells whether any target is not only shown.
+func (p Proposal) Active() bool {
+	for _, t := range p.Targets {
+		if !t.Idle {
+			return true
+		}
+	}
+	return false
+}
+
+// Copies gives the clients whose own files services take.
+func (p Proposal) Copies() string {
+	var clients []string
+	for _, t := range p.Targets {
+		if t.Copy != "" && !slices.Contains(clients, t.Copy) {
+			clients = append(clients, t.Copy)
+		}
+	}
+	return strings.Join(clients, " and ")
+}
+
+// plainValue needs no quotes in YAML, in a block or in a list.
+var plainValue = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)?$`)
+
+// otherValue is plain, and is something else than a text.
+var otherValue = regexp.MustCompile(`^(?i:true|false|null|yes|no|on|off|y|n)$`)
+
+// value writes a text as a value of YAML, whose double quotes know what Go's
+// do (YAML 1.2.2 section 7.3.1).
+func value(text string) string {
+	if plainValue.MatchString(text) && !otherValue.MatchString(text) {
+		return text
+	}
+	return strconv.Quote(text)
+}
+
+// line makes a text one that may stand in a comment: a control character,
+// which a path may hold, would end it.
+func line(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == 0x2028 || r == 0x2029 || r == unicode.ReplacementChar {
+			return '?'
+		}
+		return r
+	}, text)
+}
+
+// wrap makes a comment of a text: lines that begin with a prefix.
+func wrap(first, further, text string) string {
+	var lines []string
+	at, empty := first, true
+	for _, word := range strings.Fields(line(text)) {
+		if !empty && len(at)+1+len(word) > width {
+			lines, at, empty = append(lines, at), further, true
+		}
+		at, empty = at+" "+word, false
+	}
+	return strings.Join(append(lines, at), "\n")
+}
