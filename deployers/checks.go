@@ -1,6 +1,7 @@
 package deployers
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 )
@@ -33,11 +34,33 @@ const (
 	OwnTest       Aspect = "test"          // its own test of its configuration
 	Reading       Aspect = "reading"       // whether its user can read what is installed
 	Serving       Aspect = "probes"        // what is served, and whether that can be looked at
+
+	// Those of the host as a whole.
+	Lineages    Aspect = "lineages"    // whether clients keep any where they are looked for
+	Hook        Aspect = "hook"        // whether the client calls certlatch
+	Retries     Aspect = "retries"     // whether something tries again what is pending
+	State       Aspect = "state"       // certlatch's own directory
+	Space       Aspect = "space"       // of the file systems that are written to
+	Clock       Aspect = "clock"       // whether it is synchronised
+	Watches     Aspect = "watches"     // whether the kernel lets all lineages be watched
+	Confinement Aspect = "confinement" // SELinux and AppArmor
 )
 
 // Aspects lists them in the order in which an operator thinks of them.
 func Aspects() []Aspect {
-	return []Aspect{Issued, Configuration, Domains, Control, Reload, OwnTest, Reading, Serving}
+	return []Aspect{
+		Issued, Configuration, Domains, Control, Reload, OwnTest, Reading, Serving,
+		Lineages, Hook, Retries, State, Space, Clock, Watches, Confinement,
+	}
+}
+
+// SortChecks puts checks into the order of Aspects, those of one aspect as they
+// were.
+func SortChecks(checks []Check) {
+	aspects := Aspects()
+	slices.SortStableFunc(checks, func(a, b Check) int {
+		return cmp.Compare(slices.Index(aspects, a.About), slices.Index(aspects, b.About))
+	})
 }
 
 // Level is how much a check matters.

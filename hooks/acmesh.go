@@ -1,8 +1,11 @@
 package hooks
 
 import (
+	"encoding/base64"
 	"fmt"
 	"path"
+	"regexp"
+	"strings"
 )
 
 // acme.sh exports CERT_FULLCHAIN_PATH and CERT_KEY_PATH, which are files in
@@ -52,11 +55,33 @@ certlatch_deploy() {
 }
 `
 
+// What acme.sh repeats at a renewal: the names of deploy hooks, and a command,
+// which is in base64 (acme.sh 3.1.4 _savedomainconf).
+var (
+	acmeshDeployHook = regexp.MustCompile(`(?m)^Le_DeployHook='[^'\n]*certlatch`)
+	acmeshReloadCmd  = regexp.MustCompile(`(?m)^Le_ReloadCmd='__ACME_BASE64__START_([^'\n]*)__ACME_BASE64__END_'`)
+)
+
+func acmeshReloads(conf string) bool {
+	found := acmeshReloadCmd.FindStringSubmatch(conf)
+	if found == nil {
+		return false
+	}
+	command, err := base64.StdEncoding.DecodeString(found[1])
+	return err == nil && strings.Contains(string(command), "certlatch")
+}
+
 func (a acmesh) Setup(self string) Setup {
 	return Setup{
 		Dirs:  []string{"/root/.acme.sh/deploy"},
 		Needs: "..",
 		Parts: []Part{{Name: "certlatch.sh", Text: fmt.Sprintf(acmeshDeploy, mark(a.Name()), quote(self))}},
+		Memory: Memory{
+			File:   "{base}.conf",
+			Calls:  func(conf string) bool { return acmeshDeployHook.MatchString(conf) || acmeshReloads(conf) },
+			Alone:  acmeshReloads,
+			Choose: "acme.sh --deploy -d {base}{ecc} --deploy-hook certlatch",
+		},
 		Advice: fmt.Sprintf(`acme.sh keeps one choice for each certificate, and repeats it at every renewal.
 Either the deploy hook:
 

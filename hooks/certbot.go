@@ -3,6 +3,7 @@ package hooks
 import (
 	"fmt"
 	"regexp"
+	"strings"
 )
 
 // certbot calls deploy hooks once for each lineage that was renewed, without
@@ -30,16 +31,28 @@ func (c certbot) Events(call Call) ([]Event, error) {
 	return []Event{{Client: c.Name(), Path: dir}}, nil
 }
 
+// certbotHook finds the hook of renewal/NAME.conf, which keeps a --deploy-hook
+// under its older name (certbot 5.6.0 certbot/_internal/cli/cli_constants.py,
+// storage.py).
+var certbotHook = regexp.MustCompile(`(?m)^(?:renew|deploy)_hook\s*=\s*(\S.*)$`)
+
+func certbotCalls(conf string) bool {
+	own := certbotHook.FindStringSubmatch(conf)
+	return own != nil && strings.Contains(own[1], "certlatch")
+}
+
 func (certbot) Setup(self string) Setup {
 	return Setup{
 		Dirs:  []string{"/etc/letsencrypt/renewal-hooks/deploy"},
 		Parts: []Part{{Name: "50-certlatch-hook-certbot", Link: self}},
-		// renewal/NAME.conf keeps a --deploy-hook under its older name
-		// (certbot 5.6.0 certbot/_internal/cli/cli_constants.py, storage.py).
 		Own: OwnHooks{
 			Files:  "../../renewal/*.conf",
-			Line:   regexp.MustCompile(`(?m)^(?:renew|deploy)_hook\s*=\s*(\S.*)$`),
+			Line:   certbotHook,
 			Effect: "certbot runs it as well, after certlatch",
+		},
+		Memory: Memory{
+			File:  "../../renewal/{name}.conf",
+			Calls: certbotCalls, Alone: certbotCalls,
 		},
 		Advice: fmt.Sprintf(`certbot runs every executable in renewal-hooks/deploy after a renewal; before
 certbot 5.3 not after the first issue. So the first certificate goes in by

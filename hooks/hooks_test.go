@@ -380,3 +380,28 @@ func TestQuote(t *testing.T) {
 		}
 	}
 }
+
+// TestMemory holds what clients remember against files that they wrote: the
+// renewal configuration of certbot 4.0.0 and the domain's of acme.sh 3.1.1.
+func TestMemory(t *testing.T) {
+	for _, test := range []struct {
+		client, text string
+		calls, alone bool
+	}{
+		{"certbot", "[renewalparams]\nserver = https://acme.example/dir\nrenew_hook = /usr/bin/certlatch hook certbot\n", true, true},
+		{"certbot", "[renewalparams]\ndeploy_hook=certlatch hook\n", true, true},
+		{"certbot", "[renewalparams]\nrenew_hook = systemctl reload nginx\npost_hook = certlatch deploy --pending\n", false, false},
+		{"acme.sh", "Le_Domain='web.example'\nLe_DeployHook='certlatch,'\n", true, false},
+		{"acme.sh", "Le_DeployHook='haproxy,certlatch,'\n", true, false},
+		{"acme.sh", "Le_Domain='certlatch.example'\nLe_DeployHook='haproxy,'\nLe_ReloadCmd=''\n", false, false},
+		{"acme.sh", "Le_ReloadCmd='__ACME_BASE64__START_L3Vzci9iaW4vY2VydGxhdGNoIGhvb2sgYWNtZS5zaA==__ACME_BASE64__END_'\n", true, true},
+		{"acme.sh", "Le_ReloadCmd='__ACME_BASE64__START_c3lzdGVtY3RsIHJlbG9hZCBuZ2lueA==__ACME_BASE64__END_'\n", false, false},
+		{"acme.sh", "Le_ReloadCmd='__ACME_BASE64__START_certlatch__ACME_BASE64__END_'\n", false, false},
+	} {
+		client, _ := For(test.client)
+		memory := client.Setup("/usr/bin/certlatch").Memory
+		if calls, alone := memory.Calls(test.text), memory.Alone(test.text); calls != test.calls || alone != test.alone {
+			t.Errorf("%s: %q calls certlatch: %t, without the parts: %t", test.client, test.text, calls, alone)
+		}
+	}
+}

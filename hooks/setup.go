@@ -14,6 +14,8 @@ type Setup struct {
 	Parts []Part   // in the order in which they are put there
 	Own   OwnHooks
 
+	Memory Memory // what the client remembers of each lineage
+
 	Advice string // for people: what it does, and what is to be done by hand
 }
 
@@ -38,6 +40,19 @@ type OwnHooks struct {
 	Files  string         // a pattern, relative to the directory unless absolute
 	Line   *regexp.Regexp // a line that sets a hook, which is the first group
 	Effect string         // what the client makes of the two
+}
+
+// Memory is what a client remembers of a lineage, where its hooks depend on it.
+type Memory struct {
+	// File is relative to the directory that the lineage's files are in, with
+	// {name} for that directory's name, {base} for the same without acme.sh's
+	// _ecc, and {ecc} for its flag --ecc where that is there. Empty: the client
+	// remembers nothing.
+	File string
+
+	Calls  func(text string) bool // the text of the file makes the client call certlatch,
+	Alone  func(text string) bool // and does so even without the parts
+	Choose string                 // how to choose certlatch for a lineage, likewise; empty: it need not be chosen
 }
 
 // mark is in every file that certlatch writes, so that it takes away nothing

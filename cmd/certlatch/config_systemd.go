@@ -43,7 +43,7 @@ func (p *program) configSystemdCommand() *cli.Command {
 // writeDropIns lets the units follow a configuration, once systemd has read it.
 func (p *program) writeDropIns(cfg *config.Config) error {
 	for _, unit := range unitNames {
-		path := filepath.Join(unitsDir, unit+".d", "paths.conf")
+		path := dropInPath(unit)
 		if err := disk.MakeAll(filepath.Dir(path), disk.Own(0o755)); err != nil {
 			return fmt.Errorf("write drop-in: %w", err)
 		}
@@ -54,6 +54,15 @@ func (p *program) writeDropIns(cfg *config.Config) error {
 	}
 	fmt.Fprintln(p.stdout, "\nLet systemd read it: systemctl daemon-reload && systemctl try-restart certlatch-watch.service")
 	return nil
+}
+
+func dropInPath(unit string) string { return filepath.Join(unitsDir, unit+".d", "paths.conf") }
+
+// installedUnits are those that a package or an administrator has put there.
+func installedUnits() []string {
+	return slices.DeleteFunc(slices.Clone(unitNames), func(unit string) bool {
+		return !exists(filepath.Join("/usr/lib/systemd/system", unit)) && !exists(filepath.Join(unitsDir, unit))
+	})
 }
 
 // dropIn says what the units may write to beside their own directories. A path

@@ -53,16 +53,23 @@ func hookPlace(c *cli.Context) (place, error) {
 	if err != nil {
 		return place{}, fmt.Errorf("find out where certlatch is: %w", err)
 	}
-	at := place{Client: client, Setup: client.Setup(self), self: self}
+	at := usualPlace(client, self)
 	switch given := c.String("dir"); {
 	case given != "" && len(at.Parts) == 0:
 		return place{}, &usageError{client.Name() + " has no directory of hooks", "certlatch hook print " + client.Name() + " shows what it has"}
 	case given != "":
 		at.dir, err = filepath.Abs(given)
-	case len(at.Dirs) > 0:
-		at.dir = at.Dirs[max(0, slices.IndexFunc(at.Dirs, exists))]
 	}
 	return at, err
+}
+
+// usualPlace is a client's hooks where they usually are.
+func usualPlace(client hooks.Client, self string) place {
+	at := place{Client: client, Setup: client.Setup(self), self: self}
+	if len(at.Dirs) > 0 {
+		at.dir = at.Dirs[max(0, slices.IndexFunc(at.Dirs, exists))]
+	}
+	return at
 }
 
 func exists(path string) bool {

@@ -151,7 +151,11 @@ func nextSteps(found proposal.Proposal) string {
 	for _, unknown := range found.Unknown {
 		fmt.Fprintf(&text, "\n%s\n", unknown)
 	}
-	text.WriteString("\nread it, then\n\n    certlatch doctor\n")
+	text.WriteString("\nread it, then\n\n")
+	if len(installedUnits()) > 0 {
+		text.WriteString("    certlatch config systemd && systemctl daemon-reload\n")
+	}
+	text.WriteString("    certlatch doctor\n")
 	for _, root := range found.Roots {
 		if _, ok := hooks.For(root.Kind.Name); ok {
 			fmt.Fprintf(&text, "    certlatch hook install %s\n", root.Kind.Name)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
@@ -16,9 +15,10 @@ import (
 // This file looks, without changing anything, at all that a deployment
 // depends on.
 
-// Examination is what was found out about one lineage at one target.
+// Examination is what was found out about one lineage at one target, or about
+// the host.
 type Examination struct {
-	Target, Lineage, Service string
+	Target, Lineage, Service string            // empty: the host
 	Checks                   []deployers.Check // in the order of deployers.Aspects
 }
 
@@ -41,9 +41,7 @@ func (e *Engine) Examine(ctx context.Context, req Request) ([]Examination, error
 	for _, it := range items {
 		x := examiner{run: r, it: it}
 		x.examine(ctx)
-		slices.SortStableFunc(x.checks, func(a, b deployers.Check) int {
-			return cmp.Compare(slices.Index(deployers.Aspects(), a.About), slices.Index(deployers.Aspects(), b.About))
-		})
+		deployers.SortChecks(x.checks)
 		all = append(all, Examination{it.target.Name, it.lineage.Name, it.target.Service, x.checks})
 	}
 	return all, nil
