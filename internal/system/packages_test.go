@@ -31,8 +31,8 @@ var (
 	}
 )
 
-// TestPackages judges, installs, upgrades, removes and purges the packages, and
-// deploys within their units.
+// TestPackages judges, installs, upgrades, removes and purges the packages,
+// deploys within their units, and has a first day with them.
 func TestPackages(t *testing.T) {
 	needMachine(t)
 	files, err := filepath.Abs("testdata/files")
@@ -40,17 +40,18 @@ func TestPackages(t *testing.T) {
 		t.Fatal(err)
 	}
 	packages := makePackages(t)
+	programs := []string{goBuild(t, "pebble", "../tools", "build", "github.com/letsencrypt/pebble/v2/cmd/pebble")}
 	slots := make(chan struct{}, 2)
 	for _, c := range []struct {
 		name    string
 		image   recipe
 		scripts []string
 	}{
-		{"Debian 12", bookworm, []string{"deb", "units"}},
+		{"Debian 12", bookworm, []string{"deb", "units", "first-day"}},
 		{"Debian 13", judges, []string{"deb", "rpm", "judged"}},
-		{"Debian 13 with services", trixie, []string{"units", "services"}},
+		{"Debian 13 with services", trixie, []string{"units", "services", "first-day"}},
 	} {
-		st := stage{image: root(t, c.image), files: files, slots: slots}
+		st := stage{image: root(t, c.image), files: files, slots: slots, programs: programs}
 		for _, scripts := range c.scripts {
 			t.Run(c.name+"/"+scripts, func(t *testing.T) {
 				t.Parallel()
