@@ -201,8 +201,8 @@ func revoked(s subject) (flaw, remedy string) {
 // OpenSIPS leave it to OpenSSL's purpose sslclient, and have no option for it.
 // Let's Encrypt's last profile with clientAuth ended on 2026-07-08.
 func clientUsageLost(s subject) (flaw, remedy string) {
-	if s.Installed == nil || !allows(s.Installed, x509.ExtKeyUsageClientAuth) || allows(s.Leaf, x509.ExtKeyUsageClientAuth) {
-		return "", ""
+	if s.Installed == nil || lineage.SelfIssued(s.Installed) || !allows(s.Installed, x509.ExtKeyUsageClientAuth) || allows(s.Leaf, x509.ExtKeyUsageClientAuth) {
+		return "", "" // what packages sign for themselves no peer has ever trusted
 	}
 	return "does not allow TLS client authentication, which the installed one does; a server that calls others shows it as a client: " +
 			"in XMPP federation (s2s) Prosody, and ejabberd from 25.08 on, take it all the same, while others fall back to dialback or refuse; " +

@@ -118,6 +118,7 @@ func TestCheck(t *testing.T) {
 		"not for servers":              expect(ca.Leaf(t, pki.NoServerAuth()), policy.Rules{}, "refused eku-server-missing"),
 		"for anything":                 expect(ca.Leaf(t, pki.NoUsages()), policy.Rules{}),
 		"clients lost":                 expect(ca.Leaf(t), installed(ca.Leaf(t, pki.ClientAuth())), "warned eku-client-lost"),
+		"clients of a self-signed one": expect(ca.Leaf(t), installed(pki.SelfSigned(t, pki.NoUsages()))),
 		"clients lost to EKU":          expect(ca.Leaf(t), installed(ca.Leaf(t, pki.NoUsages())), "warned eku-client-lost"),
 		"clients kept":                 expect(ca.Leaf(t, pki.ClientAuth()), installed(ca.Leaf(t, pki.ClientAuth()))),
 		"downgrade":                    expect(since(-9*day, 80*day), installed(since(-8*day, 81*day)), "refused downgrade"),
