@@ -1,15 +1,18 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/disk"
+	"github.com/certlatch/certlatch/internal/systemd"
 )
 
 // unitNames are the services that certlatch's packages bring.
@@ -35,13 +38,17 @@ func (p *program) configSystemdCommand() *cli.Command {
 				fmt.Fprint(p.stdout, dropIn(cfg))
 				return nil
 			}
-			return p.writeDropIns(cfg)
+			if err := p.writeDropIns(c.Context, cfg); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(p.stdout, "\nsystemctl try-restart certlatch-watch.service lets the daemon have it too, where it runs")
+			return err
 		},
 	}
 }
 
-// writeDropIns lets the units follow a configuration, once systemd has read it.
-func (p *program) writeDropIns(cfg *config.Config) error {
+// writeDropIns lets the units follow a configuration from their next start on.
+func (p *program) writeDropIns(ctx context.Context, cfg *config.Config) error {
 	for _, unit := range unitNames {
 		path := dropInPath(unit)
 		if err := disk.MakeAll(filepath.Dir(path), disk.Own(0o755)); err != nil {
@@ -52,8 +59,17 @@ func (p *program) writeDropIns(cfg *config.Config) error {
 		}
 		fmt.Fprintln(p.stdout, path)
 	}
-	fmt.Fprintln(p.stdout, "\nLet systemd read it: systemctl daemon-reload && systemctl try-restart certlatch-watch.service")
-	return nil
+	if !systemd.Booted() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	manager, err := systemd.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer manager.Close()
+	return manager.ReadUnitFiles(ctx)
 }
 
 func dropInPath(unit string) string { return filepath.Join(unitsDir, unit+".d", "paths.conf") }

@@ -45,7 +45,7 @@ func examineUnits(cfg *config.Config) []deployers.Check {
 	if behind == nil {
 		return nil
 	}
-	return []deployers.Check{deployers.NewCheck(deployers.Retries, deployers.Warned, "certlatch config systemd, then systemctl daemon-reload",
+	return []deployers.Check{deployers.NewCheck(deployers.Retries, deployers.Warned, "certlatch config systemd",
 		"%s may not write to all that the configuration names", strings.Join(behind, ", "))}
 }
 

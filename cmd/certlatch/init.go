@@ -67,7 +67,8 @@ func (p *program) init(c *cli.Context) error {
 	if err := proposed.Write(&text); err != nil {
 		return err
 	}
-	if _, err := config.Parse(path, text.Bytes()); err != nil {
+	cfg, err := config.Parse(path, text.Bytes())
+	if err != nil {
 		return fmt.Errorf("what was found makes no configuration: %w", err)
 	}
 	if c.Bool("print") {
@@ -77,7 +78,13 @@ func (p *program) init(c *cli.Context) error {
 	if err := writeConfiguration(path, text.Bytes(), proposed.Secret); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(p.stdout, "wrote %s\n%s", path, nextSteps(proposed))
+	fmt.Fprintf(p.stdout, "wrote %s\n", path)
+	if path == defaultConfig && len(installedUnits()) > 0 {
+		if err := p.writeDropIns(c.Context, cfg); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprint(p.stdout, nextSteps(proposed))
 	return err
 }
 
@@ -152,9 +159,6 @@ func nextSteps(found proposal.Proposal) string {
 		fmt.Fprintf(&text, "\n%s\n", unknown)
 	}
 	text.WriteString("\nread it, then\n\n")
-	if len(installedUnits()) > 0 {
-		text.WriteString("    certlatch config systemd && systemctl daemon-reload\n")
-	}
 	text.WriteString("    certlatch doctor\n")
 	for _, root := range found.Roots {
 		if _, ok := hooks.For(root.Kind.Name); ok {

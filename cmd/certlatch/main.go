@@ -72,6 +72,9 @@ func commandOf(app *cli.App, args []string) string {
 	return args[0]
 }
 
+// defaultConfig is the configuration that the packages' units run with.
+const defaultConfig = "/etc/certlatch/config.yaml"
+
 func (p *program) app() *cli.App {
 	app := &cli.App{
 		Name:      "certlatch",
@@ -90,7 +93,7 @@ func (p *program) app() *cli.App {
 		ExitErrHandler:       func(*cli.Context, error) {},
 		OnUsageError:         usage,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "config", Value: "/etc/certlatch/config.yaml", Usage: "the configuration `FILE`"},
+			&cli.StringFlag{Name: "config", Value: defaultConfig, Usage: "the configuration `FILE`"},
 			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error: `LEVEL`"},
 			&cli.StringFlag{Name: "log-format", Value: "auto", Usage: "auto, text, json or journal: `FORMAT`"},
 		},

@@ -70,6 +70,7 @@ func TestScripts(t *testing.T) {
 			"exits":    exits,
 			"json":     checkJSON,
 			"snapshot": snapshot,
+			"await":    await,
 		},
 	})
 }
@@ -84,6 +85,26 @@ type scene struct {
 }
 
 func sceneOf(ts *testscript.TestScript) *scene { return ts.Value("scene").(*scene) }
+
+// await waits for files, such as those that say that a server listens.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: await FILE...")
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for _, name := range args {
+		for {
+			_, err := os.Stat(ts.MkAbs(name))
+			if err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				ts.Fatalf("await: %v", err)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+}
 
 // writeLineage makes a new certificate: lineage NAME [other-key|expired|expiring|other-name].
 func writeLineage(ts *testscript.TestScript, neg bool, args []string) {

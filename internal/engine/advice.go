@@ -423,7 +423,7 @@ func (it *item) fail(step Step, err error) {
 	case errors.As(err, &late), errors.Is(err, context.DeadlineExceeded):
 		say(outOfTimeReason, "certlatch deploy --pending tries again")
 	case errors.Is(err, syscall.EROFS):
-		say("install-failed", "in a unit of certlatch's own: certlatch config systemd && systemctl daemon-reload; otherwise see how the file system is mounted (findmnt)")
+		say("install-failed", "in a unit of certlatch's own: certlatch config systemd; otherwise see how the file system is mounted (findmnt)")
 	case step == Stage || step == Commit:
 		say("install-failed", "see whether the file system is full or protected (df, lsattr)")
 	case step == Activate:

@@ -96,6 +96,15 @@ func (m *Manager) Unit(ctx context.Context, name string) (deployers.Unit, error)
 	}, nil
 }
 
+// ReadUnitFiles has the service manager read all unit files again, as systemctl
+// daemon-reload does.
+func (m *Manager) ReadUnitFiles(ctx context.Context) error {
+	if err := m.conn.ReloadContext(ctx); err != nil {
+		return fmt.Errorf("have systemd read its unit files again: %w", err)
+	}
+	return nil
+}
+
 // property gives a property of a unit (org.freedesktop.systemd1(5)), or the
 // zero value: units other than services lack some, and so do those that do
 // not exist.
