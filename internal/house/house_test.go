@@ -131,6 +131,8 @@ func TestRulesCanFail(t *testing.T) {
 		{"rooms know only whom they should", "internal/install/a.go", `package install; import "github.com/certlatch/certlatch/internal/state"`, bad},
 		{"rooms know only whom they should", "internal/install/a.go", `package install; import "github.com/certlatch/certlatch/internal/disk"`, good},
 		{"rooms know only whom they should", "internal/config/a.go", `package config; import "github.com/certlatch/certlatch/internal/engine"`, bad},
+		{"rooms know only whom they should", "internal/watch/a.go", `package watch; import "github.com/certlatch/certlatch/internal/engine"`, bad},
+		{"rooms know only whom they should", "internal/daemon/a.go", `package daemon; import "github.com/certlatch/certlatch/internal/engine"`, good},
 		{"rooms know only whom they should", "internal/config/a.go", `package config; import "github.com/certlatch/certlatch/deployers"`, good},
 		{"rooms know only whom they should", "internal/config/a.go", `package config; import "github.com/certlatch/certlatch/cmd/certlatch"`, bad},
 
@@ -140,6 +142,8 @@ func TestRulesCanFail(t *testing.T) {
 		{"effects have one gate each", "internal/state/a.go", `package state; import "os"; var _ = os.ReadFile`, good},
 		{"effects have one gate each", "internal/state/a.go", `package state; import "golang.org/x/sys/unix"; var _ = unix.Renameat2`, bad},
 		{"effects have one gate each", "internal/state/a.go", `package state; import "golang.org/x/sys/unix"; var _ = unix.Fchown`, bad},
+		{"effects have one gate each", "internal/daemon/a.go", `package daemon; import "golang.org/x/sys/unix"; var _ = unix.InotifyInit1`, bad},
+		{"effects have one gate each", "internal/watch/a.go", `package watch; import "golang.org/x/sys/unix"; var _ = unix.InotifyInit1`, good},
 		{"effects have one gate each", "internal/state/a_test.go", `package state; import "os"; var _ = os.WriteFile`, good},
 		{"effects have one gate each", "internal/disk/a.go", `package disk; import "golang.org/x/sys/unix"; var _ = unix.Renameat2`, good},
 		{"effects have one gate each", "cmd/certlatch/hook.go", `package main; import "os"; func f() { os.Exit(1) }`, bad},

@@ -71,6 +71,8 @@ var knows = []struct {
 	{[]string{"deployers", "hooks"}, []string{"internal/lineage", "internal/endpoint"}, true},
 	{[]string{"internal/proposal"}, []string{"deployers", "internal/lineage", "internal/endpoint"}, true},
 	{[]string{"internal/endpoint", "internal/lineage", "internal/command", "internal/disk"}, nil, false},
+	{[]string{"internal/watch"}, []string{"internal/lineage"}, false},
+	{[]string{"internal/daemon"}, []string{"internal/config", "internal/disk", "internal/engine", "internal/lineage", "internal/state", "internal/watch"}, false},
 }
 
 // strangers know nothing of each other; the engine and the commands bring
@@ -107,7 +109,7 @@ func directions(t tree) (found []string) {
 			switch {
 			case f.in(strangers) && slices.Contains(strangers, room) && !f.in([]string{room}):
 				complain(imported, "they know nothing of each other")
-			case room == "internal/engine" && !f.in([]string{"cmd/certlatch", "internal/watch"}):
+			case room == "internal/engine" && !f.in([]string{"cmd/certlatch", "internal/daemon"}):
 				complain(imported, "the engine uses the rooms, not the other way round")
 			case strings.HasPrefix(room, "cmd/"):
 				complain(imported, "a command is not a library")
@@ -133,6 +135,7 @@ var acts = []struct {
 		`golang.org/x/sys/unix|syscall`, `Creat|Rename(at2?)?|Unlink(at)?|Rmdir|Mkdir(at)?|Mkfifo(at)?|Mknod(at)?|[FL]?[Cc]hown|Fchownat|F?[Cc]hmod|Fchmodat|Link(at)?|Symlink(at)?|F?[Tt]runcate|[FL]?(Set|Remove)xattr|[FL](set|remove)xattr|O_CREAT|O_TRUNC|O_TMPFILE`,
 		[]string{"internal/disk"}, "files are changed in one place",
 	},
+	{`golang.org/x/sys/unix|syscall`, `Inotify\w+`, []string{"internal/watch"}, "files are watched in one place"},
 	{`os`, `Exit`, []string{"cmd/certlatch/main.go"}, "the process ends in one place"},
 	{`log`, `Fatal(f|ln)?|Panic(f|ln)?`, nil, "errors are returned"},
 }

@@ -1,0 +1,287 @@
+// Package watch tells when the lineages of ACME clients may have changed. It
+// watches the directories where they are kept by inotify(7), waits until a
+// lineage has come to rest, and then compares what its files hold with what
+// they held before: an event is a hint, and the content decides.
+//
+// It does not promise to see every change as it happens. What a network file
+// system changes elsewhere gives no event, and what happens while the kernel's
+// queue is full is lost; so whoever uses a [Watcher] calls Rescan from time to
+// time, which depends on no event. Where the kernel has no watches left, there
+// are no events at all, and only Rescan sees anything.
+package watch
+
+import (
+	"crypto/sha256"
+	"errors"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+// Watcher watches the lineages below some roots. Its methods must not be called
+// at the same time.
+type Watcher struct {
+	roots []lineage.Root
+	wants func(lineage.Lineage) bool
+	marks string
+	pace  Pace
+
+	eyes     *eyes // nil: it sees nothing but what Rescan finds
+	blind    error // why
+	seen     map[ref][sha256.Size]byte
+	settling settling
+}
+
+// ref names what an event may be about.
+type ref struct {
+	root int    // index of the root
+	name string // of the lineage
+}
+
+// The other things that an event may be about.
+var (
+	everything = ref{-1, ""} // any lineage may have come, gone or changed
+	marksDir   = ref{-2, ""}
+)
+
+// New makes a watcher of the lineages below roots that somebody wants, and of
+// a directory in which others leave marks. It sees nothing before its first
+// Rescan. The lineages that this finds count as known; changes are told from
+// then on.
+func New(roots []lineage.Root, wants func(lineage.Lineage) bool, marks string, pace Pace) *Watcher {
+	w := &Watcher{roots: roots, wants: wants, marks: marks, pace: pace, settling: settling{}}
+	w.eyes, w.blind = open()
+	w.scan(func(r ref, now [sha256.Size]byte) { w.seen[r] = now })
+	return w
+}
+
+// Events gives what the kernel tells; each batch is for Note. Where it is
+// closed, there will be no more events before the next Rescan; where it is nil,
+// the watcher is blind.
+func (w *Watcher) Events() <-chan []Event {
+	if w.eyes == nil {
+		return nil
+	}
+	return w.eyes.batches
+}
+
+// Blind tells why the watcher gets no events; nil: it does.
+func (w *Watcher) Blind() error { return w.blind }
+
+// Lineages gives how many wanted lineages there are.
+func (w *Watcher) Lineages() int { return len(w.seen) }
+
+// Knows tells whether some lineage that is there passes a test.
+func (w *Watcher) Knows(test func(lineage.Lineage) bool) bool {
+	for r := range w.seen {
+		if test(lineage.Lineage{Client: w.roots[r.root].Kind.Name, Name: r.name}) {
+			return true
+		}
+	}
+	return false
+}
+
+// Close ends the watch.
+func (w *Watcher) Close() {
+	if w.eyes != nil {
+		w.eyes.close()
+		w.eyes = nil
+	}
+}
+
+// Note takes events as hints, and tells whether some were lost because they came
+// faster than they were noted. Then everything is looked at.
+func (w *Watcher) Note(batch []Event, now time.Time) (lost bool) {
+	if w.eyes == nil {
+		return false
+	}
+	for _, e := range batch {
+		lost = lost || e.mask&unix.IN_Q_OVERFLOW != 0
+		about, moved := w.eyes.about(e)
+		for _, r := range about {
+			w.settling.hint(r, now)
+			if moved && r.root >= 0 {
+				w.arm(r) // what is there now may be another directory
+			}
+		}
+	}
+	return lost
+}
+
+// Lost takes the end of the events as a hint that anything may have changed.
+func (w *Watcher) Lost(now time.Time) {
+	w.Close()
+	w.settling.hint(everything, now)
+}
+
+// Rescan begins anew: with fresh watches, and a look at every lineage.
+func (w *Watcher) Rescan(now time.Time) {
+	w.Close()
+	w.eyes, w.blind = open()
+	w.Poll(now)
+}
+
+// Poll looks at every lineage. What has changed since it was last looked at
+// becomes a hint like those of events, so that half of a renewal is waited for.
+func (w *Watcher) Poll(now time.Time) {
+	delete(w.settling, everything)
+	known := w.seen
+	w.scan(func(r ref, digest [sha256.Size]byte) {
+		was, ok := known[r]
+		if !ok || was != digest {
+			w.settling.hint(r, now)
+		}
+		w.seen[r] = was // changes are told by Ready
+	})
+	if w.eyes == nil {
+		w.settling.hint(marksDir, now)
+	}
+}
+
+// scan watches every lineage that is wanted, and then looks at it.
+func (w *Watcher) scan(found func(ref, [sha256.Size]byte)) {
+	w.seen = map[ref][sha256.Size]byte{}
+	w.armDir(w.marks, marksDir)
+	for i, root := range w.roots {
+		w.armRoot(i)
+		lineages, _ := root.List() // a root that cannot be read holds nothing that could be deployed
+		for _, l := range lineages {
+			if !w.wants(l) {
+				continue
+			}
+			r := ref{i, l.Name}
+			w.arm(r)
+			found(r, lineage.Digest(l))
+		}
+	}
+}
+
+// Changes are what has come to rest.
+type Changes struct {
+	Lineages []lineage.Lineage // whose files hold what they did not hold before
+	Marks    bool              // somebody may have left a mark
+}
+
+// Ready gives what has come to rest by now, each change once. A lineage whose
+// certificate and key do not belong together is left alone for a while: its
+// client may not have written all of it yet.
+func (w *Watcher) Ready(now time.Time) (changes Changes) {
+	for _, r := range w.settling.due(now, w.pace) {
+		rest := w.settling[r]
+		delete(w.settling, r)
+		switch r {
+		case marksDir:
+			changes.Marks = true
+		case everything:
+			w.Rescan(now)
+		default:
+			if l, changed := w.look(r, rest, now); changed {
+				changes.Lineages = append(changes.Lineages, l)
+			}
+		}
+	}
+	return changes
+}
+
+// look tells whether a lineage has changed since it was last told of.
+func (w *Watcher) look(r ref, rest rest, now time.Time) (lineage.Lineage, bool) {
+	w.arm(r) // first, so that what changes after the look is seen
+	l, err := w.roots[r.root].Find(r.name)
+	if err != nil || !w.wants(l) {
+		delete(w.seen, r)
+		return l, false
+	}
+	digest := lineage.Digest(l)
+	if was, ok := w.seen[r]; ok && was == digest {
+		return l, false
+	}
+	if bundle, _ := lineage.Read(l); bundle == nil && w.settling.bear(r, rest, now, w.pace) {
+		return l, false
+	}
+	w.seen[r] = digest
+	return l, true
+}
+
+// Next gives when there is something for Ready; the zero time: not before
+// another event.
+func (w *Watcher) Next() time.Time { return w.settling.next(w.pace) }
+
+// armRoot watches for lineages that come below a root, or for the root.
+func (w *Watcher) armRoot(i int) {
+	if dir := w.armDir(w.roots[i].Dir, everything); dir != nil {
+		dir.nameless = func(name string) []ref {
+			lineageName := w.roots[i].NameAt(filepath.Join(w.roots[i].Dir, name))
+			if lineageName == "" || !w.wants(lineage.Lineage{Client: w.roots[i].Kind.Name, Name: lineageName}) {
+				return nil
+			}
+			return []ref{{i, lineageName}}
+		}
+	}
+}
+
+// armDir watches what leads to a directory, and what happens in it; nil: it is
+// not there.
+func (w *Watcher) armDir(path string, about ref) *directory {
+	places, resolved := trail(path)
+	w.armAll(places, about)
+	if resolved == "" || w.eyes == nil {
+		return nil
+	}
+	dir := w.watch(resolved, inside|itself)
+	if dir != nil {
+		dir.leadsTo(about)
+		dir.nameless = func(string) []ref { return []ref{about} }
+	}
+	return dir
+}
+
+// arm watches every place whose change may change what a lineage's files are.
+func (w *Watcher) arm(r ref) {
+	if w.eyes == nil {
+		return
+	}
+	l, err := w.roots[r.root].Lineage(r.name)
+	if err != nil {
+		return
+	}
+	for _, path := range []string{l.Fullchain, l.Chain, l.Key} {
+		if path != "" {
+			places, _ := trail(path)
+			w.armAll(places, r)
+		}
+	}
+}
+
+// armAll watches places.
+func (w *Watcher) armAll(places []place, about ref) {
+	for _, p := range places {
+		if p.name == "" {
+			if dir := w.watch(p.dir, itself); dir != nil {
+				dir.leadsTo(about)
+			}
+		} else if dir := w.watch(p.dir, inside); dir != nil && !slices.Contains(dir.names[p.name], about) {
+			dir.names[p.name] = append(dir.names[p.name], about)
+		}
+	}
+}
+
+// watch has a directory watched; nil: that cannot be. One that vanished
+// meanwhile is told of by the directory above. Where the kernel has no room
+// left, the watcher gives up all of its watches: half of them would look like
+// all, and others may need them.
+func (w *Watcher) watch(path string, events uint32) *directory {
+	if w.eyes == nil {
+		return nil
+	}
+	dir, err := w.eyes.add(path, events)
+	if err != nil && !errors.Is(err, errUnseen) {
+		w.Close()
+		w.blind = err
+		return nil
+	}
+	return dir
+}
