@@ -98,8 +98,8 @@ func (r *run) chooseFrom(all []lineage.Lineage) []*item {
 	for _, t := range r.Config.Targets {
 		wanted := slices.DeleteFunc(slices.Clone(all), func(l lineage.Lineage) bool { return !t.Wants(l) })
 		asked := len(r.req.Targets) == 0 || slices.Contains(r.req.Targets, t.Name)
-		if asked && len(wanted) == 0 && !t.IsGlob() && len(r.req.Lineages) == 0 {
-			items = append(items, r.missing(t))
+		if it := r.missing(t); asked && len(wanted) == 0 && !t.IsGlob() && len(r.req.Lineages) == 0 && r.asks(t, it.lineage) {
+			items = append(items, it)
 		}
 		for _, l := range wanted {
 			it := newItem(t, l)
@@ -163,7 +163,7 @@ func (r *run) checkNames(all []lineage.Lineage) error {
 
 // missing is the outcome of a target that names a lineage which is not there.
 func (r *run) missing(t config.Target) *item {
-	it := newItem(t, lineage.Lineage{Name: t.Lineage})
+	it := newItem(t, lineage.Lineage{Name: t.Lineage[strings.Index(t.Lineage, ":")+1:]})
 	it.out.At, it.out.Result, it.out.Reason = Validate, Failed, "lineage-not-found"
 	it.out.Detail = "no client keeps a lineage " + t.Lineage
 	it.out.Remedy = "issue it, or correct the target's lineage in " + r.Config.Path

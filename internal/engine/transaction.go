@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -143,9 +144,7 @@ func (t *transaction) stage(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, it := range t.items {
-		it.fault = t.tryToRead(ctx, it)
-	}
+	t.tryToRead(ctx)
 	return t.faulty()
 }
 
@@ -172,20 +171,63 @@ func (t *transaction) keepPrevious(it *item) error {
 	return t.Store.Keep(it.target.Name, it.lineage.Name, t.generationOf(before), previous, it.generation)
 }
 
-// tryToRead tries to open the files as the service's own user.
-func (t *transaction) tryToRead(ctx context.Context, it *item) error {
-	if it.plan.Row != nil {
-		return nil
+// tryToRead tries to open the files as the services' own users: those of many
+// items at once, since each trial is a process.
+func (t *transaction) tryToRead(ctx context.Context) {
+	byReader := map[string][]*item{}
+	for _, it := range t.items {
+		if it.plan.Row == nil {
+			reader := fmt.Sprintf("%q", it.plan.Reader)
+			byReader[reader] = append(byReader[reader], it)
+		}
 	}
-	credential, err := account.CredentialOf(it.plan.Reader)
-	if err != nil {
-		return err
+	for _, items := range byReader {
+		credential, err := account.CredentialOf(items[0].plan.Reader)
+		if err != nil {
+			blameAll(items, err)
+			continue
+		}
+		for some := range slices.Chunk(items, mostRead) {
+			t.tryToReadAs(ctx, credential, some)
+		}
 	}
-	var paths []string
-	for _, f := range it.set.Files {
-		paths = append(paths, t.staged(f.Path))
+}
+
+// mostRead keeps the paths of one trial far below what an argument list may
+// hold (execve(2), at least 128 KiB).
+const mostRead = 100
+
+// tryToReadAs tries the files of items as one user. Those that it cannot read
+// are at fault.
+func (t *transaction) tryToReadAs(ctx context.Context, credential command.Credential, items []*item) {
+	for items = slices.Clone(items); len(items) > 0; {
+		of := map[string]*item{}
+		var paths []string
+		for _, it := range items {
+			for _, f := range it.set.Files {
+				path := t.staged(f.Path)
+				of[path], paths = it, append(paths, path)
+			}
+		}
+		err := command.CanRead(ctx, credential, paths)
+		unreadable, is := errors.AsType[*command.UnreadableError](err)
+		switch {
+		case err == nil:
+			return
+		case !is || of[unreadable.Path] == nil:
+			blameAll(items, err)
+			return
+		}
+		it := of[unreadable.Path]
+		it.fault = err
+		items = slices.DeleteFunc(items, func(other *item) bool { return other == it })
 	}
-	return command.CanRead(ctx, credential, paths)
+}
+
+func blameAll(items []*item, err error) {
+	for _, it := range items {
+		it.fault = err
+	}
 }
 
 // staged is where the file that will appear at path is now.

@@ -12,11 +12,14 @@ import (
 	"github.com/certlatch/certlatch/internal/disk"
 )
 
+// MarksDir is where marks are, for who watches for them.
+func (s *Store) MarksDir() string { return filepath.Join(s.dir, "marks") }
+
 // Mark notes that a lineage is to be deployed, without needing the lock: for
 // hooks that only defer, and for those that could not wait any longer.
 func (s *Store) Mark(client, lineage string) error {
 	name := client + ":" + lineage
-	if err := disk.Replace(filepath.Join(s.dir, "marks", name), nil, 0o600); err != nil {
+	if err := disk.Replace(filepath.Join(s.MarksDir(), name), nil, 0o600); err != nil {
 		return fmt.Errorf("mark lineage %s: %w", name, err)
 	}
 	return nil
@@ -33,7 +36,7 @@ func (m Mark) Since() time.Time { return m.file.ModTime().UTC() }
 
 // Marks gives the marks that there are.
 func (s *Store) Marks() ([]Mark, error) {
-	entries, err := os.ReadDir(filepath.Join(s.dir, "marks"))
+	entries, err := os.ReadDir(s.MarksDir())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -53,7 +56,7 @@ func (s *Store) Marks() ([]Mark, error) {
 
 // Unmark takes a mark away, unless its lineage was marked again meanwhile.
 func (s *Store) Unmark(mark Mark) error {
-	path := filepath.Join(s.dir, "marks", mark.Lineage)
+	path := filepath.Join(s.MarksDir(), mark.Lineage)
 	now, err := os.Lstat(path)
 	if err == nil && os.SameFile(now, mark.file) && now.ModTime().Equal(mark.file.ModTime()) {
 		err = disk.Remove(path)
