@@ -64,6 +64,10 @@ func (h journalHandler) Handle(_ context.Context, r slog.Record) error {
 	r.Attrs(func(a slog.Attr) bool {
 		a = withoutKeys(nil, a)
 		fields[fieldName(a.Key)] = a.Value.String()
+		if a.Key == eventKey {
+			fields["MESSAGE_ID"] = messageIDs[a.Value.String()]
+			return true
+		}
 		message += fmt.Sprintf(" %s=%s", a.Key, a.Value)
 		return true
 	})
@@ -99,22 +103,52 @@ func priority(level slog.Level) journal.Priority {
 	return journal.PriDebug
 }
 
+// eventKey is the attribute that tells an entry's kind: a key of messageIDs.
+const eventKey = "event"
+
 // journalFailures tells the journal what became of a hook's targets where they
 // are not all well: the client that called it may show nothing.
 func journalFailures(report engine.Report) {
-	log := slog.New(journalHandler{least: slog.LevelInfo})
+	log := slog.New(journalHandler{least: slog.LevelWarn})
 	for _, o := range report.Outcomes {
-		level := slog.LevelError
-		switch code := exitOfOutcome(o); {
-		case code == exitOK && o.Result != engine.Held:
+		if outcomeLevel(o) < slog.LevelWarn {
 			continue
-		case code == exitOK, code == exitWaiting:
-			level = slog.LevelWarn
 		}
 		if !journal.Enabled() { // not asked before, since that opens a socket
 			return
 		}
-		log.Log(context.Background(), level, "certificate "+string(o.Result),
-			"target", o.Target, "lineage", o.Lineage, "reason", o.Reason, "detail", o.Detail, "remedy", o.Remedy)
+		logOutcome(log, o)
 	}
+}
+
+// logOutcome tells what became of one lineage at one target.
+func logOutcome(log *slog.Logger, o engine.Outcome) {
+	attrs := []slog.Attr{slog.String(eventKey, "certificate-"+string(o.Result))}
+	add := func(key, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(key, value))
+		}
+	}
+	add("target", o.Target)
+	add("lineage", o.Lineage)
+	add("result", string(o.Result))
+	add("reason", o.Reason)
+	if o.New != nil {
+		add("fingerprint", o.New.Fingerprint)
+	}
+	add("detail", o.Detail)
+	add("remedy", o.Remedy)
+	log.LogAttrs(context.Background(), outcomeLevel(o), "certificate "+string(o.Result), attrs...)
+}
+
+func outcomeLevel(o engine.Outcome) slog.Level {
+	switch code := exitOfOutcome(o); {
+	case o.Result == engine.Unchanged:
+		return slog.LevelDebug
+	case code == exitWaiting, o.Result == engine.Held:
+		return slog.LevelWarn
+	case code == exitOK:
+		return slog.LevelInfo
+	}
+	return slog.LevelError
 }

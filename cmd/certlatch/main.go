@@ -113,6 +113,7 @@ func (p *program) app() *cli.App {
 			p.deployCommand(),
 			p.statusCommand(),
 			p.checkCommand(),
+			p.watchCommand(),
 			p.validateCommand(),
 			p.initCommand(),
 			p.doctorCommand(),

@@ -162,6 +162,22 @@ func TestManualOfCodes(t *testing.T) {
 	same(t, "reasons", slices.Sorted(maps.Keys(reasons)), manual.under(t, "Waiting", "Held", "Configuration and host (exit code 2)",
 		"Installing (exit code 4)", "Activating (exit code 5)", "Proving (exit code 6)", "Unexpected (exit code 1)"))
 
+	var kinds []string
+	for kind, id := range messageIDs {
+		kinds = append(kinds, kind, id)
+	}
+	same(t, "kinds of journal entries", kinds, manual.under(t, "Kinds"))
+	for _, result := range slices.Sorted(maps.Keys(typed(engine, "Result"))) {
+		if _, ok := messageIDs["certificate-"+result]; !ok && result != "unchanged" && result != "planned" {
+			t.Errorf("journal entries of the result %s have no id", result)
+		}
+	}
+	for event := range typed(parse(t, "../../internal/daemon"), "Event") {
+		if id := messageIDs[event]; !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(id) {
+			t.Errorf("journal entries of the kind %s have no id: %q", event, id)
+		}
+	}
+
 	schema := regexp.MustCompile(`^certlatch\.\w+/\d+$`)
 	schemas := map[string]bool{}
 	for _, f := range self {

@@ -73,6 +73,7 @@ func (st stage) play(t *testing.T, dir string, environment ...string) {
 			env.Defer(func() { <-st.slots })
 			t := env.T().(testing.TB)
 			env.Setenv("FILES", st.files)
+			env.Setenv("UNITS", filepath.Join(st.files, "../../../../packaging/systemd"))
 			env.Vars = append(env.Vars, environment...)
 			env.Values[scenarioKey{}] = &scenario{
 				TB: t, host: boot(t, st.image, st.programs...), ca: newAuthority(t),
@@ -99,6 +100,9 @@ func (st stage) play(t *testing.T, dir string, environment ...string) {
 			"quiet":     command("quiet host ...", (*scenario).quiet),
 			"served":    command("served ADDRESS NAME FILE", (*scenario).served),
 			"wait-unit": command("wait-unit UNIT STATE", (*scenario).waitUnit),
+
+			"wait-served": command("wait-served ADDRESS NAME FILE", (*scenario).waitServed),
+			"wait-says":   command("wait-says TEXT PROGRAM [ARGUMENT...]", (*scenario).waitSays),
 		},
 	})
 }
@@ -432,6 +436,25 @@ func (s *scenario) served(_ *testscript.TestScript, args []string) error {
 		return mismatchf("%s serves %s (serial %x), not what is in %s", args[0], lineage.Fingerprint(got)[:8], got.SerialNumber, args[2])
 	}
 	return nil
+}
+
+// waitServed waits until served is so.
+func (s *scenario) waitServed(ts *testscript.TestScript, args []string) error {
+	return s.until(func() error { return s.served(ts, args) })
+}
+
+// waitSays waits until what a program prints holds a text.
+func (s *scenario) waitSays(_ *testscript.TestScript, args []string) error {
+	if len(args) < 2 {
+		return errUsage
+	}
+	return s.until(func() error {
+		out, err := s.host.run(args[1:]...)
+		if err == nil && !strings.Contains(out, args[0]) {
+			err = mismatchf("%q does not hold %q", out, args[0])
+		}
+		return err
+	})
 }
 
 // waitUnit waits until a unit is in a state: active, inactive, failed.

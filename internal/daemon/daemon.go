@@ -1,0 +1,420 @@
+// Package daemon keeps the services of this host on the newest pairs of their
+// lineages: it has the lineages watched, lets the engine deploy those that
+// have changed, tries again what is pending when its time has come, and tells
+// systemd how it is.
+//
+// It decides nothing about a deployment. What has changed it marks, as a hook
+// does that only defers, and then asks the engine for what is pending: so
+// nothing is lost when the daemon ends, and any other run may take it along. It
+// does not promise that a change is seen before the next resync.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/disk"
+	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/state"
+	"github.com/certlatch/certlatch/internal/watch"
+)
+
+// Service is how the daemon tells the service manager about itself.
+type Service interface {
+	Ready(status string) error
+	Reloading() error
+	Status(status string) error
+	Alive() error
+	Stopping(status string, within time.Duration) error
+	Watchdog() (time.Duration, error) // how long it waits for Alive; 0: it does not
+}
+
+// Daemon is what the daemon needs.
+type Daemon struct {
+	Load    func() (*engine.Engine, error) // reads the configuration
+	Tell    func(engine.Report)            // is told what each run did
+	Service Service
+	Log     *slog.Logger
+	Pace    Pace
+	Wall    func() time.Time // the time of day, which somebody may set
+}
+
+// Pace says how long the daemon waits for what.
+type Pace struct {
+	watch.Pace
+	Resync time.Duration // between two looks at everything, and up to a tenth longer
+	Poll   time.Duration // the same while there are no events
+	Again  time.Duration // before another run where one could not begin
+}
+
+// UsualPace is for real hosts.
+var UsualPace = Pace{Pace: watch.UsualPace, Resync: 10 * time.Minute, Poll: 30 * time.Second, Again: 15 * time.Second}
+
+// limits are those of a run. It does not wait long for the lock: who has it
+// takes along what is marked, or is done soon.
+var limits = engine.Limits{Lock: time.Second, Work: 10 * time.Minute, Total: 15 * time.Minute, Activation: 100 * time.Second, Proof: 15 * time.Second}
+
+// tick is the longest that the daemon does nothing: so long may it take until
+// it sees that the clock was set.
+const tick = time.Minute
+
+// Run is the daemon's life. It ends well with ctx, once a deployment in hand is
+// finished or undone; hangup has it read the configuration again. The error is
+// for what keeps it from beginning.
+func (d *Daemon) Run(ctx context.Context, hangup <-chan os.Signal) error {
+	l := &loop{Daemon: d, ended: make(chan ended, 1)}
+	e, err := d.Load()
+	if err != nil {
+		return err
+	}
+	l.adopt(e)
+	defer func() { l.watcher.Close() }()
+	every, err := d.Service.Watchdog()
+	if err != nil {
+		return fmt.Errorf("ask for the watchdog: %w", err)
+	}
+	l.feed = every / 2
+	d.Log.Info("watching", "event", Started, "lineages", l.watcher.Lineages(), "targets", len(e.Config.Targets))
+	l.ready()
+
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-hangup:
+			l.reload()
+		case batch, ok := <-l.watcher.Events():
+			switch {
+			case !ok:
+				l.watcher.Lost(time.Now())
+			case l.watcher.Note(batch, time.Now()):
+				l.Log.Warn("more happened than could be noted; everything is looked at again", "event", Overflow)
+			}
+		case run := <-l.ended:
+			l.finish(run)
+		case <-timer.C:
+		}
+		l.step(ctx, time.Now())
+		timer.Reset(time.Until(l.wake()))
+	}
+	l.stop()
+	return nil
+}
+
+// loop is what the daemon's one goroutine knows.
+type loop struct {
+	*Daemon
+	engine  *engine.Engine
+	loaded  time.Time // when its configuration was read, by the time of day
+	wrong   bool      // the one that was read since then is
+	watcher *watch.Watcher
+	blind   bool // it was at the last look
+
+	feed             time.Duration // the pause between two words to the watchdog; 0: it does not listen
+	fed              time.Time     // the last of them
+	resyncAt, pollAt time.Time     // the next looks at everything
+	wall, mono       time.Time     // the time at the last step, on both clocks
+
+	running   bool
+	began     time.Time // the last run
+	ended     chan ended
+	task      task      // of the next run
+	hinted    bool      // somebody may have left a mark
+	notBefore time.Time // when it may begin
+	tried     time.Time // time of day when pending ones were tried last
+	failure   string    // why the last one did not happen
+
+	lacking int       // targets whose one lineage was not there at the last look
+	pending int       // deployments
+	next    time.Time // time of day when the next of them is due; zero: none will be
+	said    string    // the last status
+}
+
+// adopt begins to work for a configuration.
+func (l *loop) adopt(e *engine.Engine) {
+	wants := func(of lineage.Lineage) bool {
+		return slices.ContainsFunc(e.Config.Targets, func(t config.Target) bool { return t.Wants(of) })
+	}
+	if l.watcher != nil {
+		l.watcher.Close()
+	}
+	l.watcher = watch.New(e.Config.Roots, wants, e.Store.MarksDir(), l.Pace.Pace)
+	l.engine, l.loaded, l.wrong = e, l.Wall(), false
+	l.task = task{compare: true, pending: true} // there may be marks, and what an interrupted run left
+	for _, t := range l.lack() {
+		l.Log.Warn("no client keeps the lineage of this target yet", "event", LineageMissing, "target", t.Name, "lineage", t.Lineage)
+	}
+	l.resyncAt = l.nextResync(time.Now())
+	l.count()
+}
+
+// nextResync is spread by a tenth, so that hosts do not resync in step.
+func (l *loop) nextResync(now time.Time) time.Time {
+	return now.Add(l.Pace.Resync + rand.N(l.Pace.Resync/10))
+}
+
+// lack looks for targets whose one lineage is not there.
+func (l *loop) lack() (lacking []config.Target) {
+	for _, t := range l.engine.Config.Targets {
+		if !t.IsGlob() && !l.watcher.Knows(t.Wants) {
+			lacking = append(lacking, t)
+		}
+	}
+	l.lacking = len(lacking)
+	return lacking
+}
+
+// reload reads the configuration again, and keeps the old one if the new is
+// wrong. A run in progress goes on with the one it began with.
+func (l *loop) reload() {
+	l.heard(l.Service.Reloading())
+	e, err := l.Load()
+	if err != nil {
+		l.wrong = true
+		for _, problem := range problems(err) {
+			l.Log.Error("the configuration is wrong, the one before stays in effect", "event", ReloadFailed, "error", problem)
+		}
+	} else {
+		l.adopt(e)
+		l.Log.Info("the configuration was read again", "event", Reloaded, "lineages", l.watcher.Lineages(), "targets", len(e.Config.Targets))
+	}
+	l.ready()
+}
+
+// problems takes an error apart that says several things.
+func problems(err error) []string {
+	bad, ok := errors.AsType[*config.Error](err)
+	if !ok {
+		return []string{err.Error()}
+	}
+	return strings.Split(bad.Error(), "\n")
+}
+
+func (l *loop) ready() {
+	l.said = l.standing().String()
+	l.heard(l.Service.Ready(l.said))
+}
+
+// heard takes it that the service manager may not have heard something: the
+// daemon's work does not depend on that.
+func (l *loop) heard(err error) {
+	if err != nil {
+		l.Log.Warn("systemd was not told", "error", err)
+	}
+}
+
+// step does what there is to do by now.
+func (l *loop) step(ctx context.Context, now time.Time) {
+	l.alive(now)
+	l.checkClock(now)
+	switch {
+	case l.running:
+	case !now.Before(l.resyncAt):
+		l.watcher.Rescan(now)
+		l.lack()
+		l.task.compare, l.task.pending = true, l.task.pending || l.pending > 0
+		l.resyncAt = l.nextResync(now)
+	case l.blind && !now.Before(l.pollAt):
+		l.watcher.Poll(now)
+		l.pollAt = now.Add(l.Pace.Poll)
+	}
+	l.checkSight(now)
+
+	changes := l.watcher.Ready(now)
+	if len(changes.Lineages) > 0 {
+		l.task = l.task.and(task{changed: changes.Lineages, since: now})
+		l.lack()
+	}
+	l.hinted = l.hinted || changes.Marks
+	if !l.running {
+		l.begin(ctx, now)
+	}
+	if status := l.standing().String(); status != l.said {
+		l.said = status
+		l.heard(l.Service.Status(status))
+	}
+}
+
+// begin starts a run if there is something to do. Marks are looked for now,
+// since the run before took its own away. What is about to come to rest is
+// waited for, so that renewals in quick succession cost one run.
+func (l *loop) begin(ctx context.Context, now time.Time) {
+	if l.hinted && l.marked() || l.due() {
+		l.task.pending = true
+	}
+	l.hinted = false
+	next := l.watcher.Next()
+	more := !next.IsZero() && next.Sub(now) <= l.Pace.Quiet && len(l.task.changed) > 0 && now.Sub(l.task.since) < l.Pace.Longest
+	if !l.task.empty() && !more && !now.Before(l.notBefore) {
+		l.start(ctx)
+	}
+}
+
+// wake gives when the next step is due, if nothing happens before.
+func (l *loop) wake() time.Time {
+	wake := l.mono.Add(tick)
+	earlier := func(at time.Time) {
+		if !at.IsZero() && at.Before(wake) {
+			wake = at
+		}
+	}
+	earlier(l.watcher.Next())
+	if l.feed > 0 {
+		earlier(l.fed.Add(l.feed))
+	}
+	if l.running {
+		return wake
+	}
+	earlier(l.resyncAt)
+	if l.blind {
+		earlier(l.pollAt)
+	}
+	if !l.task.empty() && l.notBefore.After(l.mono) {
+		earlier(l.notBefore)
+	}
+	if l.next.After(l.wall) {
+		earlier(l.mono.Add(l.next.Sub(l.wall)))
+	}
+	return wake
+}
+
+// alive feeds the watchdog. A run that is beyond every limit is no life.
+func (l *loop) alive(now time.Time) {
+	if l.feed == 0 || now.Sub(l.fed) < l.feed {
+		return
+	}
+	l.fed = now
+	if !l.running || now.Sub(l.began) < limits.Total+time.Minute {
+		l.heard(l.Service.Alive())
+	}
+}
+
+// checkClock looks whether somebody set the clock back: then what is pending
+// might have to wait for a time that is far away now. Set forward, it is due.
+func (l *loop) checkClock(now time.Time) {
+	wall := l.Wall().Round(0) // without the monotonic clock
+	if back := now.Sub(l.mono) - wall.Sub(l.wall); !l.mono.IsZero() && back > tick {
+		l.Log.Warn("the clock was set back; what is pending is tried now", "event", ClockSetBack, "by", back.Round(time.Second))
+		l.task.pending, l.task.all = true, true
+	}
+	l.wall, l.mono = wall, now
+}
+
+// checkSight tells when the watcher goes blind, and when it sees again.
+func (l *loop) checkSight(now time.Time) {
+	err := l.watcher.Blind()
+	switch blind := err != nil; {
+	case blind == l.blind:
+		return
+	case blind:
+		l.Log.Warn("there are no events to be had; the lineages are looked at again and again instead", "event", Blind, "every", l.Pace.Poll, "error", err)
+		l.pollAt = now.Add(l.Pace.Poll)
+	default:
+		l.Log.Info("there are events again", "event", Seeing)
+	}
+	l.blind = err != nil
+}
+
+// marked tells whether somebody has left a mark.
+func (l *loop) marked() bool {
+	marks, err := l.engine.Store.Marks()
+	if err != nil {
+		l.failed(err)
+	}
+	return len(marks) > 0
+}
+
+// due tells whether the time of something pending has come.
+func (l *loop) due() bool { return !l.next.IsZero() && !l.wall.Before(l.next) }
+
+// start begins a run.
+func (l *loop) start(ctx context.Context) {
+	l.running, l.began = true, l.mono
+	if l.task.pending {
+		l.tried = l.wall
+	}
+	go func(t task, e *engine.Engine) { l.ended <- t.run(ctx, e) }(l.task, l.engine)
+	l.task = task{}
+}
+
+// finish takes what a run came to. What could not be done stays to do.
+func (l *loop) finish(run ended) {
+	l.running, l.failure = false, ""
+	if run.err != nil {
+		l.task = run.task.and(l.task)
+	}
+	locked, isLocked := errors.AsType[*disk.LockedError](run.err)
+	switch {
+	case isLocked:
+		l.Log.Info("another run is at work", "error", locked)
+		l.notBefore = time.Now().Add(l.Pace.Again)
+	case run.err != nil:
+		l.failed(run.err)
+	default:
+		l.Tell(run.report)
+	}
+	l.count()
+}
+
+// failed notes why there was no run.
+func (l *loop) failed(err error) {
+	l.failure = err.Error()
+	l.Log.Error("nothing can be deployed", "event", RunFailed, "error", err)
+	l.notBefore = time.Now().Add(state.FirstRetry)
+}
+
+// count looks how many deployments are pending, and when the next is due.
+func (l *loop) count() {
+	l.pending, l.next = 0, time.Time{}
+	st, err := l.engine.Store.Load()
+	if err != nil {
+		l.failed(err)
+		return
+	}
+	for _, r := range st.Records {
+		configured := slices.ContainsFunc(l.engine.Config.Targets, func(t config.Target) bool { return t.Name == r.Target })
+		if r.Pending == nil || !configured || st.Held(r.Target) != nil {
+			continue
+		}
+		l.pending++
+		// What was due at the last run and still is, such as a lineage that has
+		// gone, is left to the resync.
+		if next := r.Pending.Next; next != nil && next.After(l.tried) && (l.next.IsZero() || next.Before(l.next)) {
+			l.next = *next
+		}
+	}
+}
+
+// stopping is how far ahead the daemon asks for time to end.
+const stopping = 30 * time.Second
+
+// stop waits until the run in progress has come to its end: its context is
+// cancelled, so it undoes what it cannot finish, within the engine's limits.
+func (l *loop) stop() {
+	status := "stopping"
+	if l.running {
+		status = "finishing or undoing the deployment in hand"
+	}
+	l.Log.Info(status, "event", Stopped)
+	every := time.NewTicker(stopping / 3)
+	defer every.Stop()
+	for l.heard(l.Service.Stopping(status, stopping)); l.running; {
+		select {
+		case run := <-l.ended:
+			l.finish(run)
+		case now := <-every.C:
+			l.alive(now)
+			l.heard(l.Service.Stopping(status, stopping))
+		}
+	}
+}

@@ -1,0 +1,76 @@
+package daemon
+
+import (
+	"context"
+	"runtime/debug"
+	"time"
+
+	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+// task is what there is to do for a run.
+type task struct {
+	changed []lineage.Lineage // their files have
+	since   time.Time         // the first of them
+	compare bool              // look for lineages that some target has not got, whatever the events said
+	pending bool              // somebody left marks, or something is due
+	all     bool              // try what is pending whether due or not
+}
+
+func (t task) empty() bool { return len(t.changed) == 0 && !t.compare && !t.pending }
+
+// and makes one task of two, of which the second is the younger.
+func (t task) and(u task) task {
+	if len(t.changed) == 0 {
+		t.since = u.since
+	}
+	t.changed = append(t.changed, u.changed...)
+	t.compare, t.pending, t.all = t.compare || u.compare, t.pending || u.pending, t.all || u.all
+	return t
+}
+
+// ended is a run that has.
+type ended struct {
+	task   task
+	report engine.Report
+	err    error
+}
+
+// run looks what is to be done indeed, and has the engine do it. It waits for
+// other runs first: a hook may be about to deploy what has changed, and what it
+// has tried in vain must not be tried at once again.
+func (t task) run(ctx context.Context, e *engine.Engine) ended {
+	wait, cancel := context.WithTimeout(ctx, limits.Lock)
+	defer cancel()
+	release, err := e.Store.Lock(wait)
+	if err != nil {
+		return ended{task: t, err: err}
+	}
+	release()
+	if t.compare {
+		err = t.mark(e, nil)
+	}
+	if err == nil && len(t.changed) > 0 {
+		err = t.mark(e, t.changed)
+	}
+	if err != nil {
+		return ended{task: t, err: err}
+	}
+	var report engine.Report
+	if t.pending {
+		report, err = e.Deploy(ctx, engine.Request{Pending: true, All: t.all, By: "watch", Limits: limits})
+	}
+	if err == nil && t.compare { // for status and check of others
+		_, err = e.Inventory(ctx, engine.Request{})
+		debug.FreeOSMemory() // of a look at thousands of lineages, much is not needed for minutes
+	}
+	return ended{t, report, err}
+}
+
+// mark marks what is behind of some lineages.
+func (t *task) mark(e *engine.Engine, changed []lineage.Lineage) error {
+	behind, err := e.MarkBehind(changed)
+	t.pending = t.pending || behind > 0
+	return err
+}
