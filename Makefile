@@ -10,7 +10,7 @@ GO_BUILD = CGO_ENABLED=0 go build -tags urfave_cli_no_docs -trimpath -buildvcs=f
 SIZE_LIMIT    = 15000000 # bytes of the stripped program
 STARTUP_LIMIT = 2        # times the start-up of openssl version
 
-TOOLS = .build/bin/pebble .build/bin/staticcheck .build/bin/demo .build/bin/startup .build/bin/packages
+TOOLS = .build/bin/pebble .build/bin/staticcheck .build/bin/demo .build/bin/startup .build/bin/idle .build/bin/packages
 TAGS  = systemdtest
 
 .PHONY: help build test test-unit test-system lint fuzz bench package demo clean
@@ -54,8 +54,9 @@ fuzz: ## fuzz every fuzz target for FUZZTIME (30s)
 		done; \
 	done
 
-bench: build .build/bin/startup ## measure the program's size and start-up against their limits
+bench: build .build/bin/startup .build/bin/idle ## measure the program's size, its start-up, and its daemon at rest
 	.build/bin/startup -size $(SIZE_LIMIT) -ratio $(STARTUP_LIMIT) .build/bin/certlatch
+	.build/bin/idle .build/bin/certlatch 100 1000 5000
 
 # Packages are dated as the commit is, so the same commit gives the same bytes.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
@@ -81,5 +82,6 @@ clean: ## remove what was built
 .build/bin/demo:        PACKAGE = ./demo
 .build/bin/startup:     PACKAGE = ./startup
 .build/bin/packages:    PACKAGE = ./packages
+.build/bin/idle:        PACKAGE = ./idle
 $(TOOLS):
 	@cd internal/tools && go build -o ../../$@ $(PACKAGE)
