@@ -56,7 +56,9 @@ func (p *program) deployCommand() *cli.Command {
 			if c.Bool("dry-run") {
 				do = e.Plan
 			}
+			done := p.watched(e)
 			report, err := do(c.Context, req)
+			done()
 			if err != nil {
 				return p.fail(c, err)
 			}
@@ -88,8 +90,10 @@ func (p *program) rollbackCommand() *cli.Command {
 			if err != nil {
 				return p.fail(c, err)
 			}
+			done := p.watched(e)
 			report, err := e.Rollback(c.Context, c.Args().Get(0), c.Args().Get(1), c.String("to"),
 				engine.Request{By: "rollback", Limits: engine.HandLimits})
+			done()
 			if err != nil {
 				return p.fail(c, err)
 			}

@@ -37,7 +37,9 @@ func (p *program) doctor(c *cli.Context) error {
 		return err
 	}
 	req := engine.Request{Lineages: c.Args().Slice(), Targets: c.StringSlice("target")}
+	done := p.watched(e)
 	found, err := e.Examine(c.Context, req)
+	done()
 	if err != nil {
 		return err
 	}

@@ -84,10 +84,7 @@ func (p *program) look(c *cli.Context, req engine.Request) ([]state.Sighting, er
 	if err != nil {
 		return nil, err
 	}
-	if progress := newProgress(p.stderr); progress != nil {
-		e.Progress = progress.tell
-		defer progress.end()
-	}
+	defer p.watched(e)()
 	return e.Inventory(c.Context, req)
 }
 

@@ -11,6 +11,8 @@ import (
 	"unicode"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/certlatch/certlatch/internal/engine"
 )
 
 // usualWidth is that of a terminal which does not tell, and of what is none.
@@ -77,12 +79,13 @@ func printable(text string) string {
 // progressAfter is how long work may take without a word.
 const progressAfter = time.Second
 
-// progress tells a terminal how far long work is, in one line that is gone when
-// the work is done.
+// progress tells a terminal what long work is about, in one line that is gone
+// when the work is done.
 type progress struct {
 	w     io.Writer
-	began time.Time
+	begin *time.Timer // shows what was told first
 	mutex sync.Mutex
+	doing string
 	shown bool
 }
 
@@ -92,20 +95,42 @@ func newProgress(stderr io.Writer) *progress {
 	if _, terminal := columns(stderr); !terminal {
 		return nil
 	}
-	return &progress{w: stderr, began: time.Now()}
+	p := &progress{w: stderr}
+	p.begin = time.AfterFunc(progressAfter, func() {
+		p.mutex.Lock()
+		defer p.mutex.Unlock()
+		p.shown = true
+		p.show()
+	})
+	return p
 }
 
-func (p *progress) tell(what string, done, total int) {
+func (p *progress) tell(doing string) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	if time.Since(p.began) >= progressAfter {
-		fmt.Fprintf(p.w, "\r\x1b[Klooking: %d of %d %s", done, total, what)
-		p.shown = true
+	if p.doing = doing; p.shown {
+		p.show()
 	}
 }
 
+func (p *progress) show() { fmt.Fprintf(p.w, "\r\x1b[K%s", printable(p.doing)) }
+
 func (p *progress) end() {
-	if p != nil && p.shown {
+	p.begin.Stop()
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	if p.shown {
 		fmt.Fprint(p.w, "\r\x1b[K")
 	}
+}
+
+// watched lets somebody at a terminal see what an engine is about, until the
+// function that it gives is called.
+func (p *program) watched(e *engine.Engine) (end func()) {
+	progress := newProgress(p.stderr)
+	if progress == nil {
+		return func() {}
+	}
+	e.Progress = progress.tell
+	return progress.end
 }

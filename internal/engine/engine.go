@@ -47,8 +47,9 @@ type Engine struct {
 	Revoked func(ctx context.Context, leaf, issuer *x509.Certificate) (bool, error) // nil: nobody is asked
 	Log     *slog.Logger
 
-	// Progress is told how far an inventory is; nil: nobody watches.
-	Progress func(what string, done, total int)
+	// Progress is told what is being done, for somebody who watches; nil: nobody
+	// does.
+	Progress func(doing string)
 }
 
 // Request says what to deploy.
@@ -364,6 +365,13 @@ func (r *run) deploy(ctx context.Context, items []*item) error {
 		}
 	}
 	return r.unmark(left)
+}
+
+// tell says what is being done.
+func (e *Engine) tell(format string, args ...any) {
+	if e.Progress != nil {
+		e.Progress(fmt.Sprintf(format, args...))
+	}
 }
 
 // close ends the connection to systemd, if there is one.

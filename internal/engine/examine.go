@@ -39,6 +39,7 @@ func (e *Engine) Examine(ctx context.Context, req Request) ([]Examination, error
 	}
 	var all []Examination
 	for _, it := range items {
+		r.tell("looking at %s for %s", it.target.Name, it.lineage.Name)
 		x := examiner{run: r, it: it}
 		x.examine(ctx)
 		deployers.SortChecks(x.checks)
@@ -165,7 +166,7 @@ func (x *examiner) ownTest(ctx context.Context) {
 	case err == nil:
 		x.say(deployers.OwnTest, deployers.Fine, "", "%s finds nothing wrong", program)
 	case counts != nil && installed:
-		x.wrong(deployers.OwnTest, &testError{program: program, err: counts, before: true})
+		x.say(deployers.OwnTest, deployers.Wrong, "correct the service's configuration", "%s fails: %v", program, counts)
 	case errors.As(spare, &wait):
 		x.say(deployers.OwnTest, deployers.Warned, wait.remedy(x.it), "%s", wait.detail)
 	case spare != nil:

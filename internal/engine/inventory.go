@@ -69,18 +69,14 @@ func (e *Engine) inventory(ctx context.Context, req Request, asked func(place, l
 
 // sight looks at everything, and judges what it sees.
 func (r *run) sight(ctx context.Context, views []*view) []state.Sighting {
-	progress := r.Progress
-	if progress == nil {
-		progress = func(string, int, int) {}
-	}
 	var probes []endpoint.Endpoint
 	for i, v := range views {
 		v.survey(ctx)
 		probes = append(probes, v.probes...)
-		progress("targets", i+1, len(views))
+		r.tell("looking: %d of %d targets", i+1, len(views))
 	}
 	var done atomic.Int64
-	observed := observeTelling(ctx, probes, func() { progress("handshakes", int(done.Add(1)), len(probes)) })
+	observed := observeTelling(ctx, probes, func() { r.tell("looking: %d of %d handshakes", done.Add(1), len(probes)) })
 
 	before, err := state.ReadSnapshot(r.Config.Run)
 	if err != nil {

@@ -313,8 +313,18 @@ func (t *transaction) keep(wait *waitError) {
 	}
 }
 
+// about names what a transaction is about, for somebody who watches.
+func (t *transaction) about() string {
+	first := t.items[0].target.Name + " " + t.items[0].lineage.Name
+	if others := len(t.items) - 1; others > 0 {
+		return fmt.Sprintf("%s and %d more", first, others)
+	}
+	return first
+}
+
 // timed takes a step for all items and notes how it went for each.
 func (t *transaction) timed(step Step, do func() error) error {
+	t.tell("%s: %s", step, t.about())
 	began := time.Now()
 	err := do()
 	var wait *waitError
