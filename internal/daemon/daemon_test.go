@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -151,28 +149,11 @@ func (h *house) renew(names ...string) {
 
 // serve serves by SNI what the service has taken.
 func (h *house) serve() {
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	h.listen = pki.Serve(h.T, &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		file := filepath.Join(h.dir, "served", hello.ServerName)
 		pair, err := tls.LoadX509KeyPair(file+".crt", file+".key")
 		return &pair, err
 	}})
-	h.must(err)
-	h.Cleanup(func() { listener.Close() })
-	h.listen = listener.Addr().String()
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err == nil {
-				go func() {
-					defer conn.Close()
-					_ = conn.(*tls.Conn).Handshake() // the other side looks
-				}()
-			}
-		}
-	}()
 }
 
 // served gives the fingerprint of the leaf that is served by a name.

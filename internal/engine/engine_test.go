@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -98,26 +97,7 @@ func serve(t *testing.T, leaf pki.Leaf) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err == nil {
-				go func() {
-					defer conn.Close()
-					_ = conn.(*tls.Conn).Handshake() // the other side looks
-				}()
-			}
-		}
-	}()
-	return listener.Addr().String()
+	return pki.Serve(t, &tls.Config{Certificates: []tls.Certificate{pair}})
 }
 
 // deploy runs the engine and gives its one outcome.

@@ -2,11 +2,9 @@ package engine
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -111,30 +109,11 @@ func (s *shop) renew(t *testing.T, names ...string) {
 
 // listen serves by SNI what the shop has taken.
 func (s *shop) listen(t *testing.T) string {
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return pki.Serve(t, &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		file := filepath.Join(s.dir, "served", hello.ServerName)
 		pair, err := tls.LoadX509KeyPair(file+".crt", file+".key")
 		return &pair, err
 	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err == nil {
-				go func() {
-					defer conn.Close()
-					_ = conn.(*tls.Conn).Handshake() // the other side looks
-				}()
-			}
-		}
-	}()
-	return listener.Addr().String()
 }
 
 func (s *shop) deploy(t *testing.T, req Request) []Outcome {
