@@ -38,6 +38,7 @@ var gates = []struct {
 	{`os/exec`, []string{"internal/command"}, "programs are run in one place, without a shell and with a limit"},
 	{`github.com/coreos/go-systemd/v22/journal`, []string{"internal/systemd", "cmd/certlatch"}, "the journal is written where output is"},
 	{`github.com/coreos/go-systemd/v22/(dbus|daemon|activation|login1|machine1|sdjournal|unit|util)|github.com/godbus/dbus/v5`, []string{"internal/systemd"}, "systemd is talked to in one place"},
+	{`github.com/fsnotify/fsnotify`, []string{"internal/watch"}, "files are watched in one place"},
 	{`github.com/go-sql-driver/mysql|github.com/lib/pq|database/sql`, []string{"internal/rows"}, "databases are written to in one place"},
 	{module + `internal/pki`, nil, "it makes certificates for tests"},
 	{module + `internal/need`, nil, "it skips tests"},
@@ -135,7 +136,6 @@ var acts = []struct {
 		`golang.org/x/sys/unix|syscall`, `Creat|Rename(at2?)?|Unlink(at)?|Rmdir|Mkdir(at)?|Mkfifo(at)?|Mknod(at)?|[FL]?[Cc]hown|Fchownat|F?[Cc]hmod|Fchmodat|Link(at)?|Symlink(at)?|F?[Tt]runcate|[FL]?(Set|Remove)xattr|[FL](set|remove)xattr|O_CREAT|O_TRUNC|O_TMPFILE`,
 		[]string{"internal/disk"}, "files are changed in one place",
 	},
-	{`golang.org/x/sys/unix|syscall`, `Inotify\w+`, []string{"internal/watch"}, "files are watched in one place"},
 	{`os`, `Exit`, []string{"cmd/certlatch/main.go"}, "the process ends in one place"},
 	{`log`, `Fatal(f|ln)?|Panic(f|ln)?`, nil, "errors are returned"},
 }

@@ -17,8 +17,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
@@ -100,7 +98,7 @@ func (w *Watcher) Note(batch []Event, now time.Time) (lost bool) {
 		return false
 	}
 	for _, e := range batch {
-		lost = lost || e.mask&unix.IN_Q_OVERFLOW != 0
+		lost = lost || e.lost
 		about, moved := w.eyes.about(e)
 		for _, r := range about {
 			w.settling.hint(r, now)
@@ -231,7 +229,7 @@ func (w *Watcher) armDir(path string, about ref) *directory {
 	if resolved == "" || w.eyes == nil {
 		return nil
 	}
-	dir := w.watch(resolved, inside|itself)
+	dir := w.watch(resolved)
 	if dir != nil {
 		dir.leadsTo(about)
 		dir.nameless = func(string) []ref { return []ref{about} }
@@ -260,10 +258,10 @@ func (w *Watcher) arm(r ref) {
 func (w *Watcher) armAll(places []place, about ref) {
 	for _, p := range places {
 		if p.name == "" {
-			if dir := w.watch(p.dir, itself); dir != nil {
+			if dir := w.watch(p.dir); dir != nil {
 				dir.leadsTo(about)
 			}
-		} else if dir := w.watch(p.dir, inside); dir != nil && !slices.Contains(dir.names[p.name], about) {
+		} else if dir := w.watch(p.dir); dir != nil && !slices.Contains(dir.names[p.name], about) {
 			dir.names[p.name] = append(dir.names[p.name], about)
 		}
 	}
@@ -273,11 +271,11 @@ func (w *Watcher) armAll(places []place, about ref) {
 // meanwhile is told of by the directory above. Where the kernel has no room
 // left, the watcher gives up all of its watches: half of them would look like
 // all, and others may need them.
-func (w *Watcher) watch(path string, events uint32) *directory {
+func (w *Watcher) watch(path string) *directory {
 	if w.eyes == nil {
 		return nil
 	}
-	dir, err := w.eyes.add(path, events)
+	dir, err := w.eyes.add(path)
 	if err != nil && !errors.Is(err, errUnseen) {
 		w.Close()
 		w.blind = err
