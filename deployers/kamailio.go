@@ -125,7 +125,7 @@ func (k kamailioLook) activation(t Target, f Facts) (Activation, error) {
 		return Activation{Way: NoWay, Wait: ServiceInactive, Why: "no systemd here, and " + k.why}, nil
 	case k.why == "":
 		reload := Activation{
-			Way: CallControl, Unit: t.Unit, Success: "Ok. TLS configuration reloaded.",
+			Way: CallControl, Unit: t.Unit, Success: k.success(f),
 			Faults: kamailioFaults(), FaultKeepsOld: true, Gap: options.gap(f),
 		}
 		for _, channel := range options.channels() {
@@ -139,6 +139,16 @@ func (k kamailioLook) activation(t Target, f Facts) (Activation, error) {
 	default:
 		return Activation{Way: NoWay, Unit: t.Unit, Wait: RestartNotAllowed, Why: k.why}, nil
 	}
+}
+
+// success is what a reload that went well is answered with. Before 5.6.0 that
+// is nothing, and a fault is a fault all the same (tls_rpc.c; Kamailio's commit
+// 89958e9350 of January 2022; 5.4.4 does so).
+func (k kamailioLook) success(f Facts) string {
+	if numbers := k.version(f).numbers; numbers != nil && slices.Compare(numbers, []int{5, 6, 0}) < 0 {
+		return ""
+	}
+	return "Ok. TLS configuration reloaded."
 }
 
 // kamailioFaults are the faults of tls.reload (tls_rpc.c of 6.0.1, and what

@@ -15,9 +15,9 @@ import (
 // names the profiles want of the certificate, what to probe, and what the
 // operator should know.
 func (k kamailioLook) describe(plan *Plan, t Target, f Facts) {
-	version := kamailioVersion.FindStringSubmatch(f.Answers[Query{k.channel, "core.version"}].Reply)
-	if version != nil {
-		plan.fine(Control, "%s answers at %s", version[0], k.channel.Address)
+	version := k.version(f)
+	if version.name != "" {
+		plan.fine(Control, "%s answers at %s", version.name, k.channel.Address)
 	}
 	switch {
 	case k.flaw != nil:
@@ -118,33 +118,44 @@ func (k kamailioLook) probes(listeners []netip.AddrPort, names []string, ours []
 	return found
 }
 
-// kamailioVersion finds it in the reply to core.version.
+// kamailioRelease is a version of Kamailio.
+type kamailioRelease struct {
+	name    string // empty: it is not known
+	numbers []int
+}
+
 var kamailioVersion = regexp.MustCompile(`^kamailio (\d+)\.(\d+)\.(\d+)`)
+
+// version reads the reply to core.version.
+func (k kamailioLook) version(f Facts) kamailioRelease {
+	match := kamailioVersion.FindStringSubmatch(f.Answers[Query{k.channel, "core.version"}].Reply)
+	if match == nil {
+		return kamailioRelease{}
+	}
+	release := kamailioRelease{name: match[0]}
+	for _, digits := range match[1:] {
+		n, err := strconv.Atoi(digits)
+		if err != nil {
+			return kamailioRelease{}
+		}
+		release.numbers = append(release.numbers, n)
+	}
+	return release
+}
 
 // checkCiphers looks for profiles that Kamailio can neither start nor reload
 // with: before 6.0.2 the cipher_list of a profile for TLS 1.3 alone goes to
 // SSL_CTX_set_cipher_list, which knows no cipher of TLS 1.3
 // (tls_domain.c, set_cipher_list; seen with 6.0.1).
-func (k kamailioLook) checkCiphers(plan *Plan, version []string) {
-	if version == nil {
-		return
-	}
-	var numbers []int
-	for _, digits := range version[1:] {
-		n, err := strconv.Atoi(digits)
-		if err != nil {
-			return
-		}
-		numbers = append(numbers, n)
-	}
-	if slices.Compare(numbers, []int{6, 0, 2}) >= 0 {
+func (k kamailioLook) checkCiphers(plan *Plan, version kamailioRelease) {
+	if version.name == "" || slices.Compare(version.numbers, []int{6, 0, 2}) >= 0 {
 		return
 	}
 	for _, p := range k.tls.profiles {
 		method, ciphers := p.Options["method"], p.Options["cipher_list"]
 		old := func(cipher string) bool { return !strings.HasPrefix(cipher, "TLS_") }
 		if strings.HasPrefix(strings.ToLower(method), "tlsv1.3") && ciphers != "" && !slices.ContainsFunc(strings.Split(ciphers, ":"), old) {
-			plan.warn(Reload, "remove the cipher_list, or the next reload and the next start fail", "%s has method %s and a cipher_list of TLS 1.3, which %s refuses", p.place(), method, version[0])
+			plan.warn(Reload, "remove the cipher_list, or the next reload and the next start fail", "%s has method %s and a cipher_list of TLS 1.3, which %s refuses", p.place(), method, version.name)
 		}
 	}
 }

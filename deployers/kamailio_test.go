@@ -235,6 +235,12 @@ func TestKamailioActivation(t *testing.T) {
 				f.Texts["/etc/kamailio/kamailio-local.cfg"] = []Text{{"/etc/kamailio/kamailio-local.cfg", "  rpc_exec_delta=60\n"}}
 			}), slow, nil,
 		}, {
+			"before 5.6 a success has no words", nil,
+			with(kamailioFacts(byFile, ourProfile), func(f *Facts) {
+				f.Answers[Query{ctl, "core.version"}] = Answer{Reply: "kamailio 5.5.4 (x86_64/linux) "}
+			}),
+			func() Activation { a := reload(ctl, sock); a.Success = ""; return a }(), nil,
+		}, {
 			"certificates of modparam wait for a restart", nil, kamailioFacts(byModparam, ""),
 			Activation{Way: NoWay, Unit: "kamailio.service", Wait: RestartNotAllowed, Why: byModparamWhy}, nil,
 		}, {
