@@ -178,6 +178,12 @@ func wantedLineages(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage
 		if l, err = root.Find(l.Name); err != nil {
 			return nil, &hooks.InputError{Client: event.Client, What: err.Error()}
 		}
+		_, findings := lineage.Read(l)
+		for _, f := range findings {
+			if f.Code == lineage.Outside { // it is not the client's, whatever its name is
+				return nil, &hooks.InputError{Client: event.Client, What: f.Detail}
+			}
+		}
 		wanted = append(wanted, l)
 	}
 	return wanted, nil

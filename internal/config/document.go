@@ -186,7 +186,7 @@ func (c *code) UnmarshalText(text []byte) error {
 
 // fatalCodes are those of findings that leave nothing to install.
 func fatalCodes() []string {
-	return []string{"pem-malformed", "no-certificate", "no-key", "key-encrypted", "key-mismatch", "too-large"}
+	return []string{"pem-malformed", "no-certificate", "no-key", "outside", "owner-mismatch", "key-encrypted", "key-mismatch", "too-large"}
 }
 
 // targetName names a target on command lines and in the state directory.

@@ -16,12 +16,18 @@ import (
 // Dir is an open directory. Its methods take names, never paths, and follow
 // no links. Errors are *fs.PathError unless said otherwise.
 type Dir struct {
-	fd   int
-	path string
+	fd      int
+	path    string
+	custody custody
 }
 
 // Path gives the path by which the directory was opened, for messages.
 func (d *Dir) Path() string { return d.path }
+
+// KeptBy reports whether nobody but root, who runs this, and the user uid can
+// have put what is in the directory there: they own it and every directory on
+// the way to it, and nobody else may write to one of them.
+func (d *Dir) KeptBy(uid int) bool { return d.custody.by(uid) }
 
 // Close lets go of the directory. Nothing can be done with it afterwards.
 func (d *Dir) Close() error {
@@ -70,7 +76,15 @@ func (d *Dir) Sub(name string) (*Dir, error) {
 	if err := d.check("open directory", name); err != nil {
 		return nil, err
 	}
-	return d.enter(name)
+	fd, err := openat(d.fd, name, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, d.fail("open directory", name, err)
+	}
+	at, err := stationOf(fd, filepath.Join(d.path, name))
+	if err != nil {
+		return nil, err
+	}
+	return &Dir{fd: fd, path: at.path, custody: d.custody.of(at)}, nil
 }
 
 // Stat looks at a name.
@@ -83,17 +97,7 @@ func (d *Dir) Stat(name string) (Info, error) {
 	if err != nil {
 		return Info{}, d.fail("stat", name, err)
 	}
-	mode := fs.FileMode(st.Mode & 0o777)
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFREG:
-	case unix.S_IFDIR:
-		mode |= fs.ModeDir
-	case unix.S_IFLNK:
-		mode |= fs.ModeSymlink
-	default:
-		mode |= fs.ModeIrregular
-	}
-	return Info{Mode: mode, UID: int(st.Uid), GID: int(st.Gid), Size: st.Size, Inode: st.Ino}, nil
+	return Info{Mode: fs.FileMode(st.Mode&0o777) | typeOf(st), UID: int(st.Uid), GID: int(st.Gid), Size: st.Size, Inode: st.Ino}, nil
 }
 
 // Read gives the content and the attributes of one regular file, through one
@@ -125,34 +129,48 @@ func (d *Dir) Attributes(name string) (Attr, error) {
 	return attr, file.Close()
 }
 
-// look opens a regular file, or what else is accepted, for reading. The type
-// is looked at before, so that no device feels an open, and again after.
+// look opens a regular file, or what else is accepted, for reading. What it is
+// is told before by a descriptor that no device, FIFO or socket feels, and that
+// very file is then opened.
 func (d *Dir) look(name string, accept fs.FileMode) (*os.File, Attr, error) {
-	info, err := d.Stat(name)
+	if err := d.check("open", name); err != nil {
+		return nil, Attr{}, err
+	}
+	fd, err := openat(d.fd, name, unix.O_PATH)
+	if err != nil {
+		return nil, Attr{}, d.fail("open", name, err)
+	}
+	found, err := stationOf(fd, filepath.Join(d.path, name))
 	if err != nil {
 		return nil, Attr{}, err
 	}
-	path := filepath.Join(d.path, name)
-	if kind := info.Mode.Type(); kind != 0 && kind != accept {
-		return nil, Attr{}, &IrregularError{path, kind}
+	defer unix.Close(found.fd)
+	if kind := typeOf(found.stat); kind != 0 && kind != accept {
+		return nil, Attr{}, &IrregularError{found.path, kind}
 	}
-	file, err := d.open("open", name, unix.O_RDONLY|unix.O_NONBLOCK)
+	file, err := found.reopen(d.fd)
 	if err != nil {
 		return nil, Attr{}, err
 	}
-	opened, err := file.Stat()
-	if err == nil && opened.Mode().Type() != info.Mode.Type() {
-		err = &IrregularError{path, opened.Mode().Type()}
-	}
-	var attr Attr
-	if err == nil {
-		attr, err = attributesOf(file)
-	}
+	attr, err := attributesOf(file)
 	if err != nil {
 		file.Close()
 		return nil, Attr{}, err
 	}
 	return file, attr, nil
+}
+
+// typeOf returns the type bits of what has been looked at.
+func typeOf(st unix.Stat_t) fs.FileMode {
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return 0
+	case unix.S_IFDIR:
+		return fs.ModeDir
+	case unix.S_IFLNK:
+		return fs.ModeSymlink
+	}
+	return fs.ModeIrregular
 }
 
 // Create makes a file that does not exist yet, complete and durable but for

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -147,10 +146,6 @@ func (r *run) checkNames(all []lineage.Lineage) error {
 			var roots []string
 			for _, root := range r.Config.Roots {
 				roots = append(roots, root.Dir)
-				var outside *lineage.OutsideError
-				if _, err := root.Find(name[strings.Index(name, ":")+1:]); errors.As(err, &outside) {
-					return &RequestError{outside.Error(), "let the client keep its files below " + root.Dir + ", or copy them there"}
-				}
 			}
 			return &RequestError{
 				fmt.Sprintf("there is no lineage %s below %s", name, strings.Join(roots, ", ")),

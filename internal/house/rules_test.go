@@ -71,7 +71,8 @@ var knows = []struct {
 }{
 	{[]string{"deployers", "hooks"}, []string{"internal/lineage", "internal/endpoint"}, true},
 	{[]string{"internal/proposal"}, []string{"deployers", "internal/lineage", "internal/endpoint"}, true},
-	{[]string{"internal/endpoint", "internal/lineage", "internal/command", "internal/disk"}, nil, false},
+	{[]string{"internal/endpoint", "internal/command", "internal/disk"}, nil, false},
+	{[]string{"internal/lineage"}, []string{"internal/disk"}, false},
 	{[]string{"internal/watch"}, []string{"internal/lineage"}, false},
 	{[]string{"internal/daemon"}, []string{"internal/config", "internal/disk", "internal/engine", "internal/lineage", "internal/state", "internal/watch"}, false},
 }

@@ -6,11 +6,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
-	"syscall"
 )
 
 // Limits of what is read (section 5 of the contract). Full chains of public
@@ -47,18 +44,22 @@ func (b *Bundle) ChainPEM() Secret { return encode(b.Intermediates) }
 func (b *Bundle) KeyPEM() Secret { return slices.Clone(b.key()) }
 
 // Read reads the files of a lineage and parses them. Each file is opened once,
-// and read once. Symlinks are followed. Where there is no bundle, at least one
-// finding says why, with severity [Refused].
+// judged and read once. Symlinks are followed within the client's own
+// directories; a file that leads out of them, or that is not whose it should
+// be, is not read. Where there is no bundle, at least one finding says why, with
+// severity [Refused].
 func Read(l Lineage) (*Bundle, []Finding) {
-	key, keyErr := readFile(l.Key, "no-key")
+	files := openFiles(l)
+	defer files.close()
+	key, keyErr := files.read(l.Key, "no-key")
 	fullchain := key
 	var fullchainErr, chainErr error
 	if l.Fullchain != l.Key {
-		fullchain, fullchainErr = readFile(l.Fullchain, "no-certificate")
+		fullchain, fullchainErr = files.read(l.Fullchain, "no-certificate")
 	}
 	var chain content
 	if l.Chain != "" {
-		chain, chainErr = readFile(l.Chain, "no-certificate")
+		chain, chainErr = files.read(l.Chain, "no-certificate")
 	}
 	if findings := refusals(fullchainErr, chainErr, keyErr); findings != nil {
 		return nil, findings
@@ -155,46 +156,6 @@ func presumedLeaf(certs []*x509.Certificate) *x509.Certificate {
 func matches(cert *x509.Certificate, private crypto.Signer) bool {
 	public, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && public.Equal(private.Public())
-}
-
-// content is a file as it was when it was read.
-type content struct {
-	data []byte
-	mode os.FileMode
-}
-
-// readFile reads a regular file up to one byte beyond the limit, so that Parse
-// sees what is too large. O_NONBLOCK: opening a FIFO must not wait for a writer.
-func readFile(path, code string) (content, error) {
-	fail := func(err error) (content, error) {
-		return content{}, refuse(code, "check that the client has written this file and that certlatch runs as root",
-			"%s: cannot be read: %v", path, cause(err))
-	}
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return fail(err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return fail(err)
-	}
-	if !info.Mode().IsRegular() {
-		return fail(errors.New("it is not a regular file"))
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return fail(err)
-	}
-	return content{data, info.Mode()}, nil
-}
-
-// cause is an error without the path, which the finding names already.
-func cause(err error) error {
-	if e, ok := errors.AsType[*os.PathError](err); ok {
-		return e.Err
-	}
-	return err
 }
 
 // refusal is a finding on its way up, as an error.

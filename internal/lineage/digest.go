@@ -7,10 +7,12 @@ import "crypto/sha256"
 // reads of files that nobody writes give the same.
 func Digest(l Lineage) [sha256.Size]byte {
 	all := sha256.New()
+	files := openFiles(l)
+	defer files.close()
 	for _, path := range []string{l.Fullchain, l.Chain, l.Key} {
 		text := []byte(nil)
 		if path != "" {
-			got, err := readFile(path, "")
+			got, err := files.read(path, "")
 			if text = got.data; err != nil {
 				text = []byte(err.Error())
 			}

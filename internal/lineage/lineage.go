@@ -3,9 +3,10 @@
 // and what those files hold once they are read into memory (a [Bundle]).
 //
 // It reads files, once each, and never writes. It judges only whether a bundle
-// is whole and well formed; whether a target may have it is package policy's
-// business. It does not promise that a lineage on disk is consistent while its
-// client is writing it.
+// is whole and well formed, and whether those who keep it may hand out what they
+// have put there; whether a target may have it is package policy's business. It
+// does not promise that a lineage on disk is consistent while its client is
+// writing it.
 package lineage
 
 import (
@@ -16,6 +17,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/certlatch/certlatch/internal/disk"
 )
 
 // Lineage is one named set of certificate files kept by an ACME client. The
@@ -23,6 +26,7 @@ import (
 type Lineage struct {
 	Client string // the kind of its root: a Kind.Name
 	Name   string // the client's name for it; wildcards are written "_.example.org"
+	Root   string // the directory of its root; empty: its files were named one by one
 
 	Fullchain string // path of the leaf, usually followed by its intermediates
 	Chain     string // path of further intermediates, where Fullchain may lack them; else empty
@@ -85,17 +89,6 @@ func (e *NotFoundError) Error() string {
 	return fmt.Sprintf("no lineage %s below %s", e.Name, e.Root.Dir)
 }
 
-// OutsideError says that a file of a lineage is a link that leads out of the
-// root: whoever may write there could have any file of the host read.
-type OutsideError struct {
-	Root     Root
-	Path, To string
-}
-
-func (e *OutsideError) Error() string {
-	return fmt.Sprintf("%s leads out of %s, to %s", e.Path, e.Root.Dir, e.To)
-}
-
 // Lineage gives the lineage of a name below the root, whether its files exist
 // or not. The name is hostile input: it must pass [CheckName].
 func (r Root) Lineage(name string) (Lineage, error) {
@@ -113,7 +106,7 @@ func (r Root) Lineage(name string) (Lineage, error) {
 		base := strings.TrimSuffix(dir, "_ecc")
 		return filepath.Join(r.Dir, strings.NewReplacer("{dir}", dir, "{base}", base).Replace(pattern))
 	}
-	l := Lineage{Client: r.Kind.Name, Name: name, Fullchain: path(r.Kind.Fullchain), Chain: path(r.Kind.Chain), Key: path(r.Kind.Key)}
+	l := Lineage{Client: r.Kind.Name, Name: name, Root: r.Dir, Fullchain: path(r.Kind.Fullchain), Chain: path(r.Kind.Chain), Key: path(r.Kind.Key)}
 	if l.Chain != "" {
 		if _, err := os.Lstat(l.Chain); err != nil {
 			l.Chain = "" // lego writes it only where the issuer is known
@@ -123,9 +116,8 @@ func (r Root) Lineage(name string) (Lineage, error) {
 }
 
 // Find is like Lineage, and demands that the lineage is there: both of its
-// files exist, or it fails with a *NotFoundError, and no link in place of one
-// leads out of the root, or it fails with an *OutsideError. What the links
-// lead to is looked at now, and may be another file when it is read.
+// files exist, or it fails with a *NotFoundError. Where they lead to, if they
+// are links, is for [Read] to judge, which reads what it has judged.
 func (r Root) Find(name string) (Lineage, error) {
 	l, err := r.Lineage(name)
 	if err != nil {
@@ -138,52 +130,21 @@ func (r Root) Find(name string) (Lineage, error) {
 			return Lineage{}, fmt.Errorf("look for lineage %s: %w", name, err)
 		}
 	}
-	for _, path := range []string{l.Fullchain, l.Chain, l.Key} {
-		if err := r.holds(path); err != nil {
-			return Lineage{}, err
-		}
-	}
 	return l, nil
 }
 
-// holds fails where a path leads out of the root and of the directories beside
-// it that are the client's. A link that leads nowhere is for who reads it.
-func (r Root) holds(path string) error {
-	to, err := filepath.EvalSymlinks(path)
-	if path == "" || errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("follow the links of a lineage: %w", err)
-	}
-	root, err := filepath.EvalSymlinks(r.Dir)
-	if err != nil {
-		return fmt.Errorf("follow the links to lineages: %w", err)
-	}
-	if within(root, to) {
-		return nil
-	}
-	for _, beside := range r.Kind.Beside {
-		if dir, err := filepath.EvalSymlinks(filepath.Join(filepath.Dir(root), beside)); err == nil && within(dir, to) {
-			return nil
-		}
-	}
-	return &OutsideError{r, path, to}
-}
-
-// Holds tells whether a path lies in the root, or leads to a file in it or in
-// the directories beside it that are the client's.
+// Holds reports whether a path lies in the root, or leads to something in it or
+// in the directories beside it that are the client's.
 func (r Root) Holds(path string) bool {
-	if within(r.Dir, filepath.Clean(path)) {
+	if strings.HasPrefix(filepath.Clean(path), strings.TrimSuffix(r.Dir, "/")+"/") {
 		return true
 	}
-	_, err := os.Stat(path)
-	return err == nil && r.holds(path) == nil
-}
-
-func within(dir, path string) bool {
-	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(dir, "/"))
-	return ok && strings.HasPrefix(rest, "/")
+	store, err := disk.OpenStore(r.Dir, r.Kind.Beside...)
+	if err != nil {
+		return false
+	}
+	defer store.Close()
+	return store.Holds(path)
 }
 
 // List gives the lineages below the root, by name. Whatever else lies there

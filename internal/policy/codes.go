@@ -40,6 +40,8 @@ func codes() []code {
 		{name: "pem-malformed", severity: refused, early: true},
 		{name: "no-certificate", severity: refused, early: true},
 		{name: "no-key", severity: refused, early: true},
+		{name: "outside", severity: refused, early: true},
+		{name: "owner-mismatch", severity: refused, early: true},
 		{name: "key-encrypted", severity: refused, early: true},
 		{name: "key-mismatch", severity: refused, early: true},
 		{name: "key-weak", severity: refused, look: keyWeak},

@@ -26,10 +26,11 @@ type check struct {
 	mode  os.FileMode  // of the key
 	rules policy.Rules // without Now; Trust is in the test's own root where it is zero
 	want  []string     // severity and code
+	spoil func(key string) error
 }
 
 func expect(leaf pki.Leaf, rules policy.Rules, want ...string) check {
-	return check{leaf, 0o600, rules, want}
+	return check{leaf: leaf, mode: 0o600, rules: rules, want: want}
 }
 
 func TestCheck(t *testing.T) {
@@ -137,9 +138,16 @@ func TestCheck(t *testing.T) {
 		"less than a tenth":            expect(since(-90*day, 9*day), policy.Rules{}, "warned lifetime-short"),
 		"more than a tenth":            expect(since(-90*day, 11*day), policy.Rules{}),
 		"key for all to read":          {leaf: leaf, mode: 0o644, want: []string{"warned key-readable"}},
-		"must staple":                  expect(ca.Leaf(t, pki.MustStaple()), policy.Rules{}, "warned must-staple"),
-		"accepted":                     expect(ca.Leaf(t, pki.RSA(1024)), policy.Rules{Accept: []string{"key-weak", "expired"}}, "warned key-weak"),
-		"others accepted":              expect(ca.Leaf(t, pki.RSA(1024)), policy.Rules{Accept: []string{"untrusted"}}, "refused key-weak"),
+		"key elsewhere": {leaf: leaf, mode: 0o600, want: []string{"refused outside"}, spoil: func(key string) error {
+			elsewhere := filepath.Join(t.TempDir(), "privkey.pem")
+			return errors.Join(os.Rename(key, elsewhere), os.Symlink(elsewhere, key))
+		}},
+		"key where others may put it": {leaf: leaf, mode: 0o600, want: []string{"refused owner-mismatch", "refused owner-mismatch"}, spoil: func(key string) error {
+			return os.Chmod(filepath.Dir(key), 0o777)
+		}},
+		"must staple":     expect(ca.Leaf(t, pki.MustStaple()), policy.Rules{}, "warned must-staple"),
+		"accepted":        expect(ca.Leaf(t, pki.RSA(1024)), policy.Rules{Accept: []string{"key-weak", "expired"}}, "warned key-weak"),
+		"others accepted": expect(ca.Leaf(t, pki.RSA(1024)), policy.Rules{Accept: []string{"untrusted"}}, "refused key-weak"),
 		"in order": expect(since(time.Minute, day, pki.RSA(1024), pki.NoServerAuth(), pki.MustStaple()),
 			policy.Rules{Names: []string{"c.example"}, Installed: leaf.Cert, Accept: []string{"not-yet-valid"}},
 			"refused key-weak", "refused name-missing", "refused eku-server-missing", "warned not-yet-valid", "warned names-lost", "warned must-staple"),
@@ -180,9 +188,14 @@ func (c check) findings(t *testing.T) []lineage.Finding {
 	t.Helper()
 	dir := t.TempDir()
 	pki.WriteDirectory(t, dir, "a.example", c.leaf)
-	l := lineage.Lineage{Fullchain: filepath.Join(dir, "a.example/fullchain.pem"), Key: filepath.Join(dir, "a.example/privkey.pem")}
+	l := lineage.Lineage{Client: "directory", Root: dir, Fullchain: filepath.Join(dir, "a.example/fullchain.pem"), Key: filepath.Join(dir, "a.example/privkey.pem")}
 	if err := os.Chmod(l.Key, c.mode); err != nil {
 		t.Fatal(err)
+	}
+	if c.spoil != nil {
+		if err := c.spoil(l.Key); err != nil {
+			t.Fatal(err)
+		}
 	}
 	b, findings := lineage.Read(l)
 	if b == nil {
@@ -210,7 +223,7 @@ func TestCheckDetails(t *testing.T) {
 	}
 	for _, test := range tests {
 		rules := policy.Rules{Trust: trustIn(t, ca), Now: test.now, Installed: installed.Cert, Names: []string{"a.example"}, SIPDomains: []string{"a.example"}}
-		findings := check{leaf, 0o600, rules, nil}.findings(t)
+		findings := check{leaf: leaf, mode: 0o600, rules: rules}.findings(t)
 		i := slices.IndexFunc(findings, func(f lineage.Finding) bool { return f.Code == test.code })
 		if i < 0 {
 			t.Errorf("%s is not found: %v", test.code, findings)

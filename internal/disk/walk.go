@@ -1,0 +1,295 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxLinks is how many symlinks are followed on one way, as many as the
+// kernel follows (path_resolution(7)).
+const maxLinks = 40
+
+// walk is a way through directories, from / on, component by component. The
+// directories on it stay open: so .. is the one that was passed, wherever
+// somebody moves it meanwhile, and what was judged is what is used.
+//
+// It does in user space what openat2(2) would need Linux 5.6 for, and what
+// RESOLVE_NO_SYMLINKS is too strict for.
+type walk struct {
+	passed  []station
+	links   int
+	custody custody // of every directory in which a name was looked up
+
+	// mayFollow judges a symlink in the directory where the walk has come to.
+	mayFollow func(in, link station) error
+}
+
+// station is something on the way, open.
+type station struct {
+	fd       int
+	path     string // without links
+	stat     unix.Stat_t
+	borrowed bool // somebody else closes it
+}
+
+// begin puts the walk at /.
+func (w *walk) begin() error {
+	w.retreat(0)
+	fd, err := openat(unix.AT_FDCWD, "/", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return &fs.PathError{Op: "open directory", Path: "/", Err: err}
+	}
+	top, err := stationOf(fd, "/")
+	if err == nil {
+		w.passed = append(w.passed, top)
+	}
+	return err
+}
+
+// retreat goes back to the first n directories of the way.
+func (w *walk) retreat(n int) {
+	for _, at := range w.passed[min(n, len(w.passed)):] {
+		if !at.borrowed {
+			unix.Close(at.fd)
+		}
+	}
+	w.passed = w.passed[:min(n, len(w.passed))]
+}
+
+func (w *walk) close() { w.retreat(0) }
+
+// here returns where the walk has come to.
+func (w *walk) here() station { return w.passed[len(w.passed)-1] }
+
+// to goes to the directory at path, from where it is or, where path is
+// absolute, from /. path is the text of a link or of a configuration.
+func (w *walk) to(path string) error {
+	found, err := w.reach(path)
+	if err == nil && found != nil {
+		unix.Close(found.fd)
+		err = &fs.PathError{Op: "open directory", Path: found.path, Err: unix.ENOTDIR}
+	}
+	return err
+}
+
+// reach is like to, and accepts that the last name on the way is that of
+// something else than a directory. Then it returns that, opened with O_PATH,
+// and the walk is at the directory that holds it; else nil.
+func (w *walk) reach(path string) (*station, error) {
+	if filepath.IsAbs(path) {
+		if err := w.begin(); err != nil {
+			return nil, err
+		}
+	}
+	for todo := components(path); len(todo) > 0; {
+		name := todo[0]
+		todo = todo[1:]
+		switch name {
+		case ".":
+			continue
+		case "..":
+			w.retreat(max(len(w.passed)-1, 1))
+			continue
+		}
+		next, err := w.look(name)
+		if err != nil {
+			return nil, err
+		}
+		switch next.stat.Mode & unix.S_IFMT {
+		case unix.S_IFDIR:
+			w.passed = append(w.passed, next)
+			continue
+		case unix.S_IFLNK:
+			target, err := w.follow(next)
+			unix.Close(next.fd)
+			if err != nil {
+				return nil, err
+			}
+			todo = append(components(target), todo...)
+			if filepath.IsAbs(target) {
+				if err := w.begin(); err != nil {
+					return nil, err
+				}
+			}
+			continue
+		}
+		if len(todo) > 0 {
+			unix.Close(next.fd)
+			return nil, &fs.PathError{Op: "open directory", Path: next.path, Err: unix.ENOTDIR}
+		}
+		return &next, nil
+	}
+	return nil, nil
+}
+
+// look opens a name with O_PATH, which no device, FIFO or socket feels, and
+// says what it is.
+func (w *walk) look(name string) (station, error) {
+	at := w.here()
+	w.custody.add(at.stat.Uid, at.othersWrite() && !at.sticky())
+	fd, err := openat(at.fd, name, unix.O_PATH)
+	if err != nil {
+		return station{}, &fs.PathError{Op: "open", Path: filepath.Join(at.path, name), Err: err}
+	}
+	return stationOf(fd, filepath.Join(at.path, name))
+}
+
+// stationOf says what an open descriptor refers to. On an error it is closed.
+func stationOf(fd int, path string) (station, error) {
+	s := station{fd: fd, path: path}
+	if err := unix.Fstat(fd, &s.stat); err != nil {
+		unix.Close(fd)
+		return station{}, &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return s, nil
+}
+
+// follow returns the text of a link that may be followed. The link is judged
+// and read through one descriptor.
+func (w *walk) follow(link station) (string, error) {
+	if w.links++; w.links > maxLinks {
+		return "", &LinkError{Link: link.path, Why: fmt.Sprintf("more than %d links on the way", maxLinks)}
+	}
+	if err := w.mayFollow(w.here(), link); err != nil {
+		return "", err
+	}
+	target, err := readlinkat(link.fd, "")
+	if err != nil {
+		return "", &fs.PathError{Op: "readlink", Path: link.path, Err: err}
+	}
+	return target, nil
+}
+
+// components splits a path or the text of a link.
+func components(path string) []string {
+	return strings.FieldsFunc(path, func(c rune) bool { return c == '/' })
+}
+
+// LinkError says that a symlink on the way to a directory was not followed.
+type LinkError struct {
+	Path string // the directory that was to be opened
+	Link string // the link, as a path
+	Why  string
+}
+
+func (e *LinkError) Error() string {
+	return fmt.Sprintf("open directory %s: refuse to follow the link %s: %s", e.Path, e.Link, e.Why)
+}
+
+// rootsLink lets a symlink be followed where root, or the effective user, owns
+// both the link and the directory that it is in, and nobody else may write to
+// that directory. Otherwise the error is a *LinkError.
+func rootsLink(in, link station) error {
+	refuse := func(format string, args ...any) error {
+		return &LinkError{Link: link.path, Why: fmt.Sprintf(format, args...)}
+	}
+	switch {
+	case !trusted(link.stat.Uid):
+		return refuse("it belongs to uid %d, not to root", link.stat.Uid)
+	case !trusted(in.stat.Uid):
+		return refuse("its directory belongs to uid %d, not to root", in.stat.Uid)
+	case in.othersWrite():
+		return refuse("others than its owner may write to its directory (mode %04o)", in.stat.Mode&0o7777)
+	}
+	return nil
+}
+
+// othersWrite reports whether others than its owner may put names into the
+// directory. Where an ACL lets somebody write, the group's bit shows it
+// (acl(5)).
+func (s station) othersWrite() bool { return s.stat.Mode&0o022 != 0 }
+
+// sticky reports whether others than the owners of its entries may not rename
+// or remove them (unlink(2)).
+func (s station) sticky() bool { return s.stat.Mode&unix.S_ISVTX != 0 }
+
+// trusted reports whether a user may decide what is used: root, or who runs
+// this.
+func trusted(uid uint32) bool { return uid == 0 || int(uid) == os.Geteuid() }
+
+// custody is who could have decided what names mean: the owners of the
+// directories on the way to them, and perhaps others.
+type custody struct {
+	owners []uint32
+	others bool
+}
+
+// of returns the custody of what is in a directory that was reached.
+func (c custody) of(d station) custody {
+	c = c.clone()
+	c.add(d.stat.Uid, d.othersWrite())
+	return c
+}
+
+func (c *custody) add(owner uint32, others bool) {
+	if !slices.Contains(c.owners, owner) {
+		c.owners = append(c.owners, owner)
+	}
+	c.others = c.others || others
+}
+
+// by reports whether that was nobody but root, who runs this, and a user.
+func (c custody) by(uid int) bool {
+	return !c.others && !slices.ContainsFunc(c.owners, func(owner uint32) bool { return !trusted(owner) && int(owner) != uid })
+}
+
+// openat never follows a link in the last component.
+func openat(dir int, name string, flags int) (fd int, err error) {
+	err = retry(func() error {
+		fd, err = unix.Openat(dir, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		return err
+	})
+	return fd, err
+}
+
+func readlinkat(dir int, name string) (string, error) {
+	buffer := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(dir, name, buffer)
+	if err != nil {
+		return "", err
+	}
+	return string(buffer[:n]), nil
+}
+
+// retry repeats a system call that a signal interrupted, as package os does.
+func retry(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// errNotSame says that a name was given to something else meanwhile.
+var errNotSame = errors.New("somebody has put something else in its place")
+
+// reopen opens for reading what was opened with O_PATH, in the directory dir:
+// that very file, whatever has its name by now.
+func (s station) reopen(dir int) (*os.File, error) {
+	var fd int
+	err := retry(func() (err error) {
+		fd, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", s.fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		return err
+	})
+	if err == unix.ENOENT { // there is no /proc here: a name that was changed is told by the inode
+		fd, err = openat(dir, filepath.Base(s.path), unix.O_RDONLY|unix.O_NONBLOCK)
+		var got unix.Stat_t
+		if err == nil && (unix.Fstat(fd, &got) != nil || !same(got, s.stat)) {
+			unix.Close(fd)
+			err = errNotSame
+		}
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: s.path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), s.path), nil
+}
+
+func same(a, b unix.Stat_t) bool { return a.Dev == b.Dev && a.Ino == b.Ino }

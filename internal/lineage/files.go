@@ -1,0 +1,115 @@
+package lineage
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/certlatch/certlatch/internal/disk"
+)
+
+// Outside is the code of the finding that a file of a lineage leads out of the
+// client's directories.
+const Outside = "outside"
+
+// files reads the files of one lineage.
+type files struct {
+	root  string
+	store *disk.Store // of the root; nil where there is none
+	err   error       // why it could not be opened
+}
+
+func openFiles(l Lineage) files {
+	if l.Root == "" {
+		return files{}
+	}
+	var beside []string
+	if at := slices.IndexFunc(Kinds(), func(k Kind) bool { return k.Name == l.Client }); at >= 0 {
+		beside = Kinds()[at].Beside
+	}
+	store, err := disk.OpenStore(l.Root, beside...)
+	return files{l.Root, store, err}
+}
+
+func (f files) close() {
+	if f.store != nil {
+		f.store.Close()
+	}
+}
+
+// content is a file as it was when it was read.
+type content struct {
+	data []byte
+	mode os.FileMode // permission bits
+}
+
+// read reads a regular file up to one byte beyond the limit, so that Parse sees
+// what is too large. A failure is a finding of the given code, or of its own.
+func (f files) read(path, code string) (content, error) {
+	got, err := f.open(path)
+	var outside *disk.OutsideError
+	var owner *disk.OwnerError
+	switch {
+	case err == nil:
+		return got, nil
+	case errors.As(err, &outside):
+		return content{}, refuse(Outside, "let the client keep its files below "+f.root+", or copy them there",
+			"%s leads out of %s, to %s", path, f.root, outside.To)
+	case errors.As(err, &owner):
+		return content{}, refuse("owner-mismatch", "let the file and the directories below "+f.root+" that lead to it belong to the same user, and let nobody else write to them",
+			"%s: it belongs to uid %d, and %s could have put it, or a link to it, there", path, owner.Owner, owner.By)
+	}
+	return content{}, refuse(code, "check that the client has written this file and that certlatch runs as root",
+		"%s: cannot be read: %v", path, cause(err))
+}
+
+func (f files) open(path string) (content, error) {
+	switch {
+	case f.err != nil:
+		return content{}, f.err
+	case f.store == nil:
+		return readNamed(path)
+	}
+	name, err := filepath.Rel(f.root, path)
+	if err != nil {
+		return content{}, err
+	}
+	data, mode, err := f.store.Read(name, maxFile+1)
+	return content{data, mode}, err
+}
+
+// readNamed reads a file that was named by somebody who may read it, or that
+// lies in a directory of certlatch's own. O_NONBLOCK: opening a FIFO must not
+// wait for a writer.
+func readNamed(path string) (content, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return content{}, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return content{}, err
+	}
+	if !info.Mode().IsRegular() {
+		return content{}, errIrregular
+	}
+	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	return content{data, info.Mode().Perm()}, err
+}
+
+var errIrregular = errors.New("it is not a regular file")
+
+// cause is an error without the path, which the finding names already.
+func cause(err error) error {
+	if _, ok := errors.AsType[*disk.IrregularError](err); ok {
+		return errIrregular
+	}
+	if e, ok := errors.AsType[*os.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}
