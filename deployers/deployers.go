@@ -41,6 +41,11 @@ type Target struct {
 	Group string      // empty: the unit's Group=, else the primary group of its User=
 	Mode  fs.FileMode // of files that hold the key; 0640 by default
 
+	// ACL names who may read the files beside owner, group and mode, and is
+	// then all of their ACL. nil: what an ACL that is there grants stays, as far
+	// as nobody else than root and User can have made it.
+	ACL []Reader
+
 	Unit         string   // systemd unit; empty: none
 	Names        []string // must be covered by the leaf
 	AllowRestart bool
@@ -52,6 +57,12 @@ type Target struct {
 	// Options is what the block named after the service holds: what
 	// Deployer.Options returned, filled in.
 	Options any
+}
+
+// Reader is a user or group who may read files by an entry in their ACL.
+type Reader struct {
+	Kind string // user or group
+	Name string // or number
 }
 
 // Window is a time of day, local time, in which a service may be activated.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/command"
+	"github.com/certlatch/certlatch/internal/disk"
 )
 
 // Credential is what a process runs under.
@@ -47,6 +48,27 @@ func Owner(user, group string) (uid, gid int, err error) {
 		return 0, 0, err
 	}
 	return uid, gid, nil
+}
+
+// Grants returns the numbers of those whom an ACL is to name; nil for nil. It
+// fails with an *UnknownError.
+func Grants(readers []deployers.Reader) ([]disk.Grant, error) {
+	if readers == nil {
+		return nil, nil
+	}
+	grants := []disk.Grant{}
+	for _, r := range readers {
+		find := userID
+		if r.Kind == "group" {
+			find = groupID
+		}
+		id, err := find(r.Name)
+		if err != nil {
+			return nil, err
+		}
+		grants = append(grants, disk.Grant{Group: r.Kind == "group", ID: id})
+	}
+	return grants, nil
 }
 
 // CredentialOf gives what systemd runs an account's processes under: the

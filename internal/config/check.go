@@ -95,6 +95,12 @@ func (r *report) target(where string, k targetKeys, global Policy) Target {
 	if k.Mode != nil {
 		t.Mode = fs.FileMode(*k.Mode)
 	}
+	if k.ACL != nil {
+		t.ACL = []deployers.Reader{}
+		for _, r := range *k.ACL {
+			t.ACL = append(t.ACL, deployers.Reader(r))
+		}
+	}
 	if k.Probe != nil {
 		t.ProveNothing = len(*k.Probe) == 0
 		for _, p := range *k.Probe {

@@ -50,6 +50,7 @@ type targetKeys struct {
 	User         account        `yaml:"user"`
 	Group        account        `yaml:"group"`
 	Mode         *mode          `yaml:"mode"`
+	ACL          *[]reader      `yaml:"acl,omitempty,flow"`
 	Unit         unit           `yaml:"unit"`
 	Names        []hostName     `yaml:"names,flow"`
 	AllowRestart bool           `yaml:"allow_restart"`
@@ -271,6 +272,25 @@ func (a *account) UnmarshalText(text []byte) error {
 	*a = account(s)
 	return nil
 }
+
+// reader is an entry of an ACL in the words of setfacl(1): who may read.
+type reader deployers.Reader
+
+func (r *reader) UnmarshalText(text []byte) error {
+	kinds := map[string]string{"user": "user", "u": "user", "group": "group", "g": "group"}
+	parts := strings.Split(string(text), ":")
+	if len(parts) != 3 || kinds[parts[0]] == "" || parts[1] == "" || strings.Trim(parts[2], "-") != "r" {
+		return &complaint{fmt.Sprintf("%.80q is not who else may read the files", text), "write user:NAME:r or group:NAME:r"}
+	}
+	var name account
+	if err := name.UnmarshalText([]byte(parts[1])); err != nil {
+		return err
+	}
+	*r = reader{kinds[parts[0]], string(name)}
+	return nil
+}
+
+func (r reader) MarshalText() ([]byte, error) { return []byte(r.Kind + ":" + r.Name + ":r"), nil }
 
 // mode is that of files which hold the key.
 type mode fs.FileMode

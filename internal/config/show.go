@@ -75,6 +75,12 @@ func (t Target) keys() targetKeys {
 		Policy: t.Policy.keys(),
 		Blocks: map[string]any{t.Service: t.Options},
 	}
+	if t.ACL != nil {
+		k.ACL = &[]reader{}
+		for _, r := range t.ACL {
+			*k.ACL = append(*k.ACL, reader(r))
+		}
+	}
 	if t.ProveNothing || t.Probes != nil {
 		k.Probe = &probes{}
 		for _, p := range t.Probes {

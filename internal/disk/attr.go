@@ -2,6 +2,7 @@ package disk
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"io/fs"
@@ -28,10 +29,13 @@ type Attr struct {
 	Extra    map[string][]byte // extended attributes: the ACL, the security label and user.*
 }
 
-// Extended attributes with a meaning of their own (acl(5), xattr(7)).
+// ACLName is the extended attribute that holds an ACL (acl(5)).
+const ACLName = "system.posix_acl_access"
+
+// Other extended attributes with a meaning of their own (acl(5), xattr(7)).
 const (
-	aclName   = "system.posix_acl_access"
-	labelName = "security.selinux"
+	defaultName = "system.posix_acl_default"
+	labelName   = "security.selinux"
 )
 
 // Own is the attributes of something that belongs to who runs this.
@@ -50,11 +54,11 @@ func (a Attr) apply(file *os.File) error {
 	if err := file.Chown(-1, a.GID); err != nil {
 		return err
 	}
-	if err := unix.Fremovexattr(fd, aclName); err != nil && err != unix.ENODATA && err != unix.EOPNOTSUPP {
-		return fail("remove ACL of", err)
+	if err := removeACL(file, ACLName); err != nil {
+		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.Extra)) {
-		if name == aclName {
+		if name == ACLName {
 			continue
 		}
 		// A label that cannot be set is no loss: the file already has the one
@@ -66,17 +70,26 @@ func (a Attr) apply(file *os.File) error {
 	if err := file.Chmod(a.Mode.Perm()); err != nil {
 		return err
 	}
-	if raw, ok := a.Extra[aclName]; ok {
+	if raw, ok := a.Extra[ACLName]; ok {
 		list, err := parseACL(raw)
 		if err != nil {
 			return fail("set ACL of", err)
 		}
 		// It was on a file of the same directory, so it can be set here too.
-		if err := unix.Fsetxattr(fd, aclName, list.with(a.Mode).encode(), 0); err != nil {
+		if err := unix.Fsetxattr(fd, ACLName, list.with(a.Mode).encode(), 0); err != nil {
 			return fail("set ACL of", err)
 		}
 	}
 	return file.Chown(a.UID, -1)
+}
+
+// removeACL takes away an ACL that a file or directory may have inherited.
+func removeACL(file *os.File, name string) error {
+	err := unix.Fremovexattr(int(file.Fd()), name)
+	if err == nil || err == unix.ENODATA || err == unix.EOPNOTSUPP {
+		return nil
+	}
+	return &fs.PathError{Op: "remove ACL of", Path: file.Name(), Err: err}
 }
 
 // attributesOf reads the attributes of an open file.
@@ -98,7 +111,7 @@ func attributesOf(file *os.File) (Attr, error) {
 		return fail("list attributes of", err)
 	}
 	for name := range strings.SplitSeq(string(names), "\x00") {
-		if name != aclName && name != labelName && !strings.HasPrefix(name, "user.") {
+		if name != ACLName && name != labelName && !strings.HasPrefix(name, "user.") {
 			continue
 		}
 		value, err := readAll(func(buffer []byte) (int, error) { return unix.Fgetxattr(fd, name, buffer) })
@@ -110,7 +123,7 @@ func attributesOf(file *os.File) (Attr, error) {
 		}
 		attr.Extra[name] = value
 	}
-	if raw, ok := attr.Extra[aclName]; ok {
+	if raw, ok := attr.Extra[ACLName]; ok {
 		list, err := parseACL(raw)
 		if err != nil {
 			return fail("read ACL of", err)
@@ -135,6 +148,48 @@ func readAll(read func([]byte) (int, error)) ([]byte, error) {
 	}
 }
 
+// Grant is a user or group that an ACL names.
+type Grant struct {
+	Group bool // else a user
+	ID    int
+}
+
+// WithACL returns the attributes with an ACL that lets those named do what perm
+// says (4: read, 1: pass a directory), and nobody else beside owner and group;
+// with none if nobody is named.
+func (a Attr) WithACL(grants []Grant, perm uint16) Attr {
+	a.Extra = maps.Clone(a.Extra)
+	delete(a.Extra, ACLName)
+	if raw := ACL(a.Mode, grants, perm); len(raw) > 0 {
+		if a.Extra == nil {
+			a.Extra = map[string][]byte{}
+		}
+		a.Extra[ACLName] = raw
+	}
+	return a
+}
+
+// ACL returns the extended attribute of a file with that mode whose ACL is as
+// [Attr.WithACL] makes it; empty, and not nil, if nobody is named.
+func ACL(mode fs.FileMode, grants []Grant, perm uint16) []byte {
+	if len(grants) == 0 {
+		return []byte{}
+	}
+	list := acl{{aclUserObj, 0, aclNobody}, {aclGroupObj, 0, aclNobody}, {aclMask, 7, aclNobody}, {aclOther, 0, aclNobody}}
+	for _, g := range grants {
+		tag := uint16(aclUser)
+		if g.Group {
+			tag = aclGroup
+		}
+		list = append(list, aclEntry{tag, perm, uint32(g.ID)})
+	}
+	slices.SortFunc(list, func(a, b aclEntry) int { return cmp.Or(cmp.Compare(a.Tag, b.Tag), cmp.Compare(a.ID, b.ID)) })
+	return slices.Compact(list).with(mode).encode()
+}
+
+// ACL returns the attribute as [ACL] does; empty where there is none.
+func (a Attr) ACL() []byte { return append([]byte{}, a.Extra[ACLName]...) }
+
 // acl is a POSIX access control list in the order in which the kernel wants
 // its entries (include/uapi/linux/posix_acl_xattr.h).
 type acl []aclEntry
@@ -154,6 +209,7 @@ const (
 	aclOther    = 0x20
 
 	aclVersion = 2
+	aclNobody  = ^uint32(0) // the ID of entries that name nobody (ACL_UNDEFINED_ID)
 )
 
 var errACL = errors.New("not an ACL of version 2")

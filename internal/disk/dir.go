@@ -182,20 +182,21 @@ func (d *Dir) Create(name string, data []byte, attr Attr) error {
 	if err != nil {
 		return err
 	}
-	err = attr.apply(file)
-	if err == nil {
-		_, err = file.Write(data)
-	}
-	if err == nil {
-		err = file.Sync()
-	}
-	if closeErr := file.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
+	if err := errors.Join(complete(file, data, attr), file.Close()); err != nil {
 		return errors.Join(err, d.Remove(name))
 	}
 	return nil
+}
+
+// complete gives a new file its attributes and then its content, durably.
+func complete(file *os.File, data []byte, attr Attr) error {
+	if err := attr.apply(file); err != nil {
+		return err
+	}
+	if _, err := file.Write(data); err != nil {
+		return err
+	}
+	return file.Sync()
 }
 
 // Mkdir makes a directory that does not exist yet. Sync makes its name
@@ -228,6 +229,10 @@ func (d *Dir) furnish(name string, attr Attr) error {
 	if int(st.Uid) != os.Geteuid() {
 		return d.fail("mkdir", name, errors.New("somebody put another directory in its place"))
 	}
+	// What is made in it is not to inherit what this directory inherited.
+	if err := removeACL(file, defaultName); err != nil {
+		return err
+	}
 	if err := attr.apply(file); err != nil {
 		return err
 	}
@@ -257,6 +262,15 @@ func (d *Dir) Rename(from, to string) error {
 		return err
 	}
 	return d.fail("rename "+from+" to", to, retry(func() error { return unix.Renameat(d.fd, from, d.fd, to) }))
+}
+
+// MoveTo gives something a name in another directory of the same file system,
+// in place of what had it.
+func (d *Dir) MoveTo(from string, into *Dir, to string) error {
+	if err := errors.Join(d.check("rename", from), into.check("rename", to)); err != nil {
+		return err
+	}
+	return into.fail("rename "+filepath.Join(d.path, from)+" to", to, retry(func() error { return unix.Renameat(d.fd, from, into.fd, to) }))
 }
 
 // copyLimit bounds what Link copies where it cannot link, in bytes.
@@ -307,42 +321,6 @@ func (d *Dir) Remove(name string) error {
 		err = retry(func() error { return unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR) })
 	}
 	return d.fail("remove", name, err)
-}
-
-// RemoveAll takes away a name and what is below it. That it does not exist is
-// no error.
-func (d *Dir) RemoveAll(name string) error {
-	info, err := d.Stat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if info.Mode.IsDir() {
-		if err := d.empty(name); err != nil {
-			return err
-		}
-	}
-	return d.Remove(name)
-}
-
-func (d *Dir) empty(name string) error {
-	sub, err := d.Sub(name)
-	if err != nil {
-		return err
-	}
-	defer sub.Close()
-	names, err := sub.List()
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := sub.RemoveAll(name); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // List gives the names in the directory, sorted.

@@ -82,7 +82,7 @@ func TestOpen(t *testing.T) {
 		}, path: "real/link", refused: "(mode 1777)"},
 		{name: "root's link where an ACL lets somebody write", arrange: func(t *testing.T, dir string) {
 			symlink(t, "certs", dir+"/real/link")
-			check(t, unix.Setxattr(dir+"/real", aclName, acl{{aclUserObj, 7, 0}, {aclUser, 7, nobody}, {aclGroupObj, 5, 0}, {aclMask, 7, 0}, {aclOther, 5, 0}}.encode(), 0))
+			check(t, unix.Setxattr(dir+"/real", ACLName, acl{{aclUserObj, 7, 0}, {aclUser, 7, nobody}, {aclGroupObj, 5, 0}, {aclMask, 7, 0}, {aclOther, 5, 0}}.encode(), 0))
 		}, path: "real/link", refused: "others than its owner may write"},
 		{name: "40 links", arrange: func(t *testing.T, dir string) { chain(t, dir, 40) }, path: "link40/certs"},
 		{name: "41 links", arrange: func(t *testing.T, dir string) { chain(t, dir, 41) }, path: "link41/certs", refused: "more than 40 links"},
@@ -154,7 +154,7 @@ func TestCreateIsNeverMoreReadable(t *testing.T) {
 	dir := t.TempDir()
 	check(t, os.WriteFile(dir+"/old", nil, 0o600))
 	check(t, unix.Setxattr(dir+"/old", "user.note", []byte("x"), 0))
-	check(t, unix.Setxattr(dir+"/old", aclName, backupACL.encode(), 0))
+	check(t, unix.Setxattr(dir+"/old", ACLName, backupACL.encode(), 0))
 	trace := filepath.Join(t.TempDir(), "trace")
 	cmd := exec.Command("strace", "-f", "-qq", "-o", trace, "-e", "trace=openat,fchown,fchmod,fchmodat,fchownat,chmod,chown,fsetxattr,fremovexattr,write,pwrite64,fsync", os.Args[0])
 	cmd.Env = append(os.Environ(), helperVariable+"="+dir, "GORACE=atexit_sleep_ms=0")
@@ -247,7 +247,7 @@ func TestAttributesCarryOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := filepath.Join(d.Path(), "old")
-	check(t, unix.Setxattr(old, aclName, backupACL.encode(), 0))
+	check(t, unix.Setxattr(old, ACLName, backupACL.encode(), 0))
 	check(t, unix.Setxattr(old, "user.note", []byte("of the operator"), 0))
 	attr, err := d.Attributes("old")
 	if err != nil {
@@ -263,7 +263,7 @@ func TestAttributesCarryOver(t *testing.T) {
 	_, got, err := d.Read("new", 10)
 	if diff := cmp.Diff(Attr{
 		UID: attr.UID, GID: attr.GID, Mode: 0o640,
-		Extra: map[string][]byte{aclName: backupACL.with(0o640).encode(), "user.note": []byte("of the operator")},
+		Extra: map[string][]byte{ACLName: backupACL.with(0o640).encode(), "user.note": []byte("of the operator")},
 	}, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
@@ -335,7 +335,7 @@ func TestLinkCopies(t *testing.T) {
 	need.Root(t)
 	d := openTemp(t)
 	needACL(t, d)
-	attr := Attr{UID: 1234, GID: 5678, Mode: 0o440, Extra: map[string][]byte{aclName: backupACL.with(0o440).encode(), "user.note": []byte("x")}}
+	attr := Attr{UID: 1234, GID: 5678, Mode: 0o440, Extra: map[string][]byte{ACLName: backupACL.with(0o440).encode(), "user.note": []byte("x")}}
 	check(t, d.Create("file", []byte("old"), attr))
 	path := filepath.Join(d.Path(), "file")
 	need.That(t, exec.Command("chattr", "+i", path).Run() == nil, "needs a file system with chattr +i")
@@ -360,7 +360,7 @@ func TestCreateLeavesNothing(t *testing.T) {
 	if err := d.Create("big", make([]byte, 1<<20), Own(0o600)); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("got %v", err)
 	}
-	if err := d.Create("bad", nil, Attr{Extra: map[string][]byte{aclName: []byte("no ACL")}}); err == nil {
+	if err := d.Create("bad", nil, Attr{Extra: map[string][]byte{ACLName: []byte("no ACL")}}); err == nil {
 		t.Error("a lost ACL is no error")
 	}
 	if names, err := d.List(); err != nil || len(names) > 0 {
@@ -406,10 +406,10 @@ func TestMake(t *testing.T) {
 	if err := MakeDir(filepath.Join(dir, "missing", "b"), Own(0o700)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
-	if err := MakeWhole(filepath.Join(deep, "whole"), Own(0o750), map[string][]byte{"key": []byte("k"), "cert": nil}); err != nil {
+	if err := MakeWhole(filepath.Join(deep, "whole"), filepath.Join(dir, "draft"), Own(0o750), map[string][]byte{"key": []byte("k"), "cert": nil}); err != nil {
 		t.Fatal(err)
 	}
-	if err := MakeWhole(filepath.Join(deep, "whole"), Own(0o750), map[string][]byte{"key": nil}); err == nil {
+	if err := MakeWhole(filepath.Join(deep, "whole"), filepath.Join(dir, "draft"), Own(0o750), map[string][]byte{"key": nil}); err == nil {
 		t.Error("made twice")
 	}
 	wantTree(t, dir, "a", "a/b", "a/b/whole", "a/b/whole/cert", "a/b/whole/key")
@@ -491,7 +491,7 @@ func needACL(t *testing.T, d *Dir) {
 	t.Helper()
 	check(t, d.Create("probe", nil, Own(0o600)))
 	path := filepath.Join(d.Path(), "probe")
-	err := errors.Join(unix.Setxattr(path, aclName, backupACL.encode(), 0), unix.Setxattr(path, "user.probe", nil, 0))
+	err := errors.Join(unix.Setxattr(path, ACLName, backupACL.encode(), 0), unix.Setxattr(path, "user.probe", nil, 0))
 	need.That(t, err == nil, "needs a file system with ACLs and user attributes")
 	check(t, d.Remove("probe"))
 }
@@ -524,5 +524,169 @@ func TestPut(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(dir); len(entries) != 2 || err != nil {
 		t.Errorf("the directory holds %v: %v", entries, err)
+	}
+}
+
+// TestDrafts: many who write in one directory at once lose nothing to each
+// other's sweeping, and what a crash has left goes.
+func TestDrafts(t *testing.T) {
+	d := openTemp(t)
+	left := draftPrefix + "LEFT"
+	check(t, d.Create(left, []byte("half"), Own(0o600)))
+	check(t, d.Symlink("nowhere", draftPrefix+"LINK"))
+	failed := make(chan error)
+	const writers, files = 8, 50
+	for w := range writers {
+		go func() {
+			for n := range files {
+				path := filepath.Join(d.Path(), fmt.Sprintf("%d-%d", w, n))
+				if err := Replace(path, []byte(path), 0o600); err != nil {
+					failed <- err
+					return
+				}
+			}
+			failed <- nil
+		}()
+	}
+	for range writers {
+		if err := <-failed; err != nil {
+			t.Error(err)
+		}
+	}
+	names, err := d.List()
+	check(t, err)
+	if len(names) != writers*files || strings.HasPrefix(names[0], ".") {
+		t.Errorf("there are %d names, %q first", len(names), names[0])
+	}
+}
+
+// TestRemoveAllDeep: a chain of directories deeper than there are descriptors.
+func TestRemoveAllDeep(t *testing.T) {
+	var limit unix.Rlimit
+	check(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	low := limit
+	low.Cur = 64
+	check(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &low))
+	defer func() { check(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)) }()
+	d := openTemp(t)
+	at := d
+	for range 5000 {
+		check(t, at.Mkdir("deep", Own(0o700)))
+		next, err := at.Sub("deep")
+		check(t, err)
+		check(t, next.Create("file", nil, Own(0o600)))
+		if at != d {
+			check(t, at.Close())
+		}
+		at = next
+	}
+	check(t, at.Close())
+	check(t, d.RemoveAll("deep"))
+	if names, err := d.List(); err != nil || len(names) > 0 {
+		t.Errorf("left: %q, %v", names, err)
+	}
+}
+
+// TestRemoveAllBound: it ends, whatever somebody has put there.
+func TestRemoveAllBound(t *testing.T) {
+	d := openTemp(t)
+	check(t, d.Mkdir("many", Own(0o700)))
+	many, err := d.Sub("many")
+	check(t, err)
+	defer many.Close()
+	for n := range mostRemoved + 5 {
+		check(t, unix.Mknodat(many.fd, fmt.Sprint(n), unix.S_IFREG, 0))
+	}
+	if err := d.RemoveAll("many"); err == nil {
+		t.Error("it removed more than it may")
+	}
+	check(t, d.RemoveAll("many")) // the rest
+}
+
+// TestKeptBy: who could have put something into a directory.
+func TestKeptBy(t *testing.T) {
+	need.Root(t)
+	for _, test := range []struct {
+		name      string
+		arrange   func(top string) error
+		root, own bool // kept by root; by nobody but root and the user
+	}{
+		{"root's", func(string) error { return nil }, true, true},
+		{"the user's", func(top string) error { return os.Chown(top+"/a/b", nobody, nobody) }, false, true},
+		{"below the user's", func(top string) error { return os.Chown(top+"/a", nobody, nobody) }, false, true},
+		{"another user's", func(top string) error { return os.Chown(top+"/a", 1234, 1234) }, false, false},
+		{"a group may write", func(top string) error { return os.Chmod(top+"/a/b", 0o770) }, false, false},
+		{"all may write above", func(top string) error { return os.Chmod(top+"/a", 0o777) }, false, false},
+		{"all may write above, and not rename", func(top string) error { return os.Chmod(top+"/a", 0o777|fs.ModeSticky) }, true, true},
+		{"all may write, and not rename", func(top string) error { return os.Chmod(top+"/a/b", 0o777|fs.ModeSticky) }, false, false},
+		{"behind root's link below the user's directory", func(top string) error {
+			return errors.Join(os.Rename(top+"/a", top+"/real"), os.Mkdir(top+"/a", 0o755), os.Symlink(top+"/real/b", top+"/a/b"), os.Mkdir(top+"/home", 0o755),
+				os.Rename(top+"/a", top+"/home/a"), os.Chown(top+"/home", nobody, nobody), os.Symlink("home/a", top+"/a"))
+		}, false, true},
+	} {
+		top := t.TempDir()
+		check(t, os.MkdirAll(top+"/a/b", 0o755))
+		if err := test.arrange(top); err != nil {
+			t.Fatal(err)
+		}
+		d, err := Open(top + "/a/b")
+		if err != nil {
+			t.Errorf("%s: %v", test.name, err)
+			continue
+		}
+		if got := d.KeptBy(0); got != test.root {
+			t.Errorf("%s: kept by root: %v", test.name, got)
+		}
+		if got := d.KeptBy(nobody); got != test.own {
+			t.Errorf("%s: kept by the user: %v", test.name, got)
+		}
+		check(t, d.Close())
+	}
+}
+
+// TestWithACL: an ACL that is asked for is the whole one, and is read back as it
+// was asked for.
+func TestWithACL(t *testing.T) {
+	need.Root(t)
+	d := openTemp(t)
+	needACL(t, d)
+	grants := []Grant{{Group: true, ID: 5678}, {ID: nobody}, {ID: 1234}, {ID: nobody}}
+	attr := Attr{Mode: 0o640, Extra: map[string][]byte{ACLName: backupACL.encode(), "user.note": []byte("x")}}
+	for name, test := range map[string]struct {
+		grants []Grant
+		lines  string
+	}{
+		"some": {grants, "user::rw-\nuser:1234:r--\nuser:65534:r--\ngroup::r--\ngroup:5678:r--\nmask::r--\nother::---\n"},
+		"none": {[]Grant{}, "user::rw-\ngroup::r--\nother::---\n"},
+	} {
+		check(t, d.Create(name, nil, attr.WithACL(test.grants, 4)))
+		out, err := exec.Command("getfacl", "--omit-header", "--numeric", "--absolute-names", filepath.Join(d.Path(), name)).CombinedOutput()
+		if got := strings.TrimSpace(string(out)) + "\n"; err != nil || got != test.lines {
+			t.Errorf("%s: %v\n%s", name, err, got)
+		}
+		_, got, err := d.Read(name, 10)
+		check(t, err)
+		if diff := cmp.Diff(ACL(0o640, test.grants, 4), got.ACL()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		if string(got.Extra["user.note"]) != "x" {
+			t.Errorf("%s: the note is gone", name)
+		}
+	}
+	if len(attr.Extra[ACLName]) == 0 {
+		t.Error("the attributes that were copied were changed")
+	}
+}
+
+// TestMkdirInheritsNothing: a default ACL does not reach what is made.
+func TestMkdirInheritsNothing(t *testing.T) {
+	need.Root(t)
+	d := openTemp(t)
+	needACL(t, d)
+	check(t, unix.Setxattr(d.Path(), defaultName, backupACL.encode(), 0))
+	check(t, d.Mkdir("sub", Own(0o750)))
+	out, err := exec.Command("getfacl", "--omit-header", "--numeric", "--absolute-names", filepath.Join(d.Path(), "sub")).CombinedOutput()
+	if got := strings.TrimSpace(string(out)); err != nil || got != "user::rwx\ngroup::r-x\nother::---" {
+		t.Errorf("%v\n%s", err, got)
 	}
 }

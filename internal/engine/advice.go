@@ -31,12 +31,42 @@ const (
 	outOfTimeReason        = "out-of-time"
 	testFailedBeforeReason = "test-failed-before"
 	otherHostReason        = "other-host-endangered"
+	stuckReason            = "not-recovered"
+
+	notCarriedReason = "attributes-not-carried"
 )
 
 // refusedError is a bundle that did not pass validation.
 type refusedError struct{ findings []lineage.Finding }
 
 func (e *refusedError) Error() string { return e.findings[0].Detail }
+
+// stuckError is a set that an earlier run, which was cut off, had begun to
+// replace, and that could not be put back.
+type stuckError struct{ error }
+
+func (e *stuckError) Error() string {
+	return "an earlier run was cut off, and the previous pair cannot be put back: " + e.error.Error()
+}
+
+func (e *stuckError) Unwrap() error { return e.error }
+
+// notCarried is the finding about attributes that a new file has not got from
+// the one that it replaces.
+func notCarried(n install.NotCarried) lineage.Finding {
+	var what []string
+	for _, name := range n.Names {
+		if name == disk.ACLName {
+			name = "an ACL"
+		}
+		what = append(what, name)
+	}
+	return lineage.Finding{
+		Code: notCarriedReason, Severity: lineage.Warned,
+		Detail: fmt.Sprintf("%s: %s could have been set by another user, who owns, or may write to, a directory on the way; it is not carried over to new files", n.Path, strings.Join(what, ", ")),
+		Remedy: fmt.Sprintf("write who else may read the files into acl: of target %s, or let root own the directories and the file", n.Target),
+	}
+}
 
 // configError is a configuration that shows to be wrong only on this host.
 type configError struct{ error }
@@ -345,11 +375,19 @@ func (it *item) fail(step Step, err error) {
 		manyRows   *rows.ManyRowsError
 		rowChanged *rows.ChangedError
 		tooLong    *rows.TooLongError
+		stuck      *stuckError
+		later      *install.JournalError
 		database   *databaseError
 	)
 	say := func(reason, remedy string) { it.out.Reason, it.out.Remedy = reason, remedy }
 	name := it.target.Name
 	switch {
+	case errors.As(err, &stuck) && errors.As(err, &later):
+		it.out.Result = RollbackFailed
+		say(stuckReason, fmt.Sprintf("let that version run certlatch recover, with the file under its old name; or look at what is installed and served, remove %s, then certlatch deploy --force --target %s", later.Path, name))
+	case errors.As(err, &stuck):
+		it.out.Result = RollbackFailed
+		say(stuckReason, "look at once: mend what keeps the files from being put back; every run tries it again first, and certlatch recover does nothing else")
 	case errors.As(err, &refused):
 		it.out.Result = Refused
 		say(refused.findings[0].Code, refused.findings[0].Remedy)

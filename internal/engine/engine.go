@@ -224,9 +224,21 @@ func (e *Engine) Rollback(ctx context.Context, target, name, generation string, 
 }
 
 // Recover only puts back what a run that was cut off had begun to replace, as
-// every run does first. What that was is logged, and due again.
+// every run does first. What that was is logged, and due again. It fails with an
+// *install.RestoreError where something cannot be put back.
 func (e *Engine) Recover(ctx context.Context, req Request) error {
-	_, err := e.run(ctx, req, func(context.Context, *run) error { return nil })
+	_, err := e.run(ctx, req, func(_ context.Context, r *run) error {
+		lost := &install.RestoreError{}
+		var all []error
+		for p, err := range r.stuck {
+			lost.Sets = append(lost.Sets, install.Ref{Target: p.target, Lineage: p.lineage})
+			all = append(all, fmt.Errorf("target %s, lineage %s: %w", p.target, p.lineage, err))
+		}
+		if lost.Err = errors.Join(all...); lost.Err != nil {
+			return lost
+		}
+		return nil
+	})
 	return err
 }
 
@@ -252,7 +264,8 @@ type run struct {
 	failedAlone map[string]bool
 	turns       map[string]int
 
-	touched []place // what the snapshot tells about is no longer so
+	touched []place         // what the snapshot tells about is no longer so
+	stuck   map[place]error // why the previous pair of an earlier run is not back
 }
 
 // read is what came of reading a lineage.
@@ -276,7 +289,7 @@ func (e *Engine) begin(req Request, now time.Time) (*run, error) {
 		installer: install.New(e.Store.JournalDir()),
 		bundles:   map[string]read{}, trust: map[string]policy.Trust{},
 		seenUnits: map[string]deployers.Unit{}, seenOutputs: map[string]deployers.Output{},
-		failedAlone: map[string]bool{}, turns: map[string]int{},
+		failedAlone: map[string]bool{}, turns: map[string]int{}, stuck: map[place]error{},
 	}, nil
 }
 
@@ -309,29 +322,77 @@ func (e *Engine) run(ctx context.Context, req Request, work func(context.Context
 	return r.report(), nil
 }
 
-// recover puts back what a run that was cut off had begun to replace, and
-// makes what it was about due.
+// recover puts back what runs that were cut off had begun to replace, and makes
+// what they were about due. What cannot be put back keeps its own target out.
 func (r *run) recover() error {
-	interrupted, err := r.installer.Recover()
+	found, err := r.installer.Recover()
 	if err != nil {
 		return fmt.Errorf("repair what an interrupted run left: %w", err)
 	}
-	if len(interrupted) == 0 {
-		return nil
+	for _, path := range found.Left {
+		r.Log.Warn("a file of an earlier run cannot be removed; every run tries again", "file", path)
 	}
-	for _, i := range interrupted {
+	for _, path := range found.NotOurs {
+		r.Log.Warn("somebody has put something else in the place of a file of an earlier run; it is left to them", "path", path)
+	}
+	r.forgetDamaged(found.Damaged)
+	for _, i := range found.Interrupted {
 		if len(i.Changed) > 0 {
 			r.Log.Warn("an earlier run was cut off, and somebody changed files since, which are left as they are", "target", i.Target, "lineage", i.Lineage, "files", i.Changed)
 		} else {
 			r.Log.Warn("an earlier run was cut off; the previous pair is back in place", "target", i.Target, "lineage", i.Lineage)
 		}
-		due := r.began.UTC()
-		record := r.state.Record(i.Target, i.Lineage)
-		record.Proven = nil // the service may hold either pair
-		record.Fail(state.Failure{Result: string(Failed), Reason: interruptedReason, Next: &due}, r.began)
-		r.touched = append(r.touched, place{i.Target, i.Lineage})
+		r.interrupt(i.Target, i.Lineage)
+	}
+	for _, s := range found.Stuck {
+		r.Log.Error("an earlier run was cut off, and the previous pair cannot be put back: this target is left alone until it can", "target", s.Target, "lineage", s.Lineage, "error", s.Err)
+		r.keepOut(s)
+	}
+	if len(found.Interrupted)+len(found.Stuck)+len(found.Damaged) == 0 {
+		return nil
 	}
 	return r.save()
+}
+
+// interrupt makes a lineage at a target due, whose service may hold either pair.
+func (r *run) interrupt(target, name string) {
+	due := r.began.UTC()
+	record := r.state.Record(target, name)
+	record.Proven = nil
+	record.Fail(state.Failure{Result: string(Failed), Reason: interruptedReason, Next: &due}, r.began)
+	r.touched = append(r.touched, place{target, name})
+}
+
+// keepOut lets nothing be deployed to a set that is stuck, and notes it for
+// status and check where no run has yet.
+func (r *run) keepOut(s install.Stuck) {
+	p := place{s.Target, s.Lineage}
+	r.stuck[p] = &stuckError{s.Err}
+	record := r.state.Record(s.Target, s.Lineage)
+	if record.Pending != nil && record.Pending.Reason == stuckReason {
+		return
+	}
+	it := newItem(config.Target{Target: deployers.Target{Name: s.Target}}, lineage.Lineage{Name: s.Lineage})
+	it.fail(Commit, r.stuck[p])
+	record.Proven = nil
+	record.Fail(state.Failure{
+		Result: string(it.out.Result), Reason: it.out.Reason, Step: string(it.out.At), Detail: it.out.Detail, Remedy: it.out.Remedy,
+		Next: record.Retry("", r.began),
+	}, r.began)
+	r.touched = append(r.touched, p)
+}
+
+// forgetDamaged takes nothing for proven any more where a journal is damaged:
+// what it was about is not known, and looking again at everything finds it.
+func (r *run) forgetDamaged(damaged []*install.JournalError) {
+	for _, d := range damaged {
+		r.Log.Error("a journal of an earlier run cannot be read, so it is set aside, and every target is looked at anew", "error", d, "aside", d.Aside)
+		for i := range r.state.Records {
+			if record := r.state.Records[i]; record.Proven != nil {
+				r.interrupt(record.Target, record.Lineage)
+			}
+		}
+	}
 }
 
 // deploy takes the items through the whole way, those of one service together.

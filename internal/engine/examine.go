@@ -86,6 +86,7 @@ func (x *examiner) rest(ctx context.Context) {
 		x.wrong(deployers.Reading, err)
 	} else {
 		x.installed(ctx)
+		x.attributes()
 	}
 	x.ownTest(ctx)
 	if err := x.it.nameProbes(); err != nil {
@@ -94,6 +95,22 @@ func (x *examiner) rest(ctx context.Context) {
 		x.served(ctx)
 	}
 	x.judgement(ctx)
+}
+
+// attributes looks for rights that somebody else than root and the target's own
+// user could have given himself.
+func (x *examiner) attributes() {
+	if x.it.plan.Row != nil {
+		return
+	}
+	found, err := x.installer.NotCarried(x.it.set)
+	if err != nil {
+		x.wrong(deployers.Reading, err)
+	}
+	for _, n := range found {
+		finding := notCarried(n)
+		x.say(deployers.Reading, deployers.Warned, finding.Remedy, "%s", finding)
+	}
 }
 
 func (x *examiner) say(about deployers.Aspect, level deployers.Level, remedy, says string, args ...any) {

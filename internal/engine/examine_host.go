@@ -14,6 +14,7 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/host"
+	"github.com/certlatch/certlatch/internal/install"
 )
 
 // This file looks at what all targets of a host depend on.
@@ -124,16 +125,30 @@ func (x *examiner) retries(ctx context.Context) (watched bool) {
 	return false
 }
 
-// stateDirectory tells of a run that was cut off.
+// stateDirectory tells of runs that were cut off.
 func (x *examiner) stateDirectory() {
-	switch left, err := os.ReadDir(x.Store.JournalDir()); {
-	case errors.Is(err, fs.ErrNotExist):
-		x.say(deployers.State, deployers.Fine, "", "%s is made by the first deployment", x.Config.State)
-	case err != nil:
+	found, err := install.New(x.Store.JournalDir()).Unfinished()
+	if err != nil {
 		x.say(deployers.State, deployers.Wrong, "see what keeps root out of it", "%v", err)
-	case len(left) > 0:
-		x.say(deployers.State, deployers.Warned, "certlatch recover puts the previous pair back, certlatch deploy --pending tries again", "a run is under way, or was cut off")
-	default:
+		return
+	}
+	if _, err := os.Stat(x.Store.JournalDir()); errors.Is(err, fs.ErrNotExist) {
+		x.say(deployers.State, deployers.Fine, "", "%s is made by the first deployment", x.Config.State)
+		return
+	}
+	for _, s := range found.Stuck {
+		x.say(deployers.State, deployers.Wrong, "mend what keeps it from being put back, then certlatch recover", "target %s, lineage %s: an earlier run was cut off, and the previous pair is not back: %v", s.Target, s.Lineage, s.Err)
+	}
+	for _, d := range found.Damaged {
+		x.say(deployers.State, deployers.Wrong, "certlatch recover sets it aside; every target is looked at anew then", "%v", d)
+	}
+	for _, i := range found.Interrupted {
+		x.say(deployers.State, deployers.Warned, "certlatch recover puts the previous pair back, certlatch deploy --pending tries again", "target %s, lineage %s: a run is under way, or was cut off", i.Target, i.Lineage)
+	}
+	for _, path := range found.Left {
+		x.say(deployers.State, deployers.Warned, "remove it; it does no harm", "a file of an earlier run could not be removed: %s", path)
+	}
+	if len(found.Stuck)+len(found.Damaged)+len(found.Interrupted)+len(found.Left) == 0 {
 		x.say(deployers.State, deployers.Fine, "", "%s holds no trace of a run that was cut off", x.Config.State)
 	}
 }

@@ -251,6 +251,10 @@ func (r *run) prepare(ctx context.Context, it *item) bool {
 	if it.out.Result != "" {
 		return false
 	}
+	if err := r.stuck[it.place()]; err != nil {
+		it.fail(Commit, err)
+		return false
+	}
 	if r.held(it) || r.toldAlready(it) || !r.req.Look && !r.req.Force && !it.rolling && r.settled(it) {
 		return false
 	}
@@ -380,15 +384,18 @@ func (r *run) lookAtFiles(_ context.Context, it *item) error {
 		Target: it.target.Name, Lineage: it.lineage.Name, Directory: it.plan.Directory,
 		Generation: state.NewGeneration(time.Now(), it.leaf),
 	}
+	grants, err := account.Grants(it.target.ACL)
+	if err != nil {
+		return err
+	}
 	for _, f := range it.plan.Files {
 		uid, gid, err := account.Owner(f.User, f.Group)
 		if err != nil {
 			return err
 		}
-		it.set.Files = append(it.set.Files, install.File{Path: f.Path, Data: f.Content.Of(it.bundle), UID: uid, GID: gid, Mode: f.Mode, HoldsKey: f.Content.HoldsKey()})
+		it.set.Files = append(it.set.Files, install.File{Path: f.Path, Data: f.Content.Of(it.bundle), UID: uid, GID: gid, Mode: f.Mode, HoldsKey: f.Content.HoldsKey(), Grants: grants})
 		it.set.Group = gid
 	}
-	var err error
 	it.before, err = r.installer.Current(it.set)
 	return err
 }

@@ -143,9 +143,25 @@ func (t *transaction) stage(ctx context.Context) error {
 			t.blame(err)
 			return err
 		}
+		t.tellNotCarried()
 	}
 	t.tryToRead(ctx)
 	return t.faulty()
+}
+
+// tellNotCarried says which attributes of the installed files the new ones have
+// not got.
+func (t *transaction) tellNotCarried() {
+	for _, n := range t.tx.NotCarried() {
+		for _, it := range t.items {
+			if it.target.Name != n.Target || it.lineage.Name != n.Lineage {
+				continue
+			}
+			finding := notCarried(n)
+			it.out.Findings = append(it.out.Findings, finding)
+			t.Log.Warn(finding.Detail, "target", n.Target, "lineage", n.Lineage, "reason", finding.Code, "remedy", finding.Remedy)
+		}
+	}
 }
 
 // keepPrevious stores what is installed as a generation to go back to, where

@@ -75,30 +75,50 @@ func (it *item) cause(common error) error {
 }
 
 // undo puts the previous pairs back, makes the service take them where the
-// failed activation may have had an effect, and proves that it does.
+// failed activation may have had an effect, and proves that it does. An item
+// whose own pair could not be put back does not count against the others.
 func (t *transaction) undo(ctx context.Context, step Step, cause error) {
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), t.began.Add(t.req.Limits.Total))
 	defer cancel()
-	err := t.timed(Undo, func() error { return t.restore(ctx, step, cause) })
+	var lost, err error
+	_ = t.timed(Undo, func() error {
+		lost, err = t.restore(ctx, step, cause)
+		return errors.Join(lost, err)
+	})
 	for _, it := range t.items {
 		it.fail(step, it.cause(cause))
 		if !t.back {
 			it.out.Result = Failed // the pair that was installed before this run is the one that fails
 		}
-		if err != nil {
+		if failed := errors.Join(it.share(lost), err); failed != nil {
 			it.out.Result = RollbackFailed
-			it.out.Detail += "; going back failed: " + err.Error()
+			it.out.Detail += "; going back failed: " + failed.Error()
 			it.out.Remedy = "look at once: compare what is installed and served (certlatch probe), then certlatch rollback " + it.target.Name
 		}
 	}
 }
 
-func (t *transaction) restore(ctx context.Context, step Step, cause error) error {
-	if lost := new(install.RestoreError); errors.As(cause, &lost) {
-		return lost // the commit could not take back what it had begun
+// share returns an error about sets that could not be put back, if the item's
+// is one of them, or if it does not say which.
+func (it *item) share(lost error) error {
+	var restore *install.RestoreError
+	if errors.As(lost, &restore) && len(restore.Sets) > 0 && !slices.Contains(restore.Sets, install.Ref{Target: it.target.Name, Lineage: it.lineage.Name}) {
+		return nil
 	}
-	if err := t.putBack(ctx); err != nil {
-		return err
+	return lost
+}
+
+// restore puts back and activates. It returns what could not be put back, and
+// what else went wrong.
+func (t *transaction) restore(ctx context.Context, step Step, cause error) (lost, err error) {
+	var commit *install.RestoreError
+	if errors.As(cause, &commit) {
+		lost = commit // the commit could not take back what it had begun
+	} else {
+		lost = t.putBack(ctx)
+	}
+	if len(t.items) > 0 && !slices.ContainsFunc(t.items, func(it *item) bool { return it.share(lost) == nil }) {
+		return lost, nil
 	}
 	var activation error
 	if t.activated && (mayHaveWorked(step, cause) || !t.asBefore(ctx)) {
@@ -108,12 +128,12 @@ func (t *transaction) restore(ctx context.Context, step Step, cause error) error
 	}
 	wants := t.wantedBack()
 	if err := t.proof(ctx, wants); err != nil {
-		return errors.Join(activation, err)
+		return lost, errors.Join(activation, err)
 	}
 	if len(wants) == 0 {
-		return activation // nothing was seen that could outweigh it
+		return lost, activation // nothing was seen that could outweigh it
 	}
-	return nil
+	return lost, nil
 }
 
 // wrote tells whether anything was staged to be written.

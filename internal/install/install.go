@@ -37,6 +37,11 @@ type File struct {
 	UID, GID int
 	Mode     fs.FileMode // permission bits; where there is an ACL, without what it adds
 	HoldsKey bool        // in place, such files get their names first
+
+	// Grants is who may read it by its ACL. nil: what the ACL of the file that
+	// it replaces grants, as far as that can be trusted.
+	Grants []disk.Grant
+	ACL    []byte // of a file as it is: the raw attribute; empty: it has none
 }
 
 // Set is the files of one target and one lineage: what must not be mixed with
@@ -45,7 +50,7 @@ type Set struct {
 	Target, Lineage string
 	Directory       string // managed layout: the files are DIRECTORY/current/NAME; empty: in place
 	Generation      string // managed: the name of the new generation's directory, TIME-WORD (20060102T150405Z-...)
-	Group           int    // managed: the group that may traverse the directories
+	Group           int    // managed: the group that may traverse the directories, beside who may read the files
 	Files           []File
 }
 
@@ -134,13 +139,13 @@ func appendFile(found []File, d *disk.Dir, want File) ([]File, error) {
 	if err != nil {
 		return nil, explain(want.Path, err)
 	}
-	return append(found, File{want.Path, data, attr.UID, attr.GID, attr.Mode, want.HoldsKey}), nil
+	return append(found, File{Path: want.Path, Data: data, UID: attr.UID, GID: attr.GID, Mode: attr.Mode, HoldsKey: want.HoldsKey, ACL: attr.ACL()}), nil
 }
 
 // Same tells whether the set is installed already: every file of it is there
-// with the same bytes, owner, group and mode. Where a file has an ACL, its
-// mode is what it would be without (see [disk.Attr]), so rights that an
-// operator granted on top make no difference.
+// with the same bytes, owner, group and mode, and the ACL that is wanted. Where
+// none is, the mode of a file with an ACL is what it would be without (see
+// [disk.Attr]), so rights that an operator granted on top make no difference.
 func Same(want Set, have []File) bool {
 	byPath := map[string]File{}
 	for _, f := range have {
@@ -151,9 +156,18 @@ func Same(want Set, have []File) bool {
 		if !ok || !bytes.Equal(w.Data, h.Data) || w.UID != h.UID || w.GID != h.GID || w.Mode.Perm() != h.Mode.Perm() {
 			return false
 		}
+		if w.Grants != nil && !bytes.Equal(disk.ACL(w.Mode, w.Grants, mayRead), h.ACL) {
+			return false
+		}
 	}
 	return true
 }
+
+// What an ACL lets somebody do, in the bits of a mode.
+const (
+	mayRead uint16 = 4
+	mayPass uint16 = 1 // a directory
+)
 
 // check refuses a set that contradicts itself.
 func (s Set) check() error {
@@ -193,11 +207,15 @@ func generationOf(d *disk.Dir) (string, error) {
 	return target, nil
 }
 
+// stampLayout is that of the time with which the names of generations begin. A
+// fraction of the second may stand in it.
+const stampLayout = "20060102T150405Z"
+
 // isGeneration tells the names of generations from all other names that an
 // operator may have given to something in a managed directory.
 func isGeneration(name string) bool {
 	stamp, word, ok := strings.Cut(name, "-")
-	_, err := time.Parse("20060102T150405Z", stamp)
+	_, err := time.Parse(stampLayout, stamp)
 	return ok && err == nil && word != "" && !strings.Contains(word, "/")
 }
 

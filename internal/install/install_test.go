@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -268,17 +269,30 @@ func TestRestoreError(t *testing.T) {
 	if _, ok := errors.AsType[*RestoreError](err); !ok {
 		t.Errorf("got %v", err)
 	}
-	if _, err := p.installer().Recover(); err == nil {
-		t.Error("recovered what cannot be")
+	for range 2 {
+		got, err := p.installer().Recover()
+		if err != nil || len(got.Stuck) != 1 || got.Stuck[0].Target != "sip" || !errors.Is(got.Stuck[0].Err, unix.EPERM) || len(got.Interrupted) > 0 {
+			t.Errorf("recovered what cannot be: %+v, %v", got, err)
+		}
 	}
-	if _, err := p.installer().Stage([]Set{p.set(inPlace, newPair)}); err == nil || !strings.Contains(err.Error(), "not been recovered") {
-		t.Errorf("staged over a journal: %v", err)
+	if found, err := p.installer().Unfinished(); err != nil || len(found.Stuck) != 1 || !strings.Contains(found.Stuck[0].Err.Error(), "operation not permitted") {
+		t.Errorf("unfinished: %+v, %v", found, err)
+	}
+	if _, err := p.installer().Stage([]Set{p.set(inPlace, newPair)}); !errors.As(err, new(*StuckError)) {
+		t.Errorf("staged over what is stuck: %v", err)
+	}
+	// Whatever else there is can be deployed meanwhile.
+	others := p.set(managed, newPair)
+	others.Target = "web"
+	deploy(t, p, others)
+	if err := os.RemoveAll(filepath.Join(p.root, "etc", "tls")); err != nil {
+		t.Fatal(err)
 	}
 	if err := exec.Command("chattr", "-i", p.cert()).Run(); err != nil {
 		t.Fatal(err)
 	}
 	got, err := p.installer().Recover()
-	if diff := cmp.Diff([]Interrupted{{Target: "sip", Lineage: "sip.example"}}, got); err != nil || diff != "" {
+	if diff := cmp.Diff(Recovery{Interrupted: []Interrupted{{Target: "sip", Lineage: "sip.example"}}}, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 	if diff := cmp.Diff(before, inodes(t, p.root)); diff != "" {
@@ -332,7 +346,7 @@ func TestChangedMeanwhile(t *testing.T) {
 				if recover {
 					tx.close()
 					got, err := p.installer().Recover()
-					want := []Interrupted{{"sip", "sip.example", []string{test.path(p)}}}
+					want := Recovery{Interrupted: []Interrupted{{"sip", "sip.example", []string{test.path(p)}}}}
 					if diff := cmp.Diff(want, got); err != nil || diff != "" {
 						t.Errorf("%v (-want +got):\n%s", err, diff)
 					}
@@ -590,8 +604,8 @@ func TestReadOnly(t *testing.T) {
 					t.Errorf("got %v", err)
 				}
 				remount(0)
-				if interrupted, err := journal.Recover(); err != nil || len(interrupted) != map[bool]int{true: 1}[staged] {
-					t.Errorf("recover: %v, %v", interrupted, err)
+				if _, err := journal.Recover(); err != nil {
+					t.Errorf("recover: %v", err)
 				}
 				if diff := cmp.Diff(before, inodes(t, p.root)); diff != "" {
 					t.Errorf("not as before (-want +got):\n%s", diff)
@@ -726,19 +740,367 @@ func readPair(dir string) (key, cert string, err error) {
 	return string(keyData), string(certData), errors.Join(certErr, keyErr)
 }
 
+// TestDamagedJournal: each kind of damage is told, and keeps nothing from being
+// deployed that it is not known to be about.
 func TestDamagedJournal(t *testing.T) {
+	for _, test := range []struct {
+		content string
+		why     string
+	}{
+		{"", "is empty"},
+		{"{", "is damaged"},
+		{"\x7fELF\x00\xff", "is damaged"},
+		{`{"schema":"certlatch.journal/1","sets":[{"target":7}]}`, "is damaged"},
+		{`{"schema":"certlatch.state/1"}`, "is not a journal"},
+		{`{"schema":"certlatch.journal/9","intents":[]}`, "is of another version of certlatch (certlatch.journal/9)"},
+		{strings.Repeat("x", maxJournal+1), "is larger than"},
+	} {
+		for _, name := range []string{intentFile, keptFile, stuckFile, leftFile} {
+			p := place{t.TempDir()}
+			p.prepare(t, inPlace, true)
+			path := filepath.Join(p.root, "state", "journal", name)
+			if err := os.WriteFile(path, []byte(test.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if found, err := p.installer().Unfinished(); name != keptFile && (err != nil || len(found.Damaged) != 1) {
+				t.Errorf("%s: %.20q: unfinished are %+v, %v", name, test.content, found, err)
+			}
+			got, err := p.installer().Recover()
+			if err != nil || len(got.Damaged) != 1 || !strings.Contains(got.Damaged[0].Error(), path+" ") || !strings.Contains(got.Damaged[0].Why, test.why) {
+				t.Errorf("%s: %.20q: got %+v, %v", name, test.content, got, err)
+				continue
+			}
+			if aside, err := os.ReadFile(got.Damaged[0].Aside); err != nil || string(aside) != test.content {
+				t.Errorf("%s: %.20q: set aside as %.20q, %v", name, test.content, aside, err)
+			}
+			if got, err := p.installer().Recover(); err != nil || len(got.Damaged) > 0 {
+				t.Errorf("%s: %.20q: told again: %+v, %v", name, test.content, got, err)
+			}
+			deploy(t, p, p.set(inPlace, newPair))
+		}
+	}
+}
+
+// TestLaterJournal: what a later version of certlatch was at stays for it, and
+// nothing else waits for that.
+func TestLaterJournal(t *testing.T) {
 	p := place{t.TempDir()}
-	dir := filepath.Join(p.root, "state", "journal")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	p.prepare(t, inPlace, true)
+	path := filepath.Join(p.root, "state", "journal", intentFile)
+	content := []byte(`{"schema":"certlatch.journal/2","sets":[{"target":"chat","lineage":"im.example","new":{}}],"more":1}`)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, content := range []string{"", "{", `{"schema":"certlatch.journal/9"}`} {
-		if err := os.WriteFile(filepath.Join(dir, intentFile), []byte(content), 0o600); err != nil {
+	for range 2 {
+		got, err := p.installer().Recover()
+		if err != nil || len(got.Stuck) != 1 || got.Stuck[0].Target != "chat" || len(got.Damaged) > 0 {
+			t.Fatalf("got %+v, %v", got, err)
+		}
+		newer, ok := errors.AsType[*JournalError](got.Stuck[0].Err)
+		if kept, err := os.ReadFile(newer.Path); !ok || err != nil || string(kept) != string(content) {
+			t.Errorf("%s holds %s, %v", newer.Path, kept, err)
+		}
+	}
+	deploy(t, p, p.set(inPlace, newPair))
+}
+
+// TestDamagedKept: no more than three damaged journals are kept.
+func TestDamagedKept(t *testing.T) {
+	p := place{t.TempDir()}
+	p.prepare(t, inPlace, true)
+	dir := filepath.Join(p.root, "state", "journal")
+	for n := range 5 {
+		name := fmt.Sprintf("%s2026010%dT000000-%s", damagedPrefix, n+1, intentFile)
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := p.installer().Recover(); err == nil || !strings.Contains(err.Error(), "damaged or of another version") {
-			t.Errorf("%q: got %v", content, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, intentFile), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.installer().Recover(); err != nil {
+		t.Fatal(err)
+	}
+	found, err := filepath.Glob(filepath.Join(dir, damagedPrefix+"*"))
+	if err != nil || len(found) != asideKept || !strings.Contains(found[0], "20260104") {
+		t.Errorf("kept are %q, %v", found, err)
+	}
+}
+
+// TestPlanted: attributes that somebody else than root and the owner of the new
+// file could have chosen are not carried over, and are told; what the
+// configuration names is what the file has.
+func TestPlanted(t *testing.T) {
+	need.Root(t)
+	const user, reader = 1234, 5678
+	for _, test := range []struct {
+		name    string
+		layout  layout
+		plant   func(p place, set Set) error // as user, beside what is there
+		change  func(*Set)                   // what is to be installed
+		carried bool
+		acl     string // of the new key; "" where it is the planted one
+	}{
+		{"root's in root's", inPlace, nil, nil, true, ""},
+		{"root's in the user's", inPlace, func(p place, set Set) error { return os.Chown(filepath.Dir(p.key()), user, user) }, nil, false, "none"},
+		{"the user's in root's", inPlace, func(p place, set Set) error { return os.Chown(p.key(), user, user) }, nil, false, "none"},
+		{"the user's in the user's, for him", inPlace, func(p place, set Set) error {
+			return errors.Join(os.Chown(filepath.Dir(p.key()), user, user), os.Chown(p.key(), user, user))
+		}, func(s *Set) { s.Files[1].UID = user }, true, ""},
+		{"where a group may write", inPlace, func(p place, set Set) error { return os.Chmod(filepath.Dir(p.key()), 0o770) }, nil, false, "none"},
+		{"below the user's", inPlace, func(p place, set Set) error { return os.Chown(filepath.Join(p.root, "etc"), user, user) }, nil, false, "none"},
+		{"root's generation", managed, nil, nil, true, ""},
+		{"a generation below the user's", managed, func(p place, set Set) error { return os.Chown(filepath.Join(p.root, "etc"), user, user) }, nil, false, "none"},
+		{"the user's generation", managed, func(p place, set Set) error {
+			return os.Chown(filepath.Join(p.directory(), oldPair.generation), user, user)
+		}, nil, false, "none"},
+		{"asked for", inPlace, func(p place, set Set) error { return os.Chown(filepath.Dir(p.key()), user, user) },
+			func(s *Set) { s.Files[0].Grants, s.Files[1].Grants = grants(9999), grants(9999) }, true, "user:9999:r--"},
+		{"asked for, in a generation", managed, nil,
+			func(s *Set) { s.Files[0].Grants, s.Files[1].Grants = grants(9999), grants(9999) }, true, "user:9999:r--"},
+		{"asked for none", inPlace, nil, func(s *Set) { s.Files[0].Grants, s.Files[1].Grants = grants(), grants() }, true, "none"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := place{t.TempDir()}
+			p.prepare(t, test.layout, true)
+			set := p.set(test.layout, newPair)
+			key := set.Files[1].Path
+			err := exec.Command("setfacl", "-m", fmt.Sprintf("u:%d:r,m::r", reader), key).Run()
+			need.That(t, err == nil, "needs setfacl and a file system with ACLs")
+			if test.layout == managed {
+				if err := exec.Command("setfacl", "-m", fmt.Sprintf("u:%d:x,d:u:%d:rx", reader, reader), filepath.Dir(key)+"/.").Run(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if test.plant != nil {
+				if err := test.plant(p, set); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if test.change != nil {
+				test.change(&set)
+			}
+			wouldNot, err := p.installer().NotCarried(set)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tx := p.stage(t, set)
+			var told []string
+			for _, n := range tx.NotCarried() {
+				told = append(told, n.Path)
+			}
+			if want := !test.carried; slices.Contains(told, key) != want || (len(wouldNot) > 0) != want {
+				t.Errorf("told is %q, and before that %v", told, wouldNot)
+			}
+			if err := errors.Join(tx.Commit(), tx.Keep()); err != nil {
+				t.Fatal(err)
+			}
+			want := test.acl
+			if want == "" {
+				want = fmt.Sprintf("user:%d:r--", reader)
+			}
+			for _, path := range []string{key, filepath.Dir(key) + "/."} {
+				out, err := exec.Command("getfacl", "-cnpE", path).Output()
+				if err != nil {
+					t.Fatal(err)
+				}
+				named := regexp.MustCompile(`(?m)^(default:.*|user:\d.*)$`).FindAllString(string(out), -1)
+				if path != key && test.layout == inPlace {
+					continue
+				}
+				if path != key {
+					want = strings.Replace(want, "r--", "--x", 1)
+				}
+				if got := strings.Join(named, " "); got != want && !(want == "none" && got == "") {
+					t.Errorf("%s has %q, want %q", path, got, want)
+				}
+			}
+			have := p.current(t, set)
+			if !Same(set, have) {
+				t.Error("it is not the same as it was asked for")
+			}
+			if set.Files[1].Grants != nil {
+				set.Files[1].Grants = grants(4321)
+				if Same(set, have) {
+					t.Error("another ACL is the same")
+				}
+			}
+		})
+	}
+}
+
+func grants(users ...int) []disk.Grant {
+	all := []disk.Grant{}
+	for _, user := range users {
+		all = append(all, disk.Grant{ID: user})
+	}
+	return all
+}
+
+// TestOneObstacle: what keeps one set from being put back, or from being tidied
+// up, concerns no other.
+func TestOneObstacle(t *testing.T) {
+	need.Root(t)
+	p, q := place{t.TempDir()}, place{t.TempDir()}
+	p.prepare(t, inPlace, true)
+	theirs := q.set(inPlace, newPair)
+	theirs.Target, theirs.Lineage = "chat", "im.example"
+	q.prepare(t, inPlace, true)
+	before := inodes(t, p.root)
+	p.abandon(t, p.set(inPlace, newPair), theirs)
+
+	// The owner of a directory puts one of his own in the place of a second name.
+	second, err := filepath.Glob(filepath.Join(filepath.Dir(q.key()), ".certlatch-*"))
+	if err != nil || len(second) != 1 {
+		t.Fatalf("second names: %q, %v", second, err)
+	}
+	if err := errors.Join(os.Remove(second[0]), os.MkdirAll(second[0]+"/full", 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := p.installer().Recover()
+	want := Recovery{Interrupted: []Interrupted{{Target: "sip", Lineage: "sip.example"}, {"chat", "im.example", []string{q.key()}}}, NotOurs: second}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if diff := cmp.Diff(before, inodes(t, p.root)); diff != "" {
+		t.Errorf("not as before (-want +got):\n%s", diff)
+	}
+	if got, err := p.installer().Recover(); err != nil || !cmp.Equal(got, Recovery{}) {
+		t.Errorf("there is still %+v, %v", got, err)
+	}
+	deploy(t, p, theirs, p.set(inPlace, newPair))
+}
+
+// TestReadOnlyMeanwhile: a file system that becomes read-only keeps its own sets
+// from being put back, and their names from being removed, until it is writable
+// again.
+func TestReadOnlyMeanwhile(t *testing.T) {
+	for _, l := range layouts {
+		for _, kept := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/kept=%v", l, kept), func(t *testing.T) {
+				p, q := place{t.TempDir()}, mounted(t, "")
+				p.prepare(t, inPlace, true)
+				q.prepare(t, l, true)
+				before := [2]map[string]string{inodes(t, p.root), inodes(t, q.root)}
+				theirs := q.set(l, newPair)
+				theirs.Target = "chat"
+				tx := p.stage(t, p.set(inPlace, newPair), theirs)
+				if err := tx.Commit(); err != nil {
+					t.Fatal(err)
+				}
+				remount := func(flags uintptr) {
+					if err := unix.Mount("", q.root, "", unix.MS_REMOUNT|flags, ""); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if kept {
+					// Cut off as soon as it is decided.
+					if err := moveJournal(tx.dir, intentFile, keptFile); err != nil {
+						t.Fatal(err)
+					}
+				}
+				tx.close()
+				remount(unix.MS_RDONLY)
+				for range 2 {
+					got, err := p.installer().Recover()
+					if err != nil || kept && (len(got.Stuck) > 0 || l == inPlace && len(got.Left) != 2) || !kept && (len(got.Stuck) != 1 || got.Stuck[0].Target != "chat") {
+						t.Errorf("recovered: %+v, %v", got, err)
+					}
+				}
+				again := p.set(inPlace, pair{"20260301T000000Z-c", "third key", "third"})
+				deploy(t, p, again)
+				remount(0)
+				got, err := p.installer().Recover()
+				if err != nil || len(got.Stuck)+len(got.Left) > 0 {
+					t.Errorf("recovered: %+v, %v", got, err)
+				}
+				if !kept {
+					if diff := cmp.Diff(before[1], inodes(t, q.root)); diff != "" {
+						t.Errorf("not as before (-want +got):\n%s", diff)
+					}
+				}
+				for _, root := range []string{p.root, q.root} {
+					for _, name := range tree(t, root) {
+						if strings.Contains(name, ".certlatch-") || strings.HasPrefix(name, "state/") {
+							t.Errorf("left: %s", name)
+						}
+					}
+				}
+				if !Same(again, p.current(t, again)) {
+					t.Error("the other set was touched")
+				}
+			})
 		}
+	}
+}
+
+// TestLeftovers: what crashes have left without a journal goes at the next
+// transaction in the same directory; what others have made stays.
+func TestLeftovers(t *testing.T) {
+	need.Root(t)
+	p := place{t.TempDir()}
+	p.prepare(t, inPlace, true)
+	dir := filepath.Dir(p.key())
+	ours, theirs, foreign := filepath.Join(dir, disk.TempName()), filepath.Join(dir, disk.TempName()), filepath.Join(dir, ".certlatch-notes")
+	for _, path := range []string{ours, theirs, foreign} {
+		if err := os.WriteFile(path, []byte("key"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chown(theirs, 1234, 1234); err != nil {
+		t.Fatal(err)
+	}
+	deploy(t, p, p.set(inPlace, newPair))
+	for path, want := range map[string]bool{ours: false, theirs: true, foreign: true} {
+		if _, err := os.Lstat(path); (err == nil) != want {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// TestPruneStrange: generations of others, and such as cannot be removed, keep no
+// other from being pruned.
+func TestPruneStrange(t *testing.T) {
+	need.Root(t)
+	p := place{t.TempDir()}
+	strange := filepath.Join(p.directory(), "20200101T000000Z-theirs")
+	if err := errors.Join(os.MkdirAll(strange, 0o700), os.Chown(strange, 1234, 1234)); err != nil {
+		t.Fatal(err)
+	}
+	stuck := filepath.Join(p.directory(), "20200102T000000Z-immutable")
+	if err := errors.Join(os.Mkdir(stuck, 0o700), os.WriteFile(stuck+"/file", nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	need.That(t, exec.Command("chattr", "+i", stuck+"/file").Run() == nil, "needs root and a file system with chattr +i")
+	t.Cleanup(func() {
+		if err := exec.Command("chattr", "-i", stuck+"/file").Run(); err != nil {
+			t.Error(err)
+		}
+	})
+	future := filepath.Join(p.directory(), "21000101T000000Z-future")
+	if err := os.Mkdir(future, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for day := range 6 {
+		tx := p.stage(t, p.set(managed, pair{fmt.Sprintf("2026010%dT000000Z-x", day+1), "k", "c"}))
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if err := tx.Keep(); err != nil && !errors.As(err, new(*LeftError)) {
+			t.Fatal(err)
+		}
+	}
+	entries, err := os.ReadDir(p.directory())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, entry := range entries {
+		got = append(got, entry.Name())
+	}
+	want := []string{filepath.Base(strange), filepath.Base(stuck), "20260105T000000Z-x", "20260106T000000Z-x", current}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("generations (-want +got):\n%s", diff)
 	}
 }
 

@@ -19,11 +19,14 @@ import (
 //
 // The phase is the journal's own name: [intentFile] until the transaction is
 // over, then [keptFile] while leftovers are cleared away. So the decision to
-// keep is one rename, which needs no space.
+// keep is one rename, which needs no space. What could not be put back then goes
+// to [stuckFile], and names that could not be removed to [leftFile], so that
+// they keep nothing else from being deployed.
 type journal struct {
-	Schema string   `json:"schema"`
-	Sets   []entry  `json:"sets"`
-	Made   []string `json:"made"` // directories that did not exist before, outer ones first
+	Schema string     `json:"schema"`
+	Sets   []entry    `json:"sets,omitempty"`
+	Made   []string   `json:"made,omitempty"` // directories that did not exist before, outer ones first
+	Left   []leftover `json:"left,omitempty"`
 }
 
 const (
@@ -31,10 +34,21 @@ const (
 
 	intentFile = "intent.json"
 	keptFile   = "kept.json"
+	stuckFile  = "stuck.json"
+	leftFile   = "left.json"
 	draftFile  = "draft.json" // not yet a journal
 
 	maxJournal = 4 << 20 // bytes
 )
+
+// leftover is a name of certlatch's own making that could not be removed.
+type leftover struct {
+	Dir  string `json:"dir"`
+	Name string `json:"name"`
+	Tree bool   `json:"tree,omitempty"` // a generation, with what is in it
+}
+
+func (l leftover) path() string { return filepath.Join(l.Dir, l.Name) }
 
 // entry is what the journal knows of a set.
 type entry struct {
@@ -43,6 +57,7 @@ type entry struct {
 	Directory  string `json:"directory,omitempty"`  // managed
 	Generation string `json:"generation,omitempty"` // managed: the new one
 	Swaps      []swap `json:"swaps"`                // in the order of the commit
+	Why        string `json:"why,omitempty"`        // it could not be put back
 }
 
 // swap is one name that the commit gives to something new: a file in place,
@@ -117,8 +132,9 @@ func (in *Installer) openJournal() (*disk.Dir, error) {
 	return d, nil
 }
 
-// writeJournal makes the intent known, durably.
-func writeJournal(d *disk.Dir, j journal) error {
+// writeJournal makes a journal known, durably.
+func writeJournal(d *disk.Dir, name string, j journal) error {
+	j.Schema = journalSchema
 	data, err := json.MarshalIndent(j, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode journal: %w", err)
@@ -126,7 +142,7 @@ func writeJournal(d *disk.Dir, j journal) error {
 	if err := d.Create(draftFile, data, disk.Own(0o600)); err != nil {
 		return fmt.Errorf("write journal: %w", err)
 	}
-	return moveJournal(d, draftFile, intentFile)
+	return moveJournal(d, draftFile, name)
 }
 
 func moveJournal(d *disk.Dir, from, to string) error {
@@ -136,18 +152,47 @@ func moveJournal(d *disk.Dir, from, to string) error {
 	return d.Sync()
 }
 
-// readJournal gives the journal under a name; nil: there is none.
+// JournalError says that a journal cannot be made sense of.
+type JournalError struct {
+	Path  string
+	Why   string
+	Newer bool   // it is of a later version, which could
+	Sets  []Ref  // of a later version, as far as that can be told: what it is about
+	Aside string // where it was put; empty: it stays where it is
+}
+
+func (e *JournalError) Error() string { return fmt.Sprintf("journal %s %s", e.Path, e.Why) }
+
+// Ref names a set.
+type Ref struct{ Target, Lineage string }
+
+// readJournal returns the journal under a name; nil: there is none. Besides
+// errors of reading there is *JournalError.
 func readJournal(d *disk.Dir, name string) (*journal, error) {
+	path := filepath.Join(d.Path(), name)
 	data, _, err := d.Read(name, maxJournal)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch irregular, large := new(disk.IrregularError), new(disk.SizeError); {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
-	}
-	if err != nil {
+	case errors.As(err, &irregular), errors.As(err, &large):
+		return nil, &JournalError{Path: path, Why: "is none: " + err.Error()}
+	case err != nil:
 		return nil, fmt.Errorf("read journal: %w", err)
 	}
 	j := &journal{}
-	if err := json.Unmarshal(data, j); err != nil || j.Schema != journalSchema {
-		return nil, fmt.Errorf("read journal %s: it is damaged or of another version", filepath.Join(d.Path(), name))
+	switch err := json.Unmarshal(data, j); {
+	case len(data) == 0:
+		return nil, &JournalError{Path: path, Why: "is empty"}
+	case strings.HasPrefix(j.Schema, "certlatch.journal/") && j.Schema != journalSchema:
+		newer := &JournalError{Path: path, Why: "is of another version of certlatch (" + j.Schema + ")", Newer: true}
+		for _, e := range j.Sets {
+			newer.Sets = append(newer.Sets, Ref{e.Target, e.Lineage})
+		}
+		return nil, newer
+	case err != nil:
+		return nil, &JournalError{Path: path, Why: "is damaged: " + err.Error()}
+	case j.Schema != journalSchema:
+		return nil, &JournalError{Path: path, Why: "is not a journal"}
 	}
 	return j, nil
 }
@@ -160,46 +205,4 @@ func discard(d *disk.Dir, name string) error {
 		return nil
 	}
 	return d.Remove(name)
-}
-
-// Interrupted is a set whose transaction was cut off.
-type Interrupted struct {
-	Target, Lineage string
-	Changed         []string // what somebody else replaced since: left as it is
-}
-
-// Recover looks for the journal of a transaction that was cut off, and puts
-// back the previous state of its sets, or, if it had been kept, clears away
-// what it left. It says which sets were not kept. It may be cut off itself,
-// and called again. Where something could not be put back, the error is a
-// *RestoreError, and the journal stays for the next call.
-func (in *Installer) Recover() ([]Interrupted, error) {
-	dir, err := in.openJournal()
-	if err != nil {
-		return nil, err
-	}
-	t := &Transaction{dir: dir, open: map[string]*disk.Dir{}}
-	defer t.close()
-	kept, err := readJournal(dir, keptFile)
-	if err != nil {
-		return nil, err
-	}
-	if kept != nil {
-		t.journal = *kept
-		return nil, t.clearKept()
-	}
-	intent, err := readJournal(dir, intentFile)
-	if err != nil || intent == nil {
-		return nil, err
-	}
-	t.journal = *intent
-	changed, err := t.restore()
-	if err != nil {
-		return nil, err
-	}
-	var interrupted []Interrupted
-	for i, e := range intent.Sets {
-		interrupted = append(interrupted, Interrupted{e.Target, e.Lineage, changed[i]})
-	}
-	return interrupted, nil
 }

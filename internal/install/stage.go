@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,7 +37,7 @@ func (in *Installer) Stage(sets []Set) (*Transaction, error) {
 		t.close()
 		return nil, err
 	}
-	if err := writeJournal(dir, t.journal); err != nil {
+	if err := writeJournal(dir, intentFile, t.journal); err != nil {
 		t.close()
 		return nil, err
 	}
@@ -51,16 +52,26 @@ func (in *Installer) Stage(sets []Set) (*Transaction, error) {
 	return t, nil
 }
 
-// plan writes down what is going to be done, and touches nothing.
+// StuckError says that a path still waits for what was there before an earlier
+// transaction, which could not be put back.
+type StuckError struct{ Path, Why string }
+
+func (e *StuckError) Error() string {
+	return e.Path + " has not got back what an earlier run had begun to replace: " + e.Why
+}
+
+// plan writes down what is going to be done, and touches nothing but what
+// crashes have left in the directories that are concerned.
 func (t *Transaction) plan(sets []Set) error {
 	for _, name := range []string{intentFile, keptFile} {
-		if j, err := readJournal(t.dir, name); err != nil {
-			return err
-		} else if j != nil {
-			return fmt.Errorf("an earlier transaction has not been recovered (%s)", filepath.Join(t.dir.Path(), name))
+		if _, err := t.dir.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("an earlier transaction has not been recovered (%s): %w", filepath.Join(t.dir.Path(), name), cmp.Or(err, fs.ErrExist))
 		}
 	}
-	t.journal.Schema = journalSchema
+	stuck, left, err := t.pending(new(Recovery))
+	if err != nil {
+		return err
+	}
 	taken := map[string]bool{}
 	for i := range sets {
 		e, err := t.planSet(sets[i])
@@ -74,6 +85,21 @@ func (t *Transaction) plan(sets []Set) error {
 			taken[s.path()] = true
 		}
 		t.journal.Sets = append(t.journal.Sets, e)
+	}
+	known := map[string]bool{} // names of earlier transactions that are still of use
+	for _, e := range stuck.Sets {
+		for _, s := range e.Swaps {
+			if taken[s.path()] {
+				return &StuckError{s.path(), e.Why}
+			}
+			known[filepath.Join(s.Dir, s.Temp)], known[filepath.Join(s.Dir, s.Undo)] = true, true
+		}
+	}
+	for _, l := range left {
+		known[l.path()] = true
+	}
+	for path, d := range t.open {
+		d.SweepTemps(func(name string) bool { return known[filepath.Join(path, name)] })
 	}
 	return nil
 }
@@ -199,9 +225,11 @@ func (t *Transaction) makeFiles(set Set, e entry) error {
 		if err != nil {
 			return err
 		}
-		if err := create(d, s.Temp, f, d, s.Name); err != nil {
+		left, err := create(d, s.Temp, f, d, s.Name)
+		if err != nil {
 			return err
 		}
+		t.notCarried(set, f.Path, left)
 		t.stagedAt(set, f, filepath.Join(s.Dir, s.Temp))
 	}
 	return nil
@@ -227,8 +255,14 @@ func (t *Transaction) makeGeneration(set Set, e entry) error {
 	}
 	link := e.Swaps[0]
 	previous := link.Old.target()
-	if attr.Extra, err = carried(d, previous); err != nil {
+	var left []string
+	if attr.Extra, left, err = carried(d, previous, attr.UID); err != nil {
 		return err
+	}
+	if grants := set.Files[0].Grants; grants != nil {
+		attr = attr.WithACL(grants, mayPass)
+	} else {
+		t.notCarried(set, filepath.Join(set.Directory, previous), left)
 	}
 	if err := d.Mkdir(e.Generation, attr); err != nil {
 		return err
@@ -256,9 +290,11 @@ func (t *Transaction) fillGeneration(d *disk.Dir, set Set, generation, previous 
 	}
 	for _, f := range set.ordered() {
 		name := filepath.Base(f.Path)
-		if err := create(sub, name, f, old, name); err != nil {
+		left, err := create(sub, name, f, old, name)
+		if err != nil {
 			return err
 		}
+		t.notCarried(set, f.Path, left)
 		t.stagedAt(set, f, filepath.Join(set.Directory, generation, name))
 	}
 	return sub.Sync()
@@ -269,27 +305,114 @@ func (t *Transaction) stagedAt(set Set, f File, path string) {
 }
 
 // create writes a file that takes the place of another, old in the directory
-// from, and carries over what the configuration does not say: ACL, security
-// label and user attributes.
-func create(d *disk.Dir, name string, f File, from *disk.Dir, old string) error {
-	extra, err := carried(from, old)
+// from, and carries over what the configuration does not say, as far as it can
+// be trusted: ACL, security label and user attributes. It returns the names of
+// those that it did not carry over.
+func create(d *disk.Dir, name string, f File, from *disk.Dir, old string) (left []string, err error) {
+	extra, left, err := carried(from, old, f.UID)
 	if err != nil {
-		return explain(f.Path, err)
+		return nil, explain(f.Path, err)
 	}
-	return d.Create(name, f.Data, disk.Attr{UID: f.UID, GID: f.GID, Mode: f.Mode, Extra: extra})
+	attr := disk.Attr{UID: f.UID, GID: f.GID, Mode: f.Mode, Extra: extra}
+	if f.Grants != nil {
+		attr = attr.WithACL(f.Grants, mayRead)
+	}
+	return chosen(f, left), d.Create(name, f.Data, attr)
 }
 
-// carried gives the extended attributes of what is going to be replaced, if
-// there is anything.
-func carried(d *disk.Dir, name string) (map[string][]byte, error) {
+// chosen leaves the ACL out of the names of what is not carried over where the
+// configuration says what it is to be.
+func chosen(f File, names []string) []string {
+	if f.Grants == nil {
+		return names
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return name == disk.ACLName })
+}
+
+// carried returns the extended attributes of what is going to be replaced, if
+// there is anything: all of them where nobody but root and the user to whom the
+// new one will belong can have put it there, and where it is theirs. Else none,
+// and their names: whoever made it may have chosen them to be let in.
+func carried(d *disk.Dir, name string, uid int) (extra map[string][]byte, left []string, err error) {
 	if d == nil || name == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	attr, err := d.Attributes(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, nil, nil
 	}
-	return attr.Extra, err
+	if err != nil || d.KeptBy(uid) && (attr.UID == uid || attr.UID == 0 || attr.UID == os.Geteuid()) {
+		return attr.Extra, nil, err
+	}
+	return nil, slices.Sorted(maps.Keys(attr.Extra)), nil
+}
+
+// NotCarried says which extended attributes of a file or generation a new one
+// does not get, since somebody else than root and the file's owner could have
+// chosen them.
+type NotCarried struct {
+	Target, Lineage string
+	Path            string
+	Names           []string
+}
+
+// NotCarried returns what the new files have not got from those that they
+// replace.
+func (t *Transaction) NotCarried() []NotCarried { return t.dropped }
+
+func (t *Transaction) notCarried(set Set, path string, names []string) {
+	if names = slices.DeleteFunc(names, isLabel); len(names) > 0 {
+		t.dropped = append(t.dropped, NotCarried{set.Target, set.Lineage, path, names})
+	}
+}
+
+// isLabel reports whether a name is that of a security label. Where that is not
+// carried over, the policy gives the new file the one of its directory.
+func isLabel(name string) bool { return strings.HasPrefix(name, "security.") }
+
+// NotCarried returns what a transaction with the set would not carry over.
+func (in *Installer) NotCarried(set Set) ([]NotCarried, error) {
+	t := &Transaction{open: map[string]*disk.Dir{}}
+	defer t.close()
+	for _, f := range set.Files {
+		d, err := t.holder(set, f)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		_, left, err := carried(d, filepath.Base(f.Path), f.UID)
+		if err != nil {
+			return nil, explain(f.Path, err)
+		}
+		t.notCarried(set, f.Path, chosen(f, left))
+	}
+	return t.dropped, nil
+}
+
+// holder opens the directory that holds a file of the set now.
+func (t *Transaction) holder(set Set, f File) (*disk.Dir, error) {
+	if set.Directory == "" {
+		return t.at(filepath.Dir(f.Path))
+	}
+	d, err := t.at(set.Directory)
+	if err != nil {
+		return nil, err
+	}
+	generation, err := generationOf(d)
+	if err != nil || generation == "" {
+		return nil, errors.Join(err, fs.ErrNotExist)
+	}
+	path := filepath.Join(set.Directory, generation)
+	if _, ok := t.open[path]; !ok {
+		sub, err := d.Sub(generation)
+		if err != nil {
+			return nil, err
+		}
+		t.open[path] = sub
+	}
+	return t.open[path], nil
 }
 
 // secure gives the old one a second name, and looks that it is still the one

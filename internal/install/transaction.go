@@ -1,11 +1,15 @@
 package install
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/certlatch/certlatch/internal/disk"
 )
@@ -17,6 +21,7 @@ type Transaction struct {
 	journal   journal
 	open      map[string]*disk.Dir // by path; opened once, held to the end
 	staged    []Staged
+	dropped   []NotCarried
 	committed bool
 	over      bool
 }
@@ -31,7 +36,10 @@ func (e *ChangedError) Error() string {
 
 // RestoreError says that not everything of the previous state is back in its
 // place.
-type RestoreError struct{ Err error }
+type RestoreError struct {
+	Err  error
+	Sets []Ref // those of which it is not
+}
 
 func (e *RestoreError) Error() string {
 	return "the previous files are not all back in place: " + e.Err.Error()
@@ -70,37 +78,73 @@ func (t *Transaction) commit() error {
 	return t.sync()
 }
 
+// LeftError says that names of certlatch's own could not be removed. Nothing
+// else is wrong; Recover tries again.
+type LeftError struct{ Paths []string }
+
+func (e *LeftError) Error() string { return "cannot remove " + strings.Join(e.Paths, ", ") }
+
 // Undo puts the previous state back and removes what was made for the new
 // one. Of a transaction that is over it does nothing. Where something could
 // not be put back the error is a *RestoreError; unless that is because
-// somebody else changed it (*ChangedError), the journal stays for Recover. Any
-// other error means that the old files are back and something is left beside
-// them.
+// somebody else changed it (*ChangedError), Recover will try again. Where
+// only something is left beside the old files, it is a *LeftError.
 func (t *Transaction) Undo() error {
 	if t.over {
 		return nil
 	}
 	t.over = true
 	defer t.close()
-	changed, err := t.restore()
+	s := t.settle(t.journal)
+	lost := &RestoreError{}
+	var errs []error
+	for _, failed := range s.stuck {
+		errs = append(errs, failed.err)
+		lost.Sets = append(lost.Sets, Ref{failed.entry.Target, failed.entry.Lineage})
+	}
+	for _, done := range s.back {
+		for _, path := range done.changed {
+			errs = append(errs, &ChangedError{path})
+		}
+		if len(done.changed) > 0 {
+			lost.Sets = append(lost.Sets, Ref{done.entry.Target, done.entry.Lineage})
+		}
+	}
+	err := t.write(s)
+	if lost.Err = errors.Join(errs...); lost.Err != nil {
+		lost.Err = errors.Join(lost.Err, err)
+		return lost
+	}
+	return cmp.Or(err, leftError(s.left))
+}
+
+// write writes down what a transaction could not settle, beside what is left
+// from others.
+func (t *Transaction) write(s settled) error {
+	stuck, left, err := t.pending(new(Recovery))
 	if err != nil {
 		return err
 	}
-	var left []error
-	for _, path := range slices.Concat(changed...) {
-		left = append(left, &ChangedError{path})
+	s.made = slices.Concat(stuck.Made, s.made)
+	return t.conclude(s, slices.Concat(left, s.left), stuck.Sets)
+}
+
+func leftError(left []leftover) error {
+	if len(left) == 0 {
+		return nil
 	}
-	if len(left) > 0 {
-		return &RestoreError{errors.Join(left...)}
+	e := &LeftError{}
+	for _, l := range left {
+		e.Paths = append(e.Paths, l.path())
 	}
-	return nil
+	return e
 }
 
 // Keep makes the commit final: from here on a crash does not undo it. The
 // second names of the old files are removed, and of each managed directory's
 // generations all but three: the current one, the previous one, and the
 // newest of the others. Where clearing away fails, the transaction is kept all
-// the same, and Recover or the next Keep will do the rest.
+// the same, and the error is a *LeftError; Recover will do the rest.
 func (t *Transaction) Keep() error {
 	if t.over || !t.committed {
 		return errors.New("only a committed transaction can be kept")
@@ -110,42 +154,17 @@ func (t *Transaction) Keep() error {
 	}
 	t.over = true
 	defer t.close()
-	if err := t.clearKept(); err != nil {
+	s := settled{left: t.clearKept(t.journal.Sets)}
+	if err := t.write(s); err != nil {
 		return err
 	}
+	left := s.left
 	for _, e := range t.journal.Sets {
-		if e.Directory == "" {
-			continue
-		}
-		if err := t.prune(e); err != nil {
-			return err
+		if e.Directory != "" {
+			left = append(left, t.prune(e)...)
 		}
 	}
-	return nil
-}
-
-// restore puts everything back in reverse order and ends the journal. It says
-// of each set which paths somebody else has changed.
-func (t *Transaction) restore() (changed [][]string, err error) {
-	changed = make([][]string, len(t.journal.Sets))
-	var failed []error
-	for i, e := range slices.Backward(t.journal.Sets) {
-		for _, s := range slices.Backward(e.Swaps) {
-			err := t.putBack(s)
-			if _, ok := errors.AsType[*ChangedError](err); ok {
-				changed[i] = append(changed[i], s.path())
-			} else if err != nil {
-				failed = append(failed, err)
-			}
-		}
-	}
-	if len(failed) > 0 {
-		return nil, &RestoreError{errors.Join(failed...)}
-	}
-	if err := t.clear(changed); err != nil {
-		return nil, fmt.Errorf("the previous files are back in place, but something is left beside them: %w", err)
-	}
-	return changed, t.forget(intentFile)
+	return leftError(left)
 }
 
 // putBack makes a name mean the old one again. It is decided by what is there,
@@ -191,78 +210,30 @@ func notOurs(s swap, err error) error {
 	return err
 }
 
-// clear removes what was made for the new state, once the old one is back.
-// Second names go before new ones, so that putBack stays right if this is cut
-// off. Where somebody has changed the link to a generation it may still be in
-// use: it stays.
-func (t *Transaction) clear(changed [][]string) error {
-	for i, e := range t.journal.Sets {
-		for _, s := range e.Swaps {
-			if err := t.discard(s.Dir, s.Undo, s.Temp); err != nil {
-				return err
-			}
-		}
-		if e.Generation == "" || len(changed[i]) > 0 {
-			continue
-		}
-		d, err := t.at(e.Directory)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if err := d.RemoveAll(e.Generation); err != nil {
-			return err
-		}
-	}
-	if err := t.sync(); err != nil {
-		return err
-	}
-	for _, path := range slices.Backward(t.journal.Made) {
-		if err := removeEmpty(path); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// clearKept removes the second names of what a kept transaction replaced, and
-// ends the journal.
-func (t *Transaction) clearKept() error {
-	for _, e := range t.journal.Sets {
-		for _, s := range e.Swaps {
-			if err := t.discard(s.Dir, s.Undo); err != nil {
-				return err
-			}
-		}
-	}
-	if err := t.sync(); err != nil {
-		return err
-	}
-	return t.forget(keptFile)
-}
-
 // generationsKept is how many generations stay in a managed directory.
 const generationsKept = 3
 
-// prune removes a managed set's oldest generations. Their names sort by time;
-// what has another kind of name is not certlatch's. What a crash leaves is
-// pruned the next time.
-func (t *Transaction) prune(e entry) error {
+// prune removes a managed set's oldest generations, and returns what it could
+// not remove. What has another kind of name, or belongs to somebody else, is not
+// certlatch's. What a crash leaves is pruned the next time.
+func (t *Transaction) prune(e entry) (left []leftover) {
 	d, err := t.at(e.Directory)
 	if err != nil {
-		return err
+		return nil
 	}
 	now, err := identify(d, current)
 	if err != nil {
-		return err
+		return nil
 	}
 	names, err := d.List()
 	if err != nil {
-		return err
+		return nil
 	}
-	generations := slices.DeleteFunc(names, func(name string) bool { return !isGeneration(name) })
+	generations := slices.DeleteFunc(names, func(name string) bool {
+		info, err := d.Stat(name)
+		return err != nil || !isGeneration(name) || !info.Mode.IsDir() || info.UID != os.Geteuid()
+	})
+	sortByAge(generations, time.Now())
 	excess := len(generations) - generationsKept
 	spared := []string{now.target(), e.Generation, e.Swaps[0].Old.target()}
 	for _, name := range generations {
@@ -272,20 +243,27 @@ func (t *Transaction) prune(e entry) error {
 		if slices.Contains(spared, name) {
 			continue
 		}
-		if err := d.RemoveAll(name); err != nil {
-			return fmt.Errorf("remove an old generation: %w", err)
+		failed := t.remove(leftover{e.Directory, name, true})
+		if left = append(left, failed...); failed == nil {
+			excess--
 		}
-		excess--
 	}
-	return nil
+	return left
 }
 
-// forget ends the journal, which is the last trace of a transaction.
-func (t *Transaction) forget(name string) error {
-	if err := t.dir.Remove(name); err != nil {
-		return err
-	}
-	return t.dir.Sync()
+// sortByAge puts the oldest first. Names begin with their time; one that has
+// not come yet tells that the clock was wrong, and counts as old.
+func sortByAge(generations []string, now time.Time) {
+	limit := now.UTC().Add(24 * time.Hour).Format(stampLayout)
+	slices.SortFunc(generations, func(a, b string) int {
+		switch {
+		case (a > limit) == (b > limit):
+			return strings.Compare(a, b)
+		case a > limit:
+			return -1
+		}
+		return 1
+	})
 }
 
 // at gives a directory that the transaction works in.
@@ -300,38 +278,18 @@ func (t *Transaction) at(path string) (*disk.Dir, error) {
 	return d, err
 }
 
-// discard removes names from a directory, where they are there.
-func (t *Transaction) discard(dir string, names ...string) error {
-	d, err := t.at(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := discard(d, name); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // sync makes all names durable.
 func (t *Transaction) sync() error {
-	for _, path := range slices.Sorted(maps.Keys(t.open)) {
-		if err := t.open[path].Sync(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return errors.Join(slices.Collect(maps.Values(t.syncAll()))...)
 }
 
 func (t *Transaction) close() {
 	for _, d := range t.open {
 		d.Close()
 	}
-	t.dir.Close()
+	if t.dir != nil {
+		t.dir.Close()
+	}
 }
 
 // removeEmpty removes a directory that nobody has put anything into.

@@ -68,7 +68,7 @@ func (s *Store) Keep(target, name, generation string, b *lineage.Bundle, spare .
 		return err
 	}
 	if !slices.Contains(names, generation) {
-		if err := disk.MakeWhole(filepath.Join(dir, generation), own, map[string][]byte{
+		if err := disk.MakeWhole(filepath.Join(dir, generation), filepath.Join(s.dir, "generations", ".draft"), own, map[string][]byte{
 			"fullchain.pem": b.FullchainPEM(),
 			"privkey.pem":   b.KeyPEM(),
 		}); err != nil {

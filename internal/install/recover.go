@@ -1,0 +1,419 @@
+package install
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/certlatch/certlatch/internal/disk"
+)
+
+// Interrupted is a set whose transaction was cut off, and whose previous state
+// is back.
+type Interrupted struct {
+	Target, Lineage string
+	Changed         []string // what somebody else replaced since: left as it is
+}
+
+// Stuck is a set whose previous state could not be put back. Its names may hold
+// old and new mixed.
+type Stuck struct {
+	Target, Lineage string
+	Err             error
+}
+
+// Recovery is what came of looking for transactions that were cut off.
+type Recovery struct {
+	Interrupted []Interrupted
+	Stuck       []Stuck
+	Left        []string        // paths of certlatch's own that could not be removed
+	NotOurs     []string        // such paths at which somebody has put something else: left alone from now on
+	Damaged     []*JournalError // journals that tell nothing; what they were about is not known
+}
+
+// Recover looks for the journals of transactions that were cut off, and puts
+// back the previous state of their sets, or, where it had been kept, clears away
+// what they left. Sets are on their own: one that cannot be put back stays for
+// the next call, and so do names that cannot be removed. Recover may be cut off
+// itself, and called again. A journal that is damaged is set aside. The error is
+// for a directory of journals that cannot be used.
+func (in *Installer) Recover() (Recovery, error) {
+	var r Recovery
+	dir, err := in.openJournal()
+	if err != nil {
+		return r, err
+	}
+	t := &Transaction{dir: dir, open: map[string]*disk.Dir{}}
+	defer t.close()
+	stuck, left, err := t.pending(&r)
+	if err != nil {
+		return r, err
+	}
+	was := len(stuck.Sets) + len(left)
+	for _, name := range []string{keptFile, intentFile} {
+		j, err := r.read(dir, name)
+		if err != nil {
+			return r, err
+		}
+		switch {
+		case j == nil:
+			continue
+		case name == keptFile:
+			left = append(left, t.clearKept(j.Sets)...)
+		default:
+			stuck.Sets = append(stuck.Sets, j.Sets...)
+			stuck.Made = append(stuck.Made, j.Made...)
+		}
+		was++
+	}
+	if err := t.later(&r); err != nil || was == 0 {
+		return r, err
+	}
+	s := t.settle(stuck)
+	for _, done := range s.back {
+		r.Interrupted = append(r.Interrupted, Interrupted{done.entry.Target, done.entry.Lineage, done.changed})
+	}
+	for _, failed := range s.stuck {
+		r.Stuck = append(r.Stuck, Stuck{failed.entry.Target, failed.entry.Lineage, failed.err})
+	}
+	left = t.tidy(slices.Concat(left, s.left), &r)
+	for _, l := range left {
+		r.Left = append(r.Left, l.path())
+	}
+	return r, t.conclude(s, left, nil)
+}
+
+// Unfinished returns what [Installer.Recover] would find, without changing
+// anything: Interrupted is what it has yet to put back.
+func (in *Installer) Unfinished() (Recovery, error) {
+	var r Recovery
+	dir, err := disk.Open(in.journalDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	if err != nil {
+		return r, err
+	}
+	defer dir.Close()
+	names, err := dir.List()
+	if err != nil {
+		return r, err
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, damagedPrefix) || name == keptFile || name == draftFile {
+			continue
+		}
+		j, err := readJournal(dir, name)
+		if damaged := new(JournalError); errors.As(err, &damaged) {
+			r.Damaged = append(r.Damaged, damaged)
+			for _, set := range damaged.Sets {
+				r.Stuck = append(r.Stuck, Stuck{set.Target, set.Lineage, damaged})
+			}
+			continue
+		}
+		if err != nil {
+			return r, err
+		}
+		if j == nil {
+			continue
+		}
+		for _, e := range j.Sets {
+			if name == intentFile {
+				r.Interrupted = append(r.Interrupted, Interrupted{Target: e.Target, Lineage: e.Lineage})
+			} else {
+				r.Stuck = append(r.Stuck, Stuck{e.Target, e.Lineage, errors.New(e.Why)})
+			}
+		}
+		for _, l := range j.Left {
+			r.Left = append(r.Left, l.path())
+		}
+	}
+	return r, nil
+}
+
+// pending returns what earlier recoveries could not do.
+func (t *Transaction) pending(r *Recovery) (stuck journal, left []leftover, err error) {
+	if j, err := r.read(t.dir, stuckFile); err != nil {
+		return stuck, nil, err
+	} else if j != nil {
+		stuck = *j
+	}
+	if j, err := r.read(t.dir, leftFile); err != nil {
+		return stuck, nil, err
+	} else if j != nil {
+		left = j.Left
+	}
+	return stuck, left, nil
+}
+
+// read reads a journal. One that is damaged is set aside; one of a later
+// version stays, and what it is about is stuck.
+func (r *Recovery) read(dir *disk.Dir, name string) (*journal, error) {
+	j, err := readJournal(dir, name)
+	damaged := new(JournalError)
+	if !errors.As(err, &damaged) {
+		return j, err
+	}
+	aside := damagedPrefix + time.Now().UTC().Format("20060102T150405") + "-" + name
+	if damaged.Newer && len(damaged.Sets) > 0 {
+		aside = laterPrefix + name
+	}
+	if err := dir.Rename(name, aside); err != nil {
+		return nil, fmt.Errorf("set the damaged %s aside: %w", damaged.Path, err)
+	}
+	if err := dir.Sync(); err != nil {
+		return nil, err
+	}
+	if !damaged.Newer || len(damaged.Sets) == 0 {
+		keepNewest(dir, damagedPrefix)
+		damaged.Aside = filepath.Join(dir.Path(), aside)
+		r.Damaged = append(r.Damaged, damaged)
+	}
+	return nil, nil
+}
+
+// What journals are called that were set aside.
+const (
+	damagedPrefix = "damaged-"
+	laterPrefix   = "later-" // for a later version of certlatch to recover
+)
+
+// later looks at the journals that only a later version of certlatch can
+// recover. What they are about is stuck.
+func (t *Transaction) later(r *Recovery) error {
+	names, err := t.dir.List()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !strings.HasPrefix(name, laterPrefix) {
+			continue
+		}
+		_, err := readJournal(t.dir, name)
+		if newer, ok := errors.AsType[*JournalError](err); ok {
+			for _, set := range newer.Sets {
+				r.Stuck = append(r.Stuck, Stuck{set.Target, set.Lineage, newer})
+			}
+		}
+	}
+	return nil
+}
+
+// asideKept is how many damaged journals are kept to be looked at.
+const asideKept = 3
+
+// keepNewest removes all but the newest of the names that begin alike and go on
+// with a time. What cannot be removed does no harm.
+func keepNewest(dir *disk.Dir, prefix string) {
+	names, err := dir.List()
+	if err != nil {
+		return
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, prefix) })
+	for len(names) > asideKept {
+		_ = dir.Remove(names[0])
+		names = names[1:]
+	}
+}
+
+// settled is what came of putting sets back.
+type settled struct {
+	back  []backSet
+	stuck []stuckSet
+	made  []string // directories that are still in the way of nothing but a stuck set
+	left  []leftover
+}
+
+type backSet struct {
+	entry   entry
+	changed []string // paths that somebody else has changed
+}
+
+type stuckSet struct {
+	entry entry
+	err   error
+}
+
+// settle puts the previous state of sets back, in reverse order, each on its
+// own, and removes what was made for the new one.
+func (t *Transaction) settle(j journal) (s settled) {
+	for _, e := range slices.Backward(j.Sets) {
+		changed, err := t.restore(e)
+		if err != nil {
+			s.stuck = append(s.stuck, stuckSet{e, err})
+			continue
+		}
+		s.left = append(s.left, t.clear(e, len(changed) > 0)...)
+		s.back = append(s.back, backSet{e, changed})
+	}
+	slices.Reverse(s.back)
+	slices.Reverse(s.stuck)
+	unsynced := t.syncAll()
+	s.back = slices.DeleteFunc(s.back, func(done backSet) bool {
+		err := done.entry.unsynced(unsynced)
+		if err != nil {
+			s.stuck = append(s.stuck, stuckSet{done.entry, err})
+		}
+		return err != nil
+	})
+	if len(s.stuck) > 0 {
+		s.made = j.Made
+		return s
+	}
+	for _, path := range slices.Backward(j.Made) {
+		if err := removeEmpty(path); err != nil {
+			s.left = append(s.left, leftover{Dir: filepath.Dir(path), Name: filepath.Base(path)})
+		}
+	}
+	return s
+}
+
+// conclude writes down what is left to do, beside what is stuck from before, and
+// ends the journals of what is done.
+func (t *Transaction) conclude(s settled, left []leftover, stuck []entry) error {
+	for _, failed := range s.stuck {
+		failed.entry.Why = failed.err.Error()
+		stuck = append(stuck, failed.entry)
+	}
+	if err := t.replace(stuckFile, journal{Sets: stuck, Made: s.made}, len(stuck) > 0); err != nil {
+		return err
+	}
+	if err := t.replace(leftFile, journal{Left: left[:min(len(left), mostLeft)]}, len(left) > 0); err != nil {
+		return err
+	}
+	for _, name := range []string{intentFile, keptFile} {
+		if err := t.replace(name, journal{}, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mostLeft bounds the list of what could not be removed.
+const mostLeft = 1000
+
+// replace writes a journal, or removes it where there is nothing in it.
+func (t *Transaction) replace(name string, j journal, full bool) error {
+	if full {
+		return writeJournal(t.dir, name, j)
+	}
+	if _, err := t.dir.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := t.dir.Remove(name); err != nil {
+		return err
+	}
+	return t.dir.Sync()
+}
+
+// restore makes the names of a set mean the old ones again, and returns those
+// that somebody else has changed.
+func (t *Transaction) restore(e entry) (changed []string, err error) {
+	var failed []error
+	for _, s := range slices.Backward(e.Swaps) {
+		err := t.putBack(s)
+		if _, ok := errors.AsType[*ChangedError](err); ok {
+			changed = append(changed, s.path())
+		} else if err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return changed, errors.Join(failed...)
+}
+
+// clear removes what was made for the new state of a set, once the old one is
+// back, and returns what it could not remove. Second names go before new ones,
+// so that putBack stays right if this is cut off. Where somebody has changed
+// the link to a generation it may still be in use: it stays.
+func (t *Transaction) clear(e entry, changed bool) (left []leftover) {
+	for _, s := range e.Swaps {
+		left = append(left, t.remove(leftover{Dir: s.Dir, Name: s.Undo}, leftover{Dir: s.Dir, Name: s.Temp})...)
+	}
+	if e.Generation != "" && !changed {
+		left = append(left, t.remove(leftover{e.Directory, e.Generation, true})...)
+	}
+	return left
+}
+
+// clearKept removes the second names of what kept transactions replaced, and
+// returns what it could not remove.
+func (t *Transaction) clearKept(sets []entry) (left []leftover) {
+	for _, e := range sets {
+		for _, s := range e.Swaps {
+			left = append(left, t.remove(leftover{Dir: s.Dir, Name: s.Undo})...)
+		}
+	}
+	unsynced := t.syncAll()
+	for _, e := range sets {
+		for _, s := range e.Swaps {
+			if unsynced[s.Dir] != nil { // a power cut may bring it back
+				left = append(left, leftover{Dir: s.Dir, Name: s.Undo})
+			}
+		}
+	}
+	return left
+}
+
+// remove takes names away that are certlatch's own, and returns those that it
+// could not.
+func (t *Transaction) remove(names ...leftover) (left []leftover) {
+	for _, l := range names {
+		d, err := t.at(l.Dir)
+		if err == nil && l.Tree {
+			err = d.RemoveAll(l.Name)
+		} else if err == nil {
+			err = discard(d, l.Name)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			left = append(left, l)
+		}
+	}
+	return left
+}
+
+// tidy tries again to remove what was left, and returns what still cannot be
+// removed. Where somebody has put something else in its place, such as a
+// directory, it is no longer certlatch's.
+func (t *Transaction) tidy(left []leftover, r *Recovery) (still []leftover) {
+	for _, l := range t.remove(left...) {
+		if slices.Contains(still, l) {
+			continue
+		}
+		d, err := t.at(l.Dir)
+		if err == nil && !l.Tree {
+			if info, err := d.Stat(l.Name); err == nil && info.Mode.IsDir() {
+				r.NotOurs = append(r.NotOurs, l.path())
+				continue
+			}
+		}
+		still = append(still, l)
+	}
+	return still
+}
+
+// syncAll makes the names in all directories durable, each once, and returns
+// where that failed.
+func (t *Transaction) syncAll() map[string]error {
+	failed := map[string]error{}
+	for _, path := range slices.Sorted(maps.Keys(t.open)) {
+		if err := t.open[path].Sync(); err != nil {
+			failed[path] = err
+		}
+	}
+	return failed
+}
+
+// unsynced returns why names of the set may not be durable.
+func (e entry) unsynced(failed map[string]error) error {
+	for _, s := range e.Swaps {
+		if err := failed[s.Dir]; err != nil {
+			return err
+		}
+	}
+	return nil
+}
