@@ -38,6 +38,7 @@ func TestCheck(t *testing.T) {
 	root := pki.NewCA(t, "Root")
 	ca := root.Intermediate(t, "Intermediate")
 	leaf := ca.Leaf(t, pki.Names("a.example", "*.b.example", "192.0.2.1"))
+	deep := ca.Intermediate(t, "Below the intermediate").Leaf(t)
 	staging := pki.NewCA(t, "(STAGING) Pretend Pear X1").Intermediate(t, "(STAGING) False Fennel E6")
 	stranger := pki.NewCA(t, "Elsewhere").Intermediate(t, "Stranger")
 	trust, anyone := trustIn(t, root), load(t, "any")
@@ -55,6 +56,10 @@ func TestCheck(t *testing.T) {
 			}
 			return revoked, err
 		}}
+	}
+	// Whoever else is asked about the leaf has not revoked it.
+	issuerIs := func(name string) func(leaf, issuer *x509.Certificate) (bool, error) {
+		return func(_, issuer *x509.Certificate) (bool, error) { return issuer.Subject.CommonName == name, nil }
 	}
 	with := func(l pki.Leaf, fullchain, key []byte) pki.Leaf {
 		l.Fullchain, l.Key = fullchain, key
@@ -130,6 +135,10 @@ func TestCheck(t *testing.T) {
 		"revoked":                      expect(leaf, answer(true, nil), "refused revoked"),
 		"not revoked":                  expect(leaf, answer(false, nil)),
 		"cannot be told":               expect(leaf, answer(true, errors.New("no answer"))),
+		"anyone: revoked":              expect(leaf, policy.Rules{Trust: anyone, Revoked: answer(true, nil).Revoked}, "refused revoked"),
+		"anyone: revoked, a long way":  expect(deep, policy.Rules{Trust: anyone, Revoked: issuerIs("Below the intermediate")}, "refused revoked"),
+		"revoked, a long way":          expect(deep, policy.Rules{Revoked: issuerIs("Below the intermediate")}, "refused revoked"),
+		"anyone: nobody to ask":        expect(with(leaf, alone(leaf), leaf.Key), policy.Rules{Trust: anyone, Revoked: answer(true, nil).Revoked}),
 		"untrusted, not asked":         expect(stranger.Leaf(t), answer(true, nil), "refused untrusted"),
 		"names lost":                   expect(ca.Leaf(t, pki.Names("b.example")), installed(leaf), "warned names-lost"),
 		"URI kept":                     expect(ca.Leaf(t, pki.Names("a.example", "sip:a.example")), installed(ca.Leaf(t, pki.Names("a.example", "sip:a.example")))),
