@@ -192,11 +192,36 @@ func (at place) put(part hooks.Part) error {
 		}
 		return disk.ReplaceLink(part.Link, path)
 	}
-	if text, err := os.ReadFile(path); err == nil && string(text) == part.Text {
+	if as, err := written(path); err == nil && as == (hookFile{part.Text, part.Mode(), os.Geteuid()}) {
 		return nil
 	}
 	return disk.Replace(path, []byte(part.Text), part.Mode())
 }
+
+// hookFile is what matters of a file that root may run.
+type hookFile struct {
+	text string
+	mode fs.FileMode // the group's bits are the mask where there is an ACL
+	uid  int
+}
+
+// written returns what is at path.
+func written(path string) (hookFile, error) {
+	dir, err := disk.Open(filepath.Dir(path))
+	if err != nil {
+		return hookFile{}, err
+	}
+	defer dir.Close()
+	info, err := dir.Stat(filepath.Base(path))
+	if err != nil {
+		return hookFile{}, err
+	}
+	text, _, err := dir.Read(filepath.Base(path), hookLimit)
+	return hookFile{string(text), info.Mode, info.UID}, err
+}
+
+// hookLimit is far more than any hook's file has bytes.
+const hookLimit = 1 << 20
 
 // ownHooks says which lineages have hooks of their own beside certlatch, as
 // far as that can be read.
