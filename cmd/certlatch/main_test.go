@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -229,7 +230,8 @@ func freePort(t *testing.T) int {
 }
 
 // served is a TLS server in the manner of the services that certlatch is for:
-// it serves a pair, and takes it anew on a HUP, if it can be read.
+// it serves a pair, and takes it anew on a HUP, if it can be read. An interrupt
+// ends it, also where interrupts were ignored when it was started.
 //
 //	served PORT CERTIFICATE KEY PIDFILE
 func served(args []string) int {
@@ -266,11 +268,17 @@ func served(args []string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	context.AfterFunc(interrupted, func() { listener.Close() })
 	if err := os.WriteFile(args[3], []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
 		return 1
 	}
 	for {
 		conn, err := listener.Accept()
+		if interrupted.Err() != nil {
+			return 0
+		}
 		if err != nil {
 			return 1
 		}
