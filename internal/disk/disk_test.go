@@ -156,7 +156,7 @@ func TestCreateIsNeverMoreReadable(t *testing.T) {
 	check(t, unix.Setxattr(dir+"/old", "user.note", []byte("x"), 0))
 	check(t, unix.Setxattr(dir+"/old", ACLName, backupACL.encode(), 0))
 	trace := filepath.Join(t.TempDir(), "trace")
-	cmd := exec.Command("strace", "-f", "-qq", "-o", trace, "-e", "trace=openat,fchown,fchmod,fchmodat,fchownat,chmod,chown,fsetxattr,fremovexattr,write,pwrite64,fsync", os.Args[0])
+	cmd := exec.Command("strace", "-f", "-qq", "-o", trace, "-e", "trace=openat,fchown,fchmod,fchmodat,fchownat,chmod,chown,fsetxattr,fremovexattr,write,pwrite64,fsync,close", os.Args[0])
 	cmd.Env = append(os.Environ(), helperVariable+"="+dir, "GORACE=atexit_sleep_ms=0")
 	if output, err := cmd.CombinedOutput(); err != nil {
 		need.That(t, !errors.Is(err, exec.ErrNotFound), "needs strace")
@@ -169,6 +169,11 @@ func TestCreateIsNeverMoreReadable(t *testing.T) {
 		t.Fatalf("the file was not created as it should be:\n%s", data)
 	}
 	fd, after, _ := strings.Cut(after, "\n")
+	// What has this number later is another file, such as one of go test -cover.
+	after, _, closed := strings.Cut(after, "close("+fd+")")
+	if !closed {
+		t.Fatalf("the file was not closed:\n%s", data)
+	}
 	var got []string
 	for _, call := range regexp.MustCompile(`(\w+)\((\d+), ([^\n]*)\) += `).FindAllStringSubmatch(after, -1) {
 		if call[2] == fd {
