@@ -2,6 +2,7 @@
 // source: who may import whom, who may have which effect, how packages
 // introduce themselves. The rules are the tables in rules_test.go.
 //
-// It reads syntax, not types, so it does not promise to notice a method that
-// changes a file through an *os.File or a value of an interface.
+// It reads syntax, not types, so it knows a method by its name alone, and does
+// not promise to notice an effect behind a value of an interface: it notices who
+// could make such a value.
 package house

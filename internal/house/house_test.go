@@ -1,6 +1,7 @@
 package house
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -63,9 +64,9 @@ func (s source) importNames() map[string]string {
 	return names
 }
 
-// TestHouse holds every rule over the repository.
-func TestHouse(t *testing.T) {
-	var repository tree
+// repository reads the repository's Go source.
+func repository(t *testing.T) (all tree) {
+	t.Helper()
 	top := os.DirFS("../..")
 	err := fs.WalkDir(top, ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
@@ -80,21 +81,54 @@ func TestHouse(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		repository = append(repository, parse(t, name, string(text)))
+		all = append(all, parse(t, name, string(text)))
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(repository) < 20 {
-		t.Fatalf("found only %d files: this looks at the wrong directory", len(repository))
+	if len(all) < 20 {
+		t.Fatalf("found only %d files: this looks at the wrong directory", len(all))
 	}
+	return all
+}
+
+// TestHouse holds every rule over the repository.
+func TestHouse(t *testing.T) {
+	all := repository(t)
 	for _, r := range rules {
 		t.Run(r.name, func(t *testing.T) {
-			for _, found := range r.check(repository) {
+			for _, found := range r.check(all) {
 				t.Error(found)
 			}
 		})
+	}
+}
+
+// TestPermissionsAreUsed holds that who may do something does it: a permission
+// that nobody needs any more is taken back.
+func TestPermissionsAreUsed(t *testing.T) {
+	find, used := actOf(), map[string]bool{}
+	key := func(act int, allowed string) string { return fmt.Sprint(act, " ", allowed) }
+	for _, f := range repository(t) {
+		if f.test {
+			continue
+		}
+		f.mentions(func(imported, name string) {
+			i := find(imported, name)
+			for _, allowed := range acts[max(i, 0)].allowed {
+				if i >= 0 && f.in([]string{allowed}) {
+					used[key(i, allowed)] = true
+				}
+			}
+		})
+	}
+	for i, a := range acts {
+		for _, allowed := range a.allowed {
+			if !used[key(i, allowed)] {
+				t.Errorf("%s does not use %s of %s", allowed, a.names, a.packages)
+			}
+		}
 	}
 }
 
@@ -121,6 +155,24 @@ func TestRulesCanFail(t *testing.T) {
 		{"imports go where they may", "cmd/certlatch/main.go", `package main; import "github.com/certlatch/certlatch/internal/pki"`, bad},
 		{"imports go where they may", "cmd/certlatch/main_test.go", `package main; import "github.com/certlatch/certlatch/internal/pki"`, good},
 		{"imports go where they may", "internal/disk/c.go", `package disk; import "unsafe"`, bad},
+		{"imports go where they may", "internal/engine/a.go", `package engine; import "database/sql"`, bad},
+		{"imports go where they may", "internal/rows/a.go", `package rows; import "database/sql"`, good},
+		{"imports go where they may", "internal/engine/a.go", `package engine; import "net/http"`, bad},
+		{"imports go where they may", "internal/revocation/a.go", `package revocation; import "net/http"`, good},
+		{"imports go where they may", "internal/revocation/a.go", `package revocation; import "net/http/httputil"`, bad},
+		{"imports go where they may", "internal/engine/a.go", `package engine; import "net/smtp"`, bad},
+		{"imports go where they may", "internal/engine/a.go", `package engine; import "log/syslog"`, bad},
+		{"imports go where they may", "internal/engine/a.go", `package engine; import "io/ioutil"`, bad},
+		{"imports go where they may", "internal/engine/a.go", `package engine; import "runtime/pprof"`, bad},
+		{"imports go where they may", "internal/engine/a.go", `package engine; import "testing"`, bad},
+		{"imports go where they may", "internal/engine/a.go", `package engine; import "log/slog"`, good},
+		{"imports go where they may", "internal/engine/a.go", `package engine; import "os/user"`, bad},
+		{"imports go where they may", "internal/engine/a.go", `package engine; import "os/signal"`, bad},
+		{"imports go where they may", "internal/engine/a.go", `package engine; import "github.com/urfave/cli/v2"`, bad},
+		{"imports go where they may", "internal/engine/a.go", `package engine; import "gopkg.in/yaml.v3"`, bad},
+		{"imports go where they may", "internal/engine/a.go", `package engine; import "golang.org/x/sys/unix"`, good},
+		{"imports go where they may", "internal/engine/a.go", `package engine; import "golang.org/x/sys/execabs"`, bad},
+		{"imports go where they may", "internal/engine/a.go", `package engine; import "example.org/shells/run"`, bad},
 
 		{"rooms know only whom they should", "deployers/a.go", `package deployers; import "github.com/certlatch/certlatch/internal/config"`, bad},
 		{"rooms know only whom they should", "deployers/a.go", `package deployers; import ("io/fs"; "net/netip"; "net/url"; "github.com/certlatch/certlatch/internal/lineage")`, good},
@@ -150,6 +202,25 @@ func TestRulesCanFail(t *testing.T) {
 		{"effects have one gate each", "cmd/certlatch/main.go", `package main; import "os"; func f() { os.Exit(1) }`, good},
 		{"effects have one gate each", "cmd/certlatch/main.go", `package main; import "log"; func f() { log.Fatalf("") }`, bad},
 
+		{"effects have one gate each", "internal/engine/a.go", `package engine; func f(file interface{ Chmod(uint32) error }) { file.Chmod(0) }`, bad},
+		{"effects have one gate each", "internal/disk/a.go", `package disk; func f(file interface{ Chmod(uint32) error }) { file.Chmod(0) }`, good},
+		{"effects have one gate each", "internal/engine/a.go", `package engine; import "os"; var _ = []any{os.Stat, os.ReadFile, os.ReadDir, os.ErrNotExist, os.Geteuid}`, good},
+		{"effects have one gate each", "internal/engine/a.go", `package engine; import "syscall"; var _ = []any{syscall.EROFS, syscall.SIGHUP, syscall.Stat_t{}, syscall.O_RDONLY}`, good},
+		{"effects have one gate each", "internal/engine/a.go", `package engine; import ("net"; "crypto/tls"); var _ = []any{net.ParseIP, net.JoinHostPort, tls.VersionName}`, good},
+		{"effects have one gate each", "internal/engine/a.go", `package engine; import k "golang.org/x/sys/unix"; var _ = k.Kill`, bad},
+		{"effects have one gate each", "internal/process/a.go", `package process; import "os"; var _ = os.FindProcess`, good},
+		{"effects have one gate each", "internal/process/a.go", `package process; import "os"; var _ = os.StartProcess`, bad},
+		{"effects have one gate each", "internal/probe/a.go", `package probe; import "net"; var _ = net.Dialer{}`, good},
+		{"effects have one gate each", "internal/command/command.go", `package command; import "syscall"; var _ = syscall.Kill`, good},
+		{"effects have one gate each", "internal/command/outside.go", `package command; import "syscall"; var _ = syscall.Kill`, bad},
+		{"effects have one gate each", "internal/disk/a.go", `package disk; import "golang.org/x/sys/unix"; var _ = unix.Kill`, bad},
+		{"effects have one gate each", "internal/engine/a.go", `package engine; type t struct{ Kill, Exec int }; func f(v t) int { return v.Kill + v.Exec }`, good},
+
+		{"processes are looked at in one place", "internal/engine/a.go", `package engine; import "os"; func f() { os.ReadFile("/proc/1/stat") }`, bad},
+		{"processes are looked at in one place", "internal/engine/a.go", `package engine; const path = "/proc"`, bad},
+		{"processes are looked at in one place", "internal/engine/a.go", `package engine; const path = "/process"`, good},
+		{"processes are looked at in one place", "internal/process/a.go", `package process; const path = "/proc/%d"`, good},
+
 		{"nothing happens at import", "internal/probe/a.go", `package probe; func init() {}`, bad},
 		{"nothing happens at import", "internal/probe/a.go", `package probe; type t int; func (t) init() {}`, good},
 		{"nothing happens at import", "internal/probe/a.go", `package probe; import _ "net/http/pprof"`, bad},
@@ -172,6 +243,22 @@ func TestRulesCanFail(t *testing.T) {
 		}
 	}
 
+	find, reached := actOf(), map[int]bool{}
+	for imported, names := range mentioned {
+		for name := range strings.FieldsSeq(names) {
+			text := fmt.Sprintf("package engine; import (%q); var _ = %s.%s", imported, path.Base(imported), name)
+			if found := effects(tree{parse(t, "internal/engine/a.go", text)}); len(found) == 0 {
+				t.Errorf("the engine may use %s of %s", name, imported)
+			}
+			reached[find(imported, name)] = true
+		}
+	}
+	for i, a := range acts {
+		if !reached[i] && a.packages != noPackage {
+			t.Errorf("nothing shows that this act is noticed: %s of %s", a.names, a.packages)
+		}
+	}
+
 	twice := tree{parse(t, "internal/probe/a.go", "// One.\npackage probe"), parse(t, "internal/probe/b.go", "// Two.\npackage probe")}
 	if oneComment(twice) == nil {
 		t.Error("a package with two comments passes")
@@ -181,4 +268,25 @@ func TestRulesCanFail(t *testing.T) {
 			t.Errorf("%s: there is nothing wrong with %s", r.name, twice[0].path)
 		}
 	}
+}
+
+// mentioned is, by package, what the engine must not use.
+var mentioned = map[string]string{
+	"os": `WriteFile Create CreateTemp Rename Remove RemoveAll Mkdir MkdirAll MkdirTemp Chmod Chown Lchown Chtimes Symlink Link Truncate
+		CopyFS OpenRoot OpenInRoot Root NewFile Pipe OpenFile O_WRONLY O_RDWR O_APPEND O_CREATE O_TRUNC
+		FindProcess Process StartProcess ProcAttr Setenv Unsetenv Clearenv Chdir Getenv LookupEnv Environ ExpandEnv Exit`,
+	"syscall": `Kill Exec ForkExec StartProcess SysProcAttr ProcAttr Credential Open O_CREAT O_WRONLY Creat Write Pwrite Rename Unlink Mkdir Mkfifo Mknod
+		Chmod Fchmod Chown Fchown Truncate Ftruncate Link Symlink Setxattr Getxattr Flock Fsync Sendfile Utimes
+		Socket Connect Bind Sendto Sendmsg SetsockoptInt SockaddrUnix AF_INET InotifyInit1 InotifyAddWatch IN_CREATE
+		Syscall RawSyscall6 Setuid Setresuid Setgroups Chroot Mount Unmount Umask PtraceAttach Reboot Mmap Statfs Getrlimit Setrlimit Settimeofday Adjtimex Sysinfo`,
+	"golang.org/x/sys/unix": `Kill Tgkill PidfdOpen PidfdSendSignal Exec Open Openat Openat2 OpenByHandleAt O_CREAT O_TMPFILE Creat Write Pwritev Rename Renameat Renameat2
+		Unlink Unlinkat Rmdir Mkdirat Mkfifoat Mknodat Fchmodat Fchmodat2 Fchown Fchownat Lchown Ftruncate Fallocate Linkat Symlinkat
+		Setxattr Lsetxattr Fsetxattr Fremovexattr Fgetxattr Flistxattr Lgetxattr UtimesNanoAt Flock FcntlFlock CopyFileRange Splice
+		Socket Socketpair Connect Accept4 SendmsgN Recvfrom InotifyInit1 InotifyAddWatch IN_MODIFY FanotifyInit FanotifyMark
+		Syscall Setresuid Setns Unshare PivotRoot Mount MemfdCreate ProcessVMWritev Prlimit Statfs Fstatfs ClockSettime ClockAdjtime
+		Prctl IoctlGetWinsize Poll ClockGettime Dup3 Pipe2 Eventfd Setpriority Sethostname Capset`,
+	"net": `Dial DialTimeout DialTCP DialUDP DialUnix Dialer Listen ListenPacket ListenTCP ListenUnixgram ListenConfig FileConn FileListener
+		LookupHost LookupAddr LookupSRV LookupTXT Resolver DefaultResolver ResolveTCPAddr`,
+	"crypto/tls": `Dial DialWithDialer Dialer Listen NewListener Server QUICClient`,
+	"log":        `Fatal Fatalf Fatalln Panic`,
 }

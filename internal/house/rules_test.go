@@ -20,6 +20,7 @@ var rules = []rule{
 	{"imports go where they may", imports},
 	{"rooms know only whom they should", directions},
 	{"effects have one gate each", effects},
+	{"processes are looked at in one place", proc},
 	{"nothing happens at import", noInit},
 	{"a package is introduced once", oneComment},
 	{"a package is named by what it does", names},
@@ -39,26 +40,49 @@ var gates = []struct {
 	{`github.com/coreos/go-systemd/v22/journal`, []string{"internal/systemd", "cmd/certlatch"}, "the journal is written where output is"},
 	{`github.com/coreos/go-systemd/v22/(dbus|daemon|activation|login1|machine1|sdjournal|unit|util)|github.com/godbus/dbus/v5`, []string{"internal/systemd"}, "systemd is talked to in one place"},
 	{`github.com/fsnotify/fsnotify`, []string{"internal/watch"}, "files are watched in one place"},
-	{`github.com/go-sql-driver/mysql|github.com/lib/pq|database/sql`, []string{"internal/rows"}, "databases are written to in one place"},
+	{`github.com/go-sql-driver/mysql|github.com/lib/pq|database/sql(/.*)?`, []string{"internal/rows"}, "databases are written to in one place"},
+	{`net/http(/httptrace)?`, []string{"internal/revocation", "internal/control"}, "revocation lists and OpenSIPS's mi_http are what there is to fetch"},
+	{`os/user`, []string{"internal/account"}, "users and groups are looked up in one place"},
+	{`os/signal`, []string{"cmd/certlatch"}, "the process is told to end in one place"},
+	{`github.com/urfave/cli/v2`, []string{"cmd/certlatch"}, "commands are for the command"},
+	{`gopkg.in/yaml.v3`, []string{"internal/config"}, "the configuration is read in one place"},
+	{`net/(http/(cgi|cookiejar|fcgi|httptest|httputil|pprof)|rpc(/.*)?|smtp)|log/syslog|expvar|io/ioutil|runtime/(coverage|pprof|trace)|testing(/.*)?`, nil, "it has effects of its own"},
 	{module + `internal/pki`, nil, "it makes certificates for tests"},
 	{module + `internal/need`, nil, "it skips tests"},
 	{module + `internal/(system|house)`, nil, "it is tests"},
 	{`C|unsafe|plugin`, nil, "releases are built without C, and nothing here needs it"},
 }
 
-// imports holds the gates.
+// imports holds the gates. Other people's code that has none is not known to
+// have no effects; what x/sys has, the acts tell apart.
 func imports(t tree) (found []string) {
 	for _, f := range t {
+		if f.test || f.in(testTools) {
+			continue
+		}
 		for _, imported := range f.imports() {
+			known := !thirdParty(imported) || imported == "golang.org/x/sys/unix"
 			for _, gate := range gates {
-				open := f.test || f.in(testTools) || f.in(gate.allowed)
-				if !open && regexp.MustCompile("^(?:"+gate.imports+")$").MatchString(imported) {
+				if !regexp.MustCompile("^(?:" + gate.imports + ")$").MatchString(imported) {
+					continue
+				}
+				known = true
+				if !f.in(gate.allowed) {
 					found = append(found, fmt.Sprintf("%s imports %s: %s", f.path, imported, gate.why))
 				}
+			}
+			if !known {
+				found = append(found, fmt.Sprintf("%s imports %s, for which there is no gate", f.path, imported))
 			}
 		}
 	}
 	return found
+}
+
+// thirdParty reports whether a package is neither of the standard library nor
+// of this module.
+func thirdParty(imported string) bool {
+	return strings.Contains(strings.Split(imported, "/")[0], ".") && !strings.HasPrefix(imported, module)
 }
 
 // knows tells for some rooms which others alone they may know. Pure ones may
@@ -98,13 +122,12 @@ func directions(t tree) (found []string) {
 		}
 		for _, imported := range f.imports() {
 			room, ours := strings.CutPrefix(imported, module)
-			thirdParty := !ours && strings.Contains(strings.Split(imported, "/")[0], ".")
 			for _, k := range knows {
 				switch {
 				case !f.in(k.rooms):
 				case ours && !slices.Contains(k.allowed, room):
 					complain(imported, fmt.Sprintf("of this house it may only know %q", k.allowed))
-				case k.pure && (thirdParty || impure.MatchString(imported)):
+				case k.pure && (thirdParty(imported) || impure.MatchString(imported)):
 					complain(imported, "it says what to do, and does nothing")
 				}
 			}
@@ -121,48 +144,203 @@ func directions(t tree) (found []string) {
 	return found
 }
 
-// acts tell where alone a function or constant of the standard library may be
-// mentioned, tests aside.
-var acts = []struct {
-	packages string // regular expressions over the whole path and name
-	names    string
+// An act is something with an effect, and where alone it may be mentioned, tests
+// aside.
+type act struct {
+	packages string   // a regular expression over the whole import path; noPackage: a method of any value
+	names    string   // the same over the name
+	besides  string   // names that are meant by names, and harmless
 	allowed  []string // directories or files
 	why      string
-}{
+}
+
+const (
+	// noPackage is the package of methods: what they belong to is not known.
+	noPackage = "-"
+	// kernel is where system calls are.
+	kernel = `syscall|golang.org/x/sys/unix`
+)
+
+// acts are looked at in their order, and the first that is meant counts. So what
+// no act of the kernel speaks of belongs to those rooms that call it at all.
+var acts = []act{
 	{
-		`os`, `WriteFile|Create|CreateTemp|Rename|Remove(All)?|Mkdir(All|Temp)?|Chmod|L?chown|Chown|Chtimes|Symlink|Link|Truncate|CopyFS|OpenRoot|O_CREATE|O_TRUNC`,
-		[]string{"internal/disk"}, "files are changed in one place",
+		packages: `os`,
+		names: `WriteFile|Create|CreateTemp|Rename|Remove(All)?|Mkdir(All|Temp)?|Chmod|L?chown|Chown|Chtimes|Symlink|Link|Truncate|CopyFS|` +
+			`Root|OpenRoot|OpenInRoot|NewFile|Pipe|O_CREATE|O_TRUNC|O_RDWR|O_APPEND|O_EXCL|O_SYNC`,
+		allowed: []string{"internal/disk"}, why: "files are changed in one place",
 	},
 	{
-		`golang.org/x/sys/unix|syscall`, `Creat|Rename(at2?)?|Unlink(at)?|Rmdir|Mkdir(at)?|Mkfifo(at)?|Mknod(at)?|[FL]?[Cc]hown|Fchownat|F?[Cc]hmod|Fchmodat|Link(at)?|Symlink(at)?|F?[Tt]runcate|[FL]?(Set|Remove)xattr|[FL](set|remove)xattr|O_CREAT|O_TRUNC|O_TMPFILE`,
-		[]string{"internal/disk"}, "files are changed in one place",
+		packages: `os`, names: `OpenFile|O_WRONLY`,
+		allowed: []string{
+			"internal/disk",
+			"internal/control/mififo.go", // OpenSIPS is told by what is written into its FIFO
+			"internal/lineage/files.go",  // reads what may be a FIFO
+		},
+		why: "files are opened to be written to in one place",
 	},
-	{`os`, `Exit`, []string{"cmd/certlatch/main.go"}, "the process ends in one place"},
-	{`log`, `Fatal(f|ln)?|Panic(f|ln)?`, nil, "errors are returned"},
+	{
+		packages: kernel,
+		names: `Creat|Rename(at2?)?|Unlink(at)?|Rmdir|Mkdir(at)?|Mkfifo(at)?|Mknod(at)?|[FL]?[Cc]hown|Fchownat|F?[Cc]hmod|Fchmodat2?|Link(at)?|Symlink(at)?|` +
+			`F?[Tt]runcate|Fallocate|[FL]?(Set|Remove)xattr|[FL](set|remove)xattr|[FL]?(Get|List)xattr|[FL](get|list)xattr|Utimes?|UtimesNano(At)?|Futimes(at)?|Lutimes|` +
+			`Flock|FcntlFlock|Fsync|Fdatasync|Sync|Syncfs|SyncFileRange|P?[Ww]rite|Pwritev2?|Writev|Sendfile|Splice|CopyFileRange|Tee|Vmsplice|IoctlFi.*|` +
+			`OpenByHandleAt|O_(CREAT|TRUNC|TMPFILE|RDWR|WRONLY|APPEND|EXCL|SYNC|DSYNC)`,
+		allowed: []string{"internal/disk"}, why: "files are changed, locked and given attributes in one place",
+	},
+	{
+		packages: kernel, names: `Open(at2?)?`,
+		allowed: []string{
+			"internal/disk",
+			"internal/command/canread.go", // whether a service's user may read a file, only opening it tells
+		},
+		why: "files are opened to be written to in one place",
+	},
+	{
+		packages: kernel, names: `Inotify.*|Fanotify.*|IN_.*|FAN_.*`,
+		why: "files are watched by fsnotify, in internal/watch",
+	},
+	{
+		packages: `os`, names: `FindProcess|Process`,
+		allowed: []string{"internal/process"}, why: "signals are sent in one place, to processes that were looked at",
+	},
+	{
+		packages: kernel, names: `Kill|Tgkill|Tkill|Pidfd.*|RtSigqueueinfo|RtTgsigqueueinfo`,
+		// What command has started it ends, with all that this has started.
+		allowed: []string{"internal/command/command.go"}, why: "signals are sent in one place, to processes that were looked at",
+	},
+	{
+		packages: `os`, names: `StartProcess|ProcAttr`,
+		why: "programs are run by internal/command, without a shell and with a limit",
+	},
+	{
+		packages: kernel, names: `ForkExec|StartProcess|Exec(ve(at)?)?|ProcAttr|SysProcAttr|Credential|Clone.*|Fork`,
+		allowed: []string{"internal/command"}, why: "programs are run in one place, without a shell and with a limit",
+	},
+	{
+		packages: kernel, names: `(Raw)?(Syscall|VSyscall).*|Set(re|res|fs)?[ug]id|Setgroups|Chroot|PivotRoot|Unshare|Setns|Mount(Setattr)?|Unmount|Umask|Ptrace.*|ProcessVM.*|Reboot|Bpf.*|(Init|Finit|Delete)[Mm]odule|Keyctl.*|AddKey|Mmap.*|Memfd.*|PerfEventOpen|Io[Uu]ring.*`,
+		why: "nothing here needs it",
+	},
+	{
+		packages: kernel, names: `Socket(pair)?|Connect|Bind|Listen|Accept4?|Send(to|msg.*|mmsg)|Recv(from|msg.*|mmsg)|Setsockopt.*|Sockaddr.*|AF_.*|SOCK_.*`,
+		why: "connections are package net's",
+	},
+	{
+		packages: `net`, names: `Dial.*|Listen.*|Dialer|ListenConfig|File(Conn|Listener|PacketConn)`,
+		allowed: []string{"internal/probe", "internal/control"}, why: "handshakes and control channels are the only connections, and have a home each",
+	},
+	{
+		packages: `crypto/tls`, names: `Dial.*|Dialer|Listen|NewListener|Server|QUIC.*`,
+		why: "internal/probe makes handshakes, over connections of its own",
+	},
+	{
+		packages: `net`, names: `Lookup.*|Resolver|DefaultResolver|Resolve.*Addr`,
+		allowed: []string{"internal/srv", "cmd/certlatch/probe_dns.go"}, why: "names are looked up in one place",
+	},
+	{
+		packages: kernel, names: `Adjtimex|Clock(Adjtime|Settime)|Settimeofday|Stime|F?[Ss]tatfs(_t)?|F?[Ss]tatvfs|[GS]etrlimit|Prlimit|Sysinfo(_t)?`,
+		allowed: []string{"internal/host"}, why: "what the host is like is looked at in one place",
+	},
+	{
+		packages: kernel, names: `.*`,
+		besides: `E[A-Z0-9]+|Errno|SIG[A-Z0-9]+|Signal|S_[A-Z]+|[FL]?[Ss]tat(_t)?|O_(RDONLY|CLOEXEC|NOFOLLOW|NONBLOCK|DIRECTORY|PATH|NOCTTY)`,
+		allowed: []string{
+			"internal/disk", "internal/command", "internal/host",
+			"internal/control/mififo.go", // waits for the one who reads the FIFO
+			"internal/systemd/notify.go", // the clock by which systemd tells a reload
+			"cmd/certlatch/main.go",      // no core dumps
+			"cmd/certlatch/terminal.go",  // how wide the terminal is
+		},
+		why: "the kernel is called in few places",
+	},
+	{
+		packages: noPackage, names: `Ch(mod|own)|Fd|SyscallConn`,
+		allowed: []string{"internal/disk", "internal/control/mififo.go", "cmd/certlatch/terminal.go"}, why: "what can be done with an open file is done in one place",
+	},
+	{
+		packages: `os`, names: `Setenv|Unsetenv|Clearenv|Chdir`,
+		why: "whoever comes later relies on it",
+	},
+	{
+		packages: `os`, names: `Getenv|LookupEnv|Environ|ExpandEnv`,
+		allowed: []string{"cmd/certlatch"}, why: "what the environment says is hostile, and heard in one place",
+	},
+	{packages: `os`, names: `Exit`, allowed: []string{"cmd/certlatch/main.go"}, why: "the process ends in one place"},
+	{packages: `log`, names: `Fatal(f|ln)?|Panic(f|ln)?`, why: "errors are returned"},
+}
+
+// matcher returns a function that reports whether the act is what a name of a
+// package stands for.
+func (a act) matcher() func(imported, name string) bool {
+	whole := func(pattern string) func(string) bool { return regexp.MustCompile("^(?:" + pattern + ")$").MatchString }
+	packages, names, besides := whole(a.packages), whole(a.names), whole(a.besides)
+	return func(imported, name string) bool { return packages(imported) && names(name) && !besides(name) }
+}
+
+// actOf returns a function that returns the index of the first act that a name
+// of a package stands for, or -1.
+func actOf() func(imported, name string) int {
+	var matchers []func(string, string) bool
+	for _, a := range acts {
+		matchers = append(matchers, a.matcher())
+	}
+	return func(imported, name string) int {
+		return slices.IndexFunc(matchers, func(is func(string, string) bool) bool { return is(imported, name) })
+	}
+}
+
+// mentions calls see with each name of another package in a file, and with each
+// field or method of a value.
+func (s source) mentions(see func(imported, name string)) {
+	names := s.importNames()
+	ast.Inspect(s.syntax, func(n ast.Node) bool {
+		selector, ok := n.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		imported := noPackage
+		if base, ok := selector.X.(*ast.Ident); ok && names[base.Name] != "" {
+			imported = names[base.Name]
+		}
+		see(imported, selector.Sel.Name)
+		return true
+	})
 }
 
 // effects holds the table of acts.
 func effects(t tree) (found []string) {
+	find := actOf()
 	for _, f := range t {
 		if f.test || f.in(testTools) {
 			continue
 		}
-		imported := f.importNames()
+		f.mentions(func(imported, name string) {
+			i := find(imported, name)
+			if i >= 0 && !f.in(acts[i].allowed) {
+				found = append(found, fmt.Sprintf("%s uses %s of %s: %s", f.path, name, imported, acts[i].why))
+			}
+		})
+	}
+	return found
+}
+
+// procs tell who may name files of /proc.
+var procs = []string{
+	"internal/process",
+	"internal/disk",               // its own descriptors
+	"internal/host",               // limits of the kernel
+	"internal/command/canread.go", // its own program
+	"deployers/generic.go",        // names one, and does not read it
+}
+
+// proc holds that processes are looked at in one place.
+func proc(t tree) (found []string) {
+	for _, f := range t {
+		if f.test || f.in(testTools) || f.in(procs) {
+			continue
+		}
 		ast.Inspect(f.syntax, func(n ast.Node) bool {
-			selector, ok := n.(*ast.SelectorExpr)
-			if !ok {
-				return true
-			}
-			base, ok := selector.X.(*ast.Ident)
-			if !ok || imported[base.Name] == "" {
-				return true
-			}
-			for _, act := range acts {
-				mentioned := regexp.MustCompile("^(?:"+act.packages+")$").MatchString(imported[base.Name]) &&
-					regexp.MustCompile("^(?:"+act.names+")$").MatchString(selector.Sel.Name)
-				if mentioned && !f.in(act.allowed) {
-					found = append(found, fmt.Sprintf("%s uses %s.%s: %s", f.path, base.Name, selector.Sel.Name, act.why))
-				}
+			if text, ok := n.(*ast.BasicLit); ok && regexp.MustCompile("^[\"`]/proc\\b").MatchString(text.Value) {
+				found = append(found, fmt.Sprintf("%s names %s: processes are looked at in one place", f.path, text.Value))
 			}
 			return true
 		})
