@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/signal"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/command"
@@ -337,6 +339,18 @@ func TestHelp(t *testing.T) {
 		}
 	}
 	check([]string{"certlatch"}, (&program{}).app().Commands)
+}
+
+// Keys pass through every command, so the kernel writes no core dump of any, and
+// lets nobody but root look into the process (prctl(2)).
+func TestNoCoreDump(t *testing.T) {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	run([]string{"certlatch", "version"}, io.Discard, io.Discard)
+	if dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); dumpable != 0 || err != nil {
+		t.Errorf("PR_GET_DUMPABLE is %d, %v", dumpable, err)
+	}
 }
 
 func TestFlagsFirst(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/need"
 	"github.com/certlatch/certlatch/internal/policy"
 )
 
@@ -232,6 +233,32 @@ func TestLoad(t *testing.T) {
 	}
 	if cfg.Path != path || len(cfg.Targets) != 1 || len(cfg.Roots) != 2 {
 		t.Errorf("got %+v", cfg)
+	}
+}
+
+// Root runs what its configuration says, so nobody else may have a say in it.
+func TestLoadOnlyWhatRootWrites(t *testing.T) {
+	need.Root(t)
+	for _, test := range []struct {
+		owner   int
+		mode    fs.FileMode
+		refused bool
+	}{
+		{0, 0o600, false},
+		{0, 0o644, false},
+		{0, 0o664, true},
+		{0, 0o646, true},
+		{1234, 0o600, true},
+		{1234, 0o444, true},
+	} {
+		path := filepath.Join(t.TempDir(), "config.yaml")
+		if err := errors.Join(os.WriteFile(path, []byte(head), 0o600), os.Chmod(path, test.mode), os.Chown(path, test.owner, 0)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Load(path)
+		if refused := err != nil && strings.Contains(err.Error(), "others than root may write it"); refused != test.refused || err != nil && !refused {
+			t.Errorf("one of uid %d, %v: %v", test.owner, test.mode, err)
+		}
 	}
 }
 
