@@ -80,7 +80,7 @@ func (d *Dir) Sub(name string) (*Dir, error) {
 	if err != nil {
 		return nil, d.fail("open directory", name, err)
 	}
-	at, err := stationOf(fd, filepath.Join(d.path, name))
+	at, err := stationOf(fd, d.path, name)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (d *Dir) look(name string, accept fs.FileMode) (*os.File, Attr, error) {
 	if err != nil {
 		return nil, Attr{}, d.fail("open", name, err)
 	}
-	found, err := stationOf(fd, filepath.Join(d.path, name))
+	found, err := stationOf(fd, d.path, name)
 	if err != nil {
 		return nil, Attr{}, err
 	}

@@ -137,7 +137,7 @@ func TestNamesAreNoPaths(t *testing.T) {
 			"symlink": d.Symlink("x", name),
 			"rename":  d.Rename("x", name),
 			"link":    d.Link("x", name),
-			"remove":  d.RemoveAll(name),
+			"remove":  d.RemoveFiles(name, anyFile),
 		} {
 			if err == nil || !strings.Contains(err.Error(), "is not a name") {
 				t.Errorf("%s %q: got %v", op, name, err)
@@ -425,24 +425,37 @@ func TestMake(t *testing.T) {
 	}
 }
 
-func TestRemoveAllFollowsNothing(t *testing.T) {
+func TestRemoveFiles(t *testing.T) {
 	dir := t.TempDir()
-	check(t, os.MkdirAll(dir+"/gone/below", 0o700))
+	check(t, os.MkdirAll(dir+"/gone", 0o700))
+	check(t, os.MkdirAll(dir+"/full/below", 0o700))
 	check(t, os.Mkdir(dir+"/stays", 0o700))
-	check(t, os.WriteFile(dir+"/stays/file", nil, 0o600))
-	check(t, os.Symlink(dir+"/stays", dir+"/gone/below/link"))
+	for _, file := range []string{"stays/file", "gone/file", "full/file", "full/below/file"} {
+		check(t, os.WriteFile(dir+"/"+file, nil, 0o600))
+	}
+	check(t, os.Symlink(dir+"/stays", dir+"/gone/link"))
 	if err := Remove(dir + "/gone"); err == nil {
 		t.Error("a directory was removed with what is in it")
 	}
 	for range 2 { // what is gone is gone
-		if err := RemoveAll(dir + "/gone"); err != nil {
+		if err := RemoveFiles(dir + "/gone"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := Remove(dir + "/gone"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
-	wantTree(t, dir, "stays", "stays/file")
+	if err := RemoveFiles(dir + "/full"); !errors.Is(err, unix.ENOTEMPTY) {
+		t.Errorf("got %v", err)
+	}
+	wantTree(t, dir, "full", "full/below", "full/below/file", "stays", "stays/file")
+	d, err := Open(dir)
+	check(t, err)
+	defer d.Close()
+	if err := d.RemoveFiles("stays", func(name string) bool { return name != "file" }); !errors.Is(err, unix.ENOTEMPTY) {
+		t.Errorf("got %v", err)
+	}
+	wantTree(t, dir, "full", "full/below", "full/below/file", "stays", "stays/file")
 }
 
 func wantTree(t *testing.T, dir string, want ...string) {
@@ -563,49 +576,6 @@ func TestDrafts(t *testing.T) {
 	if len(names) != writers*files || strings.HasPrefix(names[0], ".") {
 		t.Errorf("there are %d names, %q first", len(names), names[0])
 	}
-}
-
-// TestRemoveAllDeep: a chain of directories deeper than there are descriptors.
-func TestRemoveAllDeep(t *testing.T) {
-	var limit unix.Rlimit
-	check(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
-	low := limit
-	low.Cur = 64
-	check(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &low))
-	defer func() { check(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)) }()
-	d := openTemp(t)
-	at := d
-	for range 5000 {
-		check(t, at.Mkdir("deep", Own(0o700)))
-		next, err := at.Sub("deep")
-		check(t, err)
-		check(t, next.Create("file", nil, Own(0o600)))
-		if at != d {
-			check(t, at.Close())
-		}
-		at = next
-	}
-	check(t, at.Close())
-	check(t, d.RemoveAll("deep"))
-	if names, err := d.List(); err != nil || len(names) > 0 {
-		t.Errorf("left: %q, %v", names, err)
-	}
-}
-
-// TestRemoveAllBound: it ends, whatever somebody has put there.
-func TestRemoveAllBound(t *testing.T) {
-	d := openTemp(t)
-	check(t, d.Mkdir("many", Own(0o700)))
-	many, err := d.Sub("many")
-	check(t, err)
-	defer many.Close()
-	for n := range mostRemoved + 5 {
-		check(t, unix.Mknodat(many.fd, fmt.Sprint(n), unix.S_IFREG, 0))
-	}
-	if err := d.RemoveAll("many"); err == nil {
-		t.Error("it removed more than it may")
-	}
-	check(t, d.RemoveAll("many")) // the rest
 }
 
 // TestKeptBy: who could have put something into a directory.

@@ -63,14 +63,20 @@ func Put(path string, data []byte, mode fs.FileMode) error {
 func ReplaceLink(target, path string) error {
 	return within(path, func(d *Dir, name string) error {
 		d.sweepDrafts()
-		temp := draftPrefix + rand.Text()
-		if err := d.Symlink(target, temp); err != nil {
-			return err
+		err := fs.ErrNotExist
+		for range 3 { // a link cannot be locked, so another's sweep may take it away
+			temp := draftPrefix + rand.Text()
+			if err := d.Symlink(target, temp); err != nil {
+				return err
+			}
+			if err = d.Rename(temp, name); !errors.Is(err, fs.ErrNotExist) {
+				if err != nil {
+					return errors.Join(err, d.Remove(temp))
+				}
+				return d.Sync()
+			}
 		}
-		if err := d.Rename(temp, name); err != nil {
-			return errors.Join(err, d.Remove(temp))
-		}
-		return d.Sync()
+		return err
 	})
 }
 
@@ -212,7 +218,7 @@ func MakeAll(path string, attr Attr) error {
 func MakeWhole(path, draft string, attr Attr, files map[string][]byte) error {
 	return within(draft, func(from *Dir, temp string) error {
 		return within(path, func(d *Dir, name string) error {
-			if err := from.RemoveAll(temp); err != nil {
+			if err := from.RemoveFiles(temp, anyFile); err != nil {
 				return err
 			}
 			err := from.fill(temp, attr, files)
@@ -220,7 +226,7 @@ func MakeWhole(path, draft string, attr Attr, files map[string][]byte) error {
 				err = from.MoveTo(temp, d, name)
 			}
 			if err != nil {
-				return errors.Join(err, from.RemoveAll(temp))
+				return errors.Join(err, from.RemoveFiles(temp, anyFile))
 			}
 			return errors.Join(d.Sync(), from.Sync())
 		})
@@ -255,11 +261,11 @@ func Remove(path string) error {
 	})
 }
 
-// RemoveAll takes away what is at path and below it, durably. That it does
+// RemoveFiles takes away a directory with the files in it, durably. That it does
 // not exist is no error.
-func RemoveAll(path string) error {
+func RemoveFiles(path string) error {
 	err := within(path, func(d *Dir, name string) error {
-		if err := d.RemoveAll(name); err != nil {
+		if err := d.RemoveFiles(name, anyFile); err != nil {
 			return err
 		}
 		return d.Sync()

@@ -24,7 +24,7 @@ func TestPathsMustBeClean(t *testing.T) {
 		"MakeAll":     func(path string) error { return MakeAll(path, Own(0o700)) },
 		"MakeWhole":   func(path string) error { return MakeWhole(path, dir+"/draft", Own(0o700), nil) },
 		"Remove":      Remove,
-		"RemoveAll":   RemoveAll,
+		"RemoveFiles": RemoveFiles,
 	}
 	for name, act := range acts {
 		for _, path := range []string{"", "new", "sub", "./new", dir + "/sub/", dir + "/new/", dir + "/new/../new", dir + "/sub/../new", dir + "//new", dir + "/./new"} {
@@ -35,7 +35,7 @@ func TestPathsMustBeClean(t *testing.T) {
 		}
 	}
 	// There is no directory that / is in.
-	for _, name := range []string{"Replace", "ReplaceLink", "Put", "MakeDir", "MakeWhole", "Remove", "RemoveAll"} {
+	for _, name := range []string{"Replace", "ReplaceLink", "Put", "MakeDir", "MakeWhole", "Remove", "RemoveFiles"} {
 		if err := acts[name]("/"); !errors.Is(err, errUnclean) {
 			t.Errorf("%s(%q) ends with %v", name, "/", err)
 		}

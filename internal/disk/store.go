@@ -15,9 +15,8 @@ import (
 // others may own the directory or parts of it: they cannot have a file read
 // that is not theirs to hand out.
 type Store struct {
-	way     walk
-	custody custody       // of the links that led to it
-	kept    []unix.Stat_t // the directories in which its files are: itself, and those beside
+	way  walk
+	kept []unix.Stat_t // the directories in which its files are: itself, and those beside
 }
 
 // OutsideError says that a name in a store is, or lies behind, a link that
@@ -27,7 +26,9 @@ type OutsideError struct {
 	To   string // where it leads, without links
 }
 
-func (e *OutsideError) Error() string { return e.Path + " leads out of its directory, to " + e.To }
+func (e *OutsideError) Error() string {
+	return e.Path + " leads out of its directory, to " + e.To
+}
 
 // OwnerError says that a file belongs to somebody else than whoever could have
 // put it, or a link to it, where it was found. They may have no right to read
@@ -49,9 +50,7 @@ func OpenStore(dir string, beside ...string) (*Store, error) {
 		return nil, &fs.PathError{Op: "open directory", Path: dir, Err: errUnclean}
 	}
 	s := &Store{}
-	// Whoever owns a directory on the way can only replace the store by
-	// another directory, whose owner then tells. A link may lead to any.
-	s.way.mayFollow = s.custody.follow
+	s.way.mayFollow = s.way.custody.follow
 	if err := s.way.to(dir); err != nil {
 		s.Close()
 		return nil, err
@@ -68,8 +67,7 @@ func OpenStore(dir string, beside ...string) (*Store, error) {
 }
 
 // follow lets every link be followed, and remembers whose it is.
-func (c *custody) follow(in, link station) error {
-	c.add(in.stat.Uid, in.othersWrite() && !in.sticky())
+func (c *custody) follow(_, link station) error {
 	c.add(link.stat.Uid, false)
 	return nil
 }
@@ -118,7 +116,7 @@ func (s *Store) Holds(path string) bool {
 
 // enter begins a way in the store.
 func (s *Store) enter() *walk {
-	w := &walk{passed: slices.Clone(s.way.passed), custody: s.custody.clone()}
+	w := &walk{passed: slices.Clone(s.way.passed), custody: s.way.custody.clone()}
 	w.mayFollow = w.custody.follow
 	for i := range w.passed {
 		w.passed[i].borrowed = true

@@ -71,7 +71,8 @@ func TestStore(t *testing.T) {
 			check(t, os.Rename(top+"/store", top+"/real"))
 			link(t, "real", top+"/store", acme)
 		}, path: "b/key", fails: owner},
-		{name: "a store in the user's home", arrange: func(t *testing.T, top string) { check(t, os.Chown(top, acme, acme)) }, path: "b/key"},
+		{name: "a store in the user's home", arrange: func(t *testing.T, top string) { check(t, os.Chown(top, acme, acme)) }, path: "b/key", fails: owner},
+		{name: "the user's own in his home", arrange: func(t *testing.T, top string) { check(t, os.Chown(top, acme, acme)) }, path: "a/key"},
 		{name: "a FIFO", arrange: func(t *testing.T, top string) { check(t, unix.Mkfifo(top+"/store/a/x", 0o600)) }, path: "a/x", fails: irregular},
 		{name: "a device", arrange: func(t *testing.T, top string) {
 			check(t, unix.Mknod(top+"/store/a/x", unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))))
@@ -219,4 +220,41 @@ func TestStoreRace(t *testing.T) {
 	}
 	close(done)
 	t.Log(fmt.Sprint(seen), "while the name was changed", <-flipped, "times")
+}
+
+// TestStoreLease: who holds a lease on his file makes nobody wait.
+func TestStoreLease(t *testing.T) {
+	dir := t.TempDir()
+	check(t, os.WriteFile(dir+"/key", nil, 0o600))
+	file, err := os.OpenFile(dir+"/key", os.O_RDWR, 0)
+	check(t, err)
+	defer file.Close()
+	_, err = unix.FcntlInt(file.Fd(), unix.F_SETLEASE, unix.F_WRLCK)
+	need.That(t, err == nil, "needs a file system with leases")
+	s, err := OpenStore(dir)
+	check(t, err)
+	defer s.Close()
+	if _, _, err := s.Read("key", 10); !errors.Is(err, errLeased) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestStoreWords: what a link's text may hold does not reach a terminal.
+func TestStoreWords(t *testing.T) {
+	top := t.TempDir()
+	strange := "a\nweb: deployed\x1b[31m"
+	check(t, os.MkdirAll(top+"/store", 0o755))
+	check(t, os.MkdirAll(top+"/"+strange, 0o755))
+	check(t, os.WriteFile(top+"/"+strange+"/key", nil, 0o600))
+	symlink(t, "../"+strange+"/key", top+"/store/key")
+	symlink(t, "../"+strange+"/missing", top+"/store/missing")
+	s, err := OpenStore(top + "/store")
+	check(t, err)
+	defer s.Close()
+	for _, name := range []string{"key", "missing"} {
+		_, _, err := s.Read(name, 10)
+		if err == nil || !strings.Contains(err.Error(), `a\nweb: deployed\x1b[31m`) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

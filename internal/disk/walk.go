@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -34,7 +35,8 @@ type walk struct {
 // station is something on the way, open.
 type station struct {
 	fd       int
-	path     string // without links
+	name     string // in the directory above
+	path     string // without links, for people: see shown
 	stat     unix.Stat_t
 	borrowed bool // somebody else closes it
 }
@@ -46,7 +48,7 @@ func (w *walk) begin() error {
 	if err != nil {
 		return &fs.PathError{Op: "open directory", Path: "/", Err: err}
 	}
-	top, err := stationOf(fd, "/")
+	top, err := stationOf(fd, "/", "")
 	if err == nil {
 		w.passed = append(w.passed, top)
 	}
@@ -136,17 +138,18 @@ func (w *walk) look(name string) (station, error) {
 	w.custody.add(at.stat.Uid, at.othersWrite() && !at.sticky())
 	fd, err := openat(at.fd, name, unix.O_PATH)
 	if err != nil {
-		return station{}, &fs.PathError{Op: "open", Path: filepath.Join(at.path, name), Err: err}
+		return station{}, &fs.PathError{Op: "open", Path: filepath.Join(at.path, shown(name)), Err: err}
 	}
-	return stationOf(fd, filepath.Join(at.path, name))
+	return stationOf(fd, at.path, name)
 }
 
-// stationOf says what an open descriptor refers to. On an error it is closed.
-func stationOf(fd int, path string) (station, error) {
-	s := station{fd: fd, path: path}
+// stationOf says what an open descriptor of a name in a directory refers to. On
+// an error it is closed.
+func stationOf(fd int, dir, name string) (station, error) {
+	s := station{fd: fd, name: name, path: filepath.Join(dir, shown(name))}
 	if err := unix.Fstat(fd, &s.stat); err != nil {
 		unix.Close(fd)
-		return station{}, &fs.PathError{Op: "stat", Path: path, Err: err}
+		return station{}, &fs.PathError{Op: "stat", Path: s.path, Err: err}
 	}
 	return s, nil
 }
@@ -174,12 +177,15 @@ func components(path string) []string {
 
 // LinkError says that a symlink on the way to a directory was not followed.
 type LinkError struct {
-	Path string // the directory that was to be opened
+	Path string // the directory that was to be opened; empty: a file was to be
 	Link string // the link, as a path
 	Why  string
 }
 
 func (e *LinkError) Error() string {
+	if e.Path == "" {
+		return fmt.Sprintf("refuse to follow the link %s: %s", e.Link, e.Why)
+	}
 	return fmt.Sprintf("open directory %s: refuse to follow the link %s: %s", e.Path, e.Link, e.Why)
 }
 
@@ -271,25 +277,42 @@ func retry(call func() error) error {
 var errNotSame = errors.New("somebody has put something else in its place")
 
 // reopen opens for reading what was opened with O_PATH, in the directory dir:
-// that very file, whatever has its name by now.
+// that very file, whatever has its name by now. It does not wait for who holds a
+// lease on the file (fcntl(2), F_SETLEASE), which its owner may.
 func (s station) reopen(dir int) (*os.File, error) {
 	var fd int
 	err := retry(func() (err error) {
-		fd, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", s.fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		fd, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", s.fd), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		return err
 	})
 	if err == unix.ENOENT { // there is no /proc here: a name that was changed is told by the inode
-		fd, err = openat(dir, filepath.Base(s.path), unix.O_RDONLY|unix.O_NONBLOCK)
+		fd, err = openat(dir, s.name, unix.O_RDONLY|unix.O_NONBLOCK)
 		var got unix.Stat_t
 		if err == nil && (unix.Fstat(fd, &got) != nil || !same(got, s.stat)) {
 			unix.Close(fd)
 			err = errNotSame
 		}
 	}
+	if err == unix.EAGAIN {
+		err = errLeased
+	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: s.path, Err: err}
 	}
 	return os.NewFile(uintptr(fd), s.path), nil
+}
+
+// errLeased says that a file cannot be opened without waiting for somebody.
+var errLeased = errors.New("somebody holds a lease on it (see LEASE in /proc/locks)")
+
+// shown returns a name that may be anything, as a link's text may, so that it
+// can be printed: control characters and such are escaped.
+func shown(name string) string {
+	quoted := strconv.Quote(name)
+	if quoted == `"`+name+`"` {
+		return name
+	}
+	return quoted[1 : len(quoted)-1]
 }
 
 func same(a, b unix.Stat_t) bool { return a.Dev == b.Dev && a.Ino == b.Ino }

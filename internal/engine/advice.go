@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -376,6 +377,7 @@ func (it *item) fail(step Step, err error) {
 		rowChanged *rows.ChangedError
 		tooLong    *rows.TooLongError
 		stuck      *stuckError
+		changed    *install.ChangedError
 		later      *install.JournalError
 		database   *databaseError
 	)
@@ -462,6 +464,8 @@ func (it *item) fail(step Step, err error) {
 		say(outOfTimeReason, "certlatch deploy --pending tries again")
 	case errors.Is(err, syscall.EROFS):
 		say("install-failed", "in a unit of certlatch's own: certlatch config systemd; otherwise see how the file system is mounted (findmnt)")
+	case errors.As(err, &changed):
+		say("install-failed", "see who else writes to "+filepath.Dir(changed.Path)+"; certlatch deploy --pending tries again")
 	case step == Stage || step == Commit:
 		say("install-failed", "see whether the file system is full or protected (df, lsattr)")
 	case step == Activate:

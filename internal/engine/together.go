@@ -2,10 +2,12 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/state"
 )
 
@@ -111,9 +113,18 @@ func (it *item) begin() {
 	it.out = Outcome{Target: o.Target, Lineage: o.Lineage, Service: o.Service, Previous: o.Previous, New: o.New, Findings: o.Findings, Notes: o.Notes, Steps: o.Steps}
 }
 
-// blame puts a failure down to those items whose files its words name.
+// blame puts a failure down to the item that it says it is of, or to those whose
+// files its words name.
 func (t *transaction) blame(err error) {
+	of := new(install.SetError)
+	isOf := errors.As(err, &of)
 	for _, it := range t.items {
+		if isOf {
+			if it.place() == (place{of.Set.Target, of.Set.Lineage}) {
+				it.fault = err
+			}
+			continue
+		}
 		for _, f := range it.set.Files {
 			if names(err.Error(), f.Path) {
 				it.fault = err

@@ -165,11 +165,17 @@ func (t *transaction) tellNotCarried() {
 }
 
 // keepPrevious stores what is installed as a generation to go back to, where
-// certlatch does not have it yet.
+// certlatch does not have it yet. A pair that somebody else could have put there
+// is not kept, unless it is the one that was proven: it may be one that he may
+// not read, and a rollback would give it the target's owner and mode.
 func (t *transaction) keepPrevious(it *item) error {
 	var pair, key []byte
+	kept := true
 	for _, f := range it.plan.Files {
 		at := slices.IndexFunc(it.before, func(have install.File) bool { return have.Path == f.Path })
+		if at >= 0 && f.Content.HoldsKey() && it.plan.Row == nil {
+			kept = kept && it.before[at].Kept
+		}
 		switch {
 		case at < 0:
 		case f.Content == deployers.Fullchain || f.Content == deployers.Combined && pair == nil:
@@ -183,6 +189,11 @@ func (t *transaction) keepPrevious(it *item) error {
 		return nil // not a pair, so nothing to go back to by name; the undo copies hold it all the same
 	}
 	leaf := lineage.Describe(previous.Leaf)
+	if proven := t.state.Get(it.target.Name, it.lineage.Name).Proven; !kept && (proven == nil || proven.Leaf.Fingerprint != leaf.Fingerprint) {
+		t.Log.Warn("the installed pair is not kept for a rollback: another user could have put it there, and certlatch has not proven it",
+			"target", it.target.Name, "lineage", it.lineage.Name, "leaf", leaf.Short())
+		return nil
+	}
 	before := &item{target: it.target, lineage: it.lineage, leaf: leaf}
 	return t.Store.Keep(it.target.Name, it.lineage.Name, t.generationOf(before), previous, it.generation)
 }
@@ -261,6 +272,7 @@ func (t *transaction) staged(path string) string {
 func (t *transaction) commit(ctx context.Context) error {
 	if t.tx != nil {
 		if err := t.tx.Commit(); err != nil {
+			t.blame(err)
 			return err
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -41,7 +42,10 @@ type File struct {
 	// Grants is who may read it by its ACL. nil: what the ACL of the file that
 	// it replaces grants, as far as that can be trusted.
 	Grants []disk.Grant
-	ACL    []byte // of a file as it is: the raw attribute; empty: it has none
+
+	// Of a file as it is:
+	ACL  []byte // the raw attribute; empty: it has none
+	Kept bool   // nobody but root and its new owner can have put it there
 }
 
 // Set is the files of one target and one lineage: what must not be mixed with
@@ -139,7 +143,13 @@ func appendFile(found []File, d *disk.Dir, want File) ([]File, error) {
 	if err != nil {
 		return nil, explain(want.Path, err)
 	}
-	return append(found, File{Path: want.Path, Data: data, UID: attr.UID, GID: attr.GID, Mode: attr.Mode, HoldsKey: want.HoldsKey, ACL: attr.ACL()}), nil
+	return append(found, File{Path: want.Path, Data: data, UID: attr.UID, GID: attr.GID, Mode: attr.Mode, HoldsKey: want.HoldsKey, ACL: attr.ACL(), Kept: kept(d, attr, want.UID)}), nil
+}
+
+// kept reports whether nobody but root and a user can have put a file with these
+// attributes where it is, and it is theirs.
+func kept(d *disk.Dir, attr disk.Attr, uid int) bool {
+	return d.KeptBy(uid) && (attr.UID == uid || attr.UID == 0 || attr.UID == os.Geteuid())
 }
 
 // Same tells whether the set is installed already: every file of it is there

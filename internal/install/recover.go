@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -365,7 +366,7 @@ func (t *Transaction) remove(names ...leftover) (left []leftover) {
 	for _, l := range names {
 		d, err := t.at(l.Dir)
 		if err == nil && l.Tree {
-			err = d.RemoveAll(l.Name)
+			err = removeGeneration(d, l.Name)
 		} else if err == nil {
 			err = discard(d, l.Name)
 		}
@@ -376,6 +377,22 @@ func (t *Transaction) remove(names ...leftover) (left []leftover) {
 	return left
 }
 
+// removeGeneration takes a generation away, and nothing that certlatch does not
+// put into one: in a directory of somebody else another may have its name.
+func removeGeneration(d *disk.Dir, name string) error {
+	info, err := d.Stat(name)
+	if err != nil {
+		return err
+	}
+	if !info.Mode.IsDir() || info.UID != os.Geteuid() {
+		return fmt.Errorf("%s is not a directory of certlatch's", filepath.Join(d.Path(), name))
+	}
+	return d.RemoveFiles(name, func(file string) bool { return slices.Contains(inGeneration, file) })
+}
+
+// inGeneration are the names of the files in a generation.
+var inGeneration = []string{"fullchain.pem", "chain.pem", "privkey.pem"}
+
 // tidy tries again to remove what was left, and returns what still cannot be
 // removed. Where somebody has put something else in its place, such as a
 // directory, it is no longer certlatch's.
@@ -385,8 +402,8 @@ func (t *Transaction) tidy(left []leftover, r *Recovery) (still []leftover) {
 			continue
 		}
 		d, err := t.at(l.Dir)
-		if err == nil && !l.Tree {
-			if info, err := d.Stat(l.Name); err == nil && info.Mode.IsDir() {
+		if err == nil {
+			if info, err := d.Stat(l.Name); err == nil && (info.Mode.IsDir() != l.Tree || info.UID != os.Geteuid()) {
 				r.NotOurs = append(r.NotOurs, l.path())
 				continue
 			}

@@ -22,11 +22,24 @@ type Staged struct {
 	HoldsKey        bool
 }
 
+// SetError is what went wrong with one set of a transaction, which failed as a
+// whole.
+type SetError struct {
+	Set Ref
+	Err error
+}
+
+func (e *SetError) Error() string {
+	return fmt.Sprintf("install %s for %s: %v", e.Set.Lineage, e.Set.Target, e.Err)
+}
+
+func (e *SetError) Unwrap() error { return e.Err }
+
 // Stage makes everything that the commit needs: the new files beside the old
 // ones or in a new generation, and second names of the old ones. Nothing gets
 // a final name, and if anything fails, nothing stays. Besides errors of
 // writing there are *PathError and *disk.LinkError, both before anything is
-// touched.
+// touched. What can be put down to one set is a *SetError.
 func (in *Installer) Stage(sets []Set) (*Transaction, error) {
 	dir, err := in.openJournal()
 	if err != nil {
@@ -43,7 +56,7 @@ func (in *Installer) Stage(sets []Set) (*Transaction, error) {
 	}
 	for i, set := range sets {
 		if err := t.make(set, t.journal.Sets[i]); err != nil {
-			return nil, errors.Join(fmt.Errorf("stage %s for %s: %w", set.Lineage, set.Target, err), t.Undo())
+			return nil, errors.Join(&SetError{Ref{set.Target, set.Lineage}, err}, t.Undo())
 		}
 	}
 	if err := t.sync(); err != nil {
@@ -76,7 +89,7 @@ func (t *Transaction) plan(sets []Set) error {
 	for i := range sets {
 		e, err := t.planSet(sets[i])
 		if err != nil {
-			return err
+			return &SetError{Ref{sets[i].Target, sets[i].Lineage}, err}
 		}
 		for _, s := range e.Swaps {
 			if taken[s.path()] {
@@ -341,7 +354,7 @@ func carried(d *disk.Dir, name string, uid int) (extra map[string][]byte, left [
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
 	}
-	if err != nil || d.KeptBy(uid) && (attr.UID == uid || attr.UID == 0 || attr.UID == os.Geteuid()) {
+	if err != nil || kept(d, attr, uid) {
 		return attr.Extra, nil, err
 	}
 	return nil, slices.Sorted(maps.Keys(attr.Extra)), nil

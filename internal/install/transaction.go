@@ -3,7 +3,6 @@ package install
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -67,11 +66,11 @@ func (t *Transaction) commit() error {
 	for _, e := range t.journal.Sets {
 		for _, s := range e.Swaps {
 			d, err := t.at(s.Dir)
-			if err != nil {
-				return err
+			if err == nil {
+				err = d.Rename(s.Temp, s.Name)
 			}
-			if err := d.Rename(s.Temp, s.Name); err != nil {
-				return fmt.Errorf("install %s for %s: %w", e.Lineage, e.Target, err)
+			if err != nil {
+				return &SetError{Ref{e.Target, e.Lineage}, err}
 			}
 		}
 	}

@@ -79,7 +79,7 @@ func (s *Store) Keep(target, name, generation string, b *lineage.Bundle, spare .
 	}
 	for excess := len(names) - generationsKept; excess > 0 && len(names) > 0; names = names[1:] {
 		if oldest := names[0]; oldest != generation && !slices.Contains(spare, oldest) {
-			if err := disk.RemoveAll(filepath.Join(dir, oldest)); err != nil {
+			if err := disk.RemoveFiles(filepath.Join(dir, oldest)); err != nil {
 				return fmt.Errorf("let go of generation %s: %w", oldest, err)
 			}
 			excess--
