@@ -136,6 +136,16 @@ func (d *Dir) sweepDrafts() {
 	}
 }
 
+// SweepDrafts takes away what crashes have left in a directory of the files that
+// Replace, ReplaceLink and Put were writing. What cannot be removed is for the
+// next time.
+func SweepDrafts(path string) {
+	if d, err := Open(path); err == nil {
+		d.sweepDrafts()
+		d.Close()
+	}
+}
+
 // sweepDraft takes a draft away if its process has ended. It does so under the
 // lock, so that who has just made it finds out (see openLocked).
 func (d *Dir) sweepDraft(name string) {

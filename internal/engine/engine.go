@@ -325,6 +325,9 @@ func (e *Engine) run(ctx context.Context, req Request, work func(context.Context
 // recover puts back what runs that were cut off had begun to replace, and makes
 // what they were about due. What cannot be put back keeps its own target out.
 func (r *run) recover() error {
+	if err := r.Store.Sweep(r.Config.Run); err != nil {
+		r.Log.Warn("a generation that a crash left half written cannot be removed; every run tries again", "error", err)
+	}
 	found, err := r.installer.Recover()
 	if err != nil {
 		return fmt.Errorf("repair what an interrupted run left: %w", err)

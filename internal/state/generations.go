@@ -63,12 +63,15 @@ func (s *Store) Keep(target, name, generation string, b *lineage.Bundle, spare .
 	if err := disk.MakeAll(dir, own); err != nil {
 		return fmt.Errorf("keep generation %s: %w", generation, err)
 	}
+	if err := s.sweepGenerations(dir); err != nil {
+		return fmt.Errorf("clear away what a crash left in %s: %w", dir, err)
+	}
 	names, err := s.Generations(target, name)
 	if err != nil {
 		return err
 	}
 	if !slices.Contains(names, generation) {
-		if err := disk.MakeWhole(filepath.Join(dir, generation), filepath.Join(s.dir, "generations", ".draft"), own, map[string][]byte{
+		if err := disk.MakeWhole(filepath.Join(dir, generation), s.generationDraft(), own, map[string][]byte{
 			"fullchain.pem": b.FullchainPEM(),
 			"privkey.pem":   b.KeyPEM(),
 		}); err != nil {

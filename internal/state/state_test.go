@@ -275,3 +275,41 @@ func TestGenerations(t *testing.T) {
 		t.Errorf("the kept key is %v, %v", info.Mode(), err)
 	}
 }
+
+// TestSweep: what crashes have left goes, and nothing else.
+func TestSweep(t *testing.T) {
+	dir, run := t.TempDir(), t.TempDir()
+	store, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := pki.SelfSigned(t)
+	b, _ := lineage.Parse(lineage.Lineage{Name: "a.example"}, leaf.Fullchain, nil, leaf.Key)
+	if err := store.Keep("web", "a.example", "20260101T000000.000Z-aaaaaaaa", b); err != nil {
+		t.Fatal(err)
+	}
+	gone := []string{
+		filepath.Join(dir, ".certlatch-draft-A"), filepath.Join(dir, "marks", ".certlatch-draft-A"), filepath.Join(run, ".certlatch-draft-A"),
+		filepath.Join(dir, "generations", ".draft", "privkey.pem"),
+		filepath.Join(dir, "generations", "web", "a.example", ".certlatch-20260101T000000.000Z-bbbbbbbb", "privkey.pem"),
+	}
+	for _, path := range gone {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte("half"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Sweep(run); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Keep("web", "a.example", "20260102T000000.000Z-aaaaaaaa", b); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range gone {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is left", path)
+		}
+	}
+	if names, err := store.Generations("web", "a.example"); err != nil || len(names) != 2 {
+		t.Errorf("generations are %q, %v", names, err)
+	}
+}
