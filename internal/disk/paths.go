@@ -275,6 +275,9 @@ func Remove(path string) error {
 // not exist is no error.
 func RemoveFiles(path string) error {
 	err := within(path, func(d *Dir, name string) error {
+		if _, err := d.Stat(name); err != nil {
+			return err
+		}
 		if err := d.RemoveFiles(name, anyFile); err != nil {
 			return err
 		}

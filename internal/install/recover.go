@@ -160,7 +160,7 @@ func (r *Recovery) read(dir *disk.Dir, name string) (*journal, error) {
 	if !errors.As(err, &damaged) {
 		return j, err
 	}
-	aside := damagedPrefix + time.Now().UTC().Format("20060102T150405") + "-" + name
+	aside := damagedPrefix + time.Now().UTC().Format("20060102T150405.000000000") + "-" + name
 	if damaged.Newer && len(damaged.Sets) > 0 {
 		aside = laterPrefix + name
 	}
@@ -217,7 +217,7 @@ func keepNewest(dir *disk.Dir, prefix string) {
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, prefix) })
 	for len(names) > asideKept {
-		_ = dir.Remove(names[0])
+		_ = dir.RemoveFiles(names[0], func(string) bool { return true })
 		names = names[1:]
 	}
 }
