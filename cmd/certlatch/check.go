@@ -136,7 +136,7 @@ func alarms(s state.Sighting, now time.Time, expiry engine.Expiry) []alarm {
 			say(levelWarning, "expires in %s", roughly(left))
 		}
 	}
-	late := s.Differs != nil && now.Sub(*s.Differs) > settles
+	late := s.Differs != nil && (now.Sub(*s.Differs) > settles || state.Ahead(*s.Differs, now))
 	switch engine.Condition(s.State) {
 	case engine.HeldBack:
 		say(levelWarning, "held (%s)", orDash(s.Hold))
@@ -224,6 +224,13 @@ func checkLine(inventory inventory, now time.Time, expiry engine.Expiry, maxAge 
 	}
 	if age := inventory.age(now); inventory.snapshot != "" && age > maxAge {
 		said = append(said, subject{alarm{levelUnknown, "is " + roughly(age) + " old: nothing refreshes it"}, "the snapshot"})
+	}
+	if at, ahead := inventory.ahead(now); ahead {
+		said = append(said, subject{alarm{levelUnknown, "is of " + at.UTC().Format(time.RFC3339) + ", which has yet to come: nothing refreshes it"}, "the snapshot"})
+	}
+	if inventory.unread != nil {
+		_, hint := explain(inventory.unread)
+		said = append(said, subject{alarm{levelCritical, fmt.Sprintf("is deployed (%v): %s", inventory.unread, hint)}, "nothing"})
 	}
 	if len(inventory.seen) == 0 {
 		said = append(said, subject{alarm{levelUnknown, "no certificate"}, "there is"})

@@ -126,7 +126,31 @@ func TestCheckOfAnOldSnapshot(t *testing.T) {
 	}{{time.Hour, 1, levelOK}, {61 * time.Minute, 1, levelUnknown}, {61 * time.Minute, 85, levelCritical}} {
 		s := sighting("web", test.leaf)
 		s.Looked = noon.Add(-test.age)
-		if line, level := checkLine(inventory{[]state.Sighting{s}, "file"}, noon, engine.Expiry{}, usualAge); level != test.level {
+		if line, level := checkLine(inventory{seen: []state.Sighting{s}, snapshot: "file"}, noon, engine.Expiry{}, usualAge); level != test.level {
+			t.Errorf("%s instead of %s: %s", level, test.level, line)
+		}
+	}
+}
+
+// A snapshot of a time that has yet to come is no fresh one, and what differs
+// since then has done so for who knows how long.
+func TestCheckAfterTheClockWasSetBack(t *testing.T) {
+	ahead := noon.AddDate(74, 0, 0)
+	stale := sighting("web", 1)
+	stale.State, stale.Differs = string(engine.Stale), &ahead
+	fine := sighting("web", 1)
+	fine.Looked = ahead
+	for _, test := range []struct {
+		inventory inventory
+		level     severity
+		says      string
+	}{
+		{inventory{seen: []state.Sighting{fine}, snapshot: "file"}, levelUnknown, "which has yet to come"},
+		{inventory{seen: []state.Sighting{fine}}, levelOK, "OK"},
+		{inventory{seen: []state.Sighting{stale}}, levelCritical, "is not installed"},
+		{inventory{seen: []state.Sighting{sighting("web", 1)}, unread: &state.UnreadableError{Files: []*state.Damage{{Path: "/s", What: "is empty"}}}}, levelCritical, "nothing is deployed (read state: /s is empty)"},
+	} {
+		if line, level := checkLine(test.inventory, noon, engine.Expiry{}, usualAge); level != test.level || !strings.Contains(line, test.says) {
 			t.Errorf("%s instead of %s: %s", level, test.level, line)
 		}
 	}
@@ -170,7 +194,7 @@ func TestStatusTable(t *testing.T) {
 	}
 	for _, width := range []int{80, 120, 200} {
 		var text strings.Builder
-		if err := (table{inventory{seen, "/run/certlatch/status.json"}, noon.Add(time.Minute), width, pen{}}).print(&text); err != nil {
+		if err := (table{inventory{seen: seen, snapshot: "/run/certlatch/status.json"}, noon.Add(time.Minute), width, pen{}}).print(&text); err != nil {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(text.String()) {

@@ -94,6 +94,11 @@ func (p *program) rollbackCommand() *cli.Command {
 			report, err := e.Rollback(c.Context, c.Args().Get(0), c.Args().Get(1), c.String("to"),
 				engine.Request{By: "rollback", Limits: engine.HandLimits})
 			done()
+			if err != nil && len(report.Outcomes) > 0 && !c.Bool("json") {
+				if printed := printReport(p.stdout, report); printed != nil {
+					return printed
+				}
+			}
 			if err != nil {
 				return p.fail(c, err)
 			}

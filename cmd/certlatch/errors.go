@@ -14,6 +14,7 @@ import (
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/engine"
 	"github.com/certlatch/certlatch/internal/install"
+	"github.com/certlatch/certlatch/internal/state"
 )
 
 // This file is the one home of exit codes. The rules for what the terminal
@@ -169,6 +170,8 @@ func explain(err error) (code int, hint string) {
 		input     *hooks.InputError
 		lost      *install.RestoreError
 		unseen    *snapshotError
+		unread    *state.UnreadableError
+		directory *state.DirectoryError
 	)
 	switch {
 	case errors.As(err, &usage):
@@ -193,6 +196,10 @@ func explain(err error) (code int, hint string) {
 		return exitUsage, "see what calls certlatch, and with which environment"
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
 		return exitUsage, "this needs root: run it with sudo"
+	case errors.As(err, &unread):
+		return exitUnexpected, unread.Remedy()
+	case errors.As(err, &directory) && directory.Remedy() != "":
+		return exitInstall, directory.Remedy()
 	}
 	return exitUnexpected, ""
 }

@@ -26,9 +26,12 @@ func (p *program) historyCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			entries, err := state.View(cfg.State).History()
+			entries, damage, err := state.View(cfg.State).History()
 			if err != nil {
 				return err
+			}
+			if damage != nil {
+				fmt.Fprintf(p.stderr, "certlatch: %v; the next deployment sets it aside, and goes on with what can be read\n", damage)
 			}
 			if target := c.Args().First(); target != "" {
 				entries = slices.DeleteFunc(entries, func(e state.Entry) bool { return e.Target != target })
@@ -36,7 +39,7 @@ func (p *program) historyCommand() *cli.Command {
 			if c.Bool("json") {
 				return printJSON(p.stdout, historyView{Schema: "certlatch.history/1", Entries: append([]state.Entry{}, entries...)})
 			}
-			return p.printHistory(entries)
+			return p.printHistory(entries, damage != nil)
 		},
 	}
 }
@@ -46,7 +49,10 @@ type historyView struct {
 	Entries []state.Entry `json:"entries"`
 }
 
-func (p *program) printHistory(entries []state.Entry) error {
+func (p *program) printHistory(entries []state.Entry, damaged bool) error {
+	if len(entries) == 0 && damaged {
+		return nil // something may have been
+	}
 	if len(entries) == 0 {
 		_, err := fmt.Fprintln(p.stdout, "nothing was deployed yet")
 		return err

@@ -68,9 +68,12 @@ func (p *program) changeHold(c *cli.Context, change func(*state.State, string) s
 	if err != nil {
 		return err
 	}
-	said := change(st, target)
+	said, damage := change(st, target), st.Damage
 	if err := e.Store.Save(st); err != nil {
 		return err
+	}
+	if damage != nil {
+		p.log.Error("the state was damaged; its copy is used, and nothing is lost", "damage", damage.Error(), "kept", damage.Aside)
 	}
 	if _, err := e.Inventory(ctx, engine.Request{Targets: []string{target}}); err != nil {
 		p.log.Warn("status and check of other users will not see this", "error", err)

@@ -23,6 +23,7 @@ import (
 // inventory is what is known about the certificates that were asked for.
 type inventory struct {
 	seen     []state.Sighting
+	unread   error  // why the state cannot be read; nil: it was
 	snapshot string // the file that it was read from; empty: it was looked at just now
 }
 
@@ -33,6 +34,13 @@ func (i inventory) age(now time.Time) time.Duration {
 		oldest = max(oldest, now.Sub(s.Looked))
 	}
 	return oldest
+}
+
+// ahead reports whether it was read from a snapshot of a time that has yet to
+// come, and which.
+func (i inventory) ahead(now time.Time) (time.Time, bool) {
+	latest := (&state.Snapshot{Certificates: i.seen}).Ahead(now)
+	return latest, i.snapshot != "" && !latest.IsZero()
 }
 
 // usualAge is how old a snapshot may be: several rounds of whoever refreshes it.
@@ -65,8 +73,7 @@ func (p *program) inventory(c *cli.Context) (inventory, error) {
 	case !ours(cfg.State):
 		return readInventory(cfg.Run, req)
 	}
-	seen, err := p.look(c, req)
-	return inventory{seen: seen}, err
+	return p.look(c, req)
 }
 
 // ours tells whether what is below a state directory may be looked at.
@@ -79,13 +86,18 @@ func ours(dir string) bool {
 	return uid == 0 || int(info.Sys().(*syscall.Stat_t).Uid) == uid
 }
 
-func (p *program) look(c *cli.Context, req engine.Request) ([]state.Sighting, error) {
+func (p *program) look(c *cli.Context, req engine.Request) (inventory, error) {
 	e, err := p.viewer(c)
 	if err != nil {
-		return nil, err
+		return inventory{}, err
 	}
 	defer p.watched(e)()
-	return e.Inventory(c.Context, req)
+	seen, err := e.Inventory(c.Context, req)
+	i := inventory{seen: seen}
+	if errors.As(err, new(*state.UnreadableError)) {
+		i.unread, err = err, nil
+	}
+	return i, err
 }
 
 // readInventory takes from a snapshot what a request names.

@@ -30,6 +30,13 @@ func (p *program) statusCommand() *cli.Command {
 			if age := inventory.age(now); inventory.snapshot != "" && age > usualAge {
 				fmt.Fprintf(p.stderr, "certlatch: the snapshot %s is %s old; certlatch status as root, the daemon, or certlatch-retry.timer refreshes it\n", inventory.snapshot, roughly(age))
 			}
+			if at, ahead := inventory.ahead(now); ahead {
+				fmt.Fprintf(p.stderr, "certlatch: the snapshot %s is of %s, which has yet to come: the clock was set back; certlatch status as root, the daemon, or certlatch-retry.timer refreshes it\n", inventory.snapshot, at.Format(time.RFC3339))
+			}
+			if inventory.unread != nil {
+				_, hint := explain(inventory.unread)
+				fmt.Fprintf(p.stderr, "certlatch: %v; what is pending is not known, and what is held only as it was seen last\ncertlatch: %s\n", inventory.unread, hint)
+			}
 			if c.Bool("json") {
 				return printJSON(p.stdout, statusView(inventory.seen, now))
 			}

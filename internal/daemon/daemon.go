@@ -369,7 +369,12 @@ func (l *loop) finish(run ended) {
 // failed notes why there was no run.
 func (l *loop) failed(err error) {
 	l.failure = err.Error()
-	l.Log.Error("nothing can be deployed", "event", RunFailed, "error", err)
+	about := []any{"event", RunFailed, "error", err}
+	var known interface{ Remedy() string }
+	if errors.As(err, &known) {
+		about = append(about, "remedy", known.Remedy())
+	}
+	l.Log.Error("nothing can be deployed", about...)
 	l.notBefore = time.Now().Add(state.FirstRetry)
 }
 

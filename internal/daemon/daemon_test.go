@@ -437,7 +437,7 @@ func TestStopUndoes(t *testing.T) {
 // Somebody sets the clock back by a year: what is pending does not wait for it.
 func TestClockIsSetBack(t *testing.T) {
 	h := newHouse(t, "a.example")
-	h.pending(time.Now().Add(24 * time.Hour))
+	h.pending(time.Now().Add(state.LastRetry))
 	runs := h.told.count("deploying")
 	h.start()
 	h.until("it waits", func() bool {

@@ -111,10 +111,11 @@ func (t *transaction) keepGap(ctx context.Context, a deployers.Activation) error
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(time.Until(t.state.Activated(key).Add(a.Gap))):
+	case <-time.After(t.state.Pause(key, a.Gap, time.Now())):
 	}
 	t.state.NoteActivation(key, time.Now())
-	return t.save()
+	t.saveOrSay()
+	return nil
 }
 
 // call makes the activation's call at the first channel that can be reached.

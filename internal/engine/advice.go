@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"github.com/certlatch/certlatch/internal/probe"
 	"github.com/certlatch/certlatch/internal/process"
 	"github.com/certlatch/certlatch/internal/rows"
+	"github.com/certlatch/certlatch/internal/state"
 	"github.com/certlatch/certlatch/internal/systemd"
 )
 
@@ -380,6 +382,7 @@ func (it *item) fail(step Step, err error) {
 		changed    *install.ChangedError
 		later      *install.JournalError
 		database   *databaseError
+		directory  *state.DirectoryError
 	)
 	say := func(reason, remedy string) { it.out.Reason, it.out.Remedy = reason, remedy }
 	name := it.target.Name
@@ -462,17 +465,29 @@ func (it *item) fail(step Step, err error) {
 		say("command-timeout", "run it by hand: "+strings.Join(it.plan.Activate.Command, " "))
 	case errors.As(err, &late), errors.Is(err, context.DeadlineExceeded):
 		say(outOfTimeReason, "certlatch deploy --pending tries again")
+	case errors.As(err, &directory) && directory.Remedy() != "":
+		say("install-failed", directory.Remedy())
 	case errors.Is(err, syscall.EROFS):
-		say("install-failed", "in a unit of certlatch's own: certlatch config systemd; otherwise see how the file system is mounted (findmnt)")
+		say("install-failed", "in a unit of certlatch's own: certlatch config systemd; otherwise see how the file system is mounted (findmnt --target"+argument(err)+")")
 	case errors.As(err, &changed):
 		say("install-failed", "see who else writes to "+filepath.Dir(changed.Path)+"; certlatch deploy --pending tries again")
 	case step == Stage || step == Commit:
-		say("install-failed", "see whether the file system is full or protected (df, lsattr)")
+		say("install-failed", "see whether the file system is full or protected (df"+argument(err)+", lsattr -d"+argument(err)+")")
 	case step == Activate:
 		say("activation-failed", "see how the service is doing, then certlatch deploy --pending")
 	default:
 		say("unexpected", "this may be a fault of certlatch's; the log has the details")
 	}
+}
+
+// argument returns the directory that an error of writing is about, as an
+// argument of a command; empty: it names none.
+func argument(err error) string {
+	path := new(fs.PathError)
+	if !errors.As(err, &path) {
+		return ""
+	}
+	return " " + filepath.Dir(path.Path)
 }
 
 // isInactive tells whether a job failed because its unit had stopped

@@ -123,6 +123,7 @@ type known struct {
 	marked       *time.Time      // when a hook has asked for a deployment that has not come about
 	issued       time.Time       // when the client wrote the files
 	before       *state.Sighting // the last one; nil: there was none
+	unread       bool            // the state cannot be read, so only the last sighting knows of holds
 	looked       bool            // at what is installed
 	proveNothing bool
 }
@@ -130,6 +131,10 @@ type known struct {
 // conclude says in what condition a sighting shows the certificate to be, and
 // since when. Expiry is not looked at.
 func (k known) conclude(s *state.Sighting) {
+	if k.before != nil {
+		believed := k.before.Believe(s.Looked)
+		k.before = &believed
+	}
 	s.Differs = k.differs(s)
 	condition, since := InSync, k.synced(s)
 	switch {
@@ -147,12 +152,27 @@ func (k known) conclude(s *state.Sighting) {
 	case k.blind(s):
 		condition, since = Unknown, k.lasting(Unknown, s.Looked)
 	}
+	if k.hold == nil {
+		k.hold = k.lostHold()
+	}
 	if k.hold != nil {
 		s.Hold = &k.hold.Reason
 		condition, since = HeldBack, k.hold.Since
 	}
+	if since.After(s.Looked) {
+		since = s.Looked
+	}
 	since = since.UTC().Truncate(time.Second)
 	s.State, s.Since = string(condition), &since
+}
+
+// lostHold returns the hold that was seen last, where the state that would
+// know cannot be read; nil: there was none.
+func (k known) lostHold() *state.Hold {
+	if !k.unread || k.before == nil || k.before.Hold == nil {
+		return nil
+	}
+	return &state.Hold{Reason: *k.before.Hold, Since: k.lasting(HeldBack, k.before.Looked)}
 }
 
 // blind tells whether something could not be seen that should be.
@@ -177,15 +197,19 @@ func (k known) differs(s *state.Sighting) *time.Time {
 		before = nil // it tells neither way
 	}
 	since := s.Looked.Truncate(time.Second)
+	issued := k.issued
+	if s.Issued.NotBefore.After(issued) {
+		issued = s.Issued.NotBefore // files may have been copied with a time of their own
+	}
 	switch {
 	case before != nil && before.Differs != nil:
 		return before.Differs
 	case before != nil && !other(before.Issued), before == nil && k.proved(s):
 		return &since // it was in sync with this very leaf, so that began but now
-	case before != nil && before.Looked.After(k.issued):
+	case before != nil && before.Looked.After(issued):
 		since = before.Looked.Truncate(time.Second)
-	case k.issued.Before(since):
-		since = k.issued
+	case issued.Before(since):
+		since = issued
 	}
 	return &since
 }

@@ -71,6 +71,12 @@ func TestConditions(t *testing.T) {
 			Looked:      hour(looked), Differs: differs,
 		}
 	}
+	heldBefore := func(since int) *state.Sighting {
+		s := before(HeldBack, since, -1, issued, nil)
+		s.Hold = new(string)
+		return s
+	}
+	const hours2100, hours1970 = 24 * 365 * 74, -24 * 365 * 56
 	fresh, old := leafOf(issued, 1), leafOf(other, 60)
 
 	for _, test := range []struct {
@@ -99,6 +105,14 @@ func TestConditions(t *testing.T) {
 		{"the last look saw nothing", fresh, fresh, serves(old), known{issued: hour(-5), before: before(Unknown, -2, -1, issued, nil)}, Stale, hour(-5)},
 		{"written in the future", fresh, old, serves(old), known{issued: hour(5)}, Stale, noon},
 
+		{"written long ago", fresh, old, serves(old), known{issued: time.Unix(0, 0)}, Stale, hour(-24)},
+		{"stale since 2100", fresh, old, serves(old), known{issued: hour(-2), before: before(Stale, hours2100, hours2100, other, at(hours2100))}, Stale, noon},
+		{"stale since 1970", fresh, old, serves(old), known{issued: hour(-2), before: before(Stale, hours1970, hours1970, other, at(hours1970))}, Stale, noon},
+		{"in sync at a look in 2100", fresh, old, serves(old), known{issued: hour(-2), before: before(InSync, hours2100, hours2100, other, nil)}, Stale, noon},
+		{"in sync since 2100", fresh, fresh, serves(fresh), known{before: before(InSync, hours2100, -1, issued, nil)}, InSync, noon},
+		{"proven in 2100", fresh, fresh, serves(fresh), known{Record: proven(issued, hours2100)}, InSync, noon},
+		{"marked in 2100", fresh, old, serves(old), known{marked: at(hours2100)}, Waiting, noon},
+
 		{"tried again", fresh, old, serves(old), known{Record: pending(RolledBack, "not-proven", at(1))}, Waiting, hour(-3)},
 		{"waits for a restart", fresh, fresh, serves(old), known{Record: pending(WaitingRestart, "restart-not-allowed", nil)}, Waiting, hour(-3)},
 		{"a hook has marked it", fresh, old, serves(old), known{marked: at(-1)}, Waiting, hour(-1)},
@@ -106,6 +120,10 @@ func TestConditions(t *testing.T) {
 		{"refused", fresh, old, serves(old), known{Record: pending(Refused, "expired", nil)}, Broken, hour(-3)},
 		{"could not be undone", fresh, old, serves(old), known{Record: pending(RollbackFailed, "not-proven", at(1))}, Broken, hour(-3)},
 		{"held", fresh, old, serves(old), known{Record: pending(RolledBack, "not-proven", at(1)), hold: &state.Hold{Since: hour(-7), Reason: "by-hand"}}, HeldBack, hour(-7)},
+
+		{"held as it was seen last", fresh, old, serves(old), known{unread: true, before: heldBefore(-4)}, HeldBack, hour(-4)},
+		{"held no more", fresh, fresh, serves(fresh), known{before: heldBefore(-4)}, InSync, noon},
+		{"not held at the last look", fresh, fresh, serves(fresh), known{unread: true, before: before(InSync, -4, -1, issued, nil)}, InSync, hour(-4)},
 
 		{"a probe fails", fresh, fresh, serves(fresh, nil), known{}, Unknown, noon},
 		{"a probe goes on failing", fresh, fresh, serves(nil), known{before: before(Unknown, -2, -1, issued, nil)}, Unknown, hour(-2)},
@@ -123,7 +141,7 @@ func TestConditions(t *testing.T) {
 			if differs := slices.Contains([]Condition{Stale, Waiting, Broken, HeldBack}, test.state); differs != (s.Differs != nil) {
 				t.Errorf("it differs since %v", s.Differs)
 			}
-			if (s.Pending != nil) != (test.known.Pending != nil || test.name == "a hook has marked it") {
+			if (s.Pending != nil) != (test.known.Pending != nil || test.known.marked != nil && test.state == Waiting) {
 				t.Errorf("pending is %v", s.Pending)
 			}
 		})
@@ -206,17 +224,38 @@ func TestSnapshotKeepsTheLatest(t *testing.T) {
 		t.Errorf("%s of %s at %s", first.State, first.Lineage, first.Target)
 	}
 
-	later, gone := first, first
-	later.Looked, later.State = first.Looked.Add(time.Hour), "of the future"
-	gone.Target = "gone"
-	if err := state.WriteSnapshot(s.Config.Run, []state.Sighting{gone, later}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Inventory(ctx, Request{}); err != nil {
-		t.Fatal(err)
-	}
-	if got := read(); got.State != later.State {
-		t.Errorf("the later look was overwritten by %s", got.State)
+	now := time.Now().UTC()
+	for _, test := range []struct {
+		name   string
+		looked time.Time // by another run, while one looked that began a minute ago
+		stays  bool
+	}{
+		{"later", now.Add(-time.Second), true},
+		{"earlier", now.Add(-time.Hour), false},
+		{"in a time that has yet to come", time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC), false},
+		{"before the clock was set", time.Unix(0, 0).UTC(), false},
+	} {
+		other, gone, seen := first, first, first
+		other.Looked, other.State = test.looked, "of another run"
+		gone.Target = "gone"
+		seen.Looked = now.Add(-time.Minute)
+		if err := state.WriteSnapshot(s.Config.Run, []state.Sighting{gone, other}); err != nil {
+			t.Fatal(err)
+		}
+		r, err := s.begin(Request{}, seen.Looked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		items, err := r.choose()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.remember([]state.Sighting{seen}, items); err != nil {
+			t.Fatal(err)
+		}
+		if got := read(); (got.State == other.State) != test.stays {
+			t.Errorf("what was seen %s by another run became %s", test.name, got.State)
+		}
 	}
 
 	if err := os.WriteFile(state.SnapshotFile(s.Config.Run), []byte("{"), 0o644); err != nil {
@@ -262,6 +301,19 @@ func TestRunsRefreshTheSnapshot(t *testing.T) {
 	run(looks)
 	if after, err := os.Stat(file); err != nil || !os.SameFile(before, after) {
 		t.Errorf("a fresh snapshot was written again (%v)", err)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	run(looks)
+	ahead := snapshot.Certificates[0]
+	ahead.Looked = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
+	if err := state.WriteSnapshot(s.Config.Run, []state.Sighting{ahead}); err != nil {
+		t.Fatal(err)
+	}
+	run(looks)
+	if snapshot, err := state.ReadSnapshot(s.Config.Run); err != nil || snapshot.Certificates[0].Looked.Equal(ahead.Looked) {
+		t.Errorf("a snapshot of 2100 counts as fresh (%v)", err)
 	}
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)

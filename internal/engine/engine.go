@@ -94,11 +94,17 @@ func (e *RequestError) Error() string { return e.What }
 // *disk.LockedError or a *RequestError.
 func (e *Engine) Deploy(ctx context.Context, req Request) (Report, error) {
 	if req.Share {
-		if report, settled, err := e.announce(req); err != nil || settled {
+		report, settled, err := e.announce(req)
+		if marked := new(state.DirectoryError); errors.As(err, &marked) {
+			e.Log.Warn("another run cannot take this along", "error", err, "remedy", marked.Remedy())
+			err, req.Share = nil, false
+		}
+		if err != nil || settled {
 			return report, err
 		}
 	}
 	return e.run(ctx, req, func(ctx context.Context, r *run) error {
+		r.mend()
 		items, err := r.choose()
 		if err != nil {
 			return err
@@ -143,7 +149,7 @@ func (v Verdict) Refused() bool { return policy.Refused(v.Findings) }
 // Validate gives every finding about a bundle, for every target that would get
 // it, or for none in particular where no target wants it. It touches nothing.
 func (e *Engine) Validate(ctx context.Context, l lineage.Lineage) ([]Verdict, error) {
-	r, err := e.begin(Request{}, time.Now())
+	r, err := e.view(Request{}, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -207,6 +213,7 @@ func (e *Engine) Lineage(name string) (lineage.Lineage, error) {
 // it, and holds the target.
 func (e *Engine) Rollback(ctx context.Context, target, name, generation string, req Request) (Report, error) {
 	return e.run(ctx, req, func(ctx context.Context, r *run) error {
+		r.mend()
 		it, err := r.chooseGeneration(target, name, generation)
 		if err != nil {
 			return err
@@ -218,8 +225,11 @@ func (e *Engine) Rollback(ctx context.Context, target, name, generation string, 
 			return nil
 		}
 		r.state.Hold(target, "rollback", r.began)
+		if err := r.save(); err != nil {
+			return fmt.Errorf("hold target %s after the rollback: %w", target, err)
+		}
 		it.out.Notes = append(it.out.Notes, fmt.Sprintf("target %s is held now; certlatch release %s ends that", target, target))
-		return r.save()
+		return nil
 	})
 }
 
@@ -248,6 +258,7 @@ type run struct {
 	req       Request
 	began     time.Time
 	state     *state.State
+	unread    error        // why the state cannot be read; nil: it was
 	marks     []state.Mark // at the beginning
 	installer *install.Installer
 	items     []*item
@@ -264,8 +275,9 @@ type run struct {
 	failedAlone map[string]bool
 	turns       map[string]int
 
-	touched []place         // what the snapshot tells about is no longer so
-	stuck   map[place]error // why the previous pair of an earlier run is not back
+	touched   []place         // what the snapshot tells about is no longer so
+	stuck     map[place]error // why the previous pair of an earlier run is not back
+	forgotten []*item         // what became of them could not be noted
 }
 
 // read is what came of reading a lineage.
@@ -276,16 +288,22 @@ type read struct {
 
 // begin makes a run that has not locked anything.
 func (e *Engine) begin(req Request, now time.Time) (*run, error) {
-	st, err := e.Store.Load()
-	if err != nil {
-		return nil, err
+	r, err := e.view(req, now)
+	if err == nil && r.unread != nil {
+		return nil, r.unread
 	}
-	marks, err := e.Store.Marks()
+	return r, err
+}
+
+// view is like begin, for who only looks: the state may be one that cannot be
+// read.
+func (e *Engine) view(req Request, now time.Time) (*run, error) {
+	st, unread, err := e.load()
 	if err != nil {
 		return nil, err
 	}
 	return &run{
-		Engine: e, req: req, began: now, state: st, marks: marks,
+		Engine: e, req: req, began: now, state: st, unread: unread, marks: e.readMarks(),
 		installer: install.New(e.Store.JournalDir()),
 		bundles:   map[string]read{}, trust: map[string]policy.Trust{},
 		seenUnits: map[string]deployers.Unit{}, seenOutputs: map[string]deployers.Output{},
@@ -307,19 +325,20 @@ func (e *Engine) run(ctx context.Context, req Request, work func(context.Context
 	defer func() { r.refresh(ctx) }() // when others may run again
 	defer release()
 
-	if r, err = e.begin(req, began); err != nil {
+	if r, err = e.view(req, began); err != nil {
 		return Report{}, err
 	}
 	defer r.close()
 	if err := r.recover(); err != nil {
 		return Report{}, err
 	}
+	if r.unread != nil {
+		return Report{}, r.unread
+	}
 	ctx, cancel = context.WithDeadline(ctx, began.Add(req.Limits.Work))
 	defer cancel()
-	if err := work(ctx, r); err != nil {
-		return Report{}, err
-	}
-	return r.report(), nil
+	err = work(ctx, r)
+	return r.report(), err
 }
 
 // recover puts back what runs that were cut off had begun to replace, and makes
@@ -354,7 +373,8 @@ func (r *run) recover() error {
 	if len(found.Interrupted)+len(found.Stuck)+len(found.Damaged) == 0 {
 		return nil
 	}
-	return r.save()
+	r.saveOrSay()
+	return nil
 }
 
 // interrupt makes a lineage at a target due, whose service may hold either pair.
@@ -408,9 +428,7 @@ func (r *run) deploy(ctx context.Context, items []*item) error {
 			ended = append(ended, it)
 		}
 	}
-	if err := r.record(ended); err != nil {
-		return err
-	}
+	r.record(ended)
 	var left []*item
 	for _, group := range r.groups(ready) {
 		if r.leaves(ctx, group) {
@@ -418,17 +436,14 @@ func (r *run) deploy(ctx context.Context, items []*item) error {
 			continue
 		}
 		r.together(ctx, group)
-		if err := r.record(group); err != nil {
-			return err
-		}
+		r.record(group)
 	}
 	r.items = slices.DeleteFunc(items, func(it *item) bool { return slices.Contains(left, it) })
 	if len(r.turns) > 0 {
-		if err := r.save(); err != nil {
-			return err
-		}
+		r.saveOrSay()
 	}
-	return r.unmark(left)
+	r.unmark(left)
+	return nil
 }
 
 // tell says what is being done.
@@ -444,9 +459,6 @@ func (r *run) close() {
 		r.units.Close()
 	}
 }
-
-// save writes the state.
-func (r *run) save() error { return r.Store.Save(r.state) }
 
 // report tells what was done. Of lineages that were only taken along, their
 // own callers are told.

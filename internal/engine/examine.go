@@ -28,7 +28,7 @@ type Examination struct {
 // is installed, and what is served. What is wrong is a check; the error is for
 // what kept it from looking, such as a *RequestError.
 func (e *Engine) Examine(ctx context.Context, req Request) ([]Examination, error) {
-	r, err := e.begin(req, time.Now())
+	r, err := e.view(req, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +61,9 @@ func (x *examiner) examine(ctx context.Context) {
 	if x.it.out.Result != "" { // there is no lineage, or more than one
 		x.say(deployers.Issued, deployers.Wrong, x.it.out.Remedy, "%s", x.it.out.Detail)
 		return
+	}
+	if x.unread != nil {
+		x.say(deployers.State, deployers.Wrong, remedyOf(x.unread), "nothing is deployed to the target: %v", x.unread)
 	}
 	if hold := x.state.Held(x.it.target.Name); hold != nil {
 		x.say(deployers.Reload, deployers.Warned, "certlatch release "+x.it.target.Name+" lets it be deployed to again",

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/config"
@@ -40,6 +41,7 @@ func (e *Engine) ExamineHost(ctx context.Context) (found Examination, watched bo
 	}
 	watched = x.retries(ctx)
 	x.stateDirectory()
+	x.remembered(time.Now())
 	x.space()
 	x.kernel()
 	deployers.SortChecks(x.checks)

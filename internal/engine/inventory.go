@@ -31,7 +31,8 @@ func (it *item) place() place { return place{it.target.Name, it.lineage.Name} }
 // issued, what is installed, and what every probe sees. It changes nothing on
 // the way but the snapshot. A certificate that cannot be looked at is one of
 // unknown condition; the error is for what kept it from looking at any, such
-// as a *RequestError.
+// as a *RequestError. Where the state cannot be read, what was seen is returned
+// beside a *state.UnreadableError.
 func (e *Engine) Inventory(ctx context.Context, req Request) ([]state.Sighting, error) {
 	return e.inventory(ctx, req, func(p place, l lineage.Lineage) bool {
 		return (req.Targets == nil || slices.Contains(req.Targets, p.target)) &&
@@ -40,7 +41,7 @@ func (e *Engine) Inventory(ctx context.Context, req Request) ([]state.Sighting, 
 }
 
 func (e *Engine) inventory(ctx context.Context, req Request, asked func(place, lineage.Lineage) bool) ([]state.Sighting, error) {
-	r, err := e.begin(req, time.Now())
+	r, err := e.view(req, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +62,9 @@ func (e *Engine) inventory(ctx context.Context, req Request, asked func(place, l
 		}
 	}
 	seen := r.sight(ctx, views)
+	if r.unread != nil {
+		return seen, r.unread // and the snapshot stays, which knows what was held
+	}
 	if err := r.remember(seen, items); err != nil {
 		r.Log.Warn("status and check of other users will not see this", "error", err)
 	}
@@ -216,6 +220,7 @@ func (v *view) judge(snapshot *state.Snapshot) {
 	k := known{
 		Record: v.state.Get(target, name), hold: v.state.Held(target),
 		before: snapshot.Of(target, name), looked: v.looked, proveNothing: v.it.target.ProveNothing,
+		unread: v.unread != nil,
 	}
 	for _, m := range v.marks {
 		if m.Lineage == v.it.lineage.String() {
@@ -242,7 +247,7 @@ func (r *run) remember(seen []state.Sighting, configured []*item) error {
 		p := it.place()
 		old, new := before.Of(p.target, p.lineage), now.Of(p.target, p.lineage)
 		switch {
-		case new != nil && (old == nil || !old.Looked.After(new.Looked)):
+		case new != nil && (old == nil || !old.Looked.After(new.Looked) || old.Looked.After(time.Now())):
 			all = append(all, *new)
 		case old != nil:
 			all = append(all, *old)
@@ -272,7 +277,7 @@ func (r *run) refresh(ctx context.Context) {
 		snapshot = new(state.Snapshot)
 	}
 	places := append(r.repaired(snapshot), r.touched...)
-	all := r.req.Look && (err != nil || age(snapshot) > snapshotFresh)
+	all := r.req.Look && (err != nil || !fresh(snapshot, time.Now()))
 	if !all && len(places) == 0 {
 		return
 	}
@@ -297,11 +302,11 @@ func (r *run) repaired(snapshot *state.Snapshot) []place {
 	return places
 }
 
-// age is that of the oldest sighting in a snapshot.
-func age(snapshot *state.Snapshot) time.Duration {
-	var oldest time.Duration
-	for _, s := range snapshot.Certificates {
-		oldest = max(oldest, time.Since(s.Looked))
-	}
-	return oldest
+// fresh reports whether a run that looks at services anyway may leave a
+// snapshot as it is. One from a time that has yet to come is no fresher than
+// one of long ago.
+func fresh(snapshot *state.Snapshot, now time.Time) bool {
+	return !slices.ContainsFunc(snapshot.Certificates, func(s state.Sighting) bool {
+		return now.Sub(s.Looked) > snapshotFresh || state.Ahead(s.Looked, now)
+	})
 }

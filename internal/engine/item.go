@@ -440,7 +440,7 @@ func (r *run) generationOf(it *item) string {
 			}
 		}
 	}
-	return state.NewGeneration(r.began, it.leaf)
+	return state.NewGeneration(r.began, it.leaf, kept...)
 }
 
 // judge looks for what the target's policy says against the bundle.

@@ -10,8 +10,8 @@ import (
 )
 
 // record notes what became of items: in the state, and in the history. Where
-// nothing happened, nothing is written.
-func (r *run) record(items []*item) error {
+// nothing happened, nothing is written. That it cannot be noted ends no run.
+func (r *run) record(items []*item) {
 	began := time.Now()
 	var entries []state.Entry
 	changed := false
@@ -27,23 +27,22 @@ func (r *run) record(items []*item) error {
 			entries = append(entries, r.entry(it, began))
 		}
 	}
+	noted := true
 	if changed {
-		if err := r.save(); err != nil {
-			return err
-		}
+		noted = r.saveOrSay()
+	}
+	if !noted {
+		r.forgets(items)
 	}
 	if len(entries) > 0 {
-		if err := r.Store.Append(entries...); err != nil {
-			return err
-		}
+		r.append(entries)
 	}
 	for _, it := range items {
 		if it.out.Result == Unchanged || it.out.Result == Held || it.recorded {
 			continue
 		}
-		it.did(r.Log, Done{Step: Record, OK: true, Took: time.Since(began)})
+		it.did(r.Log, Done{Step: Record, OK: noted, Took: time.Since(began)})
 	}
-	return nil
 }
 
 // note changes the state by one outcome, and tells whether it did.
@@ -93,7 +92,7 @@ func (it *item) proof(now time.Time) *state.Proof {
 func (r *run) next(it *item, record *state.Record, now time.Time) *time.Time {
 	switch {
 	case it.out.Result == Refused:
-		return r.mends(it)
+		return r.mends(it, now)
 	case it.out.Reason == crashedReason:
 		return nil
 	case it.out.Reason == outsideWindowReason:
@@ -101,36 +100,46 @@ func (r *run) next(it *item, record *state.Record, now time.Time) *time.Time {
 		return &opens
 	}
 	next := record.Retry(it.leaf.Fingerprint, now).Add(time.Duration(it.turn) * state.FirstRetry)
-	return &next
+	return notAfter(next, now.Add(state.LongestRetry))
 }
 
 // unmark takes the marks of the run's lineages away, but for those that were
-// left for another run. A run for single targets leaves the others to do. This
-// comes last: until then a mark makes up for all that was not written.
-func (r *run) unmark(left []*item) error {
+// left for another run, or could not be noted. A run for single targets leaves
+// the others to do. This comes last: until then a mark makes up for all that was
+// not written.
+func (r *run) unmark(left []*item) {
 	if len(r.req.Targets) > 0 || slices.ContainsFunc(r.items, func(it *item) bool { return it.rolling }) {
-		return nil
+		return
 	}
 	for _, mark := range r.marks {
 		is := func(it *item) bool { return it.lineage.String() == mark.Lineage }
-		if !slices.ContainsFunc(r.items, is) || slices.ContainsFunc(left, is) {
+		if !slices.ContainsFunc(r.items, is) || slices.ContainsFunc(left, is) || slices.ContainsFunc(r.forgotten, is) {
 			continue
 		}
 		if err := r.Store.Unmark(mark); err != nil {
-			return err
+			r.Log.Warn("a mark stays, so this lineage is looked at again", "lineage", mark.Lineage, "error", err)
 		}
+	}
+}
+
+// mends returns the time at which a refused bundle may pass without a change of
+// its files, or is looked at again because this clock may be the one that is
+// wrong; nil: never.
+func (r *run) mends(it *item, now time.Time) *time.Time {
+	refused := slices.DeleteFunc(slices.Clone(it.out.Findings), func(f lineage.Finding) bool { return f.Severity != lineage.Refused })
+	if len(refused) == 1 && refused[0].Code == "not-yet-valid" {
+		return notAfter(it.leaf.NotBefore, now.Add(state.LongestRetry))
 	}
 	return nil
 }
 
-// mends gives the time at which a refused bundle may pass without a change of
-// its files; nil: never.
-func (r *run) mends(it *item) *time.Time {
-	refused := slices.DeleteFunc(slices.Clone(it.out.Findings), func(f lineage.Finding) bool { return f.Severity != lineage.Refused })
-	if len(refused) == 1 && refused[0].Code == "not-yet-valid" {
-		return &it.leaf.NotBefore
+// notAfter returns the earlier of two times, as they are stored.
+func notAfter(a, b time.Time) *time.Time {
+	if b.Before(a) {
+		a = b
 	}
-	return nil
+	a = a.UTC().Truncate(time.Second)
+	return &a
 }
 
 func (r *run) entry(it *item, now time.Time) state.Entry {

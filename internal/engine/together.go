@@ -61,8 +61,8 @@ func (r *run) leaves(ctx context.Context, group []*item) bool {
 		return false
 	}
 	r.turns[key]++
-	next := r.began.Add(time.Duration(r.turns[key]) * state.FirstRetry).UTC().Truncate(time.Second)
-	record.Pending.Next = &next
+	next := r.began.Add(time.Duration(r.turns[key]) * state.FirstRetry)
+	record.Pending.Next = notAfter(next, r.began.Add(state.LongestRetry))
 	return true
 }
 

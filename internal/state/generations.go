@@ -17,10 +17,21 @@ import (
 // generationsKept is how many generations of a lineage at a target are kept.
 const generationsKept = 3
 
-// NewGeneration names a generation: the time, and the beginning of the leaf's
-// fingerprint. Names sort by time.
-func NewGeneration(now time.Time, leaf lineage.Leaf) string {
-	return now.UTC().Format("20060102T150405.000Z") + "-" + leaf.Short()
+// generationTime is how the name of a generation begins.
+const generationTime = "20060102T150405.000Z"
+
+// NewGeneration names a generation that comes after others: the time, and the
+// beginning of the leaf's fingerprint. Names sort in the order in which they
+// were given, so where the clock was set back since then, the time is that of
+// the last one and a moment more.
+func NewGeneration(now time.Time, leaf lineage.Leaf, others ...string) string {
+	for _, other := range others {
+		stamp, _, _ := strings.Cut(other, "-")
+		if then, err := time.Parse(generationTime, stamp); err == nil && !then.Before(now.Truncate(time.Millisecond)) {
+			now = then.Add(time.Millisecond)
+		}
+	}
+	return now.UTC().Format(generationTime) + "-" + leaf.Short()
 }
 
 // Generations gives the names of the kept generations, oldest first.
@@ -58,10 +69,17 @@ func (s *Store) Generation(target, name, generation string) lineage.Lineage {
 // those that are kept; those named in spare are never let go of. A generation
 // that is there already stays as it is.
 func (s *Store) Keep(target, name, generation string, b *lineage.Bundle, spare ...string) error {
+	if err := s.keep(target, name, generation, b, spare); err != nil {
+		return s.failed("keep generation "+generation, err)
+	}
+	return nil
+}
+
+func (s *Store) keep(target, name, generation string, b *lineage.Bundle, spare []string) error {
 	own := disk.Attr{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o700}
 	dir := s.generations(target, name)
 	if err := disk.MakeAll(dir, own); err != nil {
-		return fmt.Errorf("keep generation %s: %w", generation, err)
+		return err
 	}
 	if err := s.sweepGenerations(dir); err != nil {
 		return fmt.Errorf("clear away what a crash left in %s: %w", dir, err)
@@ -75,16 +93,18 @@ func (s *Store) Keep(target, name, generation string, b *lineage.Bundle, spare .
 			"fullchain.pem": b.FullchainPEM(),
 			"privkey.pem":   b.KeyPEM(),
 		}); err != nil {
-			return fmt.Errorf("keep generation %s: %w", generation, err)
+			return err
 		}
 		names = append(names, generation)
 		slices.Sort(names)
 	}
 	for excess := len(names) - generationsKept; excess > 0 && len(names) > 0; names = names[1:] {
-		if oldest := names[0]; oldest != generation && !slices.Contains(spare, oldest) {
-			if err := disk.RemoveFiles(filepath.Join(dir, oldest)); err != nil {
-				return fmt.Errorf("let go of generation %s: %w", oldest, err)
-			}
+		oldest := names[0]
+		if oldest == generation || slices.Contains(spare, oldest) {
+			continue
+		}
+		// What cannot be removed now is tried again the next time.
+		if disk.RemoveFiles(filepath.Join(dir, oldest)) == nil {
 			excess--
 		}
 	}

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
-	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
@@ -30,31 +30,59 @@ type Entry struct {
 // renewals of three targets.
 const historyLength = 1000
 
-// History gives all entries, oldest first.
-func (s *Store) History() ([]Entry, error) {
-	data, err := os.ReadFile(s.historyFile())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read history: %w", err)
+// A thousand entries are less than 1 MiB.
+const maxHistory = 16 << 20 // bytes
+
+// History returns all entries that can be read, oldest first, and what is
+// wrong with the others; nil: nothing is.
+func (s *Store) History() ([]Entry, *Damage, error) {
+	data, err := read(s.historyFile(), maxHistory)
+	damage, isDamaged := errors.AsType[*Damage](err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil, nil
+	case isDamaged:
+		return nil, damage, nil
+	case err != nil:
+		return nil, nil, fmt.Errorf("read history: %w", err)
 	}
 	var entries []Entry
+	var bad []string
+	lines := 0
 	for line := range bytes.Lines(data) {
+		lines++
 		var entry Entry
-		if err := json.Unmarshal(line, &entry); err != nil {
-			return nil, fmt.Errorf("read history %s: line %d is damaged; move the file away to begin anew", s.historyFile(), len(entries)+1)
+		if err := json.Unmarshal(line, &entry); err != nil || entry.Target == "" {
+			bad = append(bad, strconv.Itoa(lines))
+			continue
 		}
 		entries = append(entries, entry)
 	}
-	return entries, nil
+	return entries, badLines(s.historyFile(), bad, lines), nil
 }
 
-// Append adds entries to the history.
-func (s *Store) Append(added ...Entry) error {
-	entries, err := s.History()
+// mostNamed is how many damaged lines are named.
+const mostNamed = 5
+
+// badLines says which lines of a file cannot be read; nil: all can.
+func badLines(path string, bad []string, all int) *Damage {
+	if len(bad) == 0 {
+		return nil
+	}
+	which := strings.Join(bad[:min(len(bad), mostNamed)], ", ")
+	if more := len(bad) - mostNamed; more > 0 {
+		which += fmt.Sprintf(" and %d more", more)
+	}
+	return &Damage{Path: path, What: fmt.Sprintf("is damaged: of %d lines some cannot be read (%s)", all, which)}
+}
+
+// Append adds entries to the history. A damaged one is set aside as it was, and
+// goes on with what can be read; what was wrong with it is returned. The error
+// is a *DirectoryError.
+func (s *Store) Append(added ...Entry) (*Damage, error) {
+	entries, damage, err := s.History()
 	if err != nil {
-		return err
+		return nil, s.failed("write history", err)
 	}
 	entries = append(entries, added...)
 	if excess := len(entries) - historyLength; excess > 0 {
@@ -64,13 +92,15 @@ func (s *Store) Append(added ...Entry) error {
 	encoder := json.NewEncoder(&lines)
 	for _, entry := range entries {
 		if err := encoder.Encode(entry); err != nil {
-			return fmt.Errorf("encode history: %w", err)
+			return damage, fmt.Errorf("encode history: %w", err)
 		}
 	}
-	if err := disk.Replace(s.historyFile(), lines.Bytes(), 0o600); err != nil {
-		return fmt.Errorf("write history: %w", err)
+	if damage != nil {
+		if damage.Aside, err = setAside(damage.Path); err != nil {
+			return damage, s.failed("set the damaged history aside", err)
+		}
 	}
-	return nil
+	return damage, s.failed("write history", put(s.historyFile(), lines.Bytes(), 0o600))
 }
 
 func (s *Store) historyFile() string { return filepath.Join(s.dir, "history.jsonl") }

@@ -19,10 +19,7 @@ func (s *Store) MarksDir() string { return filepath.Join(s.dir, "marks") }
 // hooks that only defer, and for those that could not wait any longer.
 func (s *Store) Mark(client, lineage string) error {
 	name := client + ":" + lineage
-	if err := disk.Replace(filepath.Join(s.MarksDir(), name), nil, 0o600); err != nil {
-		return fmt.Errorf("mark lineage %s: %w", name, err)
-	}
-	return nil
+	return s.failed("mark lineage "+name, disk.Replace(filepath.Join(s.MarksDir(), name), nil, 0o600))
 }
 
 // A Mark says that a lineage is to be deployed.
@@ -61,8 +58,8 @@ func (s *Store) Unmark(mark Mark) error {
 	if err == nil && os.SameFile(now, mark.file) && now.ModTime().Equal(mark.file.ModTime()) {
 		err = disk.Remove(path)
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("unmark lineage %s: %w", mark.Lineage, err)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	return nil
+	return s.failed("unmark lineage "+mark.Lineage, err)
 }

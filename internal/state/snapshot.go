@@ -3,8 +3,8 @@ package state
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/certlatch/certlatch/internal/disk"
@@ -61,18 +61,40 @@ const snapshotSchema = "certlatch.snapshot/1"
 // SnapshotFile is where the snapshot lies in its directory.
 func SnapshotFile(dir string) string { return filepath.Join(dir, "status.json") }
 
+// Of a sighting there are some 2 KiB, and some run for 100,000 lineages.
+const maxSnapshot = 512 << 20 // bytes
+
 // ReadSnapshot reads the snapshot in a directory. One that is not there is
-// fs.ErrNotExist.
+// fs.ErrNotExist, and one that cannot be read as a snapshot is a *Damage.
 func ReadSnapshot(dir string) (*Snapshot, error) {
-	data, err := os.ReadFile(SnapshotFile(dir))
+	path := SnapshotFile(dir)
+	data, err := read(path, maxSnapshot)
 	if err != nil {
 		return nil, fmt.Errorf("read snapshot: %w", err)
 	}
 	snapshot := new(Snapshot)
-	if err := json.Unmarshal(data, snapshot); err != nil || snapshot.Schema != snapshotSchema {
-		return nil, fmt.Errorf("read snapshot %s: it is damaged or of another version", SnapshotFile(dir))
+	damage := decode(path, data, snapshot)
+	if damage == nil && snapshot.Schema != snapshotSchema {
+		damage = &Damage{Path: path, What: fmt.Sprintf("is JSON of another form: its schema is %.40q", snapshot.Schema)}
+	}
+	for _, c := range snapshot.Certificates {
+		if damage == nil && !c.whole() {
+			damage = &Damage{Path: path, What: fmt.Sprintf("is JSON of another form: of %.80q at %.80q something is missing", c.Lineage, c.Target)}
+		}
+	}
+	if damage != nil {
+		return nil, fmt.Errorf("read snapshot: %w", damage)
 	}
 	return snapshot, nil
+}
+
+// whole reports whether a sighting has all that its readers rely on: what is
+// pending has a reason, what differs was issued, and a probe saw something or
+// says why not.
+func (s Sighting) whole() bool {
+	pending := s.State == "pending" || s.State == "failed"
+	return (!pending || s.Pending != nil) && (s.Differs == nil || s.Issued != nil) &&
+		!slices.ContainsFunc(s.Served, func(p Served) bool { return p.Error == nil && (p.Leaf == nil || p.Probe == nil) })
 }
 
 // WriteSnapshot writes the snapshot, for everybody to read, into a directory
@@ -84,7 +106,7 @@ func WriteSnapshot(dir string, certificates []Sighting) error {
 	}
 	err = disk.MakeDir(dir, disk.Own(0o755))
 	if err == nil {
-		err = disk.Replace(SnapshotFile(dir), append(data, '\n'), 0o644)
+		err = put(SnapshotFile(dir), append(data, '\n'), 0o644)
 	}
 	if err != nil {
 		return fmt.Errorf("write snapshot: %w", err)

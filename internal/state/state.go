@@ -7,6 +7,11 @@
 // of one. Only the generations hold keys, in directories that only root may
 // enter. Whoever changes anything but a mark must hold the lock; the package
 // does not check that.
+//
+// What something else has damaged is told apart, set aside, and never read as
+// if it were whole; of the state there is a copy. Stored times are believed as
+// far as they can be true. It does not promise that the state is the last one
+// where somebody has put an older one in the place of both copies.
 package state
 
 import (
@@ -19,6 +24,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/certlatch/certlatch/internal/disk"
@@ -30,12 +37,14 @@ type Store struct{ dir string }
 
 // Open makes sure that the state directory exists, for its owner only.
 func Open(dir string) (*Store, error) {
+	s := &Store{dir}
 	for _, dir := range []string{dir, filepath.Join(dir, "generations"), filepath.Join(dir, "marks"), filepath.Join(dir, "journal")} {
-		if err := disk.MakeAll(dir, disk.Attr{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o700}); err != nil {
-			return nil, fmt.Errorf("open state directory: %w", err)
+		err := disk.MakeAll(dir, disk.Attr{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o700})
+		if err != nil && dir != s.MarksDir() { // what is pending is tried without marks, too
+			return nil, s.failed("open state directory", err)
 		}
 	}
-	return &Store{dir}, nil
+	return s, nil
 }
 
 // View opens the state directory for reading; it need not exist.
@@ -47,7 +56,11 @@ func (s *Store) JournalDir() string { return filepath.Join(s.dir, "journal") }
 // Lock takes the one lock of all runs on this host. When ctx ends before, the
 // error is a *disk.LockedError.
 func (s *Store) Lock(ctx context.Context) (release func(), err error) {
-	return disk.Lock(ctx, filepath.Join(s.dir, "lock"))
+	release, err = disk.Lock(ctx, filepath.Join(s.dir, "lock"))
+	if locked := new(disk.LockedError); err == nil || errors.As(err, &locked) {
+		return release, err
+	}
+	return nil, s.failed("lock the state directory", err)
 }
 
 // State is what is known about targets beyond the configuration.
@@ -59,9 +72,23 @@ type State struct {
 	// Activations tells when services that must not be activated in quick
 	// succession were activated last.
 	Activations map[string]time.Time `json:"activations,omitempty"`
+
+	// SetBack is what was noticed last of a clock that was set back; nil: of
+	// none.
+	SetBack *SetBack `json:"clock_set_back,omitempty"`
+
+	// Damage is what is wrong with the state's file, where this one was read
+	// from its copy. Saving it mends that.
+	Damage *Damage `json:"-"`
+
+	// Corrected reports whether some of the stored times could not be true.
+	Corrected bool `json:"-"`
 }
 
-const stateSchema = "certlatch.state/1"
+const (
+	stateSchema = "certlatch.state/1"
+	schemas     = "certlatch.state/" // of every version
+)
 
 // Record is what is known about one lineage at one target.
 type Record struct {
@@ -129,36 +156,134 @@ type Hold struct {
 	Reason string    `json:"reason"`
 }
 
-// Load reads the state. A state that does not exist yet is empty.
-func (s *Store) Load() (*State, error) {
-	path := s.file()
-	state := &State{Schema: stateSchema}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return state, nil
+// Of a record there are some 2 KiB, and some run for 100,000 lineages.
+const maxState = 512 << 20 // bytes
+
+// UnreadableError says that neither the state nor its copy can be used, so
+// that nobody knows what is held.
+type UnreadableError struct{ Files []*Damage }
+
+func (e *UnreadableError) Error() string {
+	var parts []string
+	for _, d := range e.Files {
+		parts = append(parts, d.Error())
 	}
+	return "read state: " + strings.Join(parts, "; ")
+}
+
+// Remedy says what to do about it.
+func (e *UnreadableError) Remedy() string {
+	var moves []string
+	for _, d := range e.Files {
+		moves = append(moves, fmt.Sprintf("mv %[1]s %[1]s.away", d.Path))
+	}
+	forget := strings.Join(moves, "; ") + "; certlatch hold TARGET for each of those; certlatch deploy proves every target again"
+	if slices.ContainsFunc(e.Files, func(d *Damage) bool { return d.later }) {
+		return "install the later certlatch again; or go on without what it noted: see in certlatch status which targets are held; " + forget
+	}
+	return "nothing is deployed, since nobody knows which targets are held: see in certlatch status and certlatch history which were; " + forget
+}
+
+// Load reads the state, or its copy where its file is damaged. A state that
+// does not exist yet is empty. Where neither can be read, or a later version
+// wrote it, the error is an *UnreadableError.
+func (s *Store) Load() (*State, error) { return s.load(time.Now()) }
+
+func (s *Store) load(now time.Time) (*State, error) {
+	state, err := readState(s.file())
 	if err != nil {
-		return nil, fmt.Errorf("read state: %w", err)
+		if state, err = s.loadCopy(err); err != nil {
+			return nil, err
+		}
 	}
-	if err := json.Unmarshal(data, state); err != nil || state.Schema != stateSchema {
-		return nil, fmt.Errorf("read state %s: it is damaged or of another version; move it away to begin anew, every target will then be proven again", path)
-	}
+	state.believe(now)
 	return state, nil
 }
 
-// Save writes the state.
+// loadCopy reads the copy of a state that could not be read.
+func (s *Store) loadCopy(unread error) (*State, error) {
+	damage, missing := new(Damage), errors.Is(unread, fs.ErrNotExist)
+	if !missing && !errors.As(unread, &damage) {
+		return nil, fmt.Errorf("read state: %w", unread)
+	}
+	state, err := readState(s.copy())
+	bad, isBad := errors.AsType[*Damage](err)
+	switch absent := errors.Is(err, fs.ErrNotExist); {
+	case err != nil && !absent && !isBad:
+		return nil, fmt.Errorf("read state: %w", err)
+	case missing && absent:
+		return &State{Schema: stateSchema}, nil
+	case missing && isBad:
+		return nil, &UnreadableError{[]*Damage{bad}}
+	case missing:
+		state.Damage = &Damage{Path: s.file(), What: "is missing"}
+		return state, nil
+	case isBad:
+		return nil, &UnreadableError{[]*Damage{damage, bad}}
+	case absent || damage.later:
+		return nil, &UnreadableError{[]*Damage{damage}}
+	}
+	state.Damage = damage
+	return state, nil
+}
+
+// readState reads one copy. It fails as read does.
+func readState(path string) (*State, error) {
+	data, err := read(path, maxState)
+	if err != nil {
+		return nil, err
+	}
+	state := new(State)
+	damage := decode(path, data, state)
+	if damage == nil && state.Schema == stateSchema {
+		return state, nil
+	}
+	var head struct{ Schema string }
+	if decode(path, data, &head) != nil {
+		return nil, damage // of the whole, which says more
+	}
+	version, err := strconv.Atoi(strings.TrimPrefix(head.Schema, schemas))
+	switch {
+	case strings.HasPrefix(head.Schema, schemas) && err == nil && version > 1:
+		return nil, &Damage{Path: path, What: "was written by a later version of certlatch (" + head.Schema + ")", later: true}
+	case damage != nil:
+		return nil, damage
+	}
+	return nil, &Damage{Path: path, What: fmt.Sprintf("is JSON of another form: its schema is %.40q", head.Schema)}
+}
+
+// Save writes the state, and then its copy: once it has returned well, damage
+// to either file loses nothing. A damaged file is set aside first. The error
+// is a *DirectoryError.
 func (s *Store) Save(state *State) error {
 	data, err := json.MarshalIndent(state, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode state: %w", err)
 	}
-	if err := disk.Replace(s.file(), append(data, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write state: %w", err)
+	if damage := state.Damage; damage != nil {
+		if damage.Aside, err = setAside(damage.Path); err != nil {
+			return s.failed("set the damaged state aside", err)
+		}
+		state.Damage = nil
+	}
+	for _, path := range []string{s.file(), s.copy()} {
+		if err := put(path, append(data, '\n'), 0o600); err != nil {
+			return s.failed("write state", err)
+		}
 	}
 	return nil
 }
 
+// CheckCopy returns what is wrong with the copy of the state; nil: nothing is,
+// or there is none yet.
+func (s *Store) CheckCopy() *Damage {
+	_, err := readState(s.copy())
+	damage, _ := errors.AsType[*Damage](err)
+	return damage
+}
+
 func (s *Store) file() string { return filepath.Join(s.dir, "state.json") }
+func (s *Store) copy() string { return filepath.Join(s.dir, "state.copy.json") }
 
 // Get gives what is known about a lineage at a target.
 func (st *State) Get(target, lineage string) Record {
@@ -206,9 +331,6 @@ func (st *State) Release(target string) bool {
 	return len(st.Holds) < before
 }
 
-// Activated gives when a service was activated last, if that was noted.
-func (st *State) Activated(key string) time.Time { return st.Activations[key] }
-
 // NoteActivation notes that a service is activated now.
 func (st *State) NoteActivation(key string, now time.Time) {
 	if st.Activations == nil {
@@ -250,7 +372,8 @@ const (
 // spread by a quarter so that hosts with one cause do not retry in step.
 func backoff(n int) time.Duration {
 	pause := LastRetry
-	if n < 10 { // beyond, the doubling would overflow sooner or later
+	n = max(n, 1) // whatever was stored
+	if n < 10 {   // beyond, the doubling would overflow sooner or later
 		pause = min(FirstRetry<<(n-1), LastRetry)
 	}
 	return pause + time.Duration(rand.Int64N(int64(pause/4)))

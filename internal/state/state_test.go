@@ -31,7 +31,7 @@ func open(t *testing.T) *Store {
 
 func TestStateIsKept(t *testing.T) {
 	store := open(t)
-	st, err := store.Load()
+	st, err := store.load(noon)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestStateIsKept(t *testing.T) {
 	if err := store.Save(st); err != nil {
 		t.Fatal(err)
 	}
-	again, err := store.Load()
+	again, err := store.load(noon)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,6 +57,47 @@ func TestStateIsKept(t *testing.T) {
 	}
 	if info, err := os.Stat(store.dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the state directory is %v, %v", info.Mode(), err)
+	}
+}
+
+func TestRecordsAreOfOneLineageAtOneTarget(t *testing.T) {
+	st := new(State)
+	for _, target := range []string{"web", "sip"} {
+		for _, name := range []string{"a.example", "b.example"} {
+			st.Record(target, name).Pending = &Pending{Failure: Failure{Reason: target + " " + name}}
+		}
+	}
+	if got := st.Get("sip", "a.example"); got.Pending == nil || got.Pending.Reason != "sip a.example" || st.Record("sip", "a.example").Pending != got.Pending {
+		t.Errorf("known is %+v", got)
+	}
+	if got := st.Get("sip", "c.example"); got.Target != "sip" || got.Lineage != "c.example" || got.Pending != nil || len(st.Records) != 4 {
+		t.Errorf("of what is not known, known is %+v", got)
+	}
+}
+
+// What cannot be written as JSON is not written, and what was there stays.
+func TestTimesBeyondJSON(t *testing.T) {
+	store := held(t)
+	never := time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
+	if _, err := store.Append(Entry{Time: noon, Target: "web"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Append(Entry{Time: never, Target: "web"}); err == nil {
+		t.Error("an entry of the year 10000 was written")
+	}
+	if entries, damage, err := store.History(); len(entries) != 1 || damage != nil || err != nil {
+		t.Errorf("the history is %v, %v, %v", entries, damage, err)
+	}
+	if err := store.Save(&State{Schema: stateSchema, Holds: []Hold{{Since: never}}}); err == nil {
+		t.Error("a state of the year 10000 was written")
+	}
+	if st, err := store.load(noon); err != nil || st.Held("sip") == nil {
+		t.Errorf("the state is %+v, %v", st, err)
+	}
+	for _, path := range []string{store.file(), store.copy(), store.historyFile()} {
+		if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
+			t.Errorf("%s is %v, %v", path, info.Mode(), err)
+		}
 	}
 }
 
@@ -122,8 +163,9 @@ func TestRetriesAreSpacedOut(t *testing.T) {
 		if now < pause && now < LastRetry {
 			t.Errorf("pause %d is %s after %s", attempt, now, pause)
 		}
-		if now < FirstRetry || now > LastRetry+LastRetry/4 {
-			t.Errorf("pause %d is %s", attempt, now)
+		least := []time.Duration{1: 1, 2, 4, 8, 16, 32, 64, 128, 256, 360}[min(attempt, 10)] * time.Minute
+		if now < least || now > least+least/4 {
+			t.Errorf("pause %d is %s, and at least %s and a quarter more at the most", attempt, now, least)
 		}
 		pause = now
 	}
@@ -223,15 +265,14 @@ func TestHistoryForgetsTheOldest(t *testing.T) {
 	for i := range historyLength + 5 {
 		entries = append(entries, Entry{Time: noon, Target: fmt.Sprint(i), Result: "deployed"})
 	}
-	if err := store.Append(entries[:3]...); err != nil {
-		t.Fatal(err)
+	for _, some := range [][]Entry{entries[:3], entries[3:]} {
+		if damage, err := store.Append(some...); damage != nil || err != nil {
+			t.Fatal(damage, err)
+		}
 	}
-	if err := store.Append(entries[3:]...); err != nil {
-		t.Fatal(err)
-	}
-	got, err := store.History()
-	if err != nil {
-		t.Fatal(err)
+	got, damage, err := store.History()
+	if damage != nil || err != nil {
+		t.Fatal(damage, err)
 	}
 	if diff := cmp.Diff(entries[5:], got); diff != "" {
 		t.Error(diff)
@@ -258,11 +299,29 @@ func TestGenerations(t *testing.T) {
 			if err := store.Keep("web", "a.example", name, b, names[0]); err != nil {
 				t.Fatal(err)
 			}
+			if err := store.Keep("spared", "a.example", name, b, names...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := store.Generations("web", "a.example"); err != nil || len(got) != min(i+1, generationsKept) {
+			t.Errorf("after %d, kept are %v, %v", i+1, got, err)
 		}
 	}
 	got, err := store.Generations("web", "a.example")
 	if want := []string{names[0], names[3], names[4]}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("kept are %v, %v instead of %v", got, err, want)
+	}
+	if got, err := store.Generations("spared", "a.example"); err != nil || !slices.Equal(got, names) {
+		t.Errorf("spared are %v, %v", got, err)
+	}
+	taken := store.Generation("web", "a.example", "20991231T000000.000Z-abababab")
+	write("")(t, filepath.Dir(taken.Key))
+	if err := store.Keep("web", "a.example", filepath.Base(filepath.Dir(taken.Key)), first); !errors.As(err, new(*DirectoryError)) {
+		t.Errorf("a generation was kept in the place of a file: %v", err)
+	}
+	write("")(t, store.generations("file", ""))
+	if got, err := store.Generations("file", "a.example"); err == nil {
+		t.Errorf("in a file there are %v", got)
 	}
 	again, findings := lineage.Read(store.Generation("web", "a.example", names[0]))
 	if again == nil {

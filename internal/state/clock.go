@@ -1,0 +1,144 @@
+package state
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// This file believes stored times only as far as they can be true. What was
+// noted while the clock was ahead would else be waited for until it is reached
+// again, and what was noted before the clock was set would be ages old.
+
+// SetBack is what is known of a clock that was set back: times were noted that
+// have yet to come.
+type SetBack struct {
+	Noticed time.Time `json:"noticed"`
+	From    time.Time `json:"from"`  // the latest of them
+	Where   []string  `json:"where"` // what they were the times of
+}
+
+// setBackLong is for how long a clock that was set back is spoken of.
+const setBackLong = 24 * time.Hour
+
+// Recent reports whether that was noticed not long ago.
+func (b *SetBack) Recent(now time.Time) bool {
+	return b != nil && now.Sub(b.Noticed) < setBackLong
+}
+
+// LongestRetry is the longest pause between two attempts.
+const LongestRetry = LastRetry + LastRetry/4
+
+// OutsideWindow is the engine's word for what waits for its window to open, on
+// the next day at the latest.
+const OutsideWindow = "outside-window"
+
+// longestWindow is a day, on which the clocks are put back by an hour.
+const longestWindow = 25 * time.Hour
+
+// Ahead reports whether a time that was noted has yet to come. A clock that is
+// being adjusted may go back by a moment.
+func Ahead(noted, now time.Time) bool { return noted.Sub(now) > time.Minute }
+
+// unset reports whether a time is one of a clock that was not set yet: it is
+// from before there was a certlatch.
+func unset(t time.Time) bool { return t.Year() < 2025 }
+
+// since returns what is to be believed of when something began that is known
+// now.
+func since(noted, now time.Time) time.Time {
+	if noted.After(now) || unset(noted) && !unset(now) {
+		return now.UTC().Truncate(time.Second)
+	}
+	return noted
+}
+
+// believe puts right what cannot be true at a time. What began, began by now.
+// A retry that is further away than any could have been set is due.
+func (st *State) believe(now time.Time) {
+	back := SetBack{Noticed: now.UTC().Truncate(time.Second)}
+	correct := func(noted *time.Time, to time.Time, what string, args ...any) {
+		if noted.Equal(to) {
+			return
+		}
+		if Ahead(*noted, now) {
+			back.From = later(back.From, *noted)
+			back.Where = append(back.Where, fmt.Sprintf(what, args...))
+		}
+		*noted, st.Corrected = to, true
+	}
+	for _, key := range slices.Sorted(maps.Keys(st.Activations)) {
+		at := st.Activations[key]
+		if at.After(now) {
+			correct(&at, now.UTC(), "the last activation of %s", key)
+			st.Activations[key] = at
+		}
+	}
+	for i := range st.Holds {
+		h := &st.Holds[i]
+		correct(&h.Since, since(h.Since, now), "the hold of %s", h.Target)
+	}
+	for i := range st.Records {
+		r := &st.Records[i]
+		if r.Proven != nil {
+			correct(&r.Proven.Time, since(r.Proven.Time, now), "the proof of %s at %s", r.Lineage, r.Target)
+		}
+		if p := r.Pending; p != nil {
+			correct(&p.Since, since(p.Since, now), "the first failure of %s at %s", r.Lineage, r.Target)
+			if p.Next != nil && p.Next.Sub(now) > p.longest() {
+				correct(p.Next, now.UTC().Truncate(time.Second), "the next attempt of %s at %s", r.Lineage, r.Target)
+			}
+		}
+	}
+	if back.Where != nil {
+		st.SetBack = &back
+	}
+}
+
+// longest is how far away the next attempt can have been set.
+func (p *Pending) longest() time.Duration {
+	if p.Reason == OutsideWindow {
+		return longestWindow
+	}
+	return LongestRetry
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// Pause returns how long a service that is not to be activated twice within a
+// gap must be left alone yet: never longer than the gap.
+func (st *State) Pause(key string, gap time.Duration, now time.Time) time.Duration {
+	return min(max(st.Activations[key].Add(gap).Sub(now), 0), gap)
+}
+
+// Believe returns a sighting as it can be true at a time: what was seen was
+// seen by now, and what began, began by now.
+func (s Sighting) Believe(now time.Time) Sighting {
+	if s.Looked.After(now) {
+		s.Looked = now
+	}
+	for _, noted := range []**time.Time{&s.Since, &s.Differs} {
+		if *noted != nil {
+			believed := since(**noted, now)
+			*noted = &believed
+		}
+	}
+	return s
+}
+
+// Ahead returns the latest time of a sighting that has yet to come; zero:
+// there is none.
+func (s *Snapshot) Ahead(now time.Time) (latest time.Time) {
+	for _, c := range s.Certificates {
+		if Ahead(c.Looked, now) {
+			latest = later(latest, c.Looked)
+		}
+	}
+	return latest
+}
