@@ -73,7 +73,7 @@ func (p *program) changeHold(c *cli.Context, change func(*state.State, string) s
 		return err
 	}
 	if damage != nil {
-		p.log.Error("the state was damaged; its copy is used, and nothing is lost", "damage", damage.Error(), "kept", damage.Aside)
+		p.log.Error("the state was damaged; its copy is used", "damage", damage.Error(), "copied", st.Copied, "kept", damage.Aside)
 	}
 	if _, err := e.Inventory(ctx, engine.Request{Targets: []string{target}}); err != nil {
 		p.log.Warn("status and check of other users will not see this", "error", err)

@@ -94,7 +94,7 @@ func (p *program) look(c *cli.Context, req engine.Request) (inventory, error) {
 	defer p.watched(e)()
 	seen, err := e.Inventory(c.Context, req)
 	i := inventory{seen: seen}
-	if errors.As(err, new(*state.UnreadableError)) {
+	if seen != nil { // so the error is about the state alone
 		i.unread, err = err, nil
 	}
 	return i, err

@@ -42,7 +42,7 @@ func (x *examiner) damagedState(st *state.State, unread, err error) {
 	case unread != nil:
 		x.say(deployers.State, deployers.Wrong, remedyOf(unread), "%v", unread)
 	case st.Damage != nil:
-		x.say(deployers.State, deployers.Warned, "see what damaged it; the next deployment mends it from its copy, and nothing is lost", "%v", st.Damage)
+		x.say(deployers.State, deployers.Warned, "see what damaged it; the next deployment mends it from its copy", "%v; its copy, of %s, is used", st.Damage, st.Copied.Format(time.RFC3339))
 	default:
 		if damage := x.Store.CheckCopy(); damage != nil {
 			x.say(deployers.State, deployers.Warned, "see what damaged it; the next deployment makes it anew", "the copy of the state, %v", damage)

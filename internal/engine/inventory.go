@@ -32,7 +32,7 @@ func (it *item) place() place { return place{it.target.Name, it.lineage.Name} }
 // the way but the snapshot. A certificate that cannot be looked at is one of
 // unknown condition; the error is for what kept it from looking at any, such
 // as a *RequestError. Where the state cannot be read, what was seen is returned
-// beside a *state.UnreadableError.
+// beside the error that says why.
 func (e *Engine) Inventory(ctx context.Context, req Request) ([]state.Sighting, error) {
 	return e.inventory(ctx, req, func(p place, l lineage.Lineage) bool {
 		return (req.Targets == nil || slices.Contains(req.Targets, p.target)) &&

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/certlatch/certlatch/internal/state"
 )
@@ -12,13 +13,16 @@ import (
 // ends no run.
 
 // load reads the state. Where it cannot be read at all, unread says why, and
-// the state is an empty one to look with.
+// the state is an empty one to look with. Who may not read it is told so: err.
 func (e *Engine) load() (st *state.State, unread, err error) {
 	st, err = e.Store.Load()
-	if errors.As(err, new(*state.UnreadableError)) {
-		return new(state.State), err, nil
+	switch {
+	case err == nil:
+		return st, nil, nil
+	case errors.Is(err, fs.ErrPermission):
+		return nil, nil, err
 	}
-	return st, nil, err
+	return new(state.State), err, nil
 }
 
 // readMarks returns the marks that there are, and none where they cannot be read:
@@ -61,7 +65,7 @@ func (r *run) mend() {
 	}
 	r.saveOrSay()
 	if damage != nil {
-		r.Log.Error("the state was damaged; its copy is used, and nothing is lost", "damage", damage.Error(), "kept", damage.Aside)
+		r.Log.Error("the state was damaged; its copy is used", "damage", damage.Error(), "copied", r.state.Copied, "kept", damage.Aside)
 	}
 }
 

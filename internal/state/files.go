@@ -57,7 +57,7 @@ func readIn(d *disk.Dir, name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info.Mode.IsRegular() && info.Size > limit {
+	if info.Size > limit {
 		return nil, &disk.SizeError{Path: name, Limit: limit}
 	}
 	data, _, err := d.Read(name, limit)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // damages are ways in which a file may not hold what it should, and what is
@@ -109,6 +110,9 @@ func TestDamagedStateIsReadFromItsCopy(t *testing.T) {
 			}
 			if st.Held("sip") == nil {
 				t.Error("the hold is lost")
+			}
+			if info, err := os.Stat(store.copy()); err != nil || !st.Copied.Equal(info.ModTime().Truncate(time.Second)) {
+				t.Errorf("the copy is said to be of %s, %v", st.Copied, err)
 			}
 			damage := st.Damage
 			if damage == nil || damage.Path != store.file() || !strings.Contains(damage.What, test.says) {

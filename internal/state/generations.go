@@ -36,7 +36,7 @@ func NewGeneration(now time.Time, leaf lineage.Leaf, others ...string) string {
 
 // Generations gives the names of the kept generations, oldest first.
 func (s *Store) Generations(target, name string) ([]string, error) {
-	entries, err := os.ReadDir(s.generations(target, name))
+	entries, err := os.ReadDir(s.generations(target, name)) // sorted by name
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -49,7 +49,6 @@ func (s *Store) Generations(target, name string) ([]string, error) {
 			names = append(names, entry.Name())
 		}
 	}
-	slices.Sort(names)
 	return names, nil
 }
 

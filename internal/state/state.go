@@ -81,6 +81,9 @@ type State struct {
 	// from its copy. Saving it mends that.
 	Damage *Damage `json:"-"`
 
+	// Copied is when the copy was made that it was read from; zero: it was not.
+	Copied time.Time `json:"-"`
+
 	// Corrected reports whether some of the stored times could not be true.
 	Corrected bool `json:"-"`
 }
@@ -207,6 +210,9 @@ func (s *Store) loadCopy(unread error) (*State, error) {
 		return nil, fmt.Errorf("read state: %w", unread)
 	}
 	state, err := readState(s.copy())
+	if info, statErr := os.Stat(s.copy()); err == nil && statErr == nil {
+		state.Copied = info.ModTime().UTC().Truncate(time.Second)
+	}
 	bad, isBad := errors.AsType[*Damage](err)
 	switch absent := errors.Is(err, fs.ErrNotExist); {
 	case err != nil && !absent && !isBad:

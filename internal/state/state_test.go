@@ -173,6 +173,9 @@ func TestRetriesAreSpacedOut(t *testing.T) {
 	if p.Due(noon, "ab") || !p.Due(*p.Next, "ab") || !p.Due(noon, "other") {
 		t.Error("due is when the time has come or the leaf has changed")
 	}
+	if pause := r.Retry("cd", noon).Sub(noon); pause > FirstRetry+FirstRetry/4 {
+		t.Errorf("a new leaf inherits the pauses of the one before: %s", pause)
+	}
 	r.Fail(Failure{Reason: "expired", Fingerprint: "cd"}, noon)
 	if r.Pending.Attempts != 1 || r.Pending.Due(noon.AddDate(1, 0, 0), "cd") {
 		t.Errorf("a new leaf begins anew, and one that time does not mend waits for a change: %v", r.Pending)
