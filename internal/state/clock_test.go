@@ -204,6 +204,18 @@ func TestGenerationsAreNamedInTheirOrder(t *testing.T) {
 	}
 }
 
+// The longest pause that is believed is the longest that is set.
+func TestLongestRetryIsTheLongest(t *testing.T) {
+	r := Record{Pending: &Pending{Failure: Failure{Fingerprint: "ab"}, Attempts: 50}}
+	var longest time.Duration
+	for range 2000 {
+		longest = max(longest, r.Retry("ab", noon).Sub(noon))
+	}
+	if longest > LongestRetry || longest < LongestRetry-5*time.Minute {
+		t.Errorf("of many pauses the longest is %s, and %s is believed", longest, LongestRetry)
+	}
+}
+
 // A count that somebody has damaged makes no wait of its own.
 func TestRetriesWhateverTheCount(t *testing.T) {
 	for _, attempts := range []int{math.MinInt, -1, 0, 1, math.MaxInt} {

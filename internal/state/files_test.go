@@ -27,6 +27,7 @@ var damages = []struct {
 	{"of wrong types", write(`{"schema":"certlatch.state/1","records":"none"}`), `is JSON of another form: "records" cannot be a string`},
 	{"a time that is none", write(`{"schema":"certlatch.state/1","holds":[{"since":"yesterday"}]}`), "is JSON of another form: parsing time"},
 	{"of no schema", write(`{}`), `its schema is ""`},
+	{"of a number for a schema", write(`{"schema":"2"}`), `its schema is "2"`},
 	{"of another schema", write(`{"schema":"certlatch.status/2"}`), `its schema is "certlatch.status/2"`},
 	{"of an earlier version", write(`{"schema":"certlatch.state/0"}`), `its schema is "certlatch.state/0"`},
 	{"huge", huge, "is larger than 512 MiB"},

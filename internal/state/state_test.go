@@ -302,12 +302,12 @@ func TestGenerations(t *testing.T) {
 			if err := store.Keep("web", "a.example", name, b, names[0]); err != nil {
 				t.Fatal(err)
 			}
+			if got, err := store.Generations("web", "a.example"); err != nil || len(got) != min(i+1, generationsKept) {
+				t.Errorf("after %d, kept are %v, %v", i+1, got, err)
+			}
 			if err := store.Keep("spared", "a.example", name, b, names...); err != nil {
 				t.Fatal(err)
 			}
-		}
-		if got, err := store.Generations("web", "a.example"); err != nil || len(got) != min(i+1, generationsKept) {
-			t.Errorf("after %d, kept are %v, %v", i+1, got, err)
 		}
 	}
 	got, err := store.Generations("web", "a.example")
