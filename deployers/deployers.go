@@ -164,6 +164,10 @@ type Answer struct {
 	Sent  bool   // the call went out, so without an answer it may have had its effect
 }
 
+// Silent reports whether the service took the call and did not answer it: it
+// hangs, or is very busy, and nothing is known of it.
+func (a Answer) Silent() bool { return a.Sent && a.Err != "" }
+
 // Unit is the state of a systemd service unit, in systemd's own words
 // (org.freedesktop.systemd1(5)).
 type Unit struct {
@@ -442,6 +446,16 @@ type NoWayError struct {
 }
 
 func (e *NoWayError) Error() string { return "target " + e.Target + ": " + e.Why }
+
+// SilentError is the NoWayError of a service that takes calls and does not
+// answer them. Not to know is no reason to restart it.
+type SilentError struct{ *NoWayError }
+
+func (e *SilentError) Unwrap() error { return e.NoWayError }
+
+func silentError(t Target, why string) *SilentError {
+	return &SilentError{&NoWayError{Target: t.Name, About: Control, Why: why, Remedy: "see why it hangs (journalctl -u " + t.Unit + "); certlatch deploy --pending tries again"}}
+}
 
 // Deployer knows one kind of service.
 type Deployer interface {

@@ -132,6 +132,8 @@ func (k kamailioLook) activation(t Target, f Facts) (Activation, error) {
 			reload.Calls = append(reload.Calls, Query{channel, "tls.reload"})
 		}
 		return reload, nil
+	case f.Systemd && k.hangs:
+		return Activation{}, silentError(t, k.why)
 	case f.Systemd && t.AllowRestart:
 		return Activation{Way: RestartUnit, Unit: t.Unit, Why: k.why + "; allow_restart is set, so it is restarted"}, nil
 	case k.remedy != "":
@@ -221,6 +223,7 @@ type kamailioLook struct {
 	tls     tlsConfig
 	flaw    error // where Kamailio would stop reading tls.cfg; nil: nowhere
 
+	hangs  bool   // it took a call and did not answer
 	why    string // why it cannot be told to reload; empty: it can
 	about  Aspect // what that is about
 	remedy string // where nothing can be done before that is mended
@@ -246,8 +249,14 @@ func (o *KamailioOptions) look(f Facts) kamailioLook {
 			break
 		}
 		silent = append(silent, answer.Err)
+		seen.hangs = seen.hangs || answer.Silent()
 	}
-	if !seen.answers() {
+	switch {
+	case seen.answers():
+		seen.hangs = false
+	case seen.hangs:
+		seen.about, seen.why = Control, "Kamailio does not answer: "+strings.Join(silent, "; ")
+	default:
 		seen.about, seen.why = Control, "Kamailio cannot be reached: "+strings.Join(silent, "; ")
 		seen.remedy = `let Kamailio load its module ctl or jsonrpcs, or set kamailio: {rpc: "unix:/PATH"} to the control socket that it has`
 	}

@@ -216,6 +216,8 @@ func TestKamailioActivation(t *testing.T) {
 	const byModparamWhy = "certificates are set by modparam only, which Kamailio reads when it starts"
 	unreachable := with(kamailioFacts(silent(ctl), ourProfile), func(f *Facts) { f.Answers[Query{sock, "tls.options"}] = silent(sock) })
 	const unreachableWhy = "Kamailio cannot be reached: dial unix /run/kamailio/kamailio_ctl: no such file or directory; dial unix /run/kamailio/kamailio_rpc.sock: no such file or directory"
+	hung := Answer{Err: "no answer", Sent: true}
+	hangs := with(kamailioFacts(hung, ourProfile), func(f *Facts) { f.Answers[Query{sock, "tls.options"}] = silent(sock) })
 	restart := func(t *Target) { t.AllowRestart = true }
 	for _, test := range []struct {
 		name   string
@@ -252,6 +254,15 @@ func TestKamailioActivation(t *testing.T) {
 		}, {
 			"a control socket is missing, and a restart allowed", restart, unreachable,
 			Activation{Way: RestartUnit, Unit: "kamailio.service", Why: unreachableWhy + "; allow_restart is set, so it is restarted"}, nil,
+		}, {
+			"it takes the call and does not answer, which is no reason to restart it", restart, hangs, Activation{},
+			&SilentError{&NoWayError{
+				"web", "Kamailio does not answer: no answer; dial unix /run/kamailio/kamailio_rpc.sock: no such file or directory",
+				"see why it hangs (journalctl -u kamailio.service); certlatch deploy --pending tries again", Control,
+			}},
+		}, {
+			"unless another channel answers", restart,
+			with(kamailioFacts(hung, ourProfile), func(f *Facts) { f.Answers[Query{sock, "tls.options"}] = byFile }), reload(ctl, sock), nil,
 		}, {
 			"the module tls is not loaded", nil, kamailioFacts(Answer{Fault: "command tls.options not found"}, ourProfile), Activation{},
 			&NoWayError{"web", `Kamailio answers tls.options with "command tls.options not found"`, "let Kamailio load its module tls (in Debian's kamailio.cfg: #!define WITH_TLS), and restart it", Domains},

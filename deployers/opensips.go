@@ -236,6 +236,9 @@ func (o *OpenSIPSOptions) planRow(plan *Plan, seen opensipsLook, t Target, f Fac
 	case seen.unlisted == "":
 		plan.warn(Domains, "set opensips: {domain: NAME} if it has another name; if its row could not be used, a good one brings it back", "OpenSIPS does not list a server domain %s now (%s)", plan.Row.Domain, seen.listed())
 	}
+	if version := f.Answers[o.query("version")]; o.Reload == ReloadAuto && version.Silent() && f.Systemd && f.Unit.Running() {
+		return silentError(t, "OpenSIPS does not answer: "+version.Err)
+	}
 	var err error
 	plan.Activate, err = seen.activation(t, f, o.reload(t, plan.Row, seen), o.unsafe(seen))
 	return err

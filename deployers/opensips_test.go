@@ -94,6 +94,9 @@ func TestOpenSIPSActivation(t *testing.T) {
 	unreachable.Answers = map[Query]Answer{{miFIFO, "version"}: miSilent, {miFIFO, "tls_list"}: miSilent}
 	unversioned := opensipsFacts("", database)
 	unversioned.Answers[Query{miFIFO, "version"}] = Answer{Fault: "Method not found"}
+	hangs := opensipsFacts("", "")
+	hangs.Answers = map[Query]Answer{{miFIFO, "version"}: {Err: "no answer", Sent: true}, {miFIFO, "tls_list"}: {Err: "no answer", Sent: true}}
+	hung := &SilentError{&NoWayError{"web", "OpenSIPS does not answer: no answer", "see why it hangs (journalctl -u opensips.service); certlatch deploy --pending tries again", Control}}
 	stopped := unreachable
 	stopped.Unit = Unit{Name: "opensips.service", LoadState: "loaded", ActiveState: "inactive"}
 	missing := unreachable
@@ -126,6 +129,8 @@ func TestOpenSIPSActivation(t *testing.T) {
 		},
 		{"or asked for all that", inDatabase(ReloadAlways), opensipsFacts("4.1.0-dev", database), reload, nil},
 		{"an unknown version may crash", inDatabase(ReloadAuto), unreachable, waits(unknownWhy), nil},
+		{"not to know is no reason to restart it", allowed(inDatabase(ReloadAuto)), hangs, Activation{}, hung},
+		{"which does not matter where it is not to be reloaded", inDatabase(ReloadNever), hangs, waits("opensips: {reload: never} is set"), nil},
 		{
 			"a version that cannot be read may crash too", inDatabase(ReloadAuto), opensipsFacts("devel", database),
 			waits(`the version of OpenSIPS is not known (OpenSIPS answers version with "Server: OpenSIPS (devel (x86_64/linux))"), and from 4.0 on it crashes on tls_reload`), nil,

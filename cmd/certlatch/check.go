@@ -28,9 +28,9 @@ func (p *program) checkCommand() *cli.Command {
 			"looks where it may, and else reads the snapshot of the last look. A margin is a share of\n" +
 			"the lifetime (25%) or a number of days (14, or 14: as the guidelines write it). Without\n" +
 			"any it is 25% and 12.5%, for lifetimes below 10 days 40% and 20%, and at least 12 hours.\n\n" +
-			"Critical is what has expired, has failed for good, or is not served as issued for longer\n" +
-			"than 15 minutes. Held back, or waiting for a restart, a window, a start or a first proof\n" +
-			"is a warning.\n\n" +
+			"Critical is what has expired, has failed for good, is not served as issued for longer than\n" +
+			"15 minutes, or was proven once and completes no handshake now. Held back, or waiting for\n" +
+			"a restart, a window, a start or a first proof is a warning.\n\n" +
 			"Example: certlatch check --target sip --warning 14 --critical 7\n\n" +
 			"Exit codes: 0 ok; 1 warning; 2 critical; 3 unknown, and everything that kept it from\n" +
 			"looking: usage and configuration too.",
@@ -135,6 +135,9 @@ func alarms(s state.Sighting, now time.Time, expiry engine.Expiry) []alarm {
 		case left < warningLeft:
 			say(levelWarning, "expires in %s", roughly(left))
 		}
+	}
+	if s.Outage != nil {
+		say(levelCritical, "has completed no handshake for %s: %s", roughly(now.Sub(s.Outage.Since)), blindness(s))
 	}
 	late := s.Differs != nil && (now.Sub(*s.Differs) > settles || state.Ahead(*s.Differs, now))
 	switch engine.Condition(s.State) {

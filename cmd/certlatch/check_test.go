@@ -52,6 +52,10 @@ func TestCheck(t *testing.T) {
 	blind := sighting("web", 1)
 	refused := "connection refused | 'x'=1\x1b[31m"
 	blind.State, blind.Served = string(engine.Unknown), []state.Served{{Error: &refused}}
+	out := pendingFor(blind, "outage")
+	out.State, out.Outage = string(engine.Waiting), &state.Outage{Since: noon.Add(-time.Minute)}
+	heldOut := out
+	heldOut.State, heldOut.Hold = string(engine.HeldBack), &by
 	team := "voice team"
 	contact := sighting("web", 80)
 	contact.Contact = &team
@@ -82,6 +86,8 @@ func TestCheck(t *testing.T) {
 		{"waits for its window", pendingFor(differing(sighting("web", 1), engine.Waiting, time.Hour), "outside-window"), levelWarning, "waits (outside-window)"},
 		{"refused", pendingFor(differing(sighting("web", 1), engine.Broken, time.Second), "name-missing"), levelCritical, "failed (name-missing)"},
 		{"held", held, levelWarning, "held (by-hand)"},
+		{"out of order", out, levelCritical, "has completed no handshake for 1 min: connection refused"},
+		{"out of order and held", heldOut, levelCritical, "has completed no handshake for 1 min: connection refused"},
 		{"no handshake", blind, levelUnknown, "connection refused / 'x'=1?[31m"},
 		{"nothing known", nothing, levelUnknown, "nothing could be looked at"},
 	} {

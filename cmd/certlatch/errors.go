@@ -87,6 +87,8 @@ func exitOfOutcome(o engine.Outcome) int {
 	switch {
 	case o.Reason == "service-crashed":
 		return exitUndoFailed
+	case o.Reason == "outage": // at whichever step that showed
+		return exitNotProven
 	case slices.Contains([]string{"unexpected", "systemd-unreachable", "database-unreachable", "out-of-time"}, o.Reason) && o.Result == engine.Failed:
 		return exitUnexpected
 	}

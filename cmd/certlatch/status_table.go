@@ -185,6 +185,9 @@ func (t table) details(text *strings.Builder, r row) {
 			say("%s serves %s until %s", *p.Probe, p.Leaf.Short(), at(p.Leaf.NotAfter))
 		}
 	}
+	if s.Outage != nil {
+		say("no handshake since %s: %s", at(s.Outage.Since), s.Outage.Remedy)
+	}
 	switch c := engine.Condition(s.State); {
 	case s.Since == nil:
 	case c == engine.HeldBack:

@@ -75,6 +75,7 @@ func (t *transaction) act(ctx context.Context, a deployers.Activation) error {
 	if err := t.keepGap(ctx, a); err != nil {
 		return err
 	}
+	defer t.seen.forget(t.items[0].target.Unit)
 	ctx, cancel := context.WithTimeout(ctx, t.req.Limits.Activation)
 	defer cancel()
 	switch a.Way {

@@ -349,6 +349,7 @@ func (it *item) fail(step Step, err error) {
 		refused    *refusedError
 		unit       *deployers.UnitError
 		noWay      *deployers.NoWayError
+		mute       *deployers.SilentError
 		path       *install.PathError
 		link       *disk.LinkError
 		unknown    *account.UnknownError
@@ -369,6 +370,7 @@ func (it *item) fail(step Step, err error) {
 		never      *systemd.NeverEndedError
 		gone       *systemd.GoneError
 		unproven   *unprovenError
+		outage     *outageError
 		fault      *faultError
 		answer     *answerError
 		silent     *unreachableError
@@ -400,6 +402,8 @@ func (it *item) fail(step Step, err error) {
 		say("unit-not-found", "install the service, or correct unit: of target "+name)
 	case errors.As(err, &unit):
 		say("unit-unusable", "systemctl status "+unit.Unit+" tells why")
+	case errors.As(err, &mute):
+		say("control-no-answer", mute.Remedy)
 	case errors.As(err, &noWay):
 		say("no-activation-way", noWay.Remedy)
 	case errors.As(err, &config):
@@ -423,6 +427,8 @@ func (it *item) fail(step Step, err error) {
 		say(testFailedBeforeReason, "correct the service's configuration; the renewal did not break it")
 	case errors.As(err, &test):
 		say("test-failed", "run "+strings.Join(it.plan.Test.Command, " ")+" and look at what it says of these files")
+	case errors.As(err, &outage):
+		say(outageReason, outage.remedy())
 	case errors.As(err, &unproven):
 		say("not-proven", "see which files the service's configuration names, and whether the probe reaches that service")
 	case errors.As(err, &manager), errors.As(err, &gone):

@@ -126,6 +126,7 @@ type known struct {
 	unread       bool            // the state cannot be read, so only the last sighting knows of holds
 	looked       bool            // at what is installed
 	proveNothing bool
+	unit         string // of the service; empty: none
 }
 
 // conclude says in what condition a sighting shows the certificate to be, and
@@ -135,7 +136,7 @@ func (k known) conclude(s *state.Sighting) {
 		believed := k.before.Believe(s.Looked)
 		k.before = &believed
 	}
-	s.Differs = k.differs(s)
+	s.Differs, s.Outage = k.differs(s), k.outage(s)
 	condition, since := InSync, k.synced(s)
 	switch {
 	case k.Pending != nil:
@@ -149,6 +150,8 @@ func (k known) conclude(s *state.Sighting) {
 		condition, since = Waiting, *k.marked
 	case s.Differs != nil:
 		condition, since = Stale, *s.Differs
+	case s.Outage != nil:
+		condition, since = Stale, s.Outage.Since
 	case k.blind(s):
 		condition, since = Unknown, k.lasting(Unknown, s.Looked)
 	}
@@ -179,6 +182,20 @@ func (k known) lostHold() *state.Hold {
 func (k known) blind(s *state.Sighting) bool {
 	return s.Issued == nil || !k.looked || len(s.Served) == 0 && !k.proveNothing ||
 		slices.ContainsFunc(s.Served, func(p state.Served) bool { return p.Error != nil })
+}
+
+// outage reports what was proven to be served and completes no handshake now;
+// nil: nothing is missing.
+func (k known) outage(s *state.Sighting) *state.Outage {
+	silent := func(p state.Served) bool { return p.Error != nil && (p.Probe != nil || *p.Error == outageReason) }
+	if k.Proven == nil || k.proveNothing || !slices.ContainsFunc(s.Served, silent) {
+		return nil
+	}
+	outage := &state.Outage{Since: s.Looked.Truncate(time.Second), Remedy: lookAtService(k.unit, *k.Proven)}
+	if k.before != nil && k.before.Outage != nil && k.before.Outage.Since.Before(outage.Since) {
+		outage.Since = k.before.Outage.Since
+	}
+	return outage
 }
 
 // differs tells since when what is installed or served is not what was issued;

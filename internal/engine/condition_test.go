@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,7 +54,7 @@ func TestConditions(t *testing.T) {
 		for _, leaf := range leaves {
 			served := state.Served{Leaf: leaf}
 			if leaf == nil {
-				served.Error = new(string)
+				served.Error, served.Probe = new(string), new(string)
 			}
 			all = append(all, served)
 		}
@@ -77,7 +78,13 @@ func TestConditions(t *testing.T) {
 		return s
 	}
 	const hours2100, hours1970 = 24 * 365 * 74, -24 * 365 * 56
+	out := func(since int) *state.Sighting {
+		sighting := before(Stale, since, -1, issued, nil)
+		sighting.Outage = &state.Outage{Since: hour(since)}
+		return sighting
+	}
 	fresh, old := leafOf(issued, 1), leafOf(other, 60)
+	gone, unseen := outageReason, "unit-not-found"
 
 	for _, test := range []struct {
 		name              string
@@ -129,7 +136,13 @@ func TestConditions(t *testing.T) {
 		{"a probe goes on failing", fresh, fresh, serves(nil), known{before: before(Unknown, -2, -1, issued, nil)}, Unknown, hour(-2)},
 		{"a probe fails, and another shows enough", fresh, fresh, serves(nil, old), known{issued: hour(-2)}, Stale, hour(-2)},
 		{"no probe", fresh, fresh, nil, known{}, Unknown, noon},
+		{"it was proven, and a probe fails", fresh, fresh, serves(fresh, nil), known{Record: proven(issued, -5)}, Stale, noon},
+		{"it was proven, and goes on failing", fresh, fresh, serves(nil), known{Record: proven(issued, -5), before: out(-3)}, Stale, hour(-3)},
+		{"it was proven, and fails since a time to come", fresh, fresh, serves(nil), known{Record: proven(issued, -5), before: out(3)}, Stale, noon},
+		{"it was proven, and nothing is left to be probed", fresh, fresh, []state.Served{{Error: &gone}}, known{Record: proven(issued, -5)}, Stale, noon},
+		{"it was proven, and cannot be looked at", fresh, fresh, []state.Served{{Error: &unseen}}, known{Record: proven(issued, -5)}, Unknown, noon},
 		{"the lineage cannot be read", nil, old, serves(old), known{}, Unknown, noon},
+		{"the lineage of what was proven cannot be read", nil, old, serves(old), known{Record: proven(other, -5)}, Unknown, noon},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := state.Sighting{Certificate: state.Certificate{Issued: test.issued, Installed: test.installed, Served: test.served}, Looked: noon}
@@ -138,7 +151,11 @@ func TestConditions(t *testing.T) {
 			if s.State != string(test.state) || !s.Since.Equal(test.since) {
 				t.Errorf("%s since %s instead of %s since %s", s.State, s.Since, test.state, test.since)
 			}
-			if differs := slices.Contains([]Condition{Stale, Waiting, Broken, HeldBack}, test.state); differs != (s.Differs != nil) {
+			outage := strings.HasPrefix(test.name, "it was proven") && test.state == Stale
+			if outage != (s.Outage != nil) {
+				t.Errorf("the outage is %v", s.Outage)
+			}
+			if differs := slices.Contains([]Condition{Stale, Waiting, Broken, HeldBack}, test.state) && !outage; differs != (s.Differs != nil) {
 				t.Errorf("it differs since %v", s.Differs)
 			}
 			if (s.Pending != nil) != (test.known.Pending != nil || test.known.marked != nil && test.state == Waiting) {

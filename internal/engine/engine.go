@@ -264,11 +264,10 @@ type run struct {
 	items     []*item
 
 	// What was looked up, once a run.
-	units       Units
-	bundles     map[string]read
-	trust       map[string]policy.Trust
-	seenUnits   map[string]deployers.Unit
-	seenOutputs map[string]deployers.Output
+	units   Units
+	bundles map[string]read
+	trust   map[string]policy.Trust
+	seen    *lookups
 
 	// Of items that are tried alone, by what they activate: whether one has
 	// failed, and how many were put off since then.
@@ -306,7 +305,7 @@ func (e *Engine) view(req Request, now time.Time) (*run, error) {
 		Engine: e, req: req, began: now, state: st, unread: unread, marks: e.readMarks(),
 		installer: install.New(e.Store.JournalDir()),
 		bundles:   map[string]read{}, trust: map[string]policy.Trust{},
-		seenUnits: map[string]deployers.Unit{}, seenOutputs: map[string]deployers.Output{},
+		seen:        newLookups(),
 		failedAlone: map[string]bool{}, turns: map[string]int{}, stuck: map[place]error{},
 	}, nil
 }
@@ -420,6 +419,50 @@ func (r *run) forgetDamaged(damaged []*install.JournalError) {
 
 // deploy takes the items through the whole way, those of one service together.
 func (r *run) deploy(ctx context.Context, items []*item) error {
+	var left []*item
+	for _, some := range r.inTurn(items) {
+		left = append(left, r.deploySome(ctx, some)...)
+	}
+	r.items = slices.DeleteFunc(items, func(it *item) bool { return slices.Contains(left, it) })
+	if len(r.turns) > 0 {
+		r.saveOrSay()
+	}
+	r.unmark(left)
+	return nil
+}
+
+// inTurn divides the items, those of one service together, into what is
+// prepared and deployed before the next is looked at. Services that the request
+// is about come before those that are only taken along, and of each those that
+// are asked nothing before those whose answer may have to be waited for.
+func (r *run) inTurn(items []*item) [][]*item {
+	own, asked := map[string]bool{}, map[string]bool{} // by unit
+	for _, it := range items {
+		own[it.target.Unit] = own[it.target.Unit] || r.own(it)
+		asked[it.target.Unit] = asked[it.target.Unit] || it.asks()
+	}
+	turns := make([][]*item, 4)
+	for _, it := range items {
+		turn := 0
+		if !own[it.target.Unit] {
+			turn += 2
+		}
+		if asked[it.target.Unit] {
+			turn++
+		}
+		turns[turn] = append(turns[turn], it)
+	}
+	return turns
+}
+
+// asks reports whether an item's deployer has to ask the service something.
+func (it *item) asks() bool {
+	deployer, _ := deployers.For(it.target.Service) // the configuration was checked
+	return len(deployer.Wants(it.target.Target, deployers.Facts{}).Queries) > 0
+}
+
+// deploySome deploys items, and returns those that are left for another run.
+func (r *run) deploySome(ctx context.Context, items []*item) (left []*item) {
 	var ready, ended []*item
 	for _, it := range items {
 		if r.prepare(ctx, it) {
@@ -429,7 +472,6 @@ func (r *run) deploy(ctx context.Context, items []*item) error {
 		}
 	}
 	r.record(ended)
-	var left []*item
 	for _, group := range r.groups(ready) {
 		if r.leaves(ctx, group) {
 			left = append(left, group...)
@@ -438,12 +480,7 @@ func (r *run) deploy(ctx context.Context, items []*item) error {
 		r.together(ctx, group)
 		r.record(group)
 	}
-	r.items = slices.DeleteFunc(items, func(it *item) bool { return slices.Contains(left, it) })
-	if len(r.turns) > 0 {
-		r.saveOrSay()
-	}
-	r.unmark(left)
-	return nil
+	return left
 }
 
 // tell says what is being done.

@@ -16,6 +16,7 @@ import (
 	"github.com/certlatch/certlatch/internal/command"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/disk"
+	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/pki"
 	"github.com/certlatch/certlatch/internal/state"
 )
@@ -196,5 +197,16 @@ func TestHookLimits(t *testing.T) {
 	l := HookLimits
 	if l.Total >= 100*time.Second || l.Lock+leastWork > l.Work || l.Work+l.Activation+l.Proof > l.Total {
 		t.Errorf("the limits of a hook do not fit into each other: %+v", l)
+	}
+}
+
+// Nothing is deployed to a set that an earlier run has left and that cannot be
+// put back.
+func TestStuckIsKeptOut(t *testing.T) {
+	s := newStage(t, "true")
+	it := newItem(s.Config.Targets[0], lineage.Lineage{Name: "web.example"})
+	r := &run{Engine: s.Engine, stuck: map[place]error{it.place(): &stuckError{errors.New("no")}}}
+	if r.prepare(t.Context(), it) || it.out.Reason != stuckReason {
+		t.Errorf("it goes on, or is called %s (%s)", it.out.Result, it.out.Reason)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
@@ -76,10 +77,10 @@ func (x *examiner) examine(ctx context.Context) {
 	switch {
 	case unread != nil:
 		x.bundle()
-	case planned != nil:
-		x.judgement(ctx)
-	default:
+	case planned == nil, errors.As(planned, new(*deployers.NoWayError)): // what cannot be reloaded may be served all the same
 		x.rest(ctx)
+	default:
+		x.judgement(ctx)
 	}
 }
 
@@ -238,13 +239,18 @@ func (x *examiner) canRead(ctx context.Context) (reader string, err error) {
 // found, some may be for something else.
 func (x *examiner) served(ctx context.Context) {
 	seen := 0
+	proved := x.proved(x.it)
+	var silent []error // of the probes that proved the target before
 	for _, o := range observe(ctx, x.it.plan.Probes) {
 		leaf := o.Leaf()
 		switch {
+		case leaf == nil && x.it.plan.Found && among(o.Endpoint, proved):
+			silent = append(silent, o.Err)
+			continue
 		case leaf == nil && x.it.plan.Found:
 			continue
 		case leaf == nil:
-			x.say(deployers.Serving, deployers.Wrong, "see whether the service runs, and whether the probe reaches it", "%v", o.Err)
+			x.silent(o.Err)
 		case shows(o, x.it.leaf.Fingerprint):
 			x.say(deployers.Serving, deployers.Fine, "", "%s serves what was issued", o.Endpoint)
 		default:
@@ -252,11 +258,28 @@ func (x *examiner) served(ctx context.Context) {
 		}
 		seen++
 	}
+	if seen == 0 && x.it.plan.Activate.Wait != deployers.ServiceInactive {
+		for _, e := range x.lost(x.it) {
+			silent = append(silent, fmt.Errorf("%s: the service does not listen there any more", e))
+		}
+	}
+	for _, err := range silent {
+		x.silent(err)
+	}
 	switch {
-	case !x.it.plan.Found || seen > 0 || x.it.plan.Activate.Wait == deployers.ServiceInactive:
+	case !x.it.plan.Found || seen > 0 || len(silent) > 0 || x.it.plan.Activate.Wait == deployers.ServiceInactive:
 	case x.it.first && len(x.it.plan.Probes) > 0:
 		x.say(deployers.Serving, deployers.Warned, "certlatch deploy "+x.it.lineage.Name, "no listener of the service completes a TLS handshake yet")
 	default:
-		x.wrong(deployers.Serving, &noProbeError{x.it.target.Name})
+		x.wrong(deployers.Serving, x.unserved(x.it, noListenerError{}, &noProbeError{x.it.target.Name}))
 	}
+}
+
+// silent tells of a probe that completes no handshake.
+func (x *examiner) silent(err error) {
+	if outage := x.outage(x.it, err); outage != nil {
+		x.wrong(deployers.Serving, outage)
+		return
+	}
+	x.say(deployers.Serving, deployers.Wrong, "see whether the service runs, and whether the probe reaches it", "%v", err)
 }

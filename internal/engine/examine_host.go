@@ -32,7 +32,7 @@ const (
 // clock, and what the kernel allows. It also tells whether the daemon watches
 // the lineages. The error is for what kept it from looking.
 func (e *Engine) ExamineHost(ctx context.Context) (found Examination, watched bool, err error) {
-	r := &run{Engine: e, seenUnits: map[string]deployers.Unit{}}
+	r := &run{Engine: e, seen: newLookups()}
 	defer r.close()
 	x := examiner{run: r}
 	x.configuration()

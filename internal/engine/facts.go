@@ -10,8 +10,6 @@ import (
 	"strings"
 
 	"github.com/certlatch/certlatch/deployers"
-	"github.com/certlatch/certlatch/internal/command"
-	"github.com/certlatch/certlatch/internal/control"
 	"github.com/certlatch/certlatch/internal/process"
 )
 
@@ -67,7 +65,7 @@ func (r *run) learn(ctx context.Context, facts *deployers.Facts, wants deployers
 	}
 	for _, argv := range wants.Commands {
 		if key := strings.Join(argv, "\x00"); first("command %s", key) {
-			facts.Outputs[key] = r.output(ctx, key, argv)
+			facts.Outputs[key] = r.seen.output(ctx, key, argv)
 		}
 	}
 	for _, path := range wants.Texts {
@@ -77,10 +75,10 @@ func (r *run) learn(ctx context.Context, facts *deployers.Facts, wants deployers
 	}
 	for _, query := range wants.Queries {
 		if first("query %v", query) {
-			facts.Answers[query] = control.Call(ctx, query)
+			facts.Answers[query] = r.seen.answer(ctx, wants.Unit, query)
 		}
 	}
-	return news, nil
+	return news, ctx.Err()
 }
 
 // listeners gives where the service's processes listen.
@@ -97,20 +95,6 @@ func listeners(facts deployers.Facts, ports []uint16) ([]netip.AddrPort, error) 
 		return nil, err
 	}
 	return process.Listeners(pids, ports)
-}
-
-// output runs a command for what it prints, once a run.
-func (r *run) output(ctx context.Context, key string, argv []string) deployers.Output {
-	if seen, ok := r.seenOutputs[key]; ok {
-		return seen
-	}
-	got, err := command.Ask(ctx, argv)
-	output := deployers.Output{Stdout: got.Stdout, Stderr: got.Stderr}
-	if err != nil {
-		output.Failed = err.Error()
-	}
-	r.seenOutputs[key] = output
-	return output
 }
 
 // texts reads the regular files that a path or glob names.
@@ -135,7 +119,7 @@ func texts(path string) []deployers.Text {
 
 // unit looks at a systemd unit, once a run.
 func (r *run) unit(ctx context.Context, name string) (deployers.Unit, error) {
-	if seen, ok := r.seenUnits[name]; ok {
+	if seen, ok := r.seen.units[name]; ok {
 		return seen, nil
 	}
 	units, err := r.manager(ctx)
@@ -144,7 +128,7 @@ func (r *run) unit(ctx context.Context, name string) (deployers.Unit, error) {
 	}
 	unit, err := units.Unit(ctx, name)
 	if err == nil {
-		r.seenUnits[name] = unit
+		r.seen.units[name] = unit
 	}
 	return unit, err
 }

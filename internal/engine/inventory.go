@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -34,18 +35,19 @@ func (it *item) place() place { return place{it.target.Name, it.lineage.Name} }
 // as a *RequestError. Where the state cannot be read, what was seen is returned
 // beside the error that says why.
 func (e *Engine) Inventory(ctx context.Context, req Request) ([]state.Sighting, error) {
-	return e.inventory(ctx, req, func(p place, l lineage.Lineage) bool {
+	return e.inventory(ctx, req, newLookups(), func(p place, l lineage.Lineage) bool {
 		return (req.Targets == nil || slices.Contains(req.Targets, p.target)) &&
 			(req.Lineages == nil || slices.ContainsFunc(req.Lineages, l.Is))
 	})
 }
 
-func (e *Engine) inventory(ctx context.Context, req Request, asked func(place, lineage.Lineage) bool) ([]state.Sighting, error) {
+func (e *Engine) inventory(ctx context.Context, req Request, seen *lookups, asked func(place, lineage.Lineage) bool) ([]state.Sighting, error) {
 	r, err := e.view(req, time.Now())
 	if err != nil {
 		return nil, err
 	}
 	defer r.close()
+	r.seen = seen
 	all, err := r.lineages()
 	if err != nil {
 		return nil, err
@@ -61,14 +63,14 @@ func (e *Engine) inventory(ctx context.Context, req Request, asked func(place, l
 			views = append(views, &view{run: r, it: it})
 		}
 	}
-	seen := r.sight(ctx, views)
+	sightings := r.sight(ctx, views)
 	if r.unread != nil {
-		return seen, r.unread // and the snapshot stays, which knows what was held
+		return sightings, r.unread // and the snapshot stays, which knows what was held
 	}
-	if err := r.remember(seen, items); err != nil {
+	if err := r.remember(sightings, items); err != nil {
 		r.Log.Warn("status and check of other users will not see this", "error", err)
 	}
-	return seen, nil
+	return sightings, nil
 }
 
 // sight looks at everything, and judges what it sees.
@@ -100,6 +102,7 @@ func (r *run) sight(ctx context.Context, views []*view) []state.Sighting {
 type view struct {
 	*run
 	it     *item
+	lost   []endpoint.Endpoint // probes that were remembered, of listeners that are gone
 	seen   state.Sighting
 	looked bool // at what is installed
 	probes []endpoint.Endpoint
@@ -121,21 +124,17 @@ func (v *view) survey(ctx context.Context) {
 	unread := v.open(it)
 	v.seen.Issued = it.out.New
 	err := v.ask(ctx, it)
-	if err == nil {
-		err = v.find(ctx)
-	}
-	if err == nil {
-		err = it.nameProbes()
-	}
-	if err == nil {
-		v.probes = it.plan.Probes
+	if err == nil || errors.As(err, new(*deployers.NoWayError)) { // what cannot be reloaded may be served all the same
+		err = cmp.Or(v.find(ctx), it.nameProbes(), err)
+		v.lost = v.run.lost(it)
+		v.probes = slices.Concat(it.plan.Probes, v.lost)
 	}
 	switch err = cmp.Or(unread, err); {
 	case err == nil && len(v.probes) == 0 && it.plan.Activate.Wait == deployers.ServiceInactive:
 		v.blind = string(deployers.ServiceInactive)
 		return
 	case err == nil && len(v.probes) == 0 && !it.target.ProveNothing:
-		err = &noProbeError{it.target.Name}
+		err = v.unserved(it, noListenerError{}, &noProbeError{it.target.Name})
 	}
 	if err != nil {
 		failed := *it
@@ -189,29 +188,44 @@ func leafIn(text []byte) *x509.Certificate {
 	return certs[0]
 }
 
-// serve notes what the item's probes saw. Of those that were found, the ones
-// that complete no handshake are for something else, unless none does.
+// serve notes what the item's probes saw, those of listeners that are gone last.
 func (v *view) serve(observed []probe.Observation) {
 	v.seen.Served = []state.Served{}
-	answers := slices.ContainsFunc(observed, func(o probe.Observation) bool { return o.Leaf() != nil })
-	for _, o := range observed {
-		if o.Leaf() == nil && v.it.plan.Found && answers {
-			continue
+	found, lost := observed[:len(observed)-len(v.lost)], observed[len(observed)-len(v.lost):]
+	answers := slices.ContainsFunc(found, func(o probe.Observation) bool { return o.Leaf() != nil })
+	proved := v.proved(v.it)
+	for _, o := range found {
+		if o.Leaf() == nil && v.it.plan.Found && answers && !among(o.Endpoint, proved) {
+			continue // it is for something else
 		}
-		url := o.Endpoint.String()
-		served := state.Served{Probe: &url}
-		if leaf := o.Leaf(); leaf != nil {
-			described := lineage.Describe(leaf)
-			served.Leaf = &described
-		} else {
-			text := o.Err.Error()
-			served.Error = &text
+		v.note(o.Endpoint, o.Leaf(), o.Err)
+	}
+	for _, o := range lost {
+		switch {
+		case answers: // the service was told to listen elsewhere
+		case o.Leaf() != nil:
+			v.note(o.Endpoint, nil, fmt.Errorf("%s: another service answers there", o.Endpoint))
+		default:
+			v.note(o.Endpoint, nil, o.Err)
 		}
-		v.seen.Served = append(v.seen.Served, served)
 	}
 	if v.blind != "" {
 		v.seen.Served = append(v.seen.Served, state.Served{Error: &v.blind})
 	}
+}
+
+// note notes what one probe saw: a leaf, or why there is none.
+func (v *view) note(e endpoint.Endpoint, leaf *x509.Certificate, err error) {
+	url := e.String()
+	served := state.Served{Probe: &url}
+	if leaf != nil {
+		described := lineage.Describe(leaf)
+		served.Leaf = &described
+	} else {
+		text := err.Error()
+		served.Error = &text
+	}
+	v.seen.Served = append(v.seen.Served, served)
 }
 
 // judge draws the conclusion.
@@ -220,7 +234,7 @@ func (v *view) judge(snapshot *state.Snapshot) {
 	k := known{
 		Record: v.state.Get(target, name), hold: v.state.Held(target),
 		before: snapshot.Of(target, name), looked: v.looked, proveNothing: v.it.target.ProveNothing,
-		unread: v.unread != nil,
+		unread: v.unread != nil, unit: v.it.target.Unit,
 	}
 	for _, m := range v.marks {
 		if m.Lineage == v.it.lineage.String() {
@@ -284,7 +298,7 @@ func (r *run) refresh(ctx context.Context) {
 	limit := min(snapshotLimit, time.Until(r.began.Add(r.req.Limits.Total+lastMoment)))
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
-	if _, err := r.inventory(ctx, Request{}, func(p place, _ lineage.Lineage) bool { return all || slices.Contains(places, p) }); err != nil {
+	if _, err := r.inventory(ctx, Request{}, r.seen, func(p place, _ lineage.Lineage) bool { return all || slices.Contains(places, p) }); err != nil {
 		r.Log.Warn("status and check of other users will not see this", "error", err)
 	}
 }

@@ -361,7 +361,7 @@ func firstName(leaf *x509.Certificate) string {
 // look finds out what is installed, and whether it is the bundle already.
 func (r *run) look(ctx context.Context, it *item) error {
 	if it.generation == "" {
-		it.generation = r.generationOf(it)
+		it.generation = r.generationOf(it, r.began)
 	}
 	find := r.lookAtFiles
 	if it.plan.Row != nil {
@@ -430,8 +430,8 @@ func certificateIn(plan deployers.Plan, files []install.File) *x509.Certificate 
 }
 
 // generationOf names the generation of an item's leaf: the kept one of this
-// leaf, or a new one.
-func (r *run) generationOf(it *item) string {
+// leaf, or a new one as of a time.
+func (r *run) generationOf(it *item, since time.Time) string {
 	kept, err := r.Store.Generations(it.target.Name, it.lineage.Name)
 	if err == nil {
 		for _, g := range slices.Backward(kept) {
@@ -440,7 +440,7 @@ func (r *run) generationOf(it *item) string {
 			}
 		}
 	}
-	return state.NewGeneration(r.began, it.leaf, kept...)
+	return state.NewGeneration(since, it.leaf, kept...)
 }
 
 // judge looks for what the target's policy says against the bundle.
@@ -515,10 +515,16 @@ func (r *run) served(ctx context.Context, it *item) bool {
 		return true
 	}
 	seen := observe(ctx, it.plan.Probes)
+	var silent []probe.Observation
 	if it.plan.Found {
+		silent = slices.DeleteFunc(slices.Clone(seen), func(o probe.Observation) bool { return o.Leaf() != nil })
 		seen = slices.DeleteFunc(seen, func(o probe.Observation) bool { return o.Leaf() == nil })
 	}
-	return len(seen) > 0 && !slices.ContainsFunc(seen, func(o probe.Observation) bool { return !shows(o, it.leaf.Fingerprint) })
+	if len(seen) == 0 || slices.ContainsFunc(seen, func(o probe.Observation) bool { return !shows(o, it.leaf.Fingerprint) }) {
+		return false
+	}
+	it.baseline, it.silent = seen, silent
+	return true
 }
 
 // read reads a lineage, once a run.

@@ -34,22 +34,25 @@ func (t *transaction) prove(ctx context.Context) error {
 		return proof
 	}
 	for _, it := range t.items {
-		it.missed(failed.seen)
+		t.missed(it, failed.seen)
 	}
 	return t.faulty()
 }
 
-// missed notes what the item's probes did not see. A first installation waits
+// missed notes what an item's probes did not see. A first installation waits
 // for it: the service may not name the files yet.
-func (it *item) missed(seen []probe.Seen) {
+func (t *transaction) missed(it *item, seen []probe.Seen) {
 	seen = slices.DeleteFunc(slices.Clone(seen), func(s probe.Seen) bool { return !slices.Contains(it.plan.Probes, s.Endpoint) })
 	if len(seen) == 0 {
 		return
 	}
 	err := &unprovenError{seen: seen, items: []*item{it}}
-	if it.first {
+	switch {
+	case it.first:
 		it.wait = &waitError{reason: firstInstallReason, detail: err.Error()}
-	} else {
+	case it.silentThroughout(seen):
+		it.fault = t.unserved(it, err, err)
+	default:
 		it.fault = err
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/state"
 )
@@ -56,13 +57,16 @@ func (r *run) note(it *item, now time.Time) bool {
 		was := *record
 		record.Pending = nil
 		if it.plan.Target != "" { // the target may be configured in another way than it was at the proof
-			record.Proven = it.proof(record.Proven.Time)
+			record.Proven = it.proof(record.Proven.Time, endpoints(it.baseline), r.proved(it))
+			if len(it.baseline) == 0 { // it was not looked at what is served
+				record.Proven.Probes = was.Proven.Probes
+			}
 		}
 		return was.Pending != nil || !reflect.DeepEqual(was.Proven, record.Proven)
 	case Deployed:
 		record := r.state.Record(target, name)
 		record.Pending = nil
-		record.Proven = it.proof(now)
+		record.Proven = it.proof(now, it.plan.Probes, r.proved(it))
 	default:
 		record := r.state.Record(target, name)
 		record.Fail(state.Failure{
@@ -74,9 +78,10 @@ func (r *run) note(it *item, now time.Time) bool {
 	return true
 }
 
-// proof is what is remembered of an item that was proven.
-func (it *item) proof(now time.Time) *state.Proof {
-	proof := &state.Proof{Leaf: it.leaf, Generation: it.generation, Time: now.UTC().Truncate(time.Second)}
+// proof returns what is remembered of an item that was proven by some probes,
+// and by others before.
+func (it *item) proof(now time.Time, showed, before []endpoint.Endpoint) *state.Proof {
+	proof := &state.Proof{Leaf: it.leaf, Generation: it.generation, Time: now.UTC().Truncate(time.Second), Probes: it.remembered(showed, before)}
 	if it.plan.Row != nil {
 		return proof
 	}

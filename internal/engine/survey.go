@@ -38,7 +38,7 @@ func usualRoots() []lineage.Root {
 // roots of the engine's configuration, or else through the usual places, and
 // takes nothing else from it, nor from the state directory.
 func (e *Engine) Survey(ctx context.Context) (proposal.Host, error) {
-	r := &run{Engine: e, bundles: map[string]read{}, seenUnits: map[string]deployers.Unit{}, seenOutputs: map[string]deployers.Output{}}
+	r := &run{Engine: e, bundles: map[string]read{}, seen: newLookups()}
 	defer r.close()
 	host := proposal.Host{Roots: e.Config.Roots, Files: map[string]proposal.File{}}
 	if host.Roots == nil {

@@ -371,3 +371,42 @@ func TestSettledWithoutRun(t *testing.T) {
 		}
 	}
 }
+
+func TestNames(t *testing.T) {
+	for _, test := range []struct {
+		text string
+		want bool
+	}{
+		{"cannot use /etc/a.crt: no such file", true},
+		{"/etc/a.crt", true},
+		{`"/etc/a.crt"`, true},
+		{"/etc/a.crt.bak", false},
+		{"/etc/a.crt-old", false},
+		{"/etc/a.crt_old", false},
+		{"/etc/a.crt/b", false},
+		{"/etc/a.crt2", false},
+		{"/etc/a.crtZ", false},
+		{"/etc/a.crt.bak and /etc/a.crt", true},
+		{"nothing", false},
+	} {
+		if got := names(test.text, "/etc/a.crt"); got != test.want {
+			t.Errorf("%q: %v", test.text, got)
+		}
+	}
+}
+
+// Only the leaf that failed with others is tried alone.
+func TestIsAlone(t *testing.T) {
+	failed := func(alone bool) state.Record {
+		return state.Record{Pending: &state.Pending{Failure: state.Failure{Fingerprint: "aa", Alone: alone}}}
+	}
+	for _, test := range []struct {
+		record      state.Record
+		fingerprint string
+		want        bool
+	}{{failed(true), "aa", true}, {failed(true), "bb", false}, {failed(false), "aa", false}, {state.Record{}, "", false}} {
+		if got := isAlone(test.record, test.fingerprint); got != test.want {
+			t.Errorf("%+v with %s: %v", test.record.Pending, test.fingerprint, got)
+		}
+	}
+}

@@ -83,17 +83,29 @@ func (t *transaction) takeBaseline(ctx context.Context) error {
 	t.items = slices.DeleteFunc(t.items, func(it *item) bool {
 		it.testedBefore = before[it]
 		it.baseline = observe(ctx, it.plan.Probes)
-		if it.plan.Found {
-			it.keepAnswering()
+		if !it.plan.Found || t.chooseProbes(ctx, it) {
+			return false
 		}
-		if it.plan.Found && len(it.plan.Probes) == 0 && it.plan.Activate.Wait != deployers.ServiceInactive {
-			it.fault = &noProbeError{it.target.Name}
-			it.fail(Baseline, it.fault)
-			return true
-		}
-		return false
+		it.fault = t.unserved(it, noListenerError{}, &noProbeError{it.target.Name})
+		it.fail(Baseline, it.fault)
+		return true
 	})
 	return nil
+}
+
+// chooseProbes settles which of the found probes of an item count, and reports
+// whether there are any, or need be none.
+func (t *transaction) chooseProbes(ctx context.Context, it *item) bool {
+	it.keepAnswering()
+	switch {
+	case len(it.plan.Probes) > 0:
+		t.tellSilent(it)
+		return true
+	case it.plan.Activate.Wait == deployers.ServiceInactive:
+		return true
+	}
+	t.expectProved(ctx, it)
+	return len(it.plan.Probes) > 0
 }
 
 // keepAnswering leaves the found probes aside that completed no handshake. If
@@ -195,7 +207,8 @@ func (t *transaction) keepPrevious(it *item) error {
 		return nil
 	}
 	before := &item{target: it.target, lineage: it.lineage, leaf: leaf}
-	return t.Store.Keep(it.target.Name, it.lineage.Name, t.generationOf(before), previous, it.generation)
+	generation := t.generationOf(before, t.began.Add(-time.Millisecond)) // it sorts before the new one
+	return t.Store.Keep(it.target.Name, it.lineage.Name, generation, previous, it.generation)
 }
 
 // tryToRead tries to open the files as the services' own users: those of many

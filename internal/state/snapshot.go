@@ -47,6 +47,14 @@ type Sighting struct {
 	Looked  time.Time  `json:"looked"`
 	Differs *time.Time `json:"differs"` // since when what is installed or served is not what was issued; nil: it is
 	Hold    *string    `json:"hold"`    // why the target is held; nil: it is not
+	Outage  *Outage    `json:"outage,omitempty"`
+}
+
+// Outage is about a certificate that was proven to be served, where a probe
+// completes no handshake any more, whatever became of deployments since.
+type Outage struct {
+	Since  time.Time `json:"since"` // when that was seen first
+	Remedy string    `json:"remedy"`
 }
 
 // Snapshot is what was seen last of every lineage at every target, for

@@ -113,6 +113,11 @@ type Proof struct {
 	Target    string `json:"target_sha256,omitempty"`
 	Directory string `json:"directory,omitempty"` // managed layout
 	Files     []File `json:"files,omitempty"`     // none: the pair is in a database
+
+	// Probes are the URLs of the found probes that showed the leaf. Where none
+	// of the service's listeners completes a handshake any more, they tell
+	// what there was.
+	Probes []string `json:"probes,omitempty"`
 }
 
 // File is an installed file, without what it holds.
