@@ -105,11 +105,15 @@ func (e *Engine) Deploy(ctx context.Context, req Request) (Report, error) {
 	}
 	return e.run(ctx, req, func(ctx context.Context, r *run) error {
 		r.mend()
-		items, err := r.choose()
+		all, err := r.lineages()
 		if err != nil {
 			return err
 		}
-		return r.deploy(ctx, items)
+		if err := r.checkNames(all); err != nil {
+			return err
+		}
+		r.forgetGone(all)
+		return r.deploy(ctx, r.chooseFrom(all))
 	})
 }
 

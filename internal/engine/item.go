@@ -134,6 +134,23 @@ func (r *run) lineages() ([]lineage.Lineage, error) {
 	return all, nil
 }
 
+// forgetGone lets go of what failed for lineages that are gone, of targets that
+// take whatever there is: who may write to a client's directory can give it as
+// many names as he likes.
+func (r *run) forgetGone(all []lineage.Lineage) {
+	there := map[string]bool{}
+	for _, l := range all {
+		there[l.Name] = true
+	}
+	globs := map[string]bool{}
+	for _, t := range r.Config.Targets {
+		globs[t.Name] = t.IsGlob()
+	}
+	r.state.Records = slices.DeleteFunc(r.state.Records, func(record state.Record) bool {
+		return globs[record.Target] && !there[record.Lineage] && record.Proven == nil && r.stuck[place{record.Target, record.Lineage}] == nil
+	})
+}
+
 // checkNames refuses names in the request that nothing has.
 func (r *run) checkNames(all []lineage.Lineage) error {
 	for _, name := range r.req.Targets {

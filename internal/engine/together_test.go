@@ -410,3 +410,35 @@ func TestIsAlone(t *testing.T) {
 		}
 	}
 }
+
+// What failed for a lineage that is gone is forgotten, and what was proven is not.
+func TestForgetGone(t *testing.T) {
+	s := newShop(t, "")
+	s.expect(t, s.deploy(t, Request{}), "deployed deployed deployed deployed deployed")
+	junk := filepath.Join(s.dir, "live", "junk.example")
+	if err := os.Mkdir(junk, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"fullchain.pem", "privkey.pem"} {
+		s.write(t, "live/junk.example/"+file, "junk", 0o600)
+	}
+	s.expect(t, s.deploy(t, Request{}), "unchanged unchanged unchanged unchanged unchanged refused")
+	for _, name := range []string{"a.example", "junk.example"} {
+		if err := os.RemoveAll(filepath.Join(s.dir, "live", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.renew(t, "b.example") // what is forgotten is written with what else changes
+	s.deploy(t, Request{})
+	st, err := s.Store.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, record := range st.Records {
+		left = append(left, record.Lineage)
+	}
+	if got := strings.Join(left, " "); got != "a.example b.example c.example d.example e.example" {
+		t.Errorf("there are records of %s", got)
+	}
+}
