@@ -116,6 +116,10 @@ type Facts struct {
 	Texts     map[string][]Text // by the path or glob that was asked for; those that exist, by path
 	Answers   map[Query]Answer
 	Names     []string // of the new leaf; nil: it could not be read
+
+	// Activated is when certlatch last told the service to take new files; zero:
+	// it is not known to have.
+	Activated time.Time
 }
 
 // Output is what a command of Wants printed.
@@ -174,6 +178,7 @@ type Unit struct {
 	Name                string
 	LoadState           string // loaded, not-found, masked, bad-setting, error
 	ActiveState         string // active, reloading, inactive, failed, activating, deactivating
+	SubState            string // more of it, in words of the unit's type
 	CanReload           bool
 	NeedDaemonReload    bool
 	User, Group         string // as written in the unit; may be empty
@@ -181,7 +186,14 @@ type Unit struct {
 	MainPID             int
 	InvocationID        string
 	NRestarts           uint32
-	ControlGroup        string
+	Since               time.Time // when it became active last; zero: never
+	Result              string    // of its last run: success, exit-code, signal, core-dump, timeout and others
+	Job                 bool      // one is under way or waits
+
+	// It may be started so often within a time; zero: there is no limit.
+	StartLimitBurst    uint32
+	StartLimitInterval time.Duration
+	ControlGroup       string
 }
 
 // Running tells whether the unit's processes are up.
@@ -377,8 +389,17 @@ type Activation struct {
 	// Gap is the least time between two activations of the service.
 	Gap time.Duration
 
-	Wait Wait   // why nothing is activated, where Way is NoWay
-	Why  string // said to the operator where the way is not the obvious one
+	// Spends tells that the activation uses up what may be scarce, so that the
+	// deployer is asked again right before each: what was planned may have
+	// become a restart, or a wait.
+	Spends bool
+	// Left is how many more such activations the service can bear before it has
+	// to be restarted; nil: there is no end to them that is known.
+	Left *int
+
+	Wait   Wait   // why nothing is activated, where Way is NoWay
+	Why    string // said to the operator where the way is not the obvious one
+	Remedy string // what to do, where Wait alone does not say it
 }
 
 // String says what is done, for people.
@@ -423,6 +444,7 @@ type Wait string
 const (
 	ServiceInactive   Wait = "service-inactive"    // its next start takes them
 	RestartNotAllowed Wait = "restart-not-allowed" // only a restart would do
+	SharedMemoryLow   Wait = "shared-memory-low"   // a reload would take from the service what it needs to serve
 	NothingToDo       Wait = "no-activation"       // the service takes them by itself
 )
 

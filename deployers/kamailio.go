@@ -88,7 +88,7 @@ func (kamailio) Wants(t Target, f Facts) Wants {
 		return wants
 	}
 	if seen.answers() {
-		for _, method := range []string{"core.version", "core.ps", "core.shmmem"} {
+		for _, method := range []string{"core.version", "core.arg", "core.ps", "core.shmmem", "tls.info"} {
 			wants.Queries = append(wants.Queries, Query{seen.channel, method})
 		}
 	}
@@ -115,7 +115,6 @@ func (kamailio) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
 
 // activation is how this Kamailio takes new files.
 func (k kamailioLook) activation(t Target, f Facts) (Activation, error) {
-	options := t.Options.(*KamailioOptions)
 	switch {
 	case f.Systemd && f.Unit.LoadState != "loaded":
 		return Activation{}, &UnitError{Unit: t.Unit, LoadState: f.Unit.LoadState}
@@ -124,14 +123,7 @@ func (k kamailioLook) activation(t Target, f Facts) (Activation, error) {
 	case !f.Systemd && !k.answers():
 		return Activation{Way: NoWay, Wait: ServiceInactive, Why: "no systemd here, and " + k.why}, nil
 	case k.why == "":
-		reload := Activation{
-			Way: CallControl, Unit: t.Unit, Success: k.success(f),
-			Faults: kamailioFaults(), FaultKeepsOld: true, Gap: options.gap(f),
-		}
-		for _, channel := range options.channels() {
-			reload.Calls = append(reload.Calls, Query{channel, "tls.reload"})
-		}
-		return reload, nil
+		return k.reload(t, f), nil
 	case f.Systemd && k.hangs:
 		return Activation{}, silentError(t, k.why)
 	case f.Systemd && t.AllowRestart:
@@ -141,6 +133,29 @@ func (k kamailioLook) activation(t Target, f Facts) (Activation, error) {
 	default:
 		return Activation{Way: NoWay, Unit: t.Unit, Wait: RestartNotAllowed, Why: k.why}, nil
 	}
+}
+
+// reload is how one takes new files that can be told to, unless that would end
+// its TLS for want of shared memory. Then a restart helps, which gives all back.
+func (k kamailioLook) reload(t Target, f Facts) Activation {
+	m, known := k.memory(f)
+	a := Activation{Unit: t.Unit, Spends: true}
+	if known {
+		a.Left = m.left()
+	}
+	switch {
+	case !known || m.fits():
+		options := t.Options.(*KamailioOptions)
+		a.Way, a.Success, a.Faults, a.FaultKeepsOld, a.Gap = CallControl, k.success(f), kamailioFaults(), true, options.gap(f)
+		for _, channel := range options.channels() {
+			a.Calls = append(a.Calls, Query{channel, "tls.reload"})
+		}
+	case f.Systemd && t.AllowRestart && !m.tooSmall():
+		a.Way, a.Why = RestartUnit, m.short()+"; allow_restart is set, so it is restarted"
+	default:
+		a.Way, a.Wait, a.Why, a.Remedy = NoWay, SharedMemoryLow, m.short(), m.remedy(t)
+	}
+	return a
 }
 
 // success is what a reload that went well is answered with. Before 5.6.0 that

@@ -60,7 +60,7 @@ func (k kamailioLook) describe(plan *Plan, t Target, f Facts) {
 		}
 	}
 	k.checkCiphers(plan, version)
-	k.checkMemory(plan, f)
+	k.checkMemory(plan, t, f)
 
 	plan.SIPDomains = sipDomains(t, *plan)
 }
@@ -157,42 +157,5 @@ func (k kamailioLook) checkCiphers(plan *Plan, version kamailioRelease) {
 		if strings.HasPrefix(strings.ToLower(method), "tlsv1.3") && ciphers != "" && !slices.ContainsFunc(strings.Split(ciphers, ":"), old) {
 			plan.warn(Reload, "remove the cipher_list, or the next reload and the next start fail", "%s has method %s and a cipher_list of TLS 1.3, which %s refuses", p.place(), method, version.name)
 		}
-	}
-}
-
-// What a reload takes of shared memory: a context for each profile and
-// process, and in it a store of the profile's ca_list. Measured with 6.0.1 and
-// OpenSSL 3.5, 25 processes: 69 kB a context, and 70 MB for 224 kB of roots in
-// one profile. The memory of the configuration before comes back at the reload
-// after the next, and not all of it: each reload of Debian's two profiles
-// costs 0.8 MB for good.
-const (
-	contextMemory = 70 << 10
-	rootsFactor   = 13 // of the size of the PEM file
-)
-
-// checkMemory warns where this reload or the next may not fit.
-func (k kamailioLook) checkMemory(plan *Plan, f Facts) {
-	free, err := strconv.ParseInt(kamailioValues(f.Answers[Query{k.channel, "core.shmmem"}].Reply)["free"], 10, 64)
-	processes := int64(strings.Count(f.Answers[Query{k.channel, "core.ps"}].Reply, "\n")+1) / 2 // two lines each
-	if err != nil || processes == 0 || k.config == "" {
-		return
-	}
-	contexts := int64(len(k.tls.profiles))
-	for _, server := range []bool{true, false} {
-		if !slices.ContainsFunc(k.tls.profiles, func(p tlsProfile) bool { return p.Server == server && p.Default }) {
-			contexts++
-		}
-	}
-	need := contexts * contextMemory
-	for _, p := range k.tls.profiles {
-		for _, text := range f.Texts[k.tls.path(p, "ca_list")] {
-			need += int64(len(text.Content)) * rootsFactor
-		}
-	}
-	need *= processes
-	if free < 2*need {
-		plan.warn(Reload, "restart it before long, with more (Debian: SHM_MEMORY= in /etc/default/kamailio)",
-			"Kamailio has %d MB of shared memory left, and a reload takes about %d MB for its %d processes, of which some never comes back", free>>20, need>>20, processes)
 	}
 }

@@ -29,8 +29,9 @@ func (p *program) checkCommand() *cli.Command {
 			"the lifetime (25%) or a number of days (14, or 14: as the guidelines write it). Without\n" +
 			"any it is 25% and 12.5%, for lifetimes below 10 days 40% and 20%, and at least 12 hours.\n\n" +
 			"Critical is what has expired, has failed for good, is not served as issued for longer than\n" +
-			"15 minutes, or was proven once and completes no handshake now. Held back, or waiting for\n" +
-			"a restart, a window, a start or a first proof is a warning.\n\n" +
+			"15 minutes, was proven once and completes no handshake now, or is held after a crash.\n" +
+			"Held back otherwise, waiting for a restart, a window, a start or a first proof, or with\n" +
+			"few reloads left is a warning.\n\n" +
 			"Example: certlatch check --target sip --warning 14 --critical 7\n\n" +
 			"Exit codes: 0 ok; 1 warning; 2 critical; 3 unknown, and everything that kept it from\n" +
 			"looking: usage and configuration too.",
@@ -119,6 +120,10 @@ type alarm struct {
 // settles is how long a renewed certificate may take to be served.
 const settles = 15 * time.Minute
 
+// fewReloads is from how many on those that a service can still bear are warned
+// about.
+const fewReloads = 10
+
 // alarms gives all that is to be said about a certificate, the gravest first.
 func alarms(s state.Sighting, now time.Time, expiry engine.Expiry) []alarm {
 	var all []alarm
@@ -142,7 +147,11 @@ func alarms(s state.Sighting, now time.Time, expiry engine.Expiry) []alarm {
 	late := s.Differs != nil && (now.Sub(*s.Differs) > settles || state.Ahead(*s.Differs, now))
 	switch engine.Condition(s.State) {
 	case engine.HeldBack:
-		say(levelWarning, "held (%s)", orDash(s.Hold))
+		level := levelWarning
+		if engine.Crashed(s.Hold) {
+			level = levelCritical
+		}
+		say(level, "held (%s)", orDash(s.Hold))
 	case engine.Broken:
 		say(levelCritical, "failed (%s)", s.Pending.Reason)
 	case engine.Waiting:
@@ -160,6 +169,9 @@ func alarms(s state.Sighting, now time.Time, expiry engine.Expiry) []alarm {
 		}
 	case engine.Unknown:
 		say(levelUnknown, "%s", blindness(s))
+	}
+	if left := s.ReloadsLeft; left != nil && *left <= fewReloads {
+		say(levelWarning, "has %s left until it has to be restarted", plural(*left, "reload", "reloads"))
 	}
 	slices.SortStableFunc(all, func(a, b alarm) int { return cmp.Compare(b.level, a.level) })
 	return all

@@ -49,6 +49,14 @@ func TestCheck(t *testing.T) {
 	by := "by-hand"
 	held := differing(sighting("web", 1), engine.HeldBack, time.Hour)
 	held.Hold = &by
+	crash := "service-crashed"
+	crashed := held
+	crashed.Hold = &crash
+	reloads := func(left int) state.Sighting {
+		s := sighting("web", 1)
+		s.ReloadsLeft = &left
+		return s
+	}
 	blind := sighting("web", 1)
 	refused := "connection refused | 'x'=1\x1b[31m"
 	blind.State, blind.Served = string(engine.Unknown), []state.Served{{Error: &refused}}
@@ -86,6 +94,11 @@ func TestCheck(t *testing.T) {
 		{"waits for its window", pendingFor(differing(sighting("web", 1), engine.Waiting, time.Hour), "outside-window"), levelWarning, "waits (outside-window)"},
 		{"refused", pendingFor(differing(sighting("web", 1), engine.Broken, time.Second), "name-missing"), levelCritical, "failed (name-missing)"},
 		{"held", held, levelWarning, "held (by-hand)"},
+		{"held after a crash", crashed, levelCritical, "held (service-crashed)"},
+		{"many reloads are left", reloads(11), levelOK, "1 certificate"},
+		{"ten reloads are left", reloads(10), levelWarning, "web/web.example has 10 reloads left until it has to be restarted"},
+		{"one is left", reloads(1), levelWarning, "has 1 reload left"},
+		{"none is left", pendingFor(differing(reloads(0), engine.Waiting, time.Hour), "shared-memory-low"), levelWarning, "waits (shared-memory-low); web/web.example has 0 reloads left"},
 		{"out of order", out, levelCritical, "has completed no handshake for 1 min: connection refused"},
 		{"out of order and held", heldOut, levelCritical, "has completed no handshake for 1 min: connection refused"},
 		{"no handshake", blind, levelUnknown, "connection refused / 'x'=1?[31m"},

@@ -188,6 +188,9 @@ func (t table) details(text *strings.Builder, r row) {
 	if s.Outage != nil {
 		say("no handshake since %s: %s", at(s.Outage.Since), s.Outage.Remedy)
 	}
+	if left := s.ReloadsLeft; left != nil && *left <= fewReloads {
+		say("%s left until it has to be restarted: certlatch doctor --target %s tells more", plural(*left, "reload", "reloads"), s.Target)
+	}
 	switch c := engine.Condition(s.State); {
 	case s.Since == nil:
 	case c == engine.HeldBack:

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,8 +26,12 @@ func (t *transaction) activate(ctx context.Context) error {
 		return nil
 	case t.servedAlready():
 		return nil // somebody reloaded the service since the files were installed
+	case a.Way == deployers.NoWay && a.Spends: // it may have been restarted since this was planned
+		if err := t.replan(ctx); err != nil {
+			return err
+		}
 	case a.Way == deployers.NoWay:
-		return &waitError{reason: string(a.Wait), detail: a.Why}
+		return waitFor(a)
 	}
 	for _, it := range t.items {
 		if w := it.target.Window; w != nil && !w.Contains(time.Now()) {
@@ -38,15 +43,23 @@ func (t *transaction) activate(ctx context.Context) error {
 			return err
 		}
 	}
-	t.activated = true
-	err := t.act(ctx, a)
+	err := t.act(ctx)
+	if wait := new(waitError); errors.As(err, &wait) {
+		return wait
+	}
 	if isInactive(err) {
 		return &waitError{reason: string(deployers.ServiceInactive), detail: err.Error()}
 	}
-	if err != nil {
-		if crash := t.died(ctx, err); crash != nil {
-			return &crashedError{what: crash.Error(), proven: t.proof(ctx, t.wanted()) == nil}
-		}
+	if err == nil {
+		return nil
+	}
+	switch now, crash := t.died(ctx, err); {
+	case crash != nil && t.activated:
+		return &crashedError{what: crash.Error(), proven: t.proof(ctx, t.wanted()) == nil}
+	case now == another:
+		return nil // it has taken what is installed, as the proof will show
+	case now == between:
+		return t.restarting()
 	}
 	return err
 }
@@ -58,24 +71,35 @@ const (
 	dyingTick = 50 * time.Millisecond
 )
 
-// died tells whether the service is another than before a failed activation. One
-// that took a call and did not answer is watched for a while.
-func (t *transaction) died(ctx context.Context, failed error) error {
-	crash := t.sameProcess(ctx)
-	for end := time.Now().Add(dying); crash == nil && unanswered(failed) && time.Now().Before(end); {
+// died reports what became of the service in a failed activation. One that took a
+// call and did not answer is watched for a while.
+func (t *transaction) died(ctx context.Context, failed error) (life, error) {
+	now, crash := t.life(ctx)
+	for end := time.Now().Add(dying); crash == nil && now == same && unanswered(failed) && time.Now().Before(end); {
 		time.Sleep(dyingTick)
-		crash = t.sameProcess(ctx)
+		now, crash = t.life(ctx)
 	}
-	return crash
+	return now, crash
 }
 
 // act is the activation itself, within its limit and not too soon after the
-// last one.
-func (t *transaction) act(ctx context.Context, a deployers.Activation) error {
-	if err := t.keepGap(ctx, a); err != nil {
+// last one. It fails with a *waitError where the service cannot bear one now.
+func (t *transaction) act(ctx context.Context) error {
+	if err := t.keepGap(ctx); err != nil {
 		return err
 	}
 	defer t.seen.forget(t.items[0].target.Unit)
+	if err := t.replan(ctx); err != nil {
+		return err
+	}
+	if err := t.keepGap(ctx); err != nil { // of a restart in place of a reload
+		return err
+	}
+	if err := t.noteActivation(ctx); err != nil {
+		return err
+	}
+	a := t.items[0].plan.Activate
+	t.activated = true
 	ctx, cancel := context.WithTimeout(ctx, t.req.Limits.Activation)
 	defer cancel()
 	switch a.Way {
@@ -102,19 +126,77 @@ func (t *transaction) act(ctx context.Context, a deployers.Activation) error {
 	return fmt.Errorf("no way to activate by %q", a.Way)
 }
 
-// keepGap waits until the service may be activated again, and notes that it
-// is.
-func (t *transaction) keepGap(ctx context.Context, a deployers.Activation) error {
-	if a.Gap == 0 {
+// replan asks again how the service is activated, where the last activation or
+// anything else may have left it unable to bear another. It fails with a
+// *waitError where it is.
+func (t *transaction) replan(ctx context.Context) error {
+	if !t.items[0].plan.Activate.Spends {
 		return nil
 	}
-	key := t.items[0].activationKey()
+	t.seen.forget(t.items[0].target.Unit)
+	for _, it := range t.items {
+		now := *it
+		if err := t.ask(ctx, &now); err != nil {
+			return err
+		}
+		it.plan.Activate = now.plan.Activate
+	}
+	for _, it := range t.items { // of those that share a service, one may not restart it
+		if a := it.plan.Activate; a.Way == deployers.NoWay {
+			return waitFor(a)
+		}
+	}
+	return nil
+}
+
+// waitFor is the wait of an activation that is none.
+func waitFor(a deployers.Activation) *waitError {
+	return &waitError{reason: string(a.Wait), detail: a.Why, cure: a.Remedy}
+}
+
+// gap is the least time between two activations. systemd starts a unit no more
+// than so often, and leaves it stopped where a restart is one too many (systemd.unit(5),
+// StartLimitIntervalSec=). How many were counted it does not tell, so certlatch
+// spreads its own, that of an undo and of further tries, over the interval.
+func (t *transaction) gap(ctx context.Context) (time.Duration, error) {
+	a := t.items[0].plan.Activate
+	if a.Way != deployers.RestartUnit {
+		return a.Gap, nil
+	}
+	unit, err := t.unit(ctx, a.Unit)
+	if err != nil || unit.StartLimitBurst == 0 {
+		return a.Gap, err
+	}
+	return max(a.Gap, unit.StartLimitInterval/time.Duration(unit.StartLimitBurst)), nil
+}
+
+// keepGap waits until the service may be activated again, unless the run is over
+// by then.
+func (t *transaction) keepGap(ctx context.Context) error {
+	gap, err := t.gap(ctx)
+	if gap == 0 || err != nil {
+		return err
+	}
+	pause := t.state.Pause(t.items[0].activationKey(), gap, time.Now())
+	if deadline, ok := ctx.Deadline(); ok && pause > time.Until(deadline) {
+		return context.DeadlineExceeded
+	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(t.state.Pause(key, a.Gap, time.Now())):
+	case <-time.After(pause):
+		return nil
 	}
-	t.state.NoteActivation(key, time.Now())
+}
+
+// noteActivation notes that the service is activated now, where that matters for
+// the next time.
+func (t *transaction) noteActivation(ctx context.Context) error {
+	gap, err := t.gap(ctx)
+	if gap == 0 || err != nil {
+		return err
+	}
+	t.state.NoteActivation(t.items[0].activationKey(), time.Now())
 	t.saveOrSay()
 	return nil
 }

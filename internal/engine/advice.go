@@ -270,12 +270,15 @@ func (e *testError) Error() string {
 }
 
 // waitError is a deployment whose files stay without being served yet.
-type waitError struct{ reason, detail string }
+type waitError struct {
+	reason, detail string
+	cure           string // what to do; empty: what the reason is enough to tell
+}
 
 func (e *waitError) Error() string { return e.detail }
 
 func (e *waitError) result() Result {
-	if e.reason == string(deployers.RestartNotAllowed) {
+	if e.reason == string(deployers.RestartNotAllowed) || e.reason == string(deployers.SharedMemoryLow) {
 		return WaitingRestart
 	}
 	return Deferred
@@ -283,6 +286,9 @@ func (e *waitError) result() Result {
 
 func (e *waitError) remedy(it *item) string {
 	unit := it.plan.Activate.Unit
+	if e.cure != "" {
+		return e.cure
+	}
 	switch e.reason {
 	case string(deployers.ServiceInactive):
 		if unit == "" {

@@ -108,6 +108,10 @@ func At(c state.Certificate, now time.Time, expiry Expiry) state.Certificate {
 	return c
 }
 
+// Crashed reports whether a target is held because its service died of a
+// deployment.
+func Crashed(hold *string) bool { return hold != nil && *hold == crashedReason }
+
 // WaitsForSomebody tells whether a pending deployment is installed and waits
 // for what somebody has yet to do or has asked to be waited for. Another
 // attempt would not help it along.
@@ -126,6 +130,7 @@ type known struct {
 	unread       bool            // the state cannot be read, so only the last sighting knows of holds
 	looked       bool            // at what is installed
 	proveNothing bool
+	stopped      bool   // somebody has stopped the service, and it did not fail
 	unit         string // of the service; empty: none
 }
 
@@ -188,7 +193,7 @@ func (k known) blind(s *state.Sighting) bool {
 // nil: nothing is missing.
 func (k known) outage(s *state.Sighting) *state.Outage {
 	silent := func(p state.Served) bool { return p.Error != nil && (p.Probe != nil || *p.Error == outageReason) }
-	if k.Proven == nil || k.proveNothing || !slices.ContainsFunc(s.Served, silent) {
+	if k.Proven == nil || k.proveNothing || k.stopped || !slices.ContainsFunc(s.Served, silent) {
 		return nil
 	}
 	outage := &state.Outage{Since: s.Looked.Truncate(time.Second), Remedy: lookAtService(k.unit, *k.Proven)}
@@ -255,5 +260,5 @@ func (k known) lasting(c Condition, seen time.Time) time.Time {
 // waits tells whether a reason is about something that somebody else does, so
 // that looking again is worth it at any time.
 func waits(reason string) bool {
-	return slices.Contains([]string{firstInstallReason, otherHostReason, string(deployers.ServiceInactive), string(deployers.RestartNotAllowed)}, reason)
+	return slices.Contains([]string{firstInstallReason, otherHostReason, string(deployers.ServiceInactive), string(deployers.RestartNotAllowed), string(deployers.SharedMemoryLow)}, reason)
 }

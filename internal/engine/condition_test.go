@@ -137,6 +137,7 @@ func TestConditions(t *testing.T) {
 		{"a probe fails, and another shows enough", fresh, fresh, serves(nil, old), known{issued: hour(-2)}, Stale, hour(-2)},
 		{"no probe", fresh, fresh, nil, known{}, Unknown, noon},
 		{"it was proven, and a probe fails", fresh, fresh, serves(fresh, nil), known{Record: proven(issued, -5)}, Stale, noon},
+		{"it was proven, and somebody has stopped it", fresh, fresh, serves(nil), known{Record: proven(issued, -5), stopped: true}, Unknown, noon},
 		{"it was proven, and goes on failing", fresh, fresh, serves(nil), known{Record: proven(issued, -5), before: out(-3)}, Stale, hour(-3)},
 		{"it was proven, and fails since a time to come", fresh, fresh, serves(nil), known{Record: proven(issued, -5), before: out(3)}, Stale, noon},
 		{"it was proven, and nothing is left to be probed", fresh, fresh, []state.Served{{Error: &gone}}, known{Record: proven(issued, -5)}, Stale, noon},

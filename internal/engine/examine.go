@@ -162,7 +162,7 @@ func (x *examiner) reload(planned error) {
 	case planned != nil:
 		x.wrong(deployers.Reload, planned)
 	case a.Way == deployers.NoWay && a.Wait != deployers.NothingToDo:
-		wait := waitError{reason: string(a.Wait)}
+		wait := waitFor(a)
 		x.say(deployers.Reload, deployers.Warned, wait.remedy(x.it), "%s", cmp.Or(a.Why, a.Unit+" does not run"))
 	case a.Why != "":
 		x.say(deployers.Reload, deployers.Fine, "", "%s: %s", a, a.Why)

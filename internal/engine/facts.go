@@ -27,6 +27,9 @@ func (r *run) facts(ctx context.Context, d deployers.Deployer, t deployers.Targe
 		Systemd: r.Units != nil,
 		Outputs: map[string]deployers.Output{}, Texts: map[string][]deployers.Text{}, Answers: map[deployers.Query]deployers.Answer{},
 	}
+	if r.state != nil { // else nothing is known but what the host shows
+		facts.Activated = r.state.Activations[unitKey(t.Unit)]
+	}
 	asked := map[string]bool{}
 	for range mostRounds {
 		news, err := r.learn(ctx, &facts, d.Wants(t, facts), asked)

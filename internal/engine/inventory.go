@@ -101,12 +101,13 @@ func (r *run) sight(ctx context.Context, views []*view) []state.Sighting {
 // view is what is being found out about an item.
 type view struct {
 	*run
-	it     *item
-	lost   []endpoint.Endpoint // probes that were remembered, of listeners that are gone
-	seen   state.Sighting
-	looked bool // at what is installed
-	probes []endpoint.Endpoint
-	blind  string // the reason why not everything can be looked at
+	it      *item
+	lost    []endpoint.Endpoint // probes that were remembered, of listeners that are gone
+	seen    state.Sighting
+	looked  bool // at what is installed
+	stopped bool // somebody has stopped the service
+	probes  []endpoint.Endpoint
+	blind   string // the reason why not everything can be looked at
 }
 
 // survey finds out everything but what is served, as far as it can.
@@ -124,6 +125,11 @@ func (v *view) survey(ctx context.Context) {
 	unread := v.open(it)
 	v.seen.Issued = it.out.New
 	err := v.ask(ctx, it)
+	v.seen.ReloadsLeft = it.plan.Activate.Left
+	if v.Units != nil && it.target.Unit != "" {
+		unit, err := v.unit(ctx, it.target.Unit)
+		v.stopped = err == nil && unit.ActiveState == "inactive"
+	}
 	if err == nil || errors.As(err, new(*deployers.NoWayError)) { // what cannot be reloaded may be served all the same
 		err = cmp.Or(v.find(ctx), it.nameProbes(), err)
 		v.lost = v.run.lost(it)
@@ -234,7 +240,7 @@ func (v *view) judge(snapshot *state.Snapshot) {
 	k := known{
 		Record: v.state.Get(target, name), hold: v.state.Held(target),
 		before: snapshot.Of(target, name), looked: v.looked, proveNothing: v.it.target.ProveNothing,
-		unread: v.unread != nil, unit: v.it.target.Unit,
+		unread: v.unread != nil, unit: v.it.target.Unit, stopped: v.stopped,
 	}
 	for _, m := range v.marks {
 		if m.Lineage == v.it.lineage.String() {

@@ -61,7 +61,7 @@ func (it *item) activationKey() string {
 	a := it.plan.Activate
 	switch {
 	case a.Unit != "":
-		return "unit " + a.Unit
+		return unitKey(a.Unit)
 	case a.PID != 0:
 		return "process " + strconv.Itoa(a.PID)
 	case len(a.Calls) > 0:
@@ -72,6 +72,9 @@ func (it *item) activationKey() string {
 		return "target " + it.target.Name + " " + it.lineage.Name
 	}
 }
+
+// unitKey is the activationKey of items whose service is a unit.
+func unitKey(name string) string { return "unit " + name }
 
 // did notes a step.
 func (it *item) did(log *slog.Logger, step Done) {

@@ -32,14 +32,18 @@ func TestGapAfterTheClockWasSetBack(t *testing.T) {
 				}
 				tx := &transaction{
 					run:   &run{Engine: &Engine{Store: store, Log: slog.New(slog.DiscardHandler)}, state: &state.State{Activations: map[string]time.Time{"unit a": last}}},
-					items: []*item{{plan: deployers.Plan{Activate: deployers.Activation{Unit: "a"}}}},
+					items: []*item{{plan: deployers.Plan{Activate: deployers.Activation{Unit: "a", Gap: gap}}}},
 				}
 				for n, want := range []time.Duration{min(max(last.Add(gap).Sub(began), 0), gap), gap} {
 					before := time.Now()
-					if err := tx.keepGap(t.Context(), deployers.Activation{Gap: gap}); err != nil {
+					if err := tx.keepGap(t.Context()); err != nil {
 						t.Fatal(err)
 					}
-					if waited := time.Since(before); waited != want {
+					waited := time.Since(before)
+					if err := tx.noteActivation(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					if waited != want {
 						t.Errorf("the wait before activation %d is %s instead of %s", n+1, waited, want)
 					}
 				}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,8 +27,16 @@ const inARow = 4
 // enough, and at whether the service is still the same process.
 func (t *transaction) prove(ctx context.Context) error {
 	proof := t.proveTwice(ctx)
-	if err := t.sameProcess(ctx); err != nil {
-		return &crashedError{what: err.Error(), proven: proof == nil}
+	now, crash := t.life(ctx)
+	if now == another { // and what was seen may have been of either
+		proof = t.proveAll(ctx)
+		now, crash = t.life(ctx)
+	}
+	switch {
+	case crash != nil && t.activated:
+		return &crashedError{what: crash.Error(), proven: proof == nil}
+	case now == between && proof != nil:
+		return t.restarting()
 	}
 	var failed *unprovenError
 	if !errors.As(proof, &failed) {
@@ -69,7 +78,7 @@ func (t *transaction) proveTwice(ctx context.Context) error {
 		if err := t.proveAll(soon); err == nil && !t.silent() {
 			return nil
 		}
-		if err := t.act(ctx, a); err != nil {
+		if err := t.act(ctx); err != nil {
 			return err
 		}
 	}
@@ -156,52 +165,94 @@ type identity struct {
 	started    uint64
 }
 
-func (t *transaction) identify(ctx context.Context) (identity, error) {
+// identify returns who runs now, and where that is a unit its state.
+func (t *transaction) identify(ctx context.Context) (identity, deployers.Unit, error) {
 	a := t.items[0].plan.Activate
 	switch {
 	case a.Unit != "" && t.Units != nil:
 		units, err := t.manager(ctx)
 		if err != nil {
-			return identity{}, err
+			return identity{}, deployers.Unit{}, err
 		}
 		u, err := units.Unit(ctx, a.Unit)
 		if err != nil {
-			return identity{}, err
+			return identity{}, u, err
 		}
 		started, err := process.Started(u.MainPID)
 		if gone := new(process.GoneError); errors.As(err, &gone) {
 			err = nil // the unit has no main process now
 		}
-		return identity{a.Unit, u.MainPID, u.InvocationID, u.NRestarts, started}, err
+		return identity{a.Unit, u.MainPID, u.InvocationID, u.NRestarts, started}, u, err
 	case a.PID != 0:
 		started, err := process.Started(a.PID)
-		return identity{main: a.PID, started: started}, err
+		return identity{main: a.PID, started: started}, deployers.Unit{}, err
 	}
-	return identity{}, nil
+	return identity{}, deployers.Unit{}, nil
 }
 
-// sameProcess fails where the service's processes are not those from before,
-// although nobody asked for a restart.
-func (t *transaction) sameProcess(ctx context.Context) error {
-	if !t.activated || t.items[0].plan.Activate.Way == deployers.RestartUnit {
-		return nil
+// life is how a service's processes compare with those from before.
+type life int
+
+const (
+	same    life = iota
+	another      // somebody else has restarted the service
+	between      // somebody else is stopping or starting it
+)
+
+// How long a restart by somebody else is waited for. systemd leaves each service
+// 90 seconds to stop (systemd-system.conf(5), DefaultTimeoutStopSec=), but hooks
+// have no more than 100 in all.
+const (
+	restartLimit = 8 * time.Second
+	restartTick  = 100 * time.Millisecond
+)
+
+// life tells what became of the service's processes. It fails where they ended,
+// although nobody asked for that. From a restart by somebody else on, the
+// service is compared with what that has brought.
+func (t *transaction) life(ctx context.Context) (life, error) {
+	if t.items[0].plan.Activate.Way == deployers.RestartUnit {
+		return same, nil
 	}
-	now, err := t.identify(context.WithoutCancel(ctx))
+	ctx = context.WithoutCancel(ctx)
+	now, unit, err := t.identify(ctx)
+	for end := time.Now().Add(restartLimit); err == nil && now != t.running && underWay(unit) && time.Now().Before(end); {
+		time.Sleep(restartTick)
+		now, unit, err = t.identify(ctx)
+	}
 	switch {
 	case err != nil && t.running.unit == "":
-		return fmt.Errorf("process %d is gone", t.running.main)
+		return same, fmt.Errorf("process %d is gone", t.running.main)
 	case err != nil:
 		t.Log.Warn("cannot tell whether the service restarted", "unit", t.running.unit, "error", err)
-		return nil
+		return same, nil
 	case now == t.running:
-		return nil
+		return same, nil
+	case now.unit != "" && underWay(unit):
+		return between, nil
+	case now.unit != "" && unit.ActiveState == "active" && now.invocation != t.running.invocation && now.restarts <= t.running.restarts:
+		t.Log.Info("somebody else has restarted the service", "unit", now.unit)
+		t.running = now
+		return another, nil
 	case now.unit != "" && now.main == t.running.main && now.restarts == t.running.restarts:
-		return fmt.Errorf("the main process %d of %s ended", now.main, now.unit)
+		return same, fmt.Errorf("the main process %d of %s ended", now.main, now.unit)
 	case now.unit != "":
-		return fmt.Errorf("%s restarted by itself: main process %d became %d, restarts %d became %d", now.unit, t.running.main, now.main, t.running.restarts, now.restarts)
+		return same, fmt.Errorf("%s restarted by itself: main process %d became %d, restarts %d became %d", now.unit, t.running.main, now.main, t.running.restarts, now.restarts)
 	default:
-		return fmt.Errorf("process %d was replaced by another", now.main)
+		return same, fmt.Errorf("process %d was replaced by another", now.main)
 	}
+}
+
+// underWay reports whether systemd is stopping or starting a unit, as far as can be
+// told for somebody: a service that failed has a result that says so until it is
+// started again, and one that ended in another way may be about to restart.
+func underWay(u deployers.Unit) bool {
+	return u.Result == "success" && !strings.HasPrefix(u.SubState, "auto-restart") && (u.Job || u.ActiveState == "deactivating" || u.ActiveState == "activating")
+}
+
+// restarting is the wait for somebody else to end what has been begun.
+func (t *transaction) restarting() *waitError {
+	return &waitError{reason: string(deployers.ServiceInactive), detail: "somebody else is stopping or starting " + t.running.unit}
 }
 
 // mostHandshakes is how many handshakes go on at once: more would not be done

@@ -76,7 +76,7 @@ func (t *transaction) takeBaseline(ctx context.Context) error {
 		return &outOfTimeError{}
 	}
 	var err error
-	if t.running, err = t.identify(ctx); err != nil {
+	if t.running, _, err = t.identify(ctx); err != nil {
 		return err
 	}
 	before := t.ownTests(ctx)

@@ -90,7 +90,12 @@ func (t *transaction) undo(ctx context.Context, step Step, cause error) {
 		if !t.back {
 			it.out.Result = Failed // the pair that was installed before this run is the one that fails
 		}
-		if failed := errors.Join(it.share(lost), err); failed != nil {
+		failed, short := errors.Join(it.share(lost), err), new(waitError)
+		switch {
+		case it.share(lost) == nil && errors.As(err, &short): // the previous pair is back, and cannot be activated
+			it.out.Result, it.out.Reason, it.out.Remedy = RollbackFailed, short.reason, short.remedy(it)
+			it.out.Detail += "; the previous pair is in place again and not reloaded: " + err.Error()
+		case failed != nil:
 			it.out.Result = RollbackFailed
 			it.out.Detail += "; going back failed: " + failed.Error()
 			it.out.Remedy = "look at once: compare what is installed and served (certlatch probe), then certlatch rollback " + it.target.Name
@@ -122,7 +127,7 @@ func (t *transaction) restore(ctx context.Context, step Step, cause error) (lost
 	}
 	var activation error
 	if t.activated && (mayHaveWorked(step, cause) || !t.asBefore(ctx)) {
-		if err := t.act(ctx, t.items[0].plan.Activate); err != nil {
+		if err := t.act(ctx); err != nil {
 			activation = fmt.Errorf("activate the previous pair: %w", err)
 		}
 	}

@@ -24,6 +24,10 @@ type Certificate struct {
 	State     string        `json:"state"`
 	Since     *time.Time    `json:"since"` // when that state began, as far as is known
 	Pending   *Waiting      `json:"pending"`
+
+	// ReloadsLeft is how many more reloads the service can bear before it has to
+	// be restarted; nil: there is no end to them that is known.
+	ReloadsLeft *int `json:"reloads_left"`
 }
 
 // Served is what one probe saw. Without a probe it says why there is none.

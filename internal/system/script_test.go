@@ -99,6 +99,8 @@ func (st stage) play(t *testing.T, dir string, environment ...string) {
 			"reloads":   command("reloads save|N UNIT", (*scenario).countReloads),
 			"quiet":     command("quiet host ...", (*scenario).quiet),
 			"served":    command("served ADDRESS NAME FILE", (*scenario).served),
+			"reload":    command("reload COUNT", (*scenario).reloadKamailio),
+			"renewals":  command("renewals COUNT LINEAGE ADDRESS", (*scenario).renewals),
 			"wait-unit": command("wait-unit UNIT STATE", (*scenario).waitUnit),
 
 			"wait-served": command("wait-served ADDRESS NAME FILE", (*scenario).waitServed),

@@ -10,7 +10,9 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"os"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 
@@ -84,6 +86,7 @@ func (m *Manager) Unit(ctx context.Context, name string) (deployers.Unit, error)
 		Name:                name,
 		LoadState:           property[string](properties, "LoadState"),
 		ActiveState:         property[string](properties, "ActiveState"),
+		SubState:            property[string](properties, "SubState"),
 		CanReload:           property[bool](properties, "CanReload"),
 		NeedDaemonReload:    property[bool](properties, "NeedDaemonReload"),
 		User:                property[string](properties, "User"),
@@ -92,6 +95,11 @@ func (m *Manager) Unit(ctx context.Context, name string) (deployers.Unit, error)
 		MainPID:             int(property[uint32](properties, "MainPID")),
 		InvocationID:        hex.EncodeToString(property[[]byte](properties, "InvocationID")),
 		NRestarts:           property[uint32](properties, "NRestarts"),
+		Since:               moment(property[uint64](properties, "ActiveEnterTimestamp")),
+		Result:              property[string](properties, "Result"),
+		Job:                 hasJob(properties),
+		StartLimitBurst:     property[uint32](properties, "StartLimitBurst"),
+		StartLimitInterval:  span(property[uint64](properties, "StartLimitIntervalUSec")),
 		ControlGroup:        property[string](properties, "ControlGroup"),
 	}, nil
 }
@@ -103,6 +111,27 @@ func (m *Manager) ReadUnitFiles(ctx context.Context) error {
 		return fmt.Errorf("have systemd read its unit files again: %w", err)
 	}
 	return nil
+}
+
+// hasJob reports whether a unit has a job, whose number is 0 otherwise.
+func hasJob(properties map[string]any) bool {
+	job := property[[]any](properties, "Job")
+	return len(job) > 0 && job[0] != uint32(0)
+}
+
+// span returns the duration that a property tells in microseconds, all of them
+// set for one without end.
+func span(microseconds uint64) time.Duration {
+	return time.Duration(min(microseconds, math.MaxInt64/1000)) * time.Microsecond
+}
+
+// moment returns the time that a property tells in microseconds; zero where it
+// is none.
+func moment(microseconds uint64) time.Time {
+	if microseconds == 0 || microseconds > math.MaxInt64 {
+		return time.Time{}
+	}
+	return time.UnixMicro(int64(microseconds))
 }
 
 // property gives a property of a unit (org.freedesktop.systemd1(5)), or the
