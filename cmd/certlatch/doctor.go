@@ -98,7 +98,7 @@ func printExaminations(w io.Writer, found []engine.Examination) error {
 			fmt.Fprintf(&text, "%s: %s (%s)\n", x.Target, x.Lineage, x.Service)
 		}
 		for _, c := range x.Checks {
-			fmt.Fprintf(&text, "  %-8s %-14s %s\n", c.Level, c.About, c)
+			fmt.Fprintf(&text, "  %-8s %-14s %s\n", c.Level, c.About, inLine(c.String()))
 		}
 	}
 	if !slices.ContainsFunc(found, func(x engine.Examination) bool { return x.Target != "" }) {

@@ -114,7 +114,7 @@ func printReport(w io.Writer, report engine.Report) error {
 		}
 		text.WriteString("\n")
 		say := func(label, format string, args ...any) {
-			fmt.Fprintf(&text, "  %-10s %s\n", label, fmt.Sprintf(format, args...))
+			fmt.Fprintf(&text, "  %-10s %s\n", label, inLine(fmt.Sprintf(format, args...)))
 		}
 		if o.New != nil {
 			say("new", "%s", leafLine(*o.New))
@@ -154,7 +154,7 @@ func printBriefly(w io.Writer, report engine.Report) error {
 		}
 		for _, part := range []string{o.Detail, o.Remedy} {
 			if part != "" {
-				fmt.Fprintf(&text, "; %s", part)
+				fmt.Fprintf(&text, "; %s", inLine(part))
 			}
 		}
 		if o.Result == engine.Deployed {

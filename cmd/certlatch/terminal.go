@@ -76,6 +76,12 @@ func printable(text string) string {
 	}, text)
 }
 
+// inLine is printable text of one line: what a program has printed, and names
+// that others gave to files, make no lines of their own.
+func inLine(text string) string {
+	return printable(strings.ReplaceAll(strings.TrimSpace(text), "\n", " "))
+}
+
 // progressAfter is how long work may take without a word.
 const progressAfter = time.Second
 

@@ -83,7 +83,7 @@ func printVerdicts(w io.Writer, l lineage.Lineage, verdicts []engine.Verdict) er
 			fmt.Fprintf(&text, "  %-10s %s: no findings\n", "good", whom)
 		}
 		for _, f := range v.Findings {
-			fmt.Fprintf(&text, "  %-10s %s: %s; %s\n", f.Severity, whom, f, f.Remedy)
+			fmt.Fprintf(&text, "  %-10s %s: %s; %s\n", f.Severity, whom, inLine(f.String()), inLine(f.Remedy))
 		}
 	}
 	_, err := io.WriteString(w, text.String())

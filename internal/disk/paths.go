@@ -167,27 +167,22 @@ func (d *Dir) sweepDraft(name string) {
 	}
 }
 
-// SweepTemps takes away what bears a name of [TempName] in the directory,
-// belongs to who runs this, and is not among the names that are still of use. It
-// returns what it took.
-func (d *Dir) SweepTemps(inUse func(name string) bool) (removed []string) {
+// SweepTemps takes away what bears a name of [TempName] in the directory and
+// belongs to who runs this. What cannot be removed is for the next time.
+func (d *Dir) SweepTemps() {
 	names, err := d.List()
 	if err != nil {
-		return nil
+		return
 	}
 	for _, name := range names {
-		if !isTempName(name) || inUse(name) {
+		if !isTempName(name) {
 			continue
 		}
 		info, err := d.Stat(name)
-		if err != nil || info.UID != os.Geteuid() || info.Mode.IsDir() {
-			continue
-		}
-		if d.Remove(name) == nil {
-			removed = append(removed, name)
+		if err == nil && info.UID == os.Geteuid() && !info.Mode.IsDir() {
+			_ = d.Remove(name)
 		}
 	}
-	return removed
 }
 
 // MakeDir makes one directory, durably. One that is there already stays as it

@@ -234,7 +234,7 @@ func TestStoreLease(t *testing.T) {
 	s, err := OpenStore(dir)
 	check(t, err)
 	defer s.Close()
-	if _, _, err := s.Read("key", 10); !errors.Is(err, errLeased) {
+	if _, _, err := s.Read("key", 10); !errors.Is(err, ErrLeased) {
 		t.Errorf("got %v", err)
 	}
 }

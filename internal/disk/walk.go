@@ -294,7 +294,7 @@ func (s station) reopen(dir int) (*os.File, error) {
 		}
 	}
 	if err == unix.EAGAIN {
-		err = errLeased
+		err = ErrLeased
 	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: s.path, Err: err}
@@ -302,8 +302,8 @@ func (s station) reopen(dir int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), s.path), nil
 }
 
-// errLeased says that a file cannot be opened without waiting for somebody.
-var errLeased = errors.New("somebody holds a lease on it (see LEASE in /proc/locks)")
+// ErrLeased says that a file cannot be opened without waiting for somebody.
+var ErrLeased = errors.New("somebody holds a lease on it (see LEASE in /proc/locks)")
 
 // shown returns a name that may be anything, as a link's text may, so that it
 // can be printed: control characters and such are escaped.

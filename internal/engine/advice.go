@@ -54,6 +54,14 @@ func (e *stuckError) Error() string {
 
 func (e *stuckError) Unwrap() error { return e.error }
 
+// remedy says what to do about a set of a target.
+func (e *stuckError) remedy(target string) string {
+	if later, is := errors.AsType[*install.JournalError](e.error); is {
+		return fmt.Sprintf("let that version run certlatch recover, with the file under its old name; or look at what is installed and served, remove %s, then certlatch deploy --force --target %s", later.Path, target)
+	}
+	return "look at once: mend what keeps the files from being put back; every run tries it again first, and certlatch recover does nothing else"
+}
+
 // notCarried is the finding about attributes that a new file has not got from
 // the one that it replaces.
 func notCarried(n install.NotCarried) lineage.Finding {
@@ -388,19 +396,15 @@ func (it *item) fail(step Step, err error) {
 		tooLong    *rows.TooLongError
 		stuck      *stuckError
 		changed    *install.ChangedError
-		later      *install.JournalError
 		database   *databaseError
 		directory  *state.DirectoryError
 	)
 	say := func(reason, remedy string) { it.out.Reason, it.out.Remedy = reason, remedy }
 	name := it.target.Name
 	switch {
-	case errors.As(err, &stuck) && errors.As(err, &later):
-		it.out.Result = RollbackFailed
-		say(stuckReason, fmt.Sprintf("let that version run certlatch recover, with the file under its old name; or look at what is installed and served, remove %s, then certlatch deploy --force --target %s", later.Path, name))
 	case errors.As(err, &stuck):
 		it.out.Result = RollbackFailed
-		say(stuckReason, "look at once: mend what keeps the files from being put back; every run tries it again first, and certlatch recover does nothing else")
+		say(stuckReason, stuck.remedy(name))
 	case errors.As(err, &refused):
 		it.out.Result = Refused
 		say(refused.findings[0].Code, refused.findings[0].Remedy)
@@ -481,6 +485,8 @@ func (it *item) fail(step Step, err error) {
 		say("install-failed", directory.Remedy())
 	case errors.Is(err, syscall.EROFS):
 		say("install-failed", "in a unit of certlatch's own: certlatch config systemd; otherwise see how the file system is mounted (findmnt --target"+argument(err)+")")
+	case errors.Is(err, disk.ErrLeased):
+		say("path-refused", "see who holds it: grep LEASE /proc/locks")
 	case errors.As(err, &changed):
 		say("install-failed", "see who else writes to "+filepath.Dir(changed.Path)+"; certlatch deploy --pending tries again")
 	case step == Stage || step == Commit:

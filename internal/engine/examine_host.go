@@ -139,7 +139,7 @@ func (x *examiner) stateDirectory() {
 		return
 	}
 	for _, s := range found.Stuck {
-		x.say(deployers.State, deployers.Wrong, "mend what keeps it from being put back, then certlatch recover", "target %s, lineage %s: an earlier run was cut off, and the previous pair is not back: %v", s.Target, s.Lineage, s.Err)
+		x.say(deployers.State, deployers.Wrong, (&stuckError{s.Err}).remedy(s.Target), "target %s, lineage %s: an earlier run was cut off, and the previous pair is not back: %v", s.Target, s.Lineage, s.Err)
 	}
 	for _, d := range found.Damaged {
 		x.say(deployers.State, deployers.Wrong, "certlatch recover sets it aside; every target is looked at anew then", "%v", d)

@@ -338,7 +338,7 @@ func (t *transaction) ownTests(ctx context.Context) map[*item]error {
 func (t *transaction) keep(wait *waitError) {
 	if t.tx != nil {
 		if err := t.tx.Keep(); err != nil {
-			t.Log.Error("cannot tidy up after the installation; the next run will", "error", err)
+			t.Log.Warn("something of certlatch's is left after the installation, which is well; see whether it can be removed by hand", "error", err)
 		}
 	}
 	t.closeRows()

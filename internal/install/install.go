@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/lineage"
@@ -45,7 +46,7 @@ type File struct {
 
 	// Of a file as it is:
 	ACL  []byte // the raw attribute; empty: it has none
-	Kept bool   // nobody but root and its new owner can have put it there
+	Kept bool   // nobody can have put it there who may not read it
 }
 
 // Set is the files of one target and one lineage: what must not be mixed with
@@ -143,7 +144,7 @@ func appendFile(found []File, d *disk.Dir, want File) ([]File, error) {
 	if err != nil {
 		return nil, explain(want.Path, err)
 	}
-	return append(found, File{Path: want.Path, Data: data, UID: attr.UID, GID: attr.GID, Mode: attr.Mode, HoldsKey: want.HoldsKey, ACL: attr.ACL(), Kept: kept(d, attr, want.UID)}), nil
+	return append(found, File{Path: want.Path, Data: data, UID: attr.UID, GID: attr.GID, Mode: attr.Mode, HoldsKey: want.HoldsKey, ACL: attr.ACL(), Kept: d.KeptBy(os.Geteuid()) || d.KeptBy(want.UID) && attr.UID == want.UID}), nil
 }
 
 // kept reports whether nobody but root and a user can have put a file with these
@@ -211,7 +212,8 @@ func generationOf(d *disk.Dir) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if target == "." || target == ".." || strings.Contains(target, "/") {
+	unprintable := func(c rune) bool { return !unicode.IsPrint(c) }
+	if target == "." || target == ".." || strings.Contains(target, "/") || strings.ContainsFunc(target, unprintable) {
 		return "", &PathError{path, "does not name a generation in its own directory, so certlatch did not make it", remedy}
 	}
 	return target, nil

@@ -111,7 +111,9 @@ func (in *Installer) Unfinished() (Recovery, error) {
 		}
 		j, err := readJournal(dir, name)
 		if damaged := new(JournalError); errors.As(err, &damaged) {
-			r.Damaged = append(r.Damaged, damaged)
+			if len(damaged.Sets) == 0 {
+				r.Damaged = append(r.Damaged, damaged)
+			}
 			for _, set := range damaged.Sets {
 				r.Stuck = append(r.Stuck, Stuck{set.Target, set.Lineage, damaged})
 			}

@@ -99,20 +99,17 @@ func (t *Transaction) plan(sets []Set) error {
 		}
 		t.journal.Sets = append(t.journal.Sets, e)
 	}
-	known := map[string]bool{} // names of earlier transactions that are still of use
 	for _, e := range stuck.Sets {
 		for _, s := range e.Swaps {
 			if taken[s.path()] {
 				return &StuckError{s.path(), e.Why}
 			}
-			known[filepath.Join(s.Dir, s.Temp)], known[filepath.Join(s.Dir, s.Undo)] = true, true
 		}
 	}
-	for _, l := range left {
-		known[l.path()] = true
-	}
-	for path, d := range t.open {
-		d.SweepTemps(func(name string) bool { return known[filepath.Join(path, name)] })
+	if len(stuck.Sets)+len(left) == 0 { // else some of these names may still be of use
+		for _, d := range t.open {
+			d.SweepTemps()
+		}
 	}
 	return nil
 }
