@@ -56,6 +56,7 @@ func newStage(t *testing.T) stage {
 		programs: []string{
 			goBuild(t, "certlatch", "../..", "build", "-trimpath", "./cmd/certlatch"),
 			goBuild(t, "fakeopensips", "../..", "build", "./internal/system/fakeopensips"),
+			goBuild(t, "hostile", "../..", "build", "./internal/system/hostile"),
 			goBuild(t, "pebble", "../tools", "build", "github.com/letsencrypt/pebble/v2/cmd/pebble"),
 		},
 	}
@@ -75,16 +76,23 @@ func (st stage) play(t *testing.T, dir string, environment ...string) {
 			env.Setenv("FILES", st.files)
 			env.Setenv("UNITS", filepath.Join(st.files, "../../../../packaging/systemd"))
 			env.Vars = append(env.Vars, environment...)
-			env.Values[scenarioKey{}] = &scenario{
+			s := &scenario{
 				TB: t, host: boot(t, st.image, st.programs...), ca: newAuthority(t),
 				saved: map[string]map[string]string{}, reloads: map[string]int{},
 			}
+			env.Values[scenarioKey{}] = s
+			env.Defer(s.judgeLongest)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"host":      command("host [NAME=VALUE...] PROGRAM [ARGUMENT...]", (*scenario).runHost),
 			"exits":     command("exits STATUS host ...", (*scenario).exits),
 			"together":  command("together N host ...", (*scenario).together),
+			"rounds":    command("rounds COUNT host ...", (*scenario).rounds),
+			"timed":     command("timed LIMIT host ...", (*scenario).timed),
+			"sweep":     command("sweep CALL,... CHECK host ...", (*scenario).sweep),
+			"hostile":   command("hostile USER ATTACK PATH...", (*scenario).hostile),
+			"as":        command("as USER PROGRAM [ARGUMENT...]", (*scenario).as),
 			"put":       command("put FILE PATH [MODE [OWNER]]", (*scenario).put),
 			"lineage":   command("lineage NAME [FLAW]", (*scenario).lineage),
 			"lineages":  command("lineages COUNT FORMAT", (*scenario).lineages),
@@ -144,6 +152,10 @@ type scenario struct {
 	reloads map[string]int               // by unit, as reloads save found them
 
 	database databaseKind // that was started
+
+	longest    time.Duration // that certlatch ran
+	longestRun []string
+	attacks    int // that were begun
 }
 
 type scenarioKey struct{}
@@ -195,6 +207,7 @@ func (s *scenario) runHost(ts *testscript.TestScript, args []string) error {
 
 // status runs a program inside and gives its exit status.
 func (s *scenario) status(ts *testscript.TestScript, args []string) (int, error) {
+	defer s.clock(args)()
 	args = s.host.command(args...)
 	err := ts.Exec(args[0], args[1:]...)
 	if exit := new(exec.ExitError); errors.As(err, &exit) {
@@ -224,6 +237,7 @@ func (s *scenario) together(_ *testscript.TestScript, args []string) error {
 	if err != nil {
 		return errUsage
 	}
+	defer s.clock(args[2:])()
 	errs := make([]error, n)
 	var wg sync.WaitGroup
 	for i := range errs {
