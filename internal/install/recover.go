@@ -106,7 +106,7 @@ func (in *Installer) Unfinished() (Recovery, error) {
 		return r, err
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, damagedPrefix) || name == keptFile || name == draftFile {
+		if !slices.Contains([]string{intentFile, stuckFile, leftFile}, name) && !strings.HasPrefix(name, laterPrefix) {
 			continue
 		}
 		j, err := readJournal(dir, name)
