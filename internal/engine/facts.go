@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/process"
 )
 
@@ -109,11 +109,7 @@ func texts(path string) []deployers.Text {
 	slices.Sort(names)
 	var found []deployers.Text
 	for _, name := range names[:min(len(names), mostTexts)] {
-		info, err := os.Stat(name)
-		if err != nil || !info.Mode().IsRegular() || info.Size() > textLimit {
-			continue
-		}
-		if content, err := os.ReadFile(name); err == nil {
+		if content, _, err := disk.ReadFile(name, textLimit+1); err == nil && len(content) <= textLimit {
 			found = append(found, deployers.Text{Path: name, Content: string(content)})
 		}
 	}

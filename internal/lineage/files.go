@@ -2,11 +2,9 @@ package lineage
 
 import (
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"github.com/certlatch/certlatch/internal/disk"
 )
@@ -71,7 +69,8 @@ func (f files) open(path string) (content, error) {
 	case f.err != nil:
 		return content{}, f.err
 	case f.store == nil:
-		return readNamed(path)
+		data, mode, err := disk.ReadFile(path, maxFile+1)
+		return content{data, mode}, err
 	}
 	name, err := filepath.Rel(f.root, path)
 	if err != nil {
@@ -79,26 +78,6 @@ func (f files) open(path string) (content, error) {
 	}
 	data, mode, err := f.store.Read(name, maxFile+1)
 	return content{data, mode}, err
-}
-
-// readNamed reads a file that was named by somebody who may read it, or that
-// lies in a directory of certlatch's own. O_NONBLOCK: opening a FIFO must not
-// wait for a writer.
-func readNamed(path string) (content, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return content{}, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return content{}, err
-	}
-	if !info.Mode().IsRegular() {
-		return content{}, errIrregular
-	}
-	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
-	return content{data, info.Mode().Perm()}, err
 }
 
 var errIrregular = errors.New("it is not a regular file")
