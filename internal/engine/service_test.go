@@ -584,6 +584,13 @@ func TestExamine(t *testing.T) {
 	s.silence()
 	says(deployers.Serving, "error: ")
 	says(deployers.Serving, "journalctl -u web.service")
+	pki.WriteCertbot(t, filepath.Join(s.dir, "live"), "web.example", s.ca.Leaf(t, pki.Names("web.example"), pki.Valid(time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour))))
+	says(deployers.Issued, "error: ")
+	if err := os.Truncate(filepath.Join(s.dir, "live/web.example/fullchain.pem"), 0); err != nil {
+		t.Fatal(err)
+	}
+	says(deployers.Issued, "error: ")
+	s.renew()
 	s.unit.LoadState = "not-found"
 	says(deployers.Reload, "unit web.service does not exist")
 	says(deployers.Issued, "ok: ")

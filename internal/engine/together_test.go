@@ -40,6 +40,7 @@ done
 `
 	ownTest = `#!/bin/sh
 cd "$1" || exit 1
+echo >> tests
 for name in $(cat poison); do
 	cmp -s "live/$name/fullchain.pem" "installed/$name.crt" && echo "cannot use $1/installed/$name.crt" >&2 && exit 1
 done
@@ -182,6 +183,16 @@ func TestManyLineagesOneActivation(t *testing.T) {
 	s := newShop(t, "")
 	s.expect(t, s.deploy(t, Request{}), "deployed deployed deployed deployed deployed")
 	s.activated(t, 1)
+}
+
+// The service's own test is run once before and once after, whatever it serves.
+func TestManyLineagesOneTest(t *testing.T) {
+	s := newShop(t, ", test: [DIR/test, DIR]")
+	s.write(t, "tests", "", 0o644)
+	s.expect(t, s.deploy(t, Request{}), "deployed deployed deployed deployed deployed")
+	if lines, err := os.ReadFile(filepath.Join(s.dir, "tests")); err != nil || len(lines) != 2 {
+		t.Errorf("%d tests (%v)", len(lines), err)
+	}
 }
 
 func TestOwnTestNamesTheCulprit(t *testing.T) {
