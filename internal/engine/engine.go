@@ -352,7 +352,7 @@ func (r *run) recover() error {
 	}
 	found, err := r.installer.Recover()
 	if err != nil {
-		return fmt.Errorf("repair what an interrupted run left: %w", err)
+		return r.Store.Failed("repair what an interrupted run left", err)
 	}
 	for _, path := range found.Left {
 		r.Log.Warn("a file of an earlier run cannot be removed; every run tries again", "file", path)

@@ -202,9 +202,9 @@ func (e *DirectoryError) Remedy() string {
 	return ""
 }
 
-// failed makes an error of writing one that names the state directory; nil
+// Failed makes an error of writing one that names the state directory; nil
 // stays nil.
-func (s *Store) failed(doing string, err error) error {
+func (s *Store) Failed(doing string, err error) error {
 	if err == nil {
 		return nil
 	}

@@ -409,7 +409,7 @@ func TestStateDirectoryThatCannotBeWrittenTo(t *testing.T) {
 		{syscall.EROFS, "findmnt --target /state"}, {syscall.ENOSPC, "df -h /state"}, {syscall.EDQUOT, "quota"}, {syscall.EACCES, "ls -ld /state"},
 		{syscall.EPERM, "lsattr /state"}, {syscall.ENOTDIR, "directory of /state"}, {syscall.EISDIR, "move away the directory"}, {syscall.ELOOP, "move away the link"}, {syscall.EBUSY, "findmnt"}, {syscall.EIO, ""},
 	} {
-		err := View("/state").failed("write state", &fs.PathError{Op: "create", Path: "/state/x", Err: test.cause})
+		err := View("/state").Failed("write state", &fs.PathError{Op: "create", Path: "/state/x", Err: test.cause})
 		directory := new(DirectoryError)
 		if !errors.As(err, &directory) || !errors.Is(err, test.cause) || !strings.Contains(directory.Remedy(), test.remedy) || (directory.Remedy() == "") != (test.remedy == "") {
 			t.Errorf("%v: %s", err, directory.Remedy())
@@ -418,7 +418,7 @@ func TestStateDirectoryThatCannotBeWrittenTo(t *testing.T) {
 			t.Errorf("%q instead of %q", err, want)
 		}
 	}
-	if err := View("/state").failed("write state", nil); err != nil {
+	if err := View("/state").Failed("write state", nil); err != nil {
 		t.Error(err)
 	}
 }

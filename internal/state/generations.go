@@ -69,7 +69,7 @@ func (s *Store) Generation(target, name, generation string) lineage.Lineage {
 // that is there already stays as it is.
 func (s *Store) Keep(target, name, generation string, b *lineage.Bundle, spare ...string) error {
 	if err := s.keep(target, name, generation, b, spare); err != nil {
-		return s.failed("keep generation "+generation, err)
+		return s.Failed("keep generation "+generation, err)
 	}
 	return nil
 }

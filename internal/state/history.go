@@ -82,7 +82,7 @@ func badLines(path string, bad []string, all int) *Damage {
 func (s *Store) Append(added ...Entry) (*Damage, error) {
 	entries, damage, err := s.History()
 	if err != nil {
-		return nil, s.failed("write history", err)
+		return nil, s.Failed("write history", err)
 	}
 	entries = append(entries, added...)
 	if excess := len(entries) - historyLength; excess > 0 {
@@ -97,10 +97,10 @@ func (s *Store) Append(added ...Entry) (*Damage, error) {
 	}
 	if damage != nil {
 		if damage.Aside, err = setAside(damage.Path); err != nil {
-			return damage, s.failed("set the damaged history aside", err)
+			return damage, s.Failed("set the damaged history aside", err)
 		}
 	}
-	return damage, s.failed("write history", put(s.historyFile(), lines.Bytes(), 0o600))
+	return damage, s.Failed("write history", put(s.historyFile(), lines.Bytes(), 0o600))
 }
 
 func (s *Store) historyFile() string { return filepath.Join(s.dir, "history.jsonl") }

@@ -19,7 +19,7 @@ func (s *Store) MarksDir() string { return filepath.Join(s.dir, "marks") }
 // hooks that only defer, and for those that could not wait any longer.
 func (s *Store) Mark(client, lineage string) error {
 	name := client + ":" + lineage
-	return s.failed("mark lineage "+name, disk.Replace(filepath.Join(s.MarksDir(), name), nil, 0o600))
+	return s.Failed("mark lineage "+name, disk.Replace(filepath.Join(s.MarksDir(), name), nil, 0o600))
 }
 
 // A Mark says that a lineage is to be deployed.
@@ -61,5 +61,5 @@ func (s *Store) Unmark(mark Mark) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return s.failed("unmark lineage "+mark.Lineage, err)
+	return s.Failed("unmark lineage "+mark.Lineage, err)
 }

@@ -41,7 +41,7 @@ func Open(dir string) (*Store, error) {
 	for _, dir := range []string{dir, filepath.Join(dir, "generations"), filepath.Join(dir, "marks"), filepath.Join(dir, "journal")} {
 		err := disk.MakeAll(dir, disk.Attr{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o700})
 		if err != nil && dir != s.MarksDir() { // what is pending is tried without marks, too
-			return nil, s.failed("open state directory", err)
+			return nil, s.Failed("open state directory", err)
 		}
 	}
 	return s, nil
@@ -60,7 +60,7 @@ func (s *Store) Lock(ctx context.Context) (release func(), err error) {
 	if locked := new(disk.LockedError); err == nil || errors.As(err, &locked) {
 		return release, err
 	}
-	return nil, s.failed("lock the state directory", err)
+	return nil, s.Failed("lock the state directory", err)
 }
 
 // State is what is known about targets beyond the configuration.
@@ -273,13 +273,13 @@ func (s *Store) Save(state *State) error {
 	}
 	if damage := state.Damage; damage != nil {
 		if damage.Aside, err = setAside(damage.Path); err != nil {
-			return s.failed("set the damaged state aside", err)
+			return s.Failed("set the damaged state aside", err)
 		}
 		state.Damage = nil
 	}
 	for _, path := range []string{s.file(), s.copy()} {
 		if err := put(path, append(data, '\n'), 0o600); err != nil {
-			return s.failed("write state", err)
+			return s.Failed("write state", err)
 		}
 	}
 	return nil
