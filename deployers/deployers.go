@@ -101,6 +101,7 @@ type Wants struct {
 	PIDFile  string     // look at the process that this file names,
 	Program  string     // if it runs this program
 	Ports    []uint16   // of the service's listening sockets, those on these ports
+	Titles   bool       // what the service's processes call themselves
 	Commands [][]string // run these, for what they print
 	Texts    []string   // read these files: absolute paths, or globs of path/filepath
 	Queries  []Query    // ask these at the service's control channel
@@ -112,6 +113,7 @@ type Facts struct {
 	Unit      Unit             // as asked for; zero without systemd or unit
 	Master    int              // the live process that the PID file names; 0: none
 	Listeners []netip.AddrPort // where the service's processes listen, of the ports asked for
+	Titles    []string         // if asked for
 	Outputs   map[string]Output
 	Texts     map[string][]Text // by the path or glob that was asked for; those that exist, by path
 	Answers   map[Query]Answer

@@ -59,7 +59,7 @@ func (nginx) Defaults(t *Target) {
 func (nginx) Wants(t Target, _ Facts) Wants {
 	options := t.Options.(*NginxOptions)
 	return Wants{
-		Unit: t.Unit, PIDFile: options.PID, Program: "nginx", Ports: []uint16{443, 8443},
+		Unit: t.Unit, PIDFile: options.PID, Program: "nginx", Ports: []uint16{443, 8443}, Titles: true,
 		Commands: [][]string{options.dump()},
 	}
 }
@@ -69,6 +69,7 @@ func (nginx) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
 	plan := newPlan(t, l, f, "https")
 	plan.Test.Command = options.test()
 	followNginx(&plan, options.dump(), f)
+	countOldWorkers(&plan, f.Titles)
 
 	// An nginx that was started by hand is not systemd's, whatever units exist.
 	byHand := f.Master != 0 && (!f.Systemd || !f.Unit.Running() || f.Unit.MainPID != f.Master)
@@ -84,6 +85,29 @@ func (nginx) Plan(t Target, l lineage.Lineage, f Facts) (Plan, error) {
 		plan.Activate = Activation{Way: NoWay, Wait: ServiceInactive, Why: "no systemd here, and no process in " + options.PID}
 	}
 	return plan, nil
+}
+
+// manyOldWorkers is from how many old workers on, for each that takes new
+// connections, they are warned about.
+const manyOldWorkers = 4
+
+// countOldWorkers warns of workers from before earlier reloads that pile up: each
+// stays as long as a connection does that it has, WebSockets among them, with its
+// memory (src/os/unix/ngx_process_cycle.c of 1.26, ngx_worker_process_cycle).
+func countOldWorkers(plan *Plan, titles []string) {
+	workers, old := 0, 0
+	for _, title := range titles {
+		switch title {
+		case "nginx: worker process":
+			workers++
+		case "nginx: worker process is shutting down":
+			old++
+		}
+	}
+	if workers > 0 && old >= manyOldWorkers*workers {
+		plan.warn(Reload, "set worker_shutdown_timeout in its configuration, which ends them after a while",
+			"%d workers from before earlier reloads go on with their connections, beside the %d that take new ones, and each keeps its memory", old, workers)
+	}
 }
 
 // followNginx puts into a plan what nginx's own configuration says about the

@@ -3,6 +3,7 @@ package deployers
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -245,4 +246,34 @@ func FuzzParseNginx(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Workers that go on after a reload are counted by what they call themselves; seen
+// with nginx 1.26.3.
+func TestNginxOldWorkers(t *testing.T) {
+	const master, worker, old = "nginx: master process /usr/sbin/nginx -g daemon on; master_process on;", "nginx: worker process", "nginx: worker process is shutting down"
+	for _, test := range []struct {
+		name         string
+		workers, old int
+		warned       bool
+	}{
+		{"none", 2, 0, false},
+		{"a few", 2, 7, false},
+		{"many", 2, 8, true},
+		{"no worker is left", 0, 8, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			titles := slices.Concat([]string{master, "nginx: cache manager process"}, slices.Repeat([]string{worker}, test.workers), slices.Repeat([]string{old}, test.old))
+			plan, err := nginx{}.Plan(target("nginx", nil), lineage.Lineage{Name: "web.example"}, Facts{Titles: titles, Systemd: true, Unit: Unit{LoadState: "loaded", ActiveState: "active", CanReload: true}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			warned := slices.ContainsFunc(plan.Checks, func(c Check) bool {
+				return c.Level == Warned && strings.Contains(c.Says, "8 workers from before earlier reloads") && strings.Contains(c.Remedy, "worker_shutdown_timeout")
+			})
+			if warned != test.warned {
+				t.Errorf("%v", plan.Checks)
+			}
+		})
+	}
 }

@@ -66,6 +66,13 @@ func (r *run) learn(ctx context.Context, facts *deployers.Facts, wants deployers
 			return news, err
 		}
 	}
+	if wants.Titles && first("titles") {
+		pids, err := processes(*facts)
+		if err != nil {
+			return news, err
+		}
+		facts.Titles = process.Titles(pids)
+	}
 	for _, argv := range wants.Commands {
 		if key := strings.Join(argv, "\x00"); first("command %s", key) {
 			facts.Outputs[key] = r.seen.output(ctx, key, argv)
@@ -84,16 +91,20 @@ func (r *run) learn(ctx context.Context, facts *deployers.Facts, wants deployers
 	return news, ctx.Err()
 }
 
-// listeners gives where the service's processes listen.
-func listeners(facts deployers.Facts, ports []uint16) ([]netip.AddrPort, error) {
-	var pids []int
-	var err error
+// processes returns those of the service.
+func processes(facts deployers.Facts) ([]int, error) {
 	switch {
 	case facts.Unit.Running():
-		pids, err = process.Members(facts.Unit.ControlGroup)
+		return process.Members(facts.Unit.ControlGroup)
 	case facts.Master != 0:
-		pids, err = process.Descendants(facts.Master)
+		return process.Descendants(facts.Master)
 	}
+	return nil, nil
+}
+
+// listeners gives where the service's processes listen.
+func listeners(facts deployers.Facts, ports []uint16) ([]netip.AddrPort, error) {
+	pids, err := processes(facts)
 	if err != nil {
 		return nil, err
 	}

@@ -100,6 +100,20 @@ func Signal(pid int, started uint64, name string) error {
 	return nil
 }
 
+// Titles returns what processes call themselves (proc_pid_cmdline(5)): arguments,
+// or what they put in their place. Those that have ended have none.
+func Titles(pids []int) []string {
+	var titles []string
+	for _, pid := range pids {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err != nil || len(text) == 0 {
+			continue
+		}
+		titles = append(titles, strings.TrimRight(strings.ReplaceAll(string(text), "\x00", " "), " "))
+	}
+	return titles
+}
+
 // Members gives the processes of a control group, as systemd's ControlGroup
 // property names it, and of the groups below it, sorted. The empty name has
 // none, and so has a group that does not exist.

@@ -291,3 +291,23 @@ func TestMembersOfNothing(t *testing.T) {
 		}
 	}
 }
+
+// A process is called by its arguments, and one that has ended by nothing.
+func TestTitles(t *testing.T) {
+	child := exec.Command("sleep", "1000")
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = child.Process.Kill()
+		_ = child.Wait()
+	}()
+	ended := exec.Command("true")
+	if err := ended.Run(); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"sleep 1000"}
+	if got := Titles([]int{ended.Process.Pid, child.Process.Pid}); !slices.Equal(got, want) {
+		t.Errorf("%q instead of %q", got, want)
+	}
+}
