@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/state"
 )
 
@@ -53,5 +54,46 @@ func TestStartLimit(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// What was planned is not borne any more when its turn comes: the service is asked
+// again, and nothing is activated.
+func TestReplan(t *testing.T) {
+	asked := make(chan string, 100)
+	text := func(reply string) string { return `"result":` + reply }
+	talks := channel(t, map[string]string{
+		"tls.options":  text(`{"config":"/nowhere/tls.cfg","low_mem_threshold1":13107200,"low_mem_threshold2":6553600}`),
+		"core.version": text(`"kamailio 6.0.1 (x86_64/linux)"`), "core.arg": text(`["/usr/sbin/kamailio"]`), "core.ps": text(`[1,"main process"]`),
+		"core.shmmem": text(`{"total":67108864,"free":13200000}`), "tls.info": text(`{"opened_connections":0}`),
+		"tls.reload": text(`"Ok. TLS configuration reloaded."`),
+	}, asked)
+	store, err := state.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &run{Engine: &Engine{Store: store, Log: slog.New(slog.DiscardHandler)}, state: &state.State{}, req: Request{Limits: quick}, seen: newLookups()}
+	it := &item{target: config.Target{Target: deployers.Target{
+		Name: "sip", Service: "kamailio", Unit: "kamailio.service", Certificate: "/nowhere/cert.pem", Key: "/nowhere/key.pem",
+		Options: &deployers.KamailioOptions{RPC: deployers.KamailioRPC(talks), Config: "/nowhere/kamailio.cfg"},
+	}}}
+	shmmem := deployers.Query{Channel: talks, Method: "core.shmmem"}
+	r.seen.answers[shmmem] = deployers.Answer{Reply: "total: 67108864\nfree: 60000000"}
+	if err := r.ask(t.Context(), it); err != nil || it.plan.Activate.Way != deployers.CallControl {
+		t.Fatalf("planned is %s, %v", it.plan.Activate, err)
+	}
+
+	tx := &transaction{run: r, items: []*item{it}}
+	err = tx.act(t.Context())
+	if wait := new(waitError); !errors.As(err, &wait) || wait.reason != string(deployers.SharedMemoryLow) || wait.remedy(it) == "" || tx.activated {
+		t.Errorf("it was activated: %v, %v", tx.activated, err)
+	}
+	for len(asked) > 0 {
+		if method := <-asked; method == "tls.reload" {
+			t.Error("it was reloaded")
+		}
+	}
+	if !r.state.Activated(unitKey("kamailio.service")).IsZero() {
+		t.Error("an activation was noted that was none")
 	}
 }
