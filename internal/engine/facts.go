@@ -7,10 +7,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/process"
+	"github.com/certlatch/certlatch/internal/state"
 )
 
 // Bounds of what a deployer may ask for.
@@ -28,7 +30,9 @@ func (r *run) facts(ctx context.Context, d deployers.Deployer, t deployers.Targe
 		Outputs: map[string]deployers.Output{}, Texts: map[string][]deployers.Text{}, Answers: map[deployers.Query]deployers.Answer{},
 	}
 	if r.state != nil { // else nothing is known but what the host shows
-		facts.Activated = r.state.Activations[unitKey(t.Unit)]
+		if at := r.state.Activations[unitKey(t.Unit)]; !state.Ahead(at, time.Now()) {
+			facts.Activated = at
+		}
 	}
 	asked := map[string]bool{}
 	for range mostRounds {

@@ -93,7 +93,25 @@ func TestReplan(t *testing.T) {
 			t.Error("it was reloaded")
 		}
 	}
-	if !r.state.Activated(unitKey("kamailio.service")).IsZero() {
+	if !r.state.Activations[unitKey("kamailio.service")].IsZero() {
 		t.Error("an activation was noted that was none")
+	}
+}
+
+// A time that has yet to come does not tell when the service was activated.
+func TestFactsOfTheLastActivation(t *testing.T) {
+	last := time.Now().Add(-time.Hour)
+	for name, test := range map[string]struct{ noted, want time.Time }{
+		"noted": {last, last}, "never": {}, "of a clock that was ahead": {time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC), time.Time{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			known := &state.State{Activations: map[string]time.Time{"unit x.service": test.noted}}
+			r := &run{Engine: &Engine{}, state: known, seen: newLookups()}
+			generic, _ := deployers.For("generic")
+			facts, err := r.facts(t.Context(), generic, deployers.Target{Unit: "x.service", Options: generic.Options()})
+			if err != nil || !facts.Activated.Equal(test.want) {
+				t.Errorf("%s instead of %s, %v", facts.Activated, test.want, err)
+			}
+		})
 	}
 }
