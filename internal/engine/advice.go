@@ -395,6 +395,7 @@ func (it *item) fail(step Step, err error) {
 		rowChanged *rows.ChangedError
 		tooLong    *rows.TooLongError
 		stuck      *stuckError
+		waits      *install.StuckError
 		changed    *install.ChangedError
 		database   *databaseError
 		directory  *state.DirectoryError
@@ -405,6 +406,8 @@ func (it *item) fail(step Step, err error) {
 	case errors.As(err, &stuck):
 		it.out.Result = RollbackFailed
 		say(stuckReason, stuck.remedy(name))
+	case errors.As(err, &waits):
+		say(stuckReason, (&stuckError{waits}).remedy(name))
 	case errors.As(err, &refused):
 		it.out.Result = Refused
 		say(refused.findings[0].Code, refused.findings[0].Remedy)

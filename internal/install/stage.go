@@ -85,24 +85,25 @@ func (t *Transaction) plan(sets []Set) error {
 	if err != nil {
 		return err
 	}
-	taken := map[string]bool{}
+	taken := map[string]Ref{}
 	for i := range sets {
+		ref := Ref{sets[i].Target, sets[i].Lineage}
 		e, err := t.planSet(sets[i])
 		if err != nil {
-			return &SetError{Ref{sets[i].Target, sets[i].Lineage}, err}
+			return &SetError{ref, err}
 		}
 		for _, s := range e.Swaps {
-			if taken[s.path()] {
+			if _, twice := taken[s.path()]; twice {
 				return &PathError{s.path(), "is to be installed twice", "give each lineage and target paths of its own"}
 			}
-			taken[s.path()] = true
+			taken[s.path()] = ref
 		}
 		t.journal.Sets = append(t.journal.Sets, e)
 	}
 	for _, e := range stuck.Sets {
 		for _, s := range e.Swaps {
-			if taken[s.path()] {
-				return &StuckError{s.path(), e.Why}
+			if ref, waits := taken[s.path()]; waits {
+				return &SetError{ref, &StuckError{s.path(), e.Why}}
 			}
 		}
 	}
