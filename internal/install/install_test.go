@@ -929,6 +929,22 @@ func TestPlanted(t *testing.T) {
 	}
 }
 
+// TestGrantsOfDirectories: who may read the files may pass the directories that
+// are made for them.
+func TestGrantsOfDirectories(t *testing.T) {
+	need.Root(t)
+	p := place{t.TempDir()}
+	set := p.set(managed, newPair)
+	set.Files[0].Grants, set.Files[1].Grants = grants(9999), grants(9999)
+	deploy(t, p, set)
+	for _, path := range []string{p.directory(), filepath.Join(p.directory(), newPair.generation)} {
+		out, err := exec.Command("getfacl", "-cnpE", path).Output()
+		if err != nil || !strings.Contains(string(out), "\nuser:9999:--x\n") {
+			t.Errorf("%s: %v\n%s", path, err, out)
+		}
+	}
+}
+
 func grants(users ...int) []disk.Grant {
 	all := []disk.Grant{}
 	for _, user := range users {

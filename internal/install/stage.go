@@ -248,6 +248,10 @@ func (t *Transaction) makeFiles(set Set, e entry) error {
 
 func (t *Transaction) makeGeneration(set Set, e entry) error {
 	attr := disk.Attr{UID: os.Geteuid(), GID: set.Group, Mode: 0o750}
+	grants := set.Files[0].Grants
+	if grants != nil {
+		attr = attr.WithACL(grants, mayPass)
+	}
 	for _, path := range t.journal.Made {
 		var err error
 		switch {
@@ -270,7 +274,7 @@ func (t *Transaction) makeGeneration(set Set, e entry) error {
 	if attr.Extra, left, err = carried(d, previous, attr.UID); err != nil {
 		return err
 	}
-	if grants := set.Files[0].Grants; grants != nil {
+	if grants != nil {
 		attr = attr.WithACL(grants, mayPass)
 	} else {
 		t.notCarried(set, filepath.Join(set.Directory, previous), left)
