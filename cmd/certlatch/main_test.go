@@ -26,10 +26,12 @@ import (
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/command"
+	"github.com/certlatch/certlatch/internal/need"
 	"github.com/certlatch/certlatch/internal/pki"
 )
 
 func TestMain(m *testing.M) {
+	need.KeptTemp()
 	if code, is := command.TryReadMain(); is {
 		os.Exit(code)
 	}

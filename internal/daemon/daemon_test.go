@@ -19,6 +19,7 @@ import (
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/engine"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/need"
 	"github.com/certlatch/certlatch/internal/pki"
 	"github.com/certlatch/certlatch/internal/state"
 	"github.com/certlatch/certlatch/internal/watch"
@@ -26,6 +27,7 @@ import (
 
 // TestMain lets the test binary be the child that tries to read files.
 func TestMain(m *testing.M) {
+	need.KeptTemp()
 	if code, is := command.TryReadMain(); is {
 		os.Exit(code)
 	}

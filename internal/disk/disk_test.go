@@ -22,6 +22,7 @@ import (
 const helperVariable = "CERTLATCH_TEST_HELPER"
 
 func TestMain(m *testing.M) {
+	need.KeptTemp()
 	if dir := os.Getenv(helperVariable); dir != "" {
 		if err := createLike(dir, "old", "new"); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -17,12 +17,14 @@ import (
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/need"
 	"github.com/certlatch/certlatch/internal/pki"
 	"github.com/certlatch/certlatch/internal/state"
 )
 
 // TestMain lets the test binary be the child that tries to read files.
 func TestMain(m *testing.M) {
+	need.KeptTemp()
 	if code, is := command.TryReadMain(); is {
 		os.Exit(code)
 	}

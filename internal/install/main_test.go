@@ -9,12 +9,14 @@ import (
 	"testing"
 
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/need"
 )
 
 // helperVariable makes the test binary a process that the crash tests kill.
 const helperVariable = "CERTLATCH_TEST_HELPER"
 
 func TestMain(m *testing.M) {
+	need.KeptTemp()
 	if work := os.Getenv(helperVariable); work != "" {
 		// strace counts system calls by thread.
 		runtime.LockOSThread()
