@@ -181,7 +181,7 @@ func wantedLineages(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage
 		_, findings := lineage.Read(l)
 		for _, f := range findings {
 			if f.Code == lineage.Outside { // it is not the client's, whatever its name is
-				return nil, &hooks.InputError{Client: event.Client, What: f.Detail}
+				return nil, &engine.RequestError{What: f.Detail, Remedy: f.Remedy}
 			}
 		}
 		wanted = append(wanted, l)

@@ -119,12 +119,18 @@ func TestUnit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// systemd's own defaults (systemd-system.conf(5), DefaultStartLimitBurst=).
 	want := deployers.Unit{
-		Name: name, LoadState: "loaded", ActiveState: "active", CanReload: true,
+		Name: name, LoadState: "loaded", ActiveState: "active", SubState: "running", Result: "success", CanReload: true,
+		StartLimitBurst: 5, StartLimitInterval: 10 * time.Second,
 		User: "daemon", Group: "audio", SupplementaryGroups: []string{"video", "cdrom"},
 		MainPID: pid, InvocationID: show("InvocationID"), ControlGroup: show("ControlGroup"),
 	}
 	got := state(t, manager(t), name)
+	if ago := time.Since(got.Since); ago < 0 || ago > time.Minute {
+		t.Errorf("it runs since %v", got.Since)
+	}
+	want.Since = got.Since
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("unit (-want +got):\n%s", diff)
 	}
