@@ -33,6 +33,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+func second[T any](_ T, err error) error { return err }
+
+func errorOf(_ []byte, _ Attr, err error) error { return err }
+
 // createLike makes a file with an owner and group of its own, and with the
 // extended attributes of another.
 func createLike(dir, old, new string) error {
@@ -139,6 +143,8 @@ func TestNamesAreNoPaths(t *testing.T) {
 			"rename":  d.Rename("x", name),
 			"link":    d.Link("x", name),
 			"remove":  d.RemoveFiles(name, anyFile),
+			"read":    errorOf(d.Read(name, 10)),
+			"enter":   second(d.Sub(name)),
 		} {
 			if err == nil || !strings.Contains(err.Error(), "is not a name") {
 				t.Errorf("%s %q: got %v", op, name, err)
@@ -664,5 +670,28 @@ func TestMkdirInheritsNothing(t *testing.T) {
 	out, err := exec.Command("getfacl", "--omit-header", "--numeric", "--absolute-names", filepath.Join(d.Path(), "sub")).CombinedOutput()
 	if got := strings.TrimSpace(string(out)); err != nil || got != "user::rwx\ngroup::r-x\nother::---" {
 		t.Errorf("%v\n%s", err, got)
+	}
+}
+
+// What others have made stays, whatever name it has, and so do directories.
+func TestSweepsTakeTheirOwn(t *testing.T) {
+	need.Root(t)
+	d := openTemp(t)
+	temp, theirs, directory := TempName(), TempName(), TempName()
+	for _, name := range []string{temp, theirs, draftPrefix + "theirs", ".certlatch-notes", tempPrefix + "SHORT"} {
+		check(t, d.Create(name, nil, Own(0o600)))
+	}
+	check(t, d.Mkdir(directory, Own(0o700)))
+	for _, name := range []string{theirs, draftPrefix + "theirs"} {
+		check(t, os.Chown(filepath.Join(d.Path(), name), nobody, nobody))
+	}
+	d.SweepTemps()
+	SweepDrafts(d.Path())
+	names, err := d.List()
+	check(t, err)
+	want := []string{theirs, directory, draftPrefix + "theirs", ".certlatch-notes", tempPrefix + "SHORT"}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("there is (-want +got):\n%s", diff)
 	}
 }

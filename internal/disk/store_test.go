@@ -258,3 +258,21 @@ func TestStoreWords(t *testing.T) {
 		}
 	}
 }
+
+func TestReadFile(t *testing.T) {
+	dir := t.TempDir()
+	check(t, os.WriteFile(dir+"/file", []byte("12345"), 0o640))
+	symlink(t, "file", dir+"/link")
+	check(t, unix.Mkfifo(dir+"/fifo", 0o600))
+	if data, mode, err := ReadFile(dir+"/link", 4); string(data) != "1234" || mode != 0o640 || err != nil {
+		t.Errorf("got %q, %v, %v", data, mode, err)
+	}
+	if _, _, err := ReadFile(dir+"/missing", 4); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+	for _, path := range []string{dir, dir + "/fifo", "/dev/null"} {
+		if _, _, err := ReadFile(path, 4); !errors.As(err, new(*IrregularError)) {
+			t.Errorf("%s: got %v", path, err)
+		}
+	}
+}

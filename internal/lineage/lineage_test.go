@@ -265,3 +265,78 @@ func touch(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 }
+
+// Names are those of lineages, with their client or without.
+func TestIs(t *testing.T) {
+	l := lineage.Lineage{Client: "certbot", Name: "a.example"}
+	for text, want := range map[string]bool{"a.example": true, "certbot:a.example": true, "acme.sh:a.example": false, "a": false, "certbot:": false} {
+		if l.Is(text) != want {
+			t.Errorf("Is(%q) is %v", text, !want)
+		}
+	}
+}
+
+func TestRootHolds(t *testing.T) {
+	top := t.TempDir()
+	root := lineage.Root{Kind: kind(t, "certbot"), Dir: filepath.Join(top, "live")}
+	touch(t, filepath.Join(top, "archive/a/privkey1.pem"))
+	touch(t, filepath.Join(top, "other/privkey.pem"))
+	for name, to := range map[string]string{"in": "archive/a/privkey1.pem", "out": "other/privkey.pem", "nowhere": "archive/a/missing"} {
+		if err := os.Symlink(filepath.Join(top, to), filepath.Join(top, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if root.Holds(filepath.Join(top, "in")) {
+		t.Error("a root that is not there holds something")
+	}
+	touch(t, filepath.Join(root.Dir, "a/README"))
+	for name, want := range map[string]bool{
+		"live/a/README": true, "live/missing": true, "liver": false, "archive/a/privkey1.pem": true,
+		"in": true, "out": false, "nowhere": false, "missing": false, "other/privkey.pem": false,
+	} {
+		if got := root.Holds(filepath.Join(top, name)); got != want {
+			t.Errorf("Holds(%s) is %v", name, got)
+		}
+	}
+}
+
+// A root that cannot be read is an error, not an empty one.
+func TestRootListFails(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "live")
+	touch(t, file)
+	if list, err := (lineage.Root{Kind: kind(t, "certbot"), Dir: file}).List(); err == nil {
+		t.Errorf("List returns %v", list)
+	}
+}
+
+// A digest changes with each of the files, and with whether they can be read.
+func TestDigest(t *testing.T) {
+	dir := t.TempDir()
+	root := lineage.Root{Kind: kind(t, "lego"), Dir: dir}
+	for _, name := range []string{"a.crt", "a.issuer.crt", "a.key"} {
+		touch(t, filepath.Join(dir, name))
+	}
+	l, err := root.Find("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[any]string{lineage.Digest(l): "what there was"}
+	if len(seen) != 1 || seen[lineage.Digest(l)] == "" {
+		t.Error("two looks at the same files differ")
+	}
+	for what, change := range map[string]func(path string) error{
+		"another content": func(path string) error { return os.WriteFile(path, []byte(path), 0o600) },
+		"no file":         os.Remove,
+	} {
+		for _, path := range []string{l.Fullchain, l.Chain, l.Key} {
+			if err := change(path); err != nil {
+				t.Fatal(err)
+			}
+			if was := seen[lineage.Digest(l)]; was != "" {
+				t.Errorf("%s of %s is the same as %s", what, path, was)
+			}
+			seen[lineage.Digest(l)] = what + " of " + path
+			touch(t, path)
+		}
+	}
+}
