@@ -43,12 +43,16 @@ const (
 
 // leftover is a name of certlatch's own making that could not be removed.
 type leftover struct {
-	Dir  string `json:"dir"`
-	Name string `json:"name"`
-	Tree bool   `json:"tree,omitempty"` // a generation, with what is in it
+	Dir   string `json:"dir"`
+	Name  string `json:"name"`
+	Tree  bool   `json:"tree,omitempty"`  // a generation, with what is in it
+	Empty bool   `json:"empty,omitempty"` // a directory that nobody else has put anything into
 }
 
 func (l leftover) path() string { return filepath.Join(l.Dir, l.Name) }
+
+// holds reports whether another one is below.
+func (l leftover) holds(other leftover) bool { return strings.HasPrefix(other.path(), l.path()+"/") }
 
 // entry is what the journal knows of a set.
 type entry struct {

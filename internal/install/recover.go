@@ -269,9 +269,11 @@ func (t *Transaction) settle(j journal) (s settled) {
 		return s
 	}
 	for _, path := range slices.Backward(j.Made) {
-		if err := removeEmpty(path); err != nil {
-			s.left = append(s.left, leftover{Dir: filepath.Dir(path), Name: filepath.Base(path)})
-		}
+		s.left = append(s.left, leftover{Dir: filepath.Dir(path), Name: filepath.Base(path), Empty: true})
+	}
+	if len(j.Made) > 0 {
+		names := s.left
+		s.left = append(t.remove(names...), unsyncedOf(names, t.syncAll())...)
 	}
 	return s
 }
@@ -338,7 +340,7 @@ func (t *Transaction) clear(e entry, changed bool) (left []leftover) {
 		left = append(left, t.remove(leftover{Dir: s.Dir, Name: s.Undo}, leftover{Dir: s.Dir, Name: s.Temp})...)
 	}
 	if e.Generation != "" && !changed {
-		left = append(left, t.remove(leftover{e.Directory, e.Generation, true})...)
+		left = append(left, t.remove(leftover{Dir: e.Directory, Name: e.Generation, Tree: true})...)
 	}
 	return left
 }
@@ -346,20 +348,14 @@ func (t *Transaction) clear(e entry, changed bool) (left []leftover) {
 // clearKept removes the second names of what kept transactions replaced, and
 // returns what it could not remove.
 func (t *Transaction) clearKept(sets []entry) (left []leftover) {
+	var names []leftover
 	for _, e := range sets {
 		for _, s := range e.Swaps {
-			left = append(left, t.remove(leftover{Dir: s.Dir, Name: s.Undo})...)
+			names = append(names, leftover{Dir: s.Dir, Name: s.Undo})
 		}
 	}
-	unsynced := t.syncAll()
-	for _, e := range sets {
-		for _, s := range e.Swaps {
-			if unsynced[s.Dir] != nil { // a power cut may bring it back
-				left = append(left, leftover{Dir: s.Dir, Name: s.Undo})
-			}
-		}
-	}
-	return left
+	left = t.remove(names...)
+	return append(left, unsyncedOf(names, t.syncAll())...)
 }
 
 // remove takes names away that are certlatch's own, and returns those that it
@@ -367,12 +363,20 @@ func (t *Transaction) clearKept(sets []entry) (left []leftover) {
 func (t *Transaction) remove(names ...leftover) (left []leftover) {
 	for _, l := range names {
 		d, err := t.at(l.Dir)
-		if err == nil && l.Tree {
+		switch {
+		case err != nil:
+		case l.Tree:
 			err = removeGeneration(d, l.Name)
-		} else if err == nil {
+		case l.Empty:
+			err = removeEmpty(d, l.Name)
+		default:
 			err = discard(d, l.Name)
 		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case err == nil, errors.Is(err, fs.ErrNotExist):
+		case l.Empty && errors.Is(err, fs.ErrExist) && !slices.ContainsFunc(left, l.holds):
+			// ENOTEMPTY: somebody has put something into it since.
+		default:
 			left = append(left, l)
 		}
 	}
@@ -382,14 +386,28 @@ func (t *Transaction) remove(names ...leftover) (left []leftover) {
 // removeGeneration takes a generation away, and nothing that certlatch does not
 // put into one: in a directory of somebody else another may have its name.
 func removeGeneration(d *disk.Dir, name string) error {
-	info, err := d.Stat(name)
-	if err != nil {
+	if err := ownDirectory(d, name); err != nil {
 		return err
 	}
-	if !info.Mode.IsDir() || info.UID != os.Geteuid() {
-		return fmt.Errorf("%s is not a directory of certlatch's", filepath.Join(d.Path(), name))
-	}
 	return d.RemoveFiles(name, func(file string) bool { return slices.Contains(inGeneration, file) })
+}
+
+// removeEmpty takes a directory away that nothing is in.
+func removeEmpty(d *disk.Dir, name string) error {
+	if err := ownDirectory(d, name); err != nil {
+		return err
+	}
+	return d.Remove(name)
+}
+
+// ownDirectory fails where a name is not that of a directory that certlatch can
+// have made.
+func ownDirectory(d *disk.Dir, name string) error {
+	info, err := d.Stat(name)
+	if err == nil && (!info.Mode.IsDir() || info.UID != os.Geteuid()) {
+		err = fmt.Errorf("%s is not a directory of certlatch's", filepath.Join(d.Path(), name))
+	}
+	return err
 }
 
 // inGeneration are the names of the files in a generation.
@@ -399,13 +417,17 @@ var inGeneration = []string{"fullchain.pem", "chain.pem", "privkey.pem"}
 // removed. Where somebody has put something else in its place, such as a
 // directory, it is no longer certlatch's.
 func (t *Transaction) tidy(left []leftover, r *Recovery) (still []leftover) {
-	for _, l := range t.remove(left...) {
+	again := t.remove(left...)
+	if len(left) > 0 {
+		again = append(again, unsyncedOf(left, t.syncAll())...)
+	}
+	for _, l := range again {
 		if slices.Contains(still, l) {
 			continue
 		}
 		d, err := t.at(l.Dir)
 		if err == nil {
-			if info, err := d.Stat(l.Name); err == nil && (info.Mode.IsDir() != l.Tree || info.UID != os.Geteuid()) {
+			if info, err := d.Stat(l.Name); err == nil && (info.Mode.IsDir() != (l.Tree || l.Empty) || info.UID != os.Geteuid()) {
 				r.NotOurs = append(r.NotOurs, l.path())
 				continue
 			}
@@ -413,6 +435,11 @@ func (t *Transaction) tidy(left []leftover, r *Recovery) (still []leftover) {
 		still = append(still, l)
 	}
 	return still
+}
+
+// unsyncedOf returns the names that a power cut may bring back.
+func unsyncedOf(names []leftover, failed map[string]error) []leftover {
+	return slices.DeleteFunc(slices.Clone(names), func(l leftover) bool { return failed[l.Dir] == nil })
 }
 
 // syncAll makes the names in all directories durable, each once, and returns

@@ -242,7 +242,7 @@ func (t *Transaction) prune(e entry) (left []leftover) {
 		if slices.Contains(spared, name) {
 			continue
 		}
-		failed := t.remove(leftover{e.Directory, name, true})
+		failed := t.remove(leftover{Dir: e.Directory, Name: name, Tree: true})
 		if left = append(left, failed...); failed == nil {
 			excess--
 		}
@@ -289,13 +289,4 @@ func (t *Transaction) close() {
 	if t.dir != nil {
 		t.dir.Close()
 	}
-}
-
-// removeEmpty removes a directory that nobody has put anything into.
-func removeEmpty(path string) error {
-	err := disk.Remove(path)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) { // ENOTEMPTY counts as the latter
-		return nil
-	}
-	return err
 }
