@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -60,7 +61,9 @@ func (r *run) transact(ctx context.Context, items []*item) (activated bool) {
 			return t.activated
 		}
 	}
-	t.keep(nil)
+	if err := t.keep(nil); err != nil {
+		t.undo(ctx, Record, err)
+	}
 	return t.activated
 }
 
@@ -334,11 +337,12 @@ func (t *transaction) ownTests(ctx context.Context) map[*item]error {
 }
 
 // keep ends a transaction whose files stay: proven, or waiting for what wait
-// says.
-func (t *transaction) keep(wait *waitError) {
+// says. Where that cannot be noted the next run would take them back, so that is
+// an error, and they are to be undone.
+func (t *transaction) keep(wait *waitError) error {
 	if t.tx != nil {
-		if err := t.tx.Keep(); err != nil {
-			t.Log.Warn("something of certlatch's is left after the installation, which is well; see whether it can be removed by hand", "error", err)
+		if err := tidyUp(t.Log, t.tx.Keep()); err != nil {
+			return err
 		}
 	}
 	t.closeRows()
@@ -352,6 +356,19 @@ func (t *transaction) keep(wait *waitError) {
 			t.Log.Error("cannot keep the generation for a rollback", "target", it.target.Name, "lineage", it.lineage.Name, "error", err)
 		}
 	}
+	return nil
+}
+
+// tidyUp returns an error of keeping an installation, if it is not kept, and says
+// otherwise what is left.
+func tidyUp(log *slog.Logger, err error) error {
+	if errors.As(err, new(*install.NotKeptError)) {
+		return err
+	}
+	if err != nil {
+		log.Warn("something of certlatch's is left after the installation, which is well; see whether it can be removed by hand", "error", err)
+	}
+	return nil
 }
 
 // about names what a transaction is about, for somebody who watches.

@@ -22,11 +22,15 @@ func (t *transaction) end(ctx context.Context, step Step, err error) {
 	var crash *crashedError
 	switch {
 	case errors.As(err, &wait):
-		t.keep(wait)
+		if err := t.keep(wait); err != nil {
+			t.undo(ctx, step, err)
+		}
 	case errors.As(err, &crash):
 		t.crashed(ctx, crash)
 	case step == Activate && t.first():
-		t.keep(&waitError{reason: firstInstallReason, detail: err.Error()})
+		if err := t.keep(&waitError{reason: firstInstallReason, detail: err.Error()}); err != nil {
+			t.undo(ctx, step, err)
+		}
 	case step == Baseline || step == Stage:
 		t.abandon(ctx, step, err)
 	default:
@@ -45,9 +49,13 @@ func (t *transaction) provenGeneration(it *item) string {
 // serves since then stays; nothing is activated for its targets until
 // somebody says so.
 func (t *transaction) crashed(ctx context.Context, crash *crashedError) {
+	var err error
 	if crash.proven {
-		t.keep(nil)
-	} else if err := t.putBack(context.WithoutCancel(ctx)); err != nil {
+		err = t.keep(nil)
+	} else {
+		err = t.putBack(context.WithoutCancel(ctx))
+	}
+	if err != nil {
 		crash.what += "; " + err.Error()
 	}
 	for _, it := range t.items {
@@ -209,8 +217,11 @@ func (t *transaction) reinstall(ctx context.Context) error {
 	if err := tx.Commit(); err != nil {
 		return err
 	}
+	if err := tidyUp(t.Log, tx.Keep()); err != nil {
+		return errors.Join(err, tx.Undo())
+	}
 	t.back = true
-	return tx.Keep()
+	return nil
 }
 
 // wantedBack is what the probes must see after an undo: what they saw at the

@@ -83,6 +83,15 @@ type LeftError struct{ Paths []string }
 
 func (e *LeftError) Error() string { return "cannot remove " + strings.Join(e.Paths, ", ") }
 
+// NotKeptError says that a commit could not be made final: Recover would take it
+// back.
+type NotKeptError struct{ Err error }
+
+func (e *NotKeptError) Error() string {
+	return "cannot note that the installation stays: " + e.Err.Error()
+}
+func (e *NotKeptError) Unwrap() error { return e.Err }
+
 // Undo puts the previous state back and removes what was made for the new
 // one. Of a transaction that is over it does nothing. Where something could
 // not be put back the error is a *RestoreError; unless that is because
@@ -142,17 +151,21 @@ func leftError(left []leftover) error {
 // Keep makes the commit final: from here on a crash does not undo it. The
 // second names of the old files are removed, and of each managed directory's
 // generations all but three: the current one, the previous one, and the
-// newest of the others. Where clearing away fails, the transaction is kept all
-// the same, and the error is a *LeftError; Recover will do the rest.
+// newest of the others. If it cannot be made final, the error is a *NotKeptError,
+// and the transaction is to be undone. Where only clearing away fails, it is kept
+// all the same; Recover will do the rest.
 func (t *Transaction) Keep() error {
 	if t.over || !t.committed {
 		return errors.New("only a committed transaction can be kept")
 	}
-	if err := moveJournal(t.dir, intentFile, keptFile); err != nil {
+	if err := t.dir.Rename(intentFile, keptFile); err != nil {
+		return &NotKeptError{err}
+	}
+	t.over = true // kept is kept: an undo now that is cut off would be tidied up, not finished
+	defer t.close()
+	if err := t.dir.Sync(); err != nil {
 		return err
 	}
-	t.over = true
-	defer t.close()
 	s := settled{left: t.clearKept(t.journal.Sets)}
 	if err := t.write(s); err != nil {
 		return err
