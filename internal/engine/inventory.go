@@ -309,13 +309,17 @@ func (r *run) refresh(ctx context.Context) {
 	}
 }
 
-// repaired gives what the run has found to be in sync and the snapshot shows
-// otherwise.
+// repaired returns what the run has found to be in sync and the snapshot shows
+// otherwise, such as after a run that ended before it could show it.
 func (r *run) repaired(snapshot *state.Snapshot) []place {
 	var places []place
 	for _, it := range r.items {
 		was := snapshot.Of(it.target.Name, it.lineage.Name)
-		if r.req.Look && it.out.Result == Unchanged && was != nil && was.State != string(InSync) {
+		if it.out.Result != Unchanged || was == nil {
+			continue
+		}
+		other := was.Installed == nil || was.Installed.Fingerprint != it.leaf.Fingerprint
+		if other || r.req.Look && was.State != string(InSync) {
 			places = append(places, it.place())
 		}
 	}
