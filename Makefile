@@ -13,7 +13,7 @@ STARTUP_LIMIT = 2        # times the start-up of openssl version
 TOOLS = .build/bin/pebble .build/bin/staticcheck .build/bin/demo .build/bin/startup .build/bin/idle .build/bin/packages
 TAGS  = systemdtest
 
-.PHONY: help build test test-unit test-system lint fuzz bench package demo clean
+.PHONY: help build test test-unit test-faults test-system lint fuzz bench package demo clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ build: ## build .build/bin/certlatch: static, stripped, reproducible
 	$(GO_BUILD) -o .build/bin/certlatch ./cmd/certlatch
 
 test: ## run all tests; those of whole hosts need root and are skipped without
-	@start=$$(date +%s); $(MAKE) --no-print-directory test-unit test-system && echo "all tests passed in $$(($$(date +%s) - start)) seconds"
+	@start=$$(date +%s); $(MAKE) --no-print-directory test-unit test-faults test-system && echo "all tests passed in $$(($$(date +%s) - start)) seconds"
 
 # The race detector needs a C compiler, which Go and make alone do not bring.
 # In CI it must run, so there its lack is a failure.
@@ -30,8 +30,16 @@ RACE = $(if $(filter true,$(CI))$(filter 1,$(shell go env CGO_ENABLED)),-race)
 
 test-unit:
 	@$(if $(RACE),,echo "no C compiler here: the tests run without the race detector")
-	go test $(RACE) $$(go list ./... | grep -v /internal/system$$)
+	go test $(RACE) -skip '^TestFaults$$' $$(go list ./... | grep -v /internal/system$$)
 	cd internal/tools && go test -count=1 ./...
+
+# Thousands of processes, of which each meets a fault of its disk, one after the
+# other: the race detector would only slow them down. go test keeps to itself how
+# many there were, so that is asked for.
+test-faults:
+	@mkdir -p .build
+	go test -v -run '^TestFaults$$' ./internal/install ./internal/engine >.build/faults.log || { cat .build/faults.log; exit 1; }
+	@sed -n 's/^ *[a-z_]*_test\.go:[0-9]*: //p' .build/faults.log
 
 # go test keeps to itself why a test was skipped, so that is asked for apart.
 test-system:

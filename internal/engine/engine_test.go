@@ -16,17 +16,23 @@ import (
 	"github.com/certlatch/certlatch/internal/command"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/disk"
+	"github.com/certlatch/certlatch/internal/fault"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/need"
 	"github.com/certlatch/certlatch/internal/pki"
 	"github.com/certlatch/certlatch/internal/state"
 )
 
-// TestMain lets the test binary be the child that tries to read files.
+// TestMain lets the test binary be the child that tries to read files, and the
+// process that meets faults.
 func TestMain(m *testing.M) {
 	need.KeptTemp()
 	if code, is := command.TryReadMain(); is {
 		os.Exit(code)
+	}
+	if os.Getenv(helperVariable) != "" {
+		fault.Stay()
+		os.Exit(help(os.Args[1]))
 	}
 	os.Exit(m.Run())
 }

@@ -28,7 +28,7 @@ var rules = []rule{
 
 // testTools are packages that only tests and people who work here run: they
 // may start programs and write files as they like.
-var testTools = []string{"internal/house", "internal/need", "internal/pki", "internal/system", "internal/tools"}
+var testTools = []string{"internal/fault", "internal/house", "internal/need", "internal/pki", "internal/system", "internal/tools"}
 
 // gates tell which packages alone may import something, tests aside.
 var gates = []struct {
@@ -49,6 +49,7 @@ var gates = []struct {
 	{`net/(http/(cgi|cookiejar|fcgi|httptest|httputil|pprof)|rpc(/.*)?|smtp)|log/syslog|expvar|io/ioutil|runtime/(coverage|pprof|trace)|testing(/.*)?`, nil, "it has effects of its own"},
 	{module + `internal/pki`, nil, "it makes certificates for tests"},
 	{module + `internal/need`, nil, "it skips tests"},
+	{module + `internal/fault`, nil, "it lets disks fail for tests"},
 	{module + `internal/(system|house)`, nil, "it is tests"},
 	{`C|unsafe|plugin`, nil, "releases are built without C, and nothing here needs it"},
 }

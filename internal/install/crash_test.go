@@ -1,8 +1,6 @@
 package install
 
 import (
-	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -10,70 +8,24 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/certlatch/certlatch/internal/need"
+	"github.com/certlatch/certlatch/internal/fault"
 )
-
-// mutating are the system calls that change what is on disk. What openat
-// creates is there when the fchown after it is killed, and not yet there when
-// the fsync before it is.
-var mutating = []string{
-	"write", "fsync", "fchown", "fchmod", "fremovexattr",
-	"mkdirat", "symlinkat", "linkat", "renameat", "unlinkat",
-}
-
-// TestCrash kills a deployment at every mutating system call, recovers, and
-// looks that one of the pairs is there as a whole and that nothing is left.
-func TestCrash(t *testing.T) {
-	needStrace(t)
-	for _, l := range []layout{inPlace, managed} {
-		for _, before := range []string{oldPair.key, ""} {
-			t.Run(fmt.Sprintf("%s/before=%q", l, before), func(t *testing.T) {
-				t.Parallel()
-				sweep(t, string(l), 30, func(p place) {
-					p.prepare(t, l, before != "")
-				}, func(p place, when string) {
-					p.recovered(t, l, before, when)
-				})
-			})
-		}
-	}
-}
-
-// TestCrashInRecovery does the same to the recovery of a deployment that was
-// committed and not kept.
-func TestCrashInRecovery(t *testing.T) {
-	needStrace(t)
-	for _, l := range []layout{inPlace, managed} {
-		t.Run(string(l), func(t *testing.T) {
-			t.Parallel()
-			sweep(t, "recover", 5, func(p place) {
-				p.prepare(t, l, true)
-				p.abandon(t, p.set(l, newPair))
-			}, func(p place, when string) {
-				if key := p.recovered(t, l, oldPair.key, when); key != oldPair.key {
-					t.Errorf("%s: recovery did not put the previous pair back", when)
-				}
-			})
-		})
-	}
-}
 
 // TestDurable looks at the order of the system calls, on which it depends that
 // a power cut at any instant can be recovered from: contents are synced before
 // they are renamed, the journal and its directory before anything else, and
 // the other directories after every change.
 func TestDurable(t *testing.T) {
-	needStrace(t)
+	fault.NeedStrace(t)
 	p := inMemory(t)
 	p.prepare(t, inPlace, true)
 	trace := filepath.Join(t.TempDir(), "trace")
 	cmd := exec.Command("strace", "-f", "-qq", "-y", "-s", "4096", "-o", trace, "-e", "trace=write,fsync,renameat,linkat,unlinkat", os.Args[0], p.root)
-	cmd.Env = append(os.Environ(), helperVariable+"="+string(inPlace), "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(os.Environ(), helperVariable+"="+helpDeploy+" "+string(inPlace), "GORACE=atexit_sleep_ms=0")
 	if output, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
@@ -108,46 +60,6 @@ func TestDurable(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("system calls (-want +got):\n%s", diff)
 	}
-}
-
-// sweep runs the helper again and again, each time killed at the next call of
-// one kind, until it gets to its end; then on to the next kind. At least so
-// many times it must have been killed, or the sweep proves nothing.
-func sweep(t *testing.T, work string, atLeast int, prepare func(place), check func(place, string)) {
-	points := 0
-	for _, call := range mutating {
-		for n, ended := 1, false; !ended; n++ {
-			p := inMemory(t)
-			prepare(p)
-			when := fmt.Sprintf("%s:signal=KILL:when=%d", call, n)
-			ended = killed(t, when, work, p)
-			check(p, when)
-			if !ended {
-				points++
-			}
-		}
-	}
-	t.Logf("killed at %d points", points)
-	if points < atLeast {
-		t.Errorf("killed at %d points, want at least %d", points, atLeast)
-	}
-}
-
-// killed runs the helper until strace kills it, and tells whether it got to
-// its end instead.
-func killed(t *testing.T, when, work string, p place) (ended bool) {
-	t.Helper()
-	call, _, _ := strings.Cut(when, ":")
-	cmd := exec.Command("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call, "-e", "inject="+when, os.Args[0], p.root)
-	cmd.Env = append(os.Environ(), helperVariable+"="+work, "GORACE=atexit_sleep_ms=0")
-	output, err := cmd.CombinedOutput()
-	if err == nil {
-		return true
-	}
-	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		t.Fatalf("%s: %v\n%s", when, err, output)
-	}
-	return false
 }
 
 // inMemory gives a place where fsync costs nothing, if there is one: that the
@@ -204,38 +116,6 @@ func deploy(t *testing.T, p place, sets ...Set) {
 	}
 }
 
-// recovered recovers, and looks at what is there: the new pair or the one
-// from before, in full, and nothing else. It gives the key.
-func (p place) recovered(t *testing.T, l layout, before, when string) (key string) {
-	t.Helper()
-	if _, err := p.installer().Recover(); err != nil {
-		t.Fatalf("%s: %v", when, err)
-	}
-	set := p.set(l, newPair)
-	have, err := p.installer().Current(set)
-	if err != nil {
-		t.Fatalf("%s: %v", when, err)
-	}
-	if len(have) == 2 {
-		key = string(have[1].Data)
-	}
-	var allowed []string
-	switch {
-	case Same(set, have):
-		allowed = p.names(l, newPair, before != "")
-	case before != "" && Same(p.set(l, oldPair), have):
-		allowed = p.names(l, oldPair, false)
-	case before == "" && len(have) == 0:
-		allowed = p.names(l, pair{}, false)
-	default:
-		t.Errorf("%s: neither pair is installed: %q", when, contents(have))
-	}
-	if diff := cmp.Diff(allowed, tree(t, p.root)); diff != "" {
-		t.Errorf("%s: there is (-want +got):\n%s", when, diff)
-	}
-	return key
-}
-
 func contents(files []File) (all []string) {
 	for _, f := range files {
 		all = append(all, f.Path+": "+string(f.Data))
@@ -283,10 +163,4 @@ func tree(t *testing.T, root string) (names []string) {
 	}
 	slices.Sort(names)
 	return names
-}
-
-func needStrace(t *testing.T) {
-	t.Helper()
-	err := exec.Command("strace", "-qq", "-o", "/dev/null", "true").Run()
-	need.That(t, err == nil, "needs strace that may trace")
 }

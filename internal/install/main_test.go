@@ -1,50 +1,99 @@
 package install
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
+	"strings"
 	"testing"
 
+	"github.com/certlatch/certlatch/internal/disk"
+	"github.com/certlatch/certlatch/internal/fault"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/need"
 )
 
-// helperVariable makes the test binary a process that the crash tests kill.
+// helperVariable makes the test binary a process that the tests let meet faults.
 const helperVariable = "CERTLATCH_TEST_HELPER"
 
 func TestMain(m *testing.M) {
 	need.KeptTemp()
 	if work := os.Getenv(helperVariable); work != "" {
-		// strace counts system calls by thread.
-		runtime.LockOSThread()
-		if err := help(work, os.Args[1]); err != nil {
+		fault.Stay()
+		err := help(work, os.Args[1])
+		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
 		}
-		os.Exit(0)
+		os.Exit(helperCode(err))
 	}
 	os.Exit(m.Run())
 }
 
-// help is the work of the helper process in a place: to deploy the new pair
-// into one of the layouts, or to recover.
+// What the helper process can do in a place whose layout follows, as in
+// "deploy in-place".
+const (
+	helpDeploy  = "deploy"
+	helpUndo    = "undo" // deploy, and take it back
+	helpRecover = "recover"
+)
+
+// How the helper process ends. 2 is a panic's (package runtime).
+const (
+	codeDone = iota
+	codeFailed
+	_
+	codeNotKept
+	codeKept // but for what could not be tidied up
+	codeNotRestored
+	codeLeft // done, but for what could not be removed
+)
+
+func helperCode(err error) int {
+	restore, left := new(RestoreError), new(LeftError)
+	switch {
+	case err == nil:
+		return codeDone
+	case errors.As(err, &restore):
+		return codeNotRestored
+	case errors.As(err, new(*NotKeptError)):
+		return codeNotKept
+	case errors.As(err, new(keepError)):
+		return codeKept
+	case errors.As(err, &left):
+		return codeLeft
+	}
+	return codeFailed
+}
+
+// keepError says that it was Keep that failed.
+type keepError struct{ error }
+
+func (e keepError) Unwrap() error { return e.error }
+
+// help is the work of the helper process in a place.
 func help(work, root string) error {
 	p := place{root}
-	if work == "recover" {
+	work, l, _ := strings.Cut(work, " ")
+	if work == helpRecover {
 		_, err := p.installer().Recover()
 		return err
 	}
-	t, err := p.installer().Stage([]Set{p.set(layout(work), newPair)})
+	t, err := p.installer().Stage([]Set{p.renewal(layout(l))})
 	if err != nil {
 		return err
 	}
 	if err := t.Commit(); err != nil {
 		return err
 	}
-	return t.Keep()
+	if work == helpUndo {
+		return t.Undo()
+	}
+	if err := t.Keep(); err != nil {
+		return keepError{err}
+	}
+	return nil
 }
 
 type layout string
@@ -85,5 +134,14 @@ func (p place) set(l layout, pair pair) Set {
 	}
 	set.Files = []File{file(cert, pair.cert, 0o644), file(key, pair.key, 0o640)}
 	set.Files[1].HoldsKey = true
+	return set
+}
+
+// renewal gives the new pair as a set, which somebody else may read too.
+func (p place) renewal(l layout) Set {
+	set := p.set(l, newPair)
+	for i := range set.Files {
+		set.Files[i].Grants = []disk.Grant{{ID: 9999}}
+	}
 	return set
 }

@@ -1,0 +1,6 @@
+//go:build race
+
+package fault
+
+// race tells that the race detector is built in.
+const race = true
