@@ -43,7 +43,7 @@ test-faults:
 
 # go test keeps to itself why a test was skipped, so that is asked for apart.
 test-system:
-	go test -count=1 -timeout 20m ./internal/system
+	go test -count=1 -timeout 40m ./internal/system
 	@{ [ "$$(id -u)" = 0 ] && command -v mmdebstrap && command -v systemd-nspawn; } >/dev/null || \
 		go test -v ./internal/system | sed -n 's/^ *[a-z_]*_test\.go:[0-9]*: /tests of whole hosts skipped: /p' | sort -u
 
