@@ -1182,3 +1182,35 @@ func mounted(t *testing.T, options string) place {
 	})
 	return place{dir}
 }
+
+// TestKept: what a user could have put there who may not read it is not to be
+// kept.
+func TestKept(t *testing.T) {
+	need.Root(t)
+	const user = 1234
+	for _, test := range []struct {
+		name             string
+		dir, file, owner int // whose the directory and the file are, and whose the new one will be
+		want             bool
+	}{
+		{"root's, for root", 0, 0, 0, true},
+		{"root's, for the user", 0, 0, user, true},
+		{"the user's, for the user", user, user, user, true},
+		{"root's file in the user's directory, for the user", user, 0, user, false},
+		{"root's file in the user's directory, for root", user, 0, 0, false},
+		{"another's file in the user's directory, for the user", user, 4321, user, false},
+		{"the user's file in another's directory", 4321, user, user, false},
+		{"another's file in root's directory", 0, 4321, 0, true},
+	} {
+		p := place{t.TempDir()}
+		p.prepare(t, inPlace, true)
+		if err := errors.Join(os.Chown(filepath.Dir(p.key()), test.dir, 0), os.Chown(p.key(), test.file, 0)); err != nil {
+			t.Fatal(err)
+		}
+		set := p.set(inPlace, newPair)
+		set.Files[1].UID = test.owner
+		if have := p.current(t, set); have[1].Kept != test.want {
+			t.Errorf("%s: %v", test.name, have[1].Kept)
+		}
+	}
+}
