@@ -6,6 +6,8 @@ import (
 	"path"
 	"regexp"
 	"strings"
+
+	"github.com/certlatch/certlatch/internal/lineage"
 )
 
 // acme.sh exports CERT_FULLCHAIN_PATH and CERT_KEY_PATH, which are files in
@@ -71,16 +73,36 @@ func acmeshReloads(conf string) bool {
 	return err == nil && strings.Contains(string(command), "certlatch")
 }
 
+// acmeshECC ends the names of directories whose key is an ECDSA one.
+const acmeshECC = "_ecc"
+
+// Layout is that of acme.sh's home: DOMAIN, or DOMAIN_ecc for an ECDSA key, with
+// wildcards as they are (acme.sh 3.1.4 _initpath).
+func (acmesh) Layout() lineage.Layout {
+	return lineage.Layout{Fullchain: "{dir}/fullchain.cer", Key: "{dir}/{base}.key", Suffix: acmeshECC, Literal: true}
+}
+
+func (acmesh) Places() []string { return []string{"/root/.acme.sh"} }
+
+// acmeshChoose returns the command line that chooses the deploy hook.
+func acmeshChoose(dir string) string {
+	name, isECC := strings.CutSuffix(dir, acmeshECC)
+	if isECC {
+		name += " --ecc"
+	}
+	return "acme.sh --deploy -d " + name + " --deploy-hook certlatch"
+}
+
 func (a acmesh) Setup(self string) Setup {
 	return Setup{
 		Dirs:  []string{"/root/.acme.sh/deploy"},
 		Needs: "..",
 		Parts: []Part{{Name: "certlatch.sh", Text: fmt.Sprintf(acmeshDeploy, mark(a.Name()), quote(self))}},
 		Memory: Memory{
-			File:   "{base}.conf",
+			File:   func(dir string) string { return strings.TrimSuffix(dir, acmeshECC) + ".conf" },
 			Calls:  func(conf string) bool { return acmeshDeployHook.MatchString(conf) || acmeshReloads(conf) },
 			Alone:  acmeshReloads,
-			Choose: "acme.sh --deploy -d {base}{ecc} --deploy-hook certlatch",
+			Choose: acmeshChoose,
 		},
 		Advice: fmt.Sprintf(`acme.sh keeps one choice for each certificate, and repeats it at every renewal.
 Either the deploy hook:

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"fmt"
 	"path"
+
+	"github.com/certlatch/certlatch/internal/lineage"
 )
 
 // acmetool runs every executable in its hook directory with an event as the
@@ -62,6 +64,14 @@ func (a acmetool) Events(call Call) ([]Event, error) {
 	}
 	return events, nil
 }
+
+// Layout is that of live/HOST, a link to certs/ID, where privkey is a link to
+// keys/ID (acmetool 0.2.2 _doc/SCHEMA.md).
+func (acmetool) Layout() lineage.Layout {
+	return lineage.Layout{Fullchain: "{dir}/fullchain", Key: "{dir}/privkey", Literal: true, Beside: [2]string{"certs", "keys"}}
+}
+
+func (acmetool) Places() []string { return []string{"/var/lib/acme/live"} }
 
 func (acmetool) Setup(self string) Setup {
 	return Setup{

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/certlatch/certlatch/internal/lineage"
 )
 
 // certbot calls deploy hooks once for each lineage that was renewed, without
@@ -41,6 +43,14 @@ func certbotCalls(conf string) bool {
 	return own != nil && strings.Contains(own[1], "certlatch")
 }
 
+// Layout is that of certbot's live directories, whose files are links into
+// archive (certbot 5.6.0 certbot/_internal/storage.py).
+func (certbot) Layout() lineage.Layout {
+	return lineage.Layout{Fullchain: "{dir}/fullchain.pem", Key: "{dir}/privkey.pem", Beside: [2]string{"archive"}}
+}
+
+func (certbot) Places() []string { return []string{"/etc/letsencrypt/live"} }
+
 func (certbot) Setup(self string) Setup {
 	return Setup{
 		Dirs:  []string{"/etc/letsencrypt/renewal-hooks/deploy"},
@@ -51,7 +61,7 @@ func (certbot) Setup(self string) Setup {
 			Effect: "certbot runs it as well, after certlatch",
 		},
 		Memory: Memory{
-			File:  "../../renewal/{name}.conf",
+			File:  func(dir string) string { return "../../renewal/" + dir + ".conf" },
 			Calls: certbotCalls, Alone: certbotCalls,
 		},
 		Advice: fmt.Sprintf(`certbot runs every executable in renewal-hooks/deploy after a renewal; before

@@ -5,6 +5,8 @@ import (
 	"path"
 	"regexp"
 	"slices"
+
+	"github.com/certlatch/certlatch/internal/lineage"
 )
 
 // dehydrated has one HOOK, which it calls for everything, with a verb and its
@@ -79,6 +81,18 @@ const dehydratedConfig = `# %s
 export CERTLATCH_OTHER_HOOK="${HOOK}"
 HOOK="${CONFIG_D}/../certlatch-hook"
 `
+
+// Layout is that of certs/ALIAS, whose files are links to their latest (dehydrated
+// 0.7.2 sign_domain).
+func (dehydrated) Layout() lineage.Layout {
+	return lineage.Layout{Fullchain: "{dir}/fullchain.pem", Key: "{dir}/privkey.pem"}
+}
+
+// Places are that of Debian's configuration, and that where none is configured
+// (dehydrated 0.7.2 load_config).
+func (dehydrated) Places() []string {
+	return []string{"/var/lib/dehydrated/certs", "/etc/dehydrated/certs"}
+}
 
 func (d dehydrated) Setup(self string) Setup {
 	return Setup{

@@ -1,6 +1,8 @@
 // Package hooks knows the ACME clients that call certlatch: one file a client,
 // and a table of them. A client's environment, arguments and input go in;
-// which lineages it means comes out, as data.
+// which lineages it means comes out, as data. It also says how each client keeps
+// lineages, where, and how certlatch gets into its hooks. Package hookstest is
+// what every client must hold.
 //
 // Whatever a client hands over is hostile input: only paths are taken from it,
 // never a command, and the names in a certificate are read from the
@@ -15,6 +17,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/certlatch/certlatch/internal/lineage"
 )
 
 // Env looks up a variable of the environment, like os.Getenv.
@@ -29,9 +33,19 @@ type Call struct {
 
 // Event is what a client said of one lineage.
 type Event struct {
-	Client    string // a lineage.Kind's name
+	Client    string // its name
 	Path      string // where the lineage is, as the client said; clean and absolute
 	Unchanged bool   // it was not renewed; what is pending may be tried again
+}
+
+// LineageName returns the name of the lineage that is meant, or "" where the
+// path is no place of one.
+func (e Event) LineageName() string {
+	keeper, ok := KeeperFor(e.Client)
+	if !ok {
+		return ""
+	}
+	return keeper.Root(path.Dir(e.Path)).NameAt(e.Path)
 }
 
 // NotCalledError says that a call is not that of a client's hook.
@@ -73,7 +87,7 @@ type Client interface {
 	// Name is the word for the command line.
 	Name() string
 
-	// Mark gives the variable or argument by which a call can be told to be
+	// Mark returns the variable or argument by which a call can be told to be
 	// this client's, or "".
 	Mark(Call) string
 
@@ -81,6 +95,14 @@ type Client interface {
 	// with a *NotCalledError where the client did not call, with an
 	// *UnsupportedError, else with an *InputError.
 	Events(Call) ([]Event, error)
+
+	// Layout returns how the client keeps lineages below a directory.
+	Layout() lineage.Layout
+
+	// Places returns the directories in which the client usually keeps
+	// lineages. The first is one of those that are looked through where none
+	// is configured; [UsualRoots] are all.
+	Places() []string
 
 	// Setup tells how the certlatch at the path self gets into the
 	// client's hooks.
@@ -90,7 +112,7 @@ type Client interface {
 // All is the table of clients.
 func All() []Client { return []Client{certbot{}, acmesh{}, lego{}, dehydrated{}, acmetool{}} }
 
-// For finds a client by its name.
+// For returns the client of a name, and reports whether there is one.
 func For(name string) (Client, bool) {
 	for _, c := range All() {
 		if c.Name() == name {
@@ -100,7 +122,7 @@ func For(name string) (Client, bool) {
 	return nil, false
 }
 
-// Names lists the clients' names.
+// Names returns the clients' names.
 func Names() []string {
 	var names []string
 	for _, c := range All() {
@@ -109,7 +131,7 @@ func Names() []string {
 	return names
 }
 
-// Detect finds the client that called. It fails with a *NotCalledError or an
+// Detect returns the client that called. It fails with a *NotCalledError or an
 // *AmbiguousError.
 func Detect(call Call) (Client, error) {
 	var found []Client
@@ -134,7 +156,7 @@ func Detect(call Call) (Client, error) {
 // Clients run hooks in the order of their names, so a number may go before.
 var linkName = regexp.MustCompile(`^(?:[0-9]+-)?certlatch-hook-([a-z.]+)$`)
 
-// CalledAs finds the client whose hook certlatch is when it runs under the
+// CalledAs returns the client whose hook certlatch is when it runs under the
 // given name (argv[0]).
 func CalledAs(program string) (Client, bool) {
 	match := linkName.FindStringSubmatch(path.Base(program))
@@ -144,7 +166,7 @@ func CalledAs(program string) (Client, bool) {
 	return For(match[1])
 }
 
-// variable gives the first variable of some that is set, or "".
+// variable returns the first of some variables that is set, or "".
 func (call Call) variable(names ...string) string {
 	for _, name := range names {
 		if call.Env(name) != "" {

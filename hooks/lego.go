@@ -3,6 +3,8 @@ package hooks
 import (
 	"fmt"
 	"strings"
+
+	"github.com/certlatch/certlatch/internal/lineage"
 )
 
 // lego names the certificate's file in LEGO_CERT_PATH (lego 4.35.2
@@ -34,6 +36,19 @@ func (l lego) Events(call Call) ([]Event, error) {
 		return nil, &InputError{l.Name(), "LEGO_CERT_PATH and LEGO_HOOK_CERT_PATH speak of two lineages"}
 	}
 	return []Event{{Client: l.Name(), Path: file}}, nil
+}
+
+// Layout is flat: "*" becomes "_", and other scripts than ASCII Punycode (lego
+// 4.35.2 cmd/certs_storage.go and 5.3.1 cmd/internal/storage).
+func (lego) Layout() lineage.Layout {
+	return lineage.Layout{Fullchain: "{dir}.crt", Chain: "{dir}.issuer.crt", Key: "{dir}.key"}
+}
+
+// Places are one for the whole host, since lego has none of its own, and that
+// where root runs it at home: --path is .lego below the working directory
+// (lego 4.9.1).
+func (lego) Places() []string {
+	return []string{"/var/lib/lego/certificates", "/root/.lego/certificates"}
 }
 
 func (lego) Setup(self string) Setup {

@@ -27,7 +27,7 @@ type Part struct {
 	Run  bool   // a file that is to be executed
 }
 
-// Mode gives the permissions of a file.
+// Mode returns the permissions of a file.
 func (p Part) Mode() fs.FileMode {
 	if p.Run {
 		return 0o755
@@ -44,15 +44,13 @@ type OwnHooks struct {
 
 // Memory is what a client remembers of a lineage, where its hooks depend on it.
 type Memory struct {
-	// File is relative to the directory that the lineage's files are in, with
-	// {name} for that directory's name, {base} for the same without acme.sh's
-	// _ecc, and {ecc} for its flag --ecc where that is there. Empty: the client
-	// remembers nothing.
-	File string
+	// File returns where it does: a path relative to the directory that the
+	// lineage's files are in, whose name is dir. Nil: it remembers nothing.
+	File func(dir string) string
 
-	Calls  func(text string) bool // the text of the file makes the client call certlatch,
-	Alone  func(text string) bool // and does so even without the parts
-	Choose string                 // how to choose certlatch for a lineage, likewise; empty: it need not be chosen
+	Calls  func(text string) bool  // the text of the file makes the client call certlatch,
+	Alone  func(text string) bool  // and does so even without the parts
+	Choose func(dir string) string // returns how to choose certlatch for a lineage; nil: it need not be chosen
 }
 
 // mark is in every file that certlatch writes, so that it takes away nothing
@@ -61,14 +59,14 @@ func mark(client string) string {
 	return fmt.Sprintf(`Written by "certlatch hook install %[1]s", taken away by "certlatch hook remove %[1]s".`, client)
 }
 
-// Wrote tells whether a file with that text is one that certlatch wrote for a
+// Wrote reports whether a file with that text is one that certlatch wrote for a
 // client, by this version of it or another.
 func Wrote(client Client, text string) bool { return strings.Contains(text, mark(client.Name())) }
 
 // plainWord needs no quotes in a POSIX shell.
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./-]+$`)
 
-// quote writes a word for a POSIX shell.
+// quote returns a word as a POSIX shell reads it.
 func quote(word string) string {
 	if plainWord.MatchString(word) {
 		return word

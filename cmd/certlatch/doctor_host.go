@@ -67,7 +67,7 @@ func examineHooks(e *engine.Engine, found *engine.Examination) error {
 		return fmt.Errorf("find out where certlatch is: %w", err)
 	}
 	for _, root := range e.Config.Roots {
-		client, ok := hooks.For(root.Kind.Name)
+		client, ok := hooks.For(root.Client)
 		if !ok {
 			continue
 		}
@@ -108,12 +108,12 @@ func (at place) examine(wanted []lineage.Lineage) []deployers.Check {
 			return check(deployers.Wrong, install, "%s cannot call certlatch: %v", at.Name(), err)
 		}
 	}
-	if at.Memory.Choose == "" || len(without(at.Memory.Calls)) == 0 {
+	if at.Memory.Choose == nil || len(without(at.Memory.Calls)) == 0 {
 		return check(deployers.Fine, "", "%s calls certlatch: %s", at.Name(), at.path(at.Parts[0]))
 	}
 	var checks []deployers.Check
 	for _, l := range without(at.Memory.Calls) {
-		checks = append(checks, check(deployers.Warned, at.of(l, at.Memory.Choose), "%s does not call certlatch for %s, which has to be chosen once for each", at.Name(), l.Name)...)
+		checks = append(checks, check(deployers.Warned, at.Memory.Choose(nameOnDisk(l)), "%s does not call certlatch for %s, which has to be chosen once for each", at.Name(), l.Name)...)
 	}
 	return checks
 }
@@ -137,19 +137,12 @@ func (at place) runs(part hooks.Part) error {
 // remembers tells whether what the client remembers of a lineage does
 // something.
 func (at place) remembers(l lineage.Lineage, does func(text string) bool) bool {
-	if at.Memory.File == "" {
+	if at.Memory.File == nil {
 		return false
 	}
-	text, err := os.ReadFile(filepath.Join(filepath.Dir(l.Fullchain), at.of(l, at.Memory.File)))
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(l.Fullchain), at.Memory.File(nameOnDisk(l))))
 	return err == nil && does(string(text))
 }
 
-// of fills in a lineage's name, as it is in the file system.
-func (at place) of(l lineage.Lineage, text string) string {
-	name, flag := filepath.Base(filepath.Dir(l.Fullchain)), ""
-	base, isECC := strings.CutSuffix(name, "_ecc")
-	if isECC {
-		flag = " --ecc"
-	}
-	return strings.NewReplacer("{name}", name, "{base}", base, "{ecc}", flag).Replace(text)
-}
+// nameOnDisk returns the name of the directory that a lineage's files are in.
+func nameOnDisk(l lineage.Lineage) string { return filepath.Base(filepath.Dir(l.Fullchain)) }

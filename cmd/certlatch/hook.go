@@ -159,9 +159,9 @@ func clientNamed(name string) (hooks.Client, error) {
 func wantedLineages(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage, error) {
 	var wanted []lineage.Lineage
 	for _, event := range events {
-		l, err := lineageAt(cfg, event)
-		if err != nil {
-			return nil, err
+		l := lineage.Lineage{Client: event.Client, Name: event.LineageName()}
+		if l.Name == "" {
+			return nil, &hooks.InputError{Client: event.Client, What: fmt.Sprintf("%.200q is no place of a lineage", event.Path)}
 		}
 		wants := func(t config.Target) bool { return t.Wants(l) }
 		first := slices.IndexFunc(cfg.Targets, wants)
@@ -175,7 +175,8 @@ func wantedLineages(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage
 				Remedy: fmt.Sprintf("add \"- %s: %s\" to lineages in %s", event.Client, filepath.Dir(event.Path), cfg.Path),
 			}
 		}
-		if l, err = root.Find(l.Name); err != nil {
+		l, err := root.Find(l.Name)
+		if err != nil {
 			return nil, &hooks.InputError{Client: event.Client, What: err.Error()}
 		}
 		_, findings := lineage.Read(l)
@@ -189,22 +190,10 @@ func wantedLineages(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage
 	return wanted, nil
 }
 
-// lineageAt gives the name of the lineage that a client means, whether it is
-// below a configured root or not.
-func lineageAt(cfg *config.Config, event hooks.Event) (lineage.Lineage, error) {
-	kinds := lineage.Kinds()
-	kind := kinds[slices.IndexFunc(kinds, func(k lineage.Kind) bool { return k.Name == event.Client })]
-	name := lineage.Root{Kind: kind, Dir: filepath.Dir(event.Path)}.NameAt(event.Path)
-	if name == "" {
-		return lineage.Lineage{}, &hooks.InputError{Client: event.Client, What: fmt.Sprintf("%.200q is no place of a lineage", event.Path)}
-	}
-	return lineage.Lineage{Client: event.Client, Name: name}, nil
-}
-
-// rootAt gives the configured root that a client speaks of, or nil.
+// rootAt returns the configured root that a client speaks of, or nil.
 func rootAt(cfg *config.Config, event hooks.Event) *lineage.Root {
 	at := slices.IndexFunc(cfg.Roots, func(r lineage.Root) bool {
-		return r.Kind.Name == event.Client && r.NameAt(event.Path) != ""
+		return r.Client == event.Client && r.NameAt(event.Path) != ""
 	})
 	if at < 0 {
 		return nil

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -93,11 +92,11 @@ func rootsOf(given []string) ([]lineage.Root, error) {
 	var roots []lineage.Root
 	for _, text := range given {
 		client, dir, _ := strings.Cut(text, ":")
-		at := slices.IndexFunc(lineage.Kinds(), func(k lineage.Kind) bool { return k.Name == client })
-		if at < 0 || !filepath.IsAbs(dir) {
+		keeper, ok := hooks.KeeperFor(client)
+		if !ok || !filepath.IsAbs(dir) {
 			return nil, &usageError{fmt.Sprintf("%q is not CLIENT:DIRECTORY", text), "write it as certbot:/etc/letsencrypt/live"}
 		}
-		roots = append(roots, lineage.Root{Kind: lineage.Kinds()[at], Dir: filepath.Clean(dir)})
+		roots = append(roots, keeper.Root(filepath.Clean(dir)))
 	}
 	return roots, nil
 }
@@ -161,8 +160,8 @@ func nextSteps(found proposal.Proposal) string {
 	text.WriteString("\nread it, then\n\n")
 	text.WriteString("    certlatch doctor\n")
 	for _, root := range found.Roots {
-		if _, ok := hooks.For(root.Kind.Name); ok {
-			fmt.Fprintf(&text, "    certlatch hook install %s\n", root.Kind.Name)
+		if _, ok := hooks.For(root.Client); ok {
+			fmt.Fprintf(&text, "    certlatch hook install %s\n", root.Client)
 		}
 	}
 	for _, t := range found.Targets {

@@ -21,7 +21,6 @@ import (
 	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/endpoint"
-	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/policy"
 )
 
@@ -221,16 +220,16 @@ func TestManualOfConfiguration(t *testing.T) {
 		services = append(services, d.Name())
 		same(t, "keys of the block "+d.Name(), keysAt(t, "targets: [{"+d.Name()+": x}]"), manual.under(t, d.Name()))
 	}
-	var kinds []string
-	for _, kind := range lineage.Kinds() {
-		kinds = append(kinds, kind.Name)
+	var keepers []string
+	for _, keeper := range hooks.Keepers() {
+		keepers = append(keepers, keeper.Name)
 	}
 	var schemes []string
 	for _, s := range endpoint.Schemes() {
 		schemes = append(schemes, s.Name)
 	}
 	same(t, "keys at the top level", keysAt(t, "x"), manual.under(t, "TOP LEVEL"))
-	same(t, "kinds of lineages", kinds, manual.under(t, "LINEAGES"))
+	same(t, "kinds of lineages", keepers, manual.under(t, "LINEAGES"))
 	same(t, "keys of the policy", keysAt(t, "policy: x"), manual.under(t, "POLICY"))
 	same(t, "keys of a target", keysAt(t, "targets: [x]"), manual.under(t, "TARGETS"))
 	same(t, "schemes of probes", schemes, manual.under(t, "PROBES"))

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
 )
@@ -38,9 +39,9 @@ func (r *report) build(cfg *Config, doc *document, exists func(dir string) bool)
 func (r *report) roots(written *[]rootKeys, exists func(dir string) bool) []lineage.Root {
 	var roots []lineage.Root
 	if written == nil {
-		for _, kind := range lineage.Kinds() {
-			if kind.UsualRoot != "" && exists(kind.UsualRoot) {
-				roots = append(roots, lineage.Root{Kind: kind, Dir: kind.UsualRoot})
+		for _, keeper := range hooks.Keepers() {
+			if len(keeper.Places) > 0 && exists(keeper.Places[0]) {
+				roots = append(roots, keeper.Root(keeper.Places[0]))
 			}
 		}
 		return roots
@@ -50,15 +51,15 @@ func (r *report) roots(written *[]rootKeys, exists func(dir string) bool) []line
 		if n := len(keys.Dirs); n > 1 || n == 0 && !r.wrongBelow(where) {
 			r.at(where, fmt.Sprintf("an entry is one place, and here are %d", n), `write each place as an entry of its own, such as "- certbot: /etc/letsencrypt/live"`)
 		}
-		for _, kind := range lineage.Kinds() {
-			dir, ok := keys.Dirs[kind.Name]
+		for _, keeper := range hooks.Keepers() {
+			dir, ok := keys.Dirs[keeper.Name]
 			if !ok {
 				continue
 			}
 			if before := slices.IndexFunc(roots, func(r lineage.Root) bool { return *dir != "" && r.Dir == string(*dir) }); before >= 0 {
-				r.at(where, fmt.Sprintf("%s is named above already, as a place of %s", *dir, roots[before].Kind.Name), "remove one of the two entries")
+				r.at(where, fmt.Sprintf("%s is named above already, as a place of %s", *dir, roots[before].Client), "remove one of the two entries")
 			}
-			roots = append(roots, lineage.Root{Kind: kind, Dir: string(*dir)})
+			roots = append(roots, keeper.Root(string(*dir)))
 		}
 	}
 	return roots
@@ -202,7 +203,7 @@ func (r *report) checkRoots(cfg *Config, written bool) {
 	default:
 		for i, t := range cfg.Targets {
 			client, _ := selector(t.Lineage).split()
-			if client != "" && !slices.ContainsFunc(cfg.Roots, func(root lineage.Root) bool { return root.Kind.Name == client }) {
+			if client != "" && !slices.ContainsFunc(cfg.Roots, func(root lineage.Root) bool { return root.Client == client }) {
 				r.at(fmt.Sprintf("targets[%d].lineage", i), "there is no place of "+client+" to take it from", fmt.Sprintf(`add "- %s: DIRECTORY" to lineages`, client))
 			}
 		}
@@ -251,7 +252,7 @@ func (r *report) checkPaths(cfg *Config) {
 	}
 	for _, root := range cfg.Roots {
 		if within(cfg.State, root.Dir) || within(root.Dir, cfg.State) {
-			r.at("state", fmt.Sprintf("%s and the lineages of %s in %s lie in each other", cfg.State, root.Kind.Name, root.Dir), "keep them apart, as with state: "+DefaultState)
+			r.at("state", fmt.Sprintf("%s and the lineages of %s in %s lie in each other", cfg.State, root.Client, root.Dir), "keep them apart, as with state: "+DefaultState)
 		}
 	}
 }
@@ -266,8 +267,8 @@ func (r *report) checkKept(cfg *Config, c claim) {
 		}
 	}
 	for _, root := range cfg.Roots {
-		by := root.Kind.Name
-		if root.Kind.UsualRoot == "" {
+		by := root.Client
+		if _, ok := hooks.For(by); !ok {
 			by = "an ACME client"
 		}
 		kept(root.Dir, by)

@@ -37,7 +37,7 @@ type Config struct {
 	Path    string         // of the file, as given
 	State   string         // where history, pending deployments, generations and the lock live
 	Run     string         // where the snapshot for status and check lives, for everybody to read
-	Roots   []lineage.Root // in the order of the file, or that of lineage.Kinds
+	Roots   []lineage.Root // in the order of the file, or that of hooks.Keepers
 	Policy  Policy         // of bundles that are looked at for no target
 	Targets []Target
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/need"
@@ -31,12 +32,8 @@ func mustParse(t *testing.T, data string) *Config {
 }
 
 func root(kind, dir string) lineage.Root {
-	for _, k := range lineage.Kinds() {
-		if k.Name == kind {
-			return lineage.Root{Kind: k, Dir: dir}
-		}
-	}
-	return lineage.Root{}
+	keeper, _ := hooks.KeeperFor(kind)
+	return keeper.Root(dir)
 }
 
 // The documented example, with a service and a probe that are there.

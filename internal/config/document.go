@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/policy"
@@ -61,7 +62,7 @@ type targetKeys struct {
 	Blocks       map[string]any `yaml:",inline"` // by service
 }
 
-func (k *rootKeys) extraKeys() []string { return kindNames() }
+func (k *rootKeys) extraKeys() []string { return keeperNames() }
 
 func (k *rootKeys) extra(kind string) any {
 	if k.Dirs == nil {
@@ -93,10 +94,10 @@ func (k targetKeys) paths() []struct{ key, path string } {
 	}
 }
 
-func kindNames() []string {
+func keeperNames() []string {
 	var names []string
-	for _, kind := range lineage.Kinds() {
-		names = append(names, kind.Name)
+	for _, keeper := range hooks.Keepers() {
+		names = append(names, keeper.Name)
 	}
 	return names
 }
@@ -210,8 +211,8 @@ type selector string
 func (s *selector) UnmarshalText(text []byte) error {
 	chosen := selector(text)
 	client, names := chosen.split()
-	if strings.Contains(string(text), ":") && !slices.Contains(kindNames(), client) {
-		return &complaint{fmt.Sprintf("%q is not a kind of lineages", client), "write one of " + strings.Join(kindNames(), ", ") + " before the colon, or only the name"}
+	if strings.Contains(string(text), ":") && !slices.Contains(keeperNames(), client) {
+		return &complaint{fmt.Sprintf("%q is not a kind of lineages", client), "write one of " + strings.Join(keeperNames(), ", ") + " before the colon, or only the name"}
 	}
 	if strings.Contains(string(names), "/") {
 		return &complaint{fmt.Sprintf("%.80q is a path", text), fmt.Sprintf("write the lineage's name: %q", path.Base(string(names)))}

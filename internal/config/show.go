@@ -26,7 +26,7 @@ func (c *Config) Show(w io.Writer) error {
 	doc := document{State: absPath(c.State), Lineages: &[]rootKeys{}, Policy: c.Policy.keys()}
 	for _, root := range c.Roots {
 		dir := absPath(root.Dir)
-		*doc.Lineages = append(*doc.Lineages, rootKeys{map[string]*absPath{root.Kind.Name: &dir}})
+		*doc.Lineages = append(*doc.Lineages, rootKeys{map[string]*absPath{root.Client: &dir}})
 	}
 	for _, t := range c.Targets {
 		doc.Targets = append(doc.Targets, t.keys())

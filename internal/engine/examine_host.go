@@ -83,10 +83,10 @@ func (x *examiner) lineageRoots() error {
 		}
 		watched += 1 + len(found)
 		if len(found) == 0 {
-			x.say(deployers.Lineages, deployers.Warned, "issue a certificate, or correct lineages in "+x.Config.Path, "%s keeps no lineage below %s", root.Kind.Name, root.Dir)
+			x.say(deployers.Lineages, deployers.Warned, "issue a certificate, or correct lineages in "+x.Config.Path, "%s keeps no lineage below %s", root.Client, root.Dir)
 			continue
 		}
-		x.say(deployers.Lineages, deployers.Fine, "", "%s keeps %d below %s", root.Kind.Name, len(found), root.Dir)
+		x.say(deployers.Lineages, deployers.Fine, "", "%s keeps %d below %s", root.Client, len(found), root.Dir)
 	}
 	switch limit, err := host.WatchLimit(); {
 	case err != nil:

@@ -10,29 +10,13 @@ import (
 	"slices"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/proposal"
 )
 
 // This file looks, without changing anything and without a configuration, at
 // what there is on this host.
-
-// usualRoots are the places where clients keep lineages by default, and some
-// where they do so often: that of dehydrated where its configuration names
-// none (dehydrated 0.7.2, load_config), and that of lego where root runs it in
-// its home (lego 4.9.1, --path).
-func usualRoots() []lineage.Root {
-	also := map[string]string{"dehydrated": "/etc/dehydrated/certs", "lego": "/root/.lego/certificates"}
-	var roots []lineage.Root
-	for _, kind := range lineage.Kinds() {
-		for _, dir := range []string{kind.UsualRoot, also[kind.Name]} {
-			if dir != "" {
-				roots = append(roots, lineage.Root{Kind: kind, Dir: dir})
-			}
-		}
-	}
-	return roots
-}
 
 // Survey finds the lineages and services of this host. It looks through the
 // roots of the engine's configuration, or else through the usual places, and
@@ -42,7 +26,7 @@ func (e *Engine) Survey(ctx context.Context) (proposal.Host, error) {
 	defer r.close()
 	host := proposal.Host{Roots: e.Config.Roots, Files: map[string]proposal.File{}}
 	if host.Roots == nil {
-		host.Roots = usualRoots()
+		host.Roots = hooks.UsualRoots()
 	}
 	if err := r.surveyLineages(&host); err != nil {
 		return proposal.Host{}, err
@@ -124,7 +108,7 @@ func surveyPath(host proposal.Host, path string) proposal.File {
 		file.NoDirectory = true
 	}
 	if at := slices.IndexFunc(host.Roots, func(r lineage.Root) bool { return r.Holds(path) }); at >= 0 {
-		file.KeptBy = host.Roots[at].Kind.Name
+		file.KeptBy = host.Roots[at].Client
 	}
 	return file
 }

@@ -266,7 +266,7 @@ func TestParseCrossSigned(t *testing.T) {
 
 func TestRead(t *testing.T) {
 	ca := pki.NewCA(t, "Root").Intermediate(t, "Intermediate")
-	root := lineage.Root{Kind: lineage.Kinds()[0], Dir: filepath.Join(t.TempDir(), "live")}
+	root := rootOf(t, "certbot", filepath.Join(t.TempDir(), "live"))
 	l, err := root.Lineage("a.example")
 	if err != nil {
 		t.Fatal(err)

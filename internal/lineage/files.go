@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/certlatch/certlatch/internal/disk"
 )
@@ -21,15 +20,11 @@ type files struct {
 }
 
 func openFiles(l Lineage) files {
-	if l.Root == "" {
+	if l.Root == (Root{}) {
 		return files{}
 	}
-	var beside []string
-	if at := slices.IndexFunc(Kinds(), func(k Kind) bool { return k.Name == l.Client }); at >= 0 {
-		beside = Kinds()[at].Beside
-	}
-	store, err := disk.OpenStore(l.Root, beside...)
-	return files{l.Root, store, err}
+	store, err := l.Root.store()
+	return files{l.Root.Dir, store, err}
 }
 
 func (f files) close() {

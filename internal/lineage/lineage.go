@@ -24,59 +24,45 @@ import (
 // Lineage is one named set of certificate files kept by an ACME client. The
 // files may be symlinks, as certbot's are.
 type Lineage struct {
-	Client string // the kind of its root: a Kind.Name
+	Client string // who keeps it: that of its root
 	Name   string // the client's name for it; wildcards are written "_.example.org"
-	Root   string // the directory of its root; empty: its files were named one by one
+	Root   Root   // where it lies; zero: its files were named one by one
 
 	Fullchain string // path of the leaf, usually followed by its intermediates
 	Chain     string // path of further intermediates, where Fullchain may lack them; else empty
 	Key       string // path of the private key
 }
 
-// String gives the form that tells two clients' lineages of one name apart:
+// String returns the form that tells two clients' lineages of one name apart:
 // CLIENT:NAME.
 func (l Lineage) String() string { return l.Client + ":" + l.Name }
 
-// Is tells whether text names the lineage: by NAME, or by CLIENT:NAME.
+// Is reports whether text names the lineage: by NAME, or by CLIENT:NAME.
 func (l Lineage) Is(text string) bool { return text == l.Name || text == l.String() }
 
-// Kind is one way of keeping lineages below a root directory.
-type Kind struct {
-	Name      string // the key in the configuration's lineages list
-	UsualRoot string // the root that the client uses by default; empty: none
-
-	// Patterns relative to the root. {dir} stands for the lineage's name as
-	// it is in the file system, {base} for the same without the suffix that
-	// acme.sh gives the directories of ECC certificates.
+// Layout is how lineages are kept below a directory. Layouts are compared
+// with ==.
+type Layout struct {
+	// Patterns relative to the directory. {dir} stands for the lineage's name
+	// as it is in the file system, {base} for the same without the suffix.
 	Fullchain, Chain, Key string
 
-	Literal bool     // wildcards are written "*.example.org" in the file system
-	Beside  []string // directories beside the root into which the client's own links lead
+	Suffix  string    // what a name may end in, and {base} does not
+	Literal bool      // wildcards are written "*.example.org" in the file system
+	Beside  [2]string // directories beside that one, into which the client's own links lead; empty: none
 }
 
-// Kinds are the known ways, in the order in which they are documented.
-//
-// Sources: certbot 5.6.0 certbot/_internal/storage.py (live/NAME, links);
-// acme.sh 3.1.4 _initpath (DOMAIN or DOMAIN_ecc, wildcards literal); lego
-// 4.35.2 cmd/certs_storage.go and 5.3.1 cmd/internal/storage ("*" becomes "_",
-// other scripts than ASCII Punycode); dehydrated 0.7.2 sign_domain (links in
-// certs/ALIAS); acmetool 0.2.2 _doc/SCHEMA.md (live/HOST leads to certs/ID,
-// and privkey there to keys/ID).
-func Kinds() []Kind {
-	return []Kind{
-		{Name: "certbot", UsualRoot: "/etc/letsencrypt/live", Fullchain: "{dir}/fullchain.pem", Key: "{dir}/privkey.pem", Beside: []string{"archive"}},
-		{Name: "acme.sh", UsualRoot: "/root/.acme.sh", Fullchain: "{dir}/fullchain.cer", Key: "{dir}/{base}.key", Literal: true},
-		{Name: "lego", UsualRoot: "/var/lib/lego/certificates", Fullchain: "{dir}.crt", Chain: "{dir}.issuer.crt", Key: "{dir}.key"},
-		{Name: "dehydrated", UsualRoot: "/var/lib/dehydrated/certs", Fullchain: "{dir}/fullchain.pem", Key: "{dir}/privkey.pem"},
-		{Name: "acmetool", UsualRoot: "/var/lib/acme/live", Fullchain: "{dir}/fullchain", Key: "{dir}/privkey", Literal: true, Beside: []string{"certs", "keys"}},
-		{Name: "directory", Fullchain: "{dir}/fullchain.pem", Key: "{dir}/privkey.pem"},
-	}
-}
-
-// Root is a directory in which a client keeps lineages.
+// Root is a directory in which lineages are kept.
 type Root struct {
-	Kind Kind
-	Dir  string // absolute and clean
+	Client string // who keeps them there: the key in the configuration's lineages list
+	Layout Layout
+	Dir    string // absolute and clean
+}
+
+// store opens the root and the directories beside it.
+func (r Root) store() (*disk.Store, error) {
+	beside := slices.DeleteFunc(r.Layout.Beside[:], func(name string) bool { return name == "" })
+	return disk.OpenStore(r.Dir, beside...)
 }
 
 // NotFoundError says that a root holds no lineage of a name.
@@ -89,24 +75,24 @@ func (e *NotFoundError) Error() string {
 	return fmt.Sprintf("no lineage %s below %s", e.Name, e.Root.Dir)
 }
 
-// Lineage gives the lineage of a name below the root, whether its files exist
+// Lineage returns the lineage of a name below the root, whether its files exist
 // or not. The name is hostile input: it must pass [CheckName].
 func (r Root) Lineage(name string) (Lineage, error) {
 	if err := CheckName(name); err != nil {
 		return Lineage{}, err
 	}
 	dir := name
-	if rest, ok := strings.CutPrefix(name, "_."); ok && r.Kind.Literal {
+	if rest, ok := strings.CutPrefix(name, "_."); ok && r.Layout.Literal {
 		dir = "*." + rest
 	}
 	path := func(pattern string) string {
 		if pattern == "" {
 			return ""
 		}
-		base := strings.TrimSuffix(dir, "_ecc")
+		base := strings.TrimSuffix(dir, r.Layout.Suffix)
 		return filepath.Join(r.Dir, strings.NewReplacer("{dir}", dir, "{base}", base).Replace(pattern))
 	}
-	l := Lineage{Client: r.Kind.Name, Name: name, Root: r.Dir, Fullchain: path(r.Kind.Fullchain), Chain: path(r.Kind.Chain), Key: path(r.Kind.Key)}
+	l := Lineage{Client: r.Client, Name: name, Root: r, Fullchain: path(r.Layout.Fullchain), Chain: path(r.Layout.Chain), Key: path(r.Layout.Key)}
 	if l.Chain != "" {
 		if _, err := os.Lstat(l.Chain); err != nil {
 			l.Chain = "" // lego writes it only where the issuer is known
@@ -139,7 +125,7 @@ func (r Root) Holds(path string) bool {
 	if strings.HasPrefix(filepath.Clean(path), strings.TrimSuffix(r.Dir, "/")+"/") {
 		return true
 	}
-	store, err := disk.OpenStore(r.Dir, r.Kind.Beside...)
+	store, err := r.store()
 	if err != nil {
 		return false
 	}
@@ -147,7 +133,7 @@ func (r Root) Holds(path string) bool {
 	return store.Holds(path)
 }
 
-// List gives the lineages below the root, by name. Whatever else lies there
+// List returns the lineages below the root, by name. Whatever else lies there
 // (certbot's README, acme.sh's accounts) is passed over. A root that does not
 // exist holds none.
 func (r Root) List() ([]Lineage, error) {
@@ -172,8 +158,8 @@ func (r Root) List() ([]Lineage, error) {
 	return found, nil
 }
 
-// NameAt gives the name of the lineage that a client says is at path (a
-// directory, or for flat kinds a file), or "" where path is not directly
+// NameAt returns the name of the lineage that a client says is at path (a
+// directory, or for flat layouts a file), or "" where path is not directly
 // below the root. Nothing is looked up.
 func (r Root) NameAt(path string) string {
 	path = filepath.Clean(path)
@@ -185,13 +171,14 @@ func (r Root) NameAt(path string) string {
 
 // nameOf turns a name in the file system into that of a lineage, or "".
 func (r Root) nameOf(file string) string {
-	if flat := strings.TrimPrefix(r.Kind.Fullchain, "{dir}"); !strings.Contains(flat, "/") {
-		if !strings.HasSuffix(file, flat) || strings.HasSuffix(file, strings.TrimPrefix(r.Kind.Chain, "{dir}")) {
+	if flat := strings.TrimPrefix(r.Layout.Fullchain, "{dir}"); !strings.Contains(flat, "/") {
+		chain := strings.TrimPrefix(r.Layout.Chain, "{dir}")
+		if !strings.HasSuffix(file, flat) || chain != "" && strings.HasSuffix(file, chain) {
 			return ""
 		}
 		file = strings.TrimSuffix(file, flat)
 	}
-	if rest, ok := strings.CutPrefix(file, "*."); ok && r.Kind.Literal {
+	if rest, ok := strings.CutPrefix(file, "*."); ok && r.Layout.Literal {
 		file = "_." + rest
 	}
 	if CheckName(file) != nil {

@@ -11,19 +11,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/pki"
 )
 
-func kind(t testing.TB, name string) lineage.Kind {
+func rootOf(t testing.TB, client, dir string) lineage.Root {
 	t.Helper()
-	for _, k := range lineage.Kinds() {
-		if k.Name == name {
-			return k
-		}
+	keeper, ok := hooks.KeeperFor(client)
+	if !ok {
+		t.Fatalf("there is no keeper %s", client)
 	}
-	t.Fatalf("there is no kind %s", name)
-	return lineage.Kind{}
+	return keeper.Root(dir)
 }
 
 func TestRootLineage(t *testing.T) {
@@ -44,8 +43,8 @@ func TestRootLineage(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.kind+" "+test.name, func(t *testing.T) {
 			dir := t.TempDir()
-			root := lineage.Root{Kind: kind(t, test.kind), Dir: dir}
-			want := lineage.Lineage{Client: test.kind, Name: test.name, Root: dir, Fullchain: filepath.Join(dir, test.fullchain), Key: filepath.Join(dir, test.key)}
+			root := rootOf(t, test.kind, dir)
+			want := lineage.Lineage{Client: test.kind, Name: test.name, Root: root, Fullchain: filepath.Join(dir, test.fullchain), Key: filepath.Join(dir, test.key)}
 			got, err := root.Lineage(test.name)
 			if err != nil {
 				t.Fatal(err)
@@ -66,7 +65,7 @@ func TestRootLineage(t *testing.T) {
 				t.Errorf("List gives %v, %v", list, err)
 			}
 			at := got.Fullchain
-			if strings.Contains(root.Kind.Fullchain, "/") {
+			if strings.Contains(root.Layout.Fullchain, "/") {
 				at = filepath.Dir(at)
 			}
 			if name := root.NameAt(at); name != test.name {
@@ -88,9 +87,16 @@ func TestRootLineageIssuer(t *testing.T) {
 	for _, name := range []string{"a.example.crt", "a.example.issuer.crt", "a.example.key", "a.example.json"} {
 		touch(t, filepath.Join(dir, name))
 	}
-	list, err := lineage.Root{Kind: kind(t, "lego"), Dir: dir}.List()
+	list, err := rootOf(t, "lego", dir).List()
 	if err != nil || len(list) != 1 || list[0].Chain != filepath.Join(dir, "a.example.issuer.crt") {
 		t.Errorf("List gives %+v, %v", list, err)
+	}
+}
+
+func TestRootFlatWithoutIssuer(t *testing.T) {
+	root := lineage.Root{Layout: lineage.Layout{Fullchain: "{dir}.pem", Key: "{dir}.key"}, Dir: "/srv"}
+	if name := root.NameAt("/srv/a.example.pem"); name != "a.example" {
+		t.Errorf("NameAt gives %q", name)
 	}
 }
 
@@ -130,7 +136,7 @@ func TestRootLinks(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		root := lineage.Root{Kind: kind(t, test.kind), Dir: filepath.Join(top, test.root)}
+		root := rootOf(t, test.kind, filepath.Join(top, test.root))
 		l, err := root.Lineage("a")
 		if err != nil {
 			t.Fatal(err)
@@ -153,7 +159,7 @@ func TestRootLinks(t *testing.T) {
 
 func TestRootList(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "live")
-	root := lineage.Root{Kind: kind(t, "certbot"), Dir: dir}
+	root := rootOf(t, "certbot", dir)
 	if list, err := root.List(); err != nil || list != nil {
 		t.Errorf("a root that does not exist holds %v, %v", list, err)
 	}
@@ -187,8 +193,8 @@ func TestCheckName(t *testing.T) {
 		if _, ok := errors.AsType[*lineage.NameError](lineage.CheckName(name)); !ok {
 			t.Errorf("%q is accepted", name)
 		}
-		for _, k := range lineage.Kinds() {
-			if _, err := (lineage.Root{Kind: k, Dir: "/root"}).Lineage(name); err == nil {
+		for _, k := range hooks.Keepers() {
+			if _, err := k.Root("/root").Lineage(name); err == nil {
 				t.Errorf("%s makes a lineage of %q", k.Name, name)
 			}
 		}
@@ -202,8 +208,8 @@ func FuzzCheckName(f *testing.F) {
 		f.Add(name)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		for _, k := range lineage.Kinds() {
-			root := lineage.Root{Kind: k, Dir: "/srv/root"}
+		for _, k := range hooks.Keepers() {
+			root := k.Root("/srv/root")
 			l, err := root.Lineage(name)
 			if (err == nil) != (lineage.CheckName(name) == nil) {
 				t.Fatalf("%s: CheckName and Lineage do not agree on %q", k.Name, name)
@@ -213,7 +219,7 @@ func FuzzCheckName(f *testing.F) {
 			}
 			for _, path := range []string{l.Fullchain, l.Key} {
 				parent := path
-				for range strings.Count(k.Key, "/") + 1 {
+				for range strings.Count(k.Layout.Key, "/") + 1 {
 					parent = filepath.Dir(parent)
 				}
 				if parent != root.Dir || path != filepath.Clean(path) {
@@ -278,7 +284,7 @@ func TestIs(t *testing.T) {
 
 func TestRootHolds(t *testing.T) {
 	top := t.TempDir()
-	root := lineage.Root{Kind: kind(t, "certbot"), Dir: filepath.Join(top, "live")}
+	root := rootOf(t, "certbot", filepath.Join(top, "live"))
 	touch(t, filepath.Join(top, "archive/a/privkey1.pem"))
 	touch(t, filepath.Join(top, "other/privkey.pem"))
 	for name, to := range map[string]string{"in": "archive/a/privkey1.pem", "out": "other/privkey.pem", "nowhere": "archive/a/missing"} {
@@ -304,7 +310,7 @@ func TestRootHolds(t *testing.T) {
 func TestRootListFails(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "live")
 	touch(t, file)
-	if list, err := (lineage.Root{Kind: kind(t, "certbot"), Dir: file}).List(); err == nil {
+	if list, err := rootOf(t, "certbot", file).List(); err == nil {
 		t.Errorf("List returns %v", list)
 	}
 }
@@ -312,7 +318,7 @@ func TestRootListFails(t *testing.T) {
 // A digest changes with each of the files, and with whether they can be read.
 func TestDigest(t *testing.T) {
 	dir := t.TempDir()
-	root := lineage.Root{Kind: kind(t, "lego"), Dir: dir}
+	root := rootOf(t, "lego", dir)
 	for _, name := range []string{"a.crt", "a.issuer.crt", "a.key"} {
 		touch(t, filepath.Join(dir, name))
 	}

@@ -197,7 +197,7 @@ func (c check) findings(t *testing.T) []lineage.Finding {
 	t.Helper()
 	dir := t.TempDir()
 	pki.WriteDirectory(t, dir, "a.example", c.leaf)
-	l := lineage.Lineage{Client: "directory", Root: dir, Fullchain: filepath.Join(dir, "a.example/fullchain.pem"), Key: filepath.Join(dir, "a.example/privkey.pem")}
+	l := lineage.Lineage{Client: "directory", Root: lineage.Root{Dir: dir}, Fullchain: filepath.Join(dir, "a.example/fullchain.pem"), Key: filepath.Join(dir, "a.example/privkey.pem")}
 	if err := os.Chmod(l.Key, c.mode); err != nil {
 		t.Fatal(err)
 	}

@@ -11,13 +11,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
 // certbot is where the lineages of the tests are kept.
-var certbot = lineage.Root{Kind: lineage.Kinds()[0], Dir: "/etc/letsencrypt/live"}
+var certbot = hooks.UsualRoots()[0]
 
 // issued is a lineage with a leaf of its own.
 func issued(name, key string, names ...string) Lineage {
@@ -245,7 +246,7 @@ func TestMake(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p := Make(Host{Roots: []lineage.Root{certbot, {Kind: lineage.Kinds()[1], Dir: "/root/.acme.sh"}}, Lineages: test.lineages, Services: test.services, Files: test.files})
+			p := Make(Host{Roots: []lineage.Root{certbot, hooks.UsualRoots()[1]}, Lineages: test.lineages, Services: test.services, Files: test.files})
 			if diff := cmp.Diff(test.want, says(p)); diff != "" {
 				t.Errorf("targets (-want +got):\n%s", diff)
 			}

@@ -76,7 +76,7 @@ func (w *Watcher) Lineages() int { return len(w.seen) }
 // Knows tells whether some lineage that is there passes a test.
 func (w *Watcher) Knows(test func(lineage.Lineage) bool) bool {
 	for r := range w.seen {
-		if test(lineage.Lineage{Client: w.roots[r.root].Kind.Name, Name: r.name}) {
+		if test(lineage.Lineage{Client: w.roots[r.root].Client, Name: r.name}) {
 			return true
 		}
 	}
@@ -213,7 +213,7 @@ func (w *Watcher) armRoot(i int) {
 	if dir := w.armDir(w.roots[i].Dir, everything); dir != nil {
 		dir.nameless = func(name string) []ref {
 			lineageName := w.roots[i].NameAt(filepath.Join(w.roots[i].Dir, name))
-			if lineageName == "" || !w.wants(lineage.Lineage{Client: w.roots[i].Kind.Name, Name: lineageName}) {
+			if lineageName == "" || !w.wants(lineage.Lineage{Client: w.roots[i].Client, Name: lineageName}) {
 				return nil
 			}
 			return []ref{{i, lineageName}}

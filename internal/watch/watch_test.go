@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/need"
 	"github.com/certlatch/certlatch/internal/pki"
@@ -36,10 +37,9 @@ type scene struct {
 
 func newScene(t *testing.T, kind, dir string) *scene {
 	t.Helper()
-	kinds := lineage.Kinds()
-	k := kinds[slices.IndexFunc(kinds, func(k lineage.Kind) bool { return k.Name == kind })]
+	keeper, _ := hooks.KeeperFor(kind)
 	s := &scene{T: t, ca: pki.NewCA(t, "Root"), dir: t.TempDir()}
-	s.root = lineage.Root{Kind: k, Dir: filepath.Join(s.dir, dir)}
+	s.root = keeper.Root(filepath.Join(s.dir, dir))
 	s.mkdir("marks")
 	return s
 }

@@ -1,0 +1,51 @@
+package hooks
+
+import "github.com/certlatch/certlatch/internal/lineage"
+
+// Keeper is who keeps lineages: a client, or whoever fills plain directories.
+type Keeper struct {
+	Name   string // the key in the configuration's lineages list
+	Layout lineage.Layout
+	Places []string // the usual ones
+}
+
+// Root returns a directory in which the keeper keeps lineages.
+func (k Keeper) Root(dir string) lineage.Root {
+	return lineage.Root{Client: k.Name, Layout: k.Layout, Dir: dir}
+}
+
+// directory is the keeper that is no client, and calls nobody.
+func directory() Keeper {
+	return Keeper{Name: "directory", Layout: lineage.Layout{Fullchain: "{dir}/fullchain.pem", Key: "{dir}/privkey.pem"}}
+}
+
+// Keepers returns all who keep lineages, in the order in which they are
+// documented.
+func Keepers() []Keeper {
+	var keepers []Keeper
+	for _, c := range All() {
+		keepers = append(keepers, Keeper{c.Name(), c.Layout(), c.Places()})
+	}
+	return append(keepers, directory())
+}
+
+// KeeperFor returns the keeper of a name, and reports whether there is one.
+func KeeperFor(name string) (Keeper, bool) {
+	for _, k := range Keepers() {
+		if k.Name == name {
+			return k, true
+		}
+	}
+	return Keeper{}, false
+}
+
+// UsualRoots returns the usual places of all clients.
+func UsualRoots() []lineage.Root {
+	var roots []lineage.Root
+	for _, k := range Keepers() {
+		for _, dir := range k.Places {
+			roots = append(roots, k.Root(dir))
+		}
+	}
+	return roots
+}
