@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -74,11 +75,16 @@ func (p *program) writeDropIns(ctx context.Context, cfg *config.Config) error {
 
 func dropInPath(unit string) string { return filepath.Join(unitsDir, unit+".d", "paths.conf") }
 
-// installedUnits are those that a package or an administrator has put there.
+// installedUnits returns those that a package or an administrator has put there.
 func installedUnits() []string {
 	return slices.DeleteFunc(slices.Clone(unitNames), func(unit string) bool {
 		return !exists(filepath.Join("/usr/lib/systemd/system", unit)) && !exists(filepath.Join(unitsDir, unit))
 	})
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // dropIn says what the units may write to beside their own directories. A path

@@ -13,6 +13,7 @@ import (
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/hookfiles"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/state"
 )
@@ -170,6 +171,7 @@ func explain(err error) (code int, hint string) {
 		notCalled *hooks.NotCalledError
 		ambiguous *hooks.AmbiguousError
 		input     *hooks.InputError
+		refused   *hookfiles.RefusedError
 		lost      *install.RestoreError
 		unseen    *snapshotError
 		unread    *state.UnreadableError
@@ -180,6 +182,8 @@ func explain(err error) (code int, hint string) {
 		return exitUsage, usage.hint
 	case errors.As(err, &request):
 		return exitUsage, request.Remedy
+	case errors.As(err, &refused):
+		return exitUsage, refused.Remedy
 	case errors.As(err, &missing):
 		return exitUsage, "certlatch init looks at this host and writes one"
 	case errors.As(err, &bad):

@@ -14,6 +14,7 @@ import (
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/hookfiles"
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
@@ -33,9 +34,9 @@ func (p *program) hookCommand() *cli.Command {
 		},
 		Action: p.hook,
 		Subcommands: []*cli.Command{
-			p.hookFileCommand("install", "put certlatch into a client's hooks", p.hookInstall),
-			p.hookFileCommand("remove", "take certlatch out of a client's hooks", p.hookRemove),
-			p.hookFileCommand("print", "print what to add by hand", p.hookPrint),
+			p.hookFileCommand("install", "put certlatch into a client's hooks", hookfiles.Place.Install),
+			p.hookFileCommand("remove", "take certlatch out of a client's hooks", hookfiles.Place.Remove),
+			p.hookFileCommand("print", "print what to add by hand", printHook),
 		},
 	}
 }

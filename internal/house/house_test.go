@@ -186,6 +186,8 @@ func TestRulesCanFail(t *testing.T) {
 		{"rooms know only whom they should", "internal/install/a.go", `package install; import "github.com/certlatch/certlatch/internal/disk"`, good},
 		{"rooms know only whom they should", "internal/config/a.go", `package config; import "github.com/certlatch/certlatch/internal/engine"`, bad},
 		{"rooms know only whom they should", "internal/watch/a.go", `package watch; import "github.com/certlatch/certlatch/internal/engine"`, bad},
+		{"rooms know only whom they should", "internal/hookfiles/a.go", `package hookfiles; import "github.com/certlatch/certlatch/hooks"`, good},
+		{"rooms know only whom they should", "internal/hookfiles/a.go", `package hookfiles; import "github.com/certlatch/certlatch/internal/config"`, bad},
 		{"rooms know only whom they should", "internal/daemon/a.go", `package daemon; import "github.com/certlatch/certlatch/internal/engine"`, good},
 		{"rooms know only whom they should", "internal/config/a.go", `package config; import "github.com/certlatch/certlatch/deployers"`, good},
 		{"rooms know only whom they should", "internal/config/a.go", `package config; import "github.com/certlatch/certlatch/cmd/certlatch"`, bad},

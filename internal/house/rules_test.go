@@ -99,6 +99,7 @@ var knows = []struct {
 	{[]string{"internal/endpoint", "internal/command", "internal/disk"}, nil, false},
 	{[]string{"internal/lineage"}, []string{"internal/disk"}, false},
 	{[]string{"internal/watch"}, []string{"internal/lineage"}, false},
+	{[]string{"internal/hookfiles"}, []string{"hooks", "deployers", "internal/disk", "internal/lineage"}, false},
 	{[]string{"internal/daemon"}, []string{"internal/config", "internal/disk", "internal/engine", "internal/lineage", "internal/state", "internal/watch"}, false},
 }
 

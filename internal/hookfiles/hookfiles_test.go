@@ -1,12 +1,12 @@
-package main
+package hookfiles
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
 
+	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/need"
 )
 
@@ -14,15 +14,23 @@ import (
 // else's, is made anew.
 func TestHookOfSomebodyElse(t *testing.T) {
 	need.Root(t)
+	acmesh, _ := hooks.For("acme.sh")
 	dir := t.TempDir()
-	path := filepath.Join(dir, "certlatch.sh")
+	if err := os.MkdirAll(filepath.Join(dir, "deploy"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	place, err := In(filepath.Join(dir, "deploy"), acmesh, "/usr/bin/certlatch")
+	if err != nil {
+		t.Fatal(err)
+	}
 	install := func() {
-		var stderr bytes.Buffer
-		if code := run([]string{"certlatch", "hook", "install", "acme.sh", "--dir", dir}, new(bytes.Buffer), &stderr); code != 0 {
-			t.Fatalf("exit %d: %s", code, stderr.String())
+		t.Helper()
+		if _, err := place.Install(); err != nil {
+			t.Fatal(err)
 		}
 	}
 	install()
+	path := filepath.Join(dir, "deploy/certlatch.sh")
 	if err := os.Chown(path, 65534, 65534); err != nil {
 		t.Fatal(err)
 	}
