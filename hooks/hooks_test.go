@@ -1,14 +1,10 @@
 package hooks
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -63,136 +59,6 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// Whatever the real clients said when they were recorded is understood, with
-// and without their name.
-func TestRecorded(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.env")
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen := map[string]bool{}
-	for _, file := range files {
-		recorded := record(t, file)
-		for i, call := range []Call{recorded.call(), recorded.call()} {
-			client, ok := For(recorded.client)
-			if i == 1 {
-				client, err = Detect(call)
-				ok = err == nil && client.Name() == recorded.client
-			}
-			if !ok {
-				t.Errorf("%s: this is not taken for a call of %s: %v", file, recorded.client, err)
-				continue
-			}
-			events, err := client.Events(call)
-			var paths []string
-			for _, event := range events {
-				paths = append(paths, event.Path)
-			}
-			if diff := cmp.Diff(recorded.paths, paths); diff != "" || err != nil {
-				t.Errorf("%s: %v (-want +got)\n%s", file, err, diff)
-			}
-		}
-		seen[recorded.client] = true
-	}
-	for _, c := range All() {
-		if !seen[c.Name()] {
-			t.Errorf("no call of %s was recorded", c.Name())
-		}
-	}
-}
-
-// recording is a file of testdata: after comments a line for each variable,
-// each argument ("argument: ..."), each line of input ("input: ...") and each
-// path that is meant ("means: ..."); the client comes first ("client: ...").
-type recording struct {
-	client                        string
-	variables, args, input, paths []string
-}
-
-func (r recording) call() Call {
-	return reading(called(r.variables, r.args...), strings.Join(append(slices.Clone(r.input), ""), "\n"))
-}
-
-func record(t *testing.T, file string) recording {
-	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r recording
-	for lines := bufio.NewScanner(strings.NewReader(string(text))); lines.Scan(); {
-		line := lines.Text()
-		word, value, _ := strings.Cut(line, ": ")
-		switch {
-		case strings.HasPrefix(line, "#"):
-		case word == "client":
-			r.client = value
-		case word == "argument":
-			r.args = append(r.args, value)
-		case word == "input":
-			r.input = append(r.input, value)
-		case word == "means":
-			r.paths = append(r.paths, value)
-		default:
-			r.variables = append(r.variables, line)
-		}
-	}
-	return r
-}
-
-// slots is every place in which a client hands a path over, and the path that
-// would be well there.
-var slots = []struct {
-	client string
-	good   string
-	call   func(path string) Call
-}{
-	{"certbot", "/live/a", func(p string) Call { return called([]string{"RENEWED_LINEAGE=" + p}) }},
-	{"acme.sh", "/sh/a/fullchain.cer", func(p string) Call {
-		return called([]string{"CERT_FULLCHAIN_PATH=" + p, "CERT_KEY_PATH=/sh/a/a.key"})
-	}},
-	{"acme.sh", "/sh/a/a.key", func(p string) Call {
-		return called([]string{"CERT_FULLCHAIN_PATH=/sh/a/fullchain.cer", "CERT_KEY_PATH=" + p})
-	}},
-	{"lego", "/lego/a.crt", func(p string) Call { return called([]string{"LEGO_CERT_PATH=" + p}) }},
-	{"lego", "/lego/a.crt", func(p string) Call { return called([]string{"LEGO_HOOK_CERT_PATH=" + p}) }},
-	{"dehydrated", "/certs/a/privkey.pem", func(p string) Call {
-		return called(nil, "deploy_cert", "a", p, "/certs/a/cert.pem", "/certs/a/fullchain.pem", "/certs/a/chain.pem", "1")
-	}},
-	{"dehydrated", "/certs/a/fullchain.pem", func(p string) Call {
-		return called(nil, "unchanged_cert", "a", "/certs/a/privkey.pem", "/certs/a/cert.pem", p, "/certs/a/chain.pem")
-	}},
-	{"acmetool", "/acme", func(p string) Call {
-		return reading(called([]string{"ACME_STATE_DIR=" + p}, "live-updated"), "a\n")
-	}},
-}
-
-func TestHostilePaths(t *testing.T) {
-	tested := map[string]bool{}
-	for _, slot := range slots {
-		tested[slot.client] = true
-		client, _ := For(slot.client)
-		if events, err := client.Events(slot.call(slot.good)); err != nil || len(events) != 1 {
-			t.Fatalf("%s: %s: %v, %v", slot.client, slot.good, events, err)
-		}
-		for _, path := range []string{
-			"live/a", "-rf", "--config=/tmp/x", "~/a", "$(id)", ".", "..",
-			slot.good + "/../../../etc/shadow", "/..", slot.good + "\n", slot.good + "\x00", "/a\x1b[2J" + slot.good, slot.good + "\x7f",
-			"/" + strings.Repeat("x", 5000), "/" + strings.Repeat("x/", 5000),
-		} {
-			events, err := client.Events(slot.call(path))
-			if input := new(InputError); !errors.As(err, &input) || events != nil {
-				t.Errorf("%s: %.60q: %v, %v", slot.client, path, events, err)
-			}
-		}
-	}
-	for _, c := range All() {
-		if !tested[c.Name()] {
-			t.Errorf("no place where %s hands a path over is tested", c.Name())
-		}
-	}
-}
-
 func TestHostileCalls(t *testing.T) {
 	acme := []string{"ACME_STATE_DIR=/acme"}
 	sh := func(fullchain, key string) []string {
@@ -230,8 +96,8 @@ func TestHostileCalls(t *testing.T) {
 }
 
 func FuzzEvents(f *testing.F) {
-	for _, slot := range slots {
-		f.Add(slot.good, slot.good, slot.good, "a\n")
+	for _, path := range []string{"/live/a", "/sh/a/fullchain.cer", "/sh/a/a.key", "/lego/a.crt", "/acme"} {
+		f.Add(path, path, path, "a\n")
 	}
 	f.Add("deploy_cert", "/certs/a/privkey.pem", "/certs/a/fullchain.pem", "a\n*.b\n")
 	f.Add("live-updated", "/acme", "/acme/../x", "../../etc\n\x00")
@@ -269,11 +135,6 @@ func TestNotCalled(t *testing.T) {
 	var notCalled *NotCalledError
 	if _, err := Detect(called(nil)); !errors.As(err, &notCalled) {
 		t.Errorf("an empty call: %v", err)
-	}
-	for _, c := range All() {
-		if _, err := c.Events(called(nil)); !errors.As(err, &notCalled) {
-			t.Errorf("%s in an empty call: %v", c.Name(), err)
-		}
 	}
 	acmetool, _ := For("acmetool")
 	if _, err := acmetool.Events(called(nil, "live-updated")); !errors.As(err, &notCalled) {
@@ -328,31 +189,6 @@ func TestCalledAs(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%s: %q instead of %q", name, got, want)
-		}
-	}
-}
-
-func TestSetup(t *testing.T) {
-	for _, c := range All() {
-		for _, self := range []string{"/usr/bin/certlatch", "/opt/it's mine/certlatch"} {
-			setup := c.Setup(self)
-			if setup.Advice == "" || strings.Contains(setup.Advice, "%!") {
-				t.Errorf("%s: %q", c.Name(), setup.Advice)
-			}
-			for _, part := range setup.Parts {
-				if part.Link != "" {
-					if as, ok := CalledAs(part.Name); !ok || as.Name() != c.Name() || part.Link != self {
-						t.Errorf("%s's link %s does not call %s", c.Name(), part.Name, c.Name())
-					}
-				} else if !Wrote(c, part.Text) || strings.Contains(part.Text, "%!") {
-					t.Errorf("%s: not known as its own: %s", c.Name(), part.Text)
-				}
-				for _, other := range All() {
-					if other != c && Wrote(other, part.Text) {
-						t.Errorf("%s takes %s of %s for its own", other.Name(), part.Name, c.Name())
-					}
-				}
-			}
 		}
 	}
 }

@@ -1,0 +1,15 @@
+package hooks_test
+
+import (
+	"testing"
+
+	"github.com/certlatch/certlatch/hooks"
+	"github.com/certlatch/certlatch/hooks/hookstest"
+)
+
+// TestClients holds what every client must hold.
+func TestClients(t *testing.T) {
+	for _, c := range hooks.All() {
+		t.Run(c.Name(), func(t *testing.T) { hookstest.Run(t, c) })
+	}
+}

@@ -1,0 +1,224 @@
+package hookstest
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing/iotest"
+	"unicode"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/certlatch/certlatch/hooks"
+)
+
+// recording is what a client said once, in a file of hooks/testdata: after a
+// comment a line for the client ("client: ..."), each variable (NAME=VALUE), each
+// argument ("argument: ..."), each line of input ("input: ...") and each path
+// that is meant ("means: ...").
+type recording struct {
+	file, client            string
+	variables, args, inputs []string
+	means                   []string
+}
+
+func parseRecording(file, text string) recording {
+	r := recording{file: filepath.Base(file)}
+	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
+		line := lines.Text()
+		word, value, _ := strings.Cut(line, ": ")
+		switch {
+		case strings.HasPrefix(line, "#"):
+		case word == "client":
+			r.client = value
+		case word == "argument":
+			r.args = append(r.args, value)
+		case word == "input":
+			r.inputs = append(r.inputs, value)
+		case word == "means":
+			r.means = append(r.means, value)
+		default:
+			r.variables = append(r.variables, line)
+		}
+	}
+	return r
+}
+
+// call returns the call that was recorded.
+func (r recording) call() hooks.Call {
+	env := map[string]string{}
+	for _, variable := range r.variables {
+		name, value, _ := strings.Cut(variable, "=")
+		env[name] = value
+	}
+	return hooks.Call{
+		Env:   func(name string) string { return env[name] },
+		Args:  r.args,
+		Input: strings.NewReader(strings.Join(append(slices.Clone(r.inputs), ""), "\n")),
+	}
+}
+
+// recordings returns those of the client.
+func (s *suite) recordings() []recording {
+	files, err := filepath.Glob(filepath.Join(s.dir, "testdata/*.env"))
+	if err != nil {
+		s.flaw("find recordings: %v", err)
+	}
+	var its []recording
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			s.flaw("read a recording: %v", err)
+		}
+		if r := parseRecording(file, string(text)); r.client == s.client.Name() {
+			its = append(its, r)
+			if !source.MatchString(strings.SplitN(string(text), "\n", 2)[0]) {
+				s.flaw("testdata/%s does not say which version of the client was recorded: begin it with a comment", r.file)
+			}
+		}
+	}
+	if its == nil {
+		s.flaw("no call was recorded: run the client with a hook that prints its environment, arguments and input, and write them to testdata/NAME.env as the others are")
+	}
+	return its
+}
+
+// checkRecorded holds that recorded calls are understood, with and without the
+// client's name, and mean lineages.
+func (s *suite) checkRecorded(recorded []recording) {
+	for _, r := range recorded {
+		events, err := s.events(r.call())
+		var paths []string
+		for _, event := range events {
+			paths = append(paths, event.Path)
+			s.checkMeant(r, event)
+		}
+		if diff := cmp.Diff(r.means, paths); diff != "" || err != nil {
+			s.flaw("testdata/%s is not understood: correct Events: %v (-meant +understood)\n%s", r.file, err, diff)
+		}
+		if as, err := hooks.Detect(r.call()); err != nil || as.Name() != s.client.Name() {
+			s.flaw("testdata/%s is not taken for its call: correct Mark: %v", r.file, err)
+		}
+	}
+}
+
+// checkMeant holds that what was meant is a place of a lineage, and that the
+// lineage of that name lies there.
+func (s *suite) checkMeant(r recording, event hooks.Event) {
+	root := hooks.Keeper{Name: s.client.Name(), Layout: s.client.Layout()}.Root(path.Dir(event.Path))
+	name := root.NameAt(event.Path)
+	l, err := root.Lineage(name)
+	if err != nil || entry(root, l) != event.Path {
+		s.flaw("testdata/%s means %s, which is no place of a lineage: let Events and Layout agree: %v", r.file, event.Path, err)
+	}
+}
+
+// hostile returns what may stand in place of a word of a client's.
+func hostile(word string) []string {
+	return []string{
+		"", "live/a", "-rf", "--config=/tmp/x", "~/a", "$(id)", ".", "..", "/..",
+		word + "/../../../etc/shadow", word + "\n", word + "\x00", "/a\x1b[2J" + word, word + "\x7f",
+		"/" + strings.Repeat("x", 5000), "/" + strings.Repeat("x/", 5000),
+	}
+}
+
+// spoiled returns the recording with hostile words, one at a time.
+func (r recording) spoiled() (all []recording) {
+	for i, variable := range r.variables {
+		name, value, _ := strings.Cut(variable, "=")
+		for _, word := range hostile(value) {
+			other := r
+			other.variables = with(r.variables, i, name+"="+word)
+			all = append(all, other)
+		}
+	}
+	for i, arg := range r.args {
+		for _, word := range hostile(arg) {
+			other, fewer := r, r
+			other.args, fewer.args = with(r.args, i, word), r.args[:i]
+			all = append(all, other, fewer)
+		}
+	}
+	for i, input := range r.inputs {
+		for _, word := range hostile(input) {
+			other := r
+			other.inputs = with(r.inputs, i, word)
+			all = append(all, other)
+		}
+	}
+	if r.inputs != nil {
+		endless := r
+		endless.inputs = slices.Repeat([]string{"x"}, 1<<20)
+		all = append(all, endless)
+	}
+	more := r
+	more.args = append(slices.Clone(r.args), "--config", "../../etc/shadow", "", "x", "y")
+	return append(all, more)
+}
+
+func with(words []string, i int, word string) []string {
+	words = slices.Clone(words)
+	words[i] = word
+	return words
+}
+
+// checkHostile holds that hostile words are refused, or make no difference.
+func (s *suite) checkHostile(recorded []recording) {
+	if _, err := s.events(recording{}.call()); !errors.As(err, new(*hooks.NotCalledError)) {
+		s.flaw("an empty call ends with %v: let Events return a *NotCalledError where the client's words are missing", err)
+	}
+	refused := false
+	for _, r := range recorded {
+		for _, other := range r.spoiled() {
+			refused = s.checkSpoiled(r, other.call()) || refused
+		}
+		broken := r.call()
+		broken.Input = io.MultiReader(broken.Input, iotest.ErrReader(io.ErrUnexpectedEOF))
+		s.checkSpoiled(r, broken)
+	}
+	if !refused && len(recorded) > 0 {
+		s.flaw("nothing that it is given is ever refused: let Events take each path through cleanPath")
+	}
+}
+
+// checkSpoiled looks at what becomes of a call with a hostile word, and reports
+// whether it was refused.
+func (s *suite) checkSpoiled(r recording, call hooks.Call) (refused bool) {
+	events, err := s.events(call)
+	if err != nil {
+		control := strings.ContainsFunc(err.Error(), unicode.IsControl)
+		if events != nil || control || len(err.Error()) > 400 || !known(err) {
+			s.flaw("testdata/%s with a hostile word: %d events and %q: let Events return no events, and an *InputError of few plain words", r.file, len(events), err)
+		}
+		return errors.As(err, new(*hooks.InputError))
+	}
+	for _, event := range events {
+		plain := path.IsAbs(event.Path) && path.Clean(event.Path) == event.Path && !strings.ContainsFunc(event.Path, unicode.IsControl)
+		stray := event.LineageName() != "" && !slices.Contains(r.means, event.Path)
+		if !plain || stray || event.Client != s.client.Name() {
+			s.flaw("testdata/%s with a hostile word means %+.200v: let Events take each path through cleanPath", r.file, event)
+		}
+	}
+	return false
+}
+
+func known(err error) bool {
+	return errors.As(err, new(*hooks.InputError)) || errors.As(err, new(*hooks.NotCalledError)) || errors.As(err, new(*hooks.UnsupportedError))
+}
+
+// events returns what the client makes of a call. A panic is an error like
+// others.
+func (s *suite) events(call hooks.Call) (events []hooks.Event, err error) {
+	defer func() {
+		if caught := recover(); caught != nil {
+			events, err = nil, fmt.Errorf("Events panics: %v", caught)
+		}
+	}()
+	return s.client.Events(call)
+}
