@@ -109,8 +109,16 @@ type Client interface {
 	Setup(self string) Setup
 }
 
-// All is the table of clients.
-func All() []Client { return []Client{certbot{}, acmesh{}, lego{}, dehydrated{}, acmetool{}} }
+// All returns every client, in the order in which they are documented.
+func All() []Client {
+	return []Client{
+		certbot{},
+		acmesh{},
+		lego{},
+		dehydrated{},
+		acmetool{},
+	}
+}
 
 // For returns the client of a name, and reports whether there is one.
 func For(name string) (Client, bool) {
