@@ -102,6 +102,9 @@ func (s *suite) checkRecorded(recorded []recording) {
 		if diff := cmp.Diff(r.means, paths); diff != "" || err != nil {
 			s.flaw("testdata/%s is not understood: correct Events: %v (-meant +understood)\n%s", r.file, err, diff)
 		}
+		if mark := s.client.Mark(r.call()); r.call().Env(mark) != "" {
+			s.checkText("packaging/man/certlatch.8.md", "**"+mark+"**", "name the variable under ENVIRONMENT")
+		}
 		if as, err := hooks.Detect(r.call()); err != nil || as.Name() != s.client.Name() {
 			s.flaw("testdata/%s is not taken for its call: correct Mark: %v", r.file, err)
 		}
