@@ -104,7 +104,7 @@ type Client interface {
 	// is configured; [UsualRoots] are all.
 	Places() []string
 
-	// Setup tells how the certlatch at the path self gets into the
+	// Setup returns how the certlatch at the path self gets into the
 	// client's hooks.
 	Setup(self string) Setup
 }

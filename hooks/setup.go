@@ -35,7 +35,7 @@ func (p Part) Mode() fs.FileMode {
 	return 0o644
 }
 
-// OwnHooks tells where single lineages may have a hook of their own.
+// OwnHooks is where single lineages may have a hook of their own.
 type OwnHooks struct {
 	Files  string         // a pattern, relative to the directory unless absolute
 	Line   *regexp.Regexp // a line that sets a hook, which is the first group

@@ -220,7 +220,7 @@ func known(err error) bool {
 func (s *suite) events(call hooks.Call) (events []hooks.Event, err error) {
 	defer func() {
 		if caught := recover(); caught != nil {
-			events, err = nil, fmt.Errorf("Events panics: %v", caught)
+			events, err = nil, fmt.Errorf("a panic in Events: %v", caught)
 		}
 	}()
 	return s.client.Events(call)

@@ -27,20 +27,20 @@ type Bundle struct {
 	key func() Secret // PKCS#8, PKCS#1 or SEC 1 in PEM, one block; a function: see Secret
 }
 
-// Certificates gives the leaf and the intermediates, as a service sends them.
+// Certificates returns the leaf and the intermediates, as a service sends them.
 func (b *Bundle) Certificates() []*x509.Certificate {
 	return append([]*x509.Certificate{b.Leaf}, b.Intermediates...)
 }
 
-// FullchainPEM gives leaf and intermediates. Like the other two forms it
+// FullchainPEM returns leaf and intermediates. Like the other two forms it
 // depends on nothing but what the bundle holds, so it may be compared with
 // what was written before.
 func (b *Bundle) FullchainPEM() Secret { return encode(b.Certificates()) }
 
-// ChainPEM gives the intermediates; it is empty where there are none.
+// ChainPEM returns the intermediates; it is empty where there are none.
 func (b *Bundle) ChainPEM() Secret { return encode(b.Intermediates) }
 
-// KeyPEM gives the private key in the encoding that the client chose.
+// KeyPEM returns the private key in the encoding that the client chose.
 func (b *Bundle) KeyPEM() Secret { return slices.Clone(b.key()) }
 
 // Read reads the files of a lineage and parses them. Each file is opened once,
@@ -120,7 +120,7 @@ func (b *Bundle) chainFindings(read, roots, strangers []*x509.Certificate) []Fin
 	return findings
 }
 
-// arrange gives the certificates that lead from leaf towards a root, in issuing
+// arrange returns the certificates that lead from leaf towards a root, in issuing
 // order, and apart from them the roots and those that do not belong. Issuers
 // are told by name and key identifier; the signatures are policy's business.
 func arrange(leaf *x509.Certificate, certs []*x509.Certificate) (chain, roots, strangers []*x509.Certificate) {

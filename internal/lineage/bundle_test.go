@@ -393,7 +393,7 @@ func FuzzBundle(f *testing.F) {
 
 func crlf(text []byte) []byte { return bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n")) }
 
-// relabel gives the first block another type.
+// relabel changes the type of the first block.
 func relabel(text []byte, kind string) []byte {
 	block, _ := pem.Decode(text)
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: block.Bytes})

@@ -60,11 +60,11 @@ func Label(cert *x509.Certificate) string {
 	return fmt.Sprintf("%.80q (serial %.8s)", name, Describe(cert).Serial)
 }
 
-// SelfIssued tells whether a certificate names itself as its issuer, as roots
+// SelfIssued reports whether a certificate names itself as its issuer, as roots
 // and self-signed leaves do. The signature is not verified.
 func SelfIssued(cert *x509.Certificate) bool { return issued(cert, cert) }
 
-// issued tells whether issuer is what cert names as its issuer: by name, and
+// issued reports whether issuer is what cert names as its issuer: by name, and
 // by key identifier where both have one (RFC 5280, sections 4.2.1.1 and
 // 4.2.1.2).
 func issued(issuer, cert *x509.Certificate) bool {
@@ -80,7 +80,7 @@ func Fingerprint(cert *x509.Certificate) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Names gives a certificate's subject alternative names, never null.
+// Names returns a certificate's subject alternative names, never null.
 func Names(cert *x509.Certificate) []string {
 	names := append([]string{}, cert.DNSNames...)
 	for _, ip := range cert.IPAddresses {

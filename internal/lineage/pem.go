@@ -55,7 +55,7 @@ func appendCertificates(certs []*x509.Certificate, path string, text []byte) ([]
 	return certs, nil
 }
 
-// parseKey reads the first private key, and gives it as it stood there, less
+// parseKey reads the first private key, and returns it as it stood there, less
 // any headers.
 func parseKey(path string, text []byte) (crypto.Signer, *pem.Block, error) {
 	blocks, err := decode(path, text)
@@ -92,7 +92,7 @@ func parseKey(path string, text []byte) (crypto.Signer, *pem.Block, error) {
 	return signer, &pem.Block{Type: b.Type, Bytes: b.Bytes}, nil
 }
 
-// trailing tells whether something follows the DER value: crypto/x509 passes
+// trailing reports whether something follows the DER value: crypto/x509 passes
 // it over in PKCS#8 and SEC 1 keys.
 func trailing(der []byte) bool {
 	rest, err := asn1.Unmarshal(der, &asn1.RawValue{})
@@ -110,7 +110,7 @@ func (b block) malformed(path, what string) error {
 		"%s: the %s at line %d cannot be read", path, what, b.line)
 }
 
-// decode gives all PEM blocks. pem.Decode passes over what it cannot read, so
+// decode returns all PEM blocks. pem.Decode passes over what it cannot read, so
 // that a file cut short would look like a shorter chain; here each line that
 // begins or ends a block must be part of one. Every byte is decoded at most
 // once, whatever the text.
