@@ -27,7 +27,7 @@ func TestExamine(t *testing.T) {
 	for _, test := range []struct {
 		name, client string
 		installed    bool
-		self         os.FileMode // of certlatch's program
+		self         os.FileMode // of certlatch's program; 0: it is gone
 		memory       string      // what the client remembers of the lineage a.example_ecc, or a.example
 		level        deployers.Level
 		remedy       string
@@ -36,6 +36,7 @@ func TestExamine(t *testing.T) {
 		{"not there", "certbot", false, 0o755, "", deployers.Warned, "certlatch hook install certbot"},
 		{"there", "certbot", true, 0o755, "", deployers.Fine, ""},
 		{"not to be run", "certbot", true, 0o644, "", deployers.Wrong, "certlatch hook install certbot"},
+		{"leads nowhere", "certbot", true, 0, "", deployers.Warned, "certlatch hook install certbot"},
 		{"one of its own", "certbot", false, 0o755, "renew_hook = certlatch hook certbot\n", deployers.Fine, ""},
 		{"one of its own, of another", "certbot", false, 0o755, "renew_hook = true\n", deployers.Warned, "certlatch hook install certbot"},
 		{"chosen", "acme.sh", true, 0o755, chosen, deployers.Fine, ""},
@@ -51,7 +52,9 @@ func TestExamine(t *testing.T) {
 			if test.client == "acme.sh" {
 				name, memory = "a.example_ecc", "live/a.example_ecc/a.example.conf"
 			}
-			write(t, self, "", test.self)
+			if test.self != 0 {
+				write(t, self, "", test.self)
+			}
 			write(t, filepath.Join(lives, name, "x"), "", 0o600)
 			if test.memory != "" {
 				write(t, filepath.Join(dir, memory), test.memory, 0o600)
