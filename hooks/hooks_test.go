@@ -173,6 +173,25 @@ func TestDetect(t *testing.T) {
 	}
 }
 
+func TestLineageName(t *testing.T) {
+	for _, test := range []struct{ client, path, want string }{
+		{"certbot", "/etc/letsencrypt/live/a.example", "a.example"},
+		{"certbot", "/etc/letsencrypt/live/-rf", ""},
+		{"acme.sh", "/root/.acme.sh/*.a.example", "_.a.example"},
+		{"lego", "/srv/a.example.crt", "a.example"},
+		{"lego", "/srv/a.example.issuer.crt", ""},
+		{"directory", "/srv/a.example", "a.example"},
+		{"caddy", "/srv/a.example", ""},
+	} {
+		if name := (Event{Client: test.client, Path: test.path}).LineageName(); name != test.want {
+			t.Errorf("%s: %s: %q instead of %q", test.client, test.path, name, test.want)
+		}
+		if _, ok := KeeperFor(test.client); ok != (test.client != "caddy") {
+			t.Errorf("%s is a keeper: %v", test.client, ok)
+		}
+	}
+}
+
 func TestCalledAs(t *testing.T) {
 	for name, want := range map[string]string{
 		"/etc/letsencrypt/renewal-hooks/deploy/50-certlatch-hook-certbot": "certbot",

@@ -145,6 +145,8 @@ func (s *suite) checkPart(part hooks.Part, self string) {
 	switch {
 	case !filepath.IsLocal(part.Name):
 		s.flaw("the part %q is not below the hook directory: correct its Name", part.Name)
+	case part.Mode()&0o022 != 0:
+		s.flaw("the part %s may be written to by others than root: see Part.Mode", part.Name)
 	case part.Link == "" && (!hooks.Wrote(s.client, part.Text) || strings.Contains(part.Text, "%!")):
 		s.flaw("the part %s is not known as certlatch's own: let its Text hold mark(Name())", part.Name)
 	case part.Link != "":

@@ -95,6 +95,10 @@ func TestFlaws(t *testing.T) {
 		{spoiled{Client: certbot, places: []string{"/var/lib/certbot"}}, "record a call there"},
 		{spoiled{Client: certbot, events: trusting}, "let Events take each path through cleanPath"},
 		{spoiled{Client: certbot, events: trusting}, "nothing that it is given is ever refused"},
+		{spoiled{Client: certbot, events: func(call hooks.Call) ([]hooks.Event, error) {
+			events, _ := certbot.Events(call)
+			return events, nil
+		}}, "means nothing, and nobody is told"},
 		{spoiled{Client: certbot, events: func(hooks.Call) ([]hooks.Event, error) { panic("index -1") }}, "a panic in Events: index -1"},
 		{spoiled{Client: certbot, events: func(hooks.Call) ([]hooks.Event, error) { return nil, nil }}, "return a *NotCalledError"},
 		{spoiled{Client: certbot, setup: func(s *hooks.Setup) { s.Advice = "" }}, "Setup's Advice does not say"},
