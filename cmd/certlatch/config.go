@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/report"
 )
 
 func (p *program) configCommand() *cli.Command {
@@ -21,7 +22,7 @@ func (p *program) configCommand() *cli.Command {
 					if err != nil {
 						return err
 					}
-					fmt.Fprintf(p.stdout, "%s: %s, no problem found\n", cfg.Path, plural(len(cfg.Targets), "target", "targets"))
+					fmt.Fprintf(p.stdout, "%s: %s, no problem found\n", cfg.Path, report.Count(len(cfg.Targets), "target", "targets"))
 					return nil
 				},
 			},

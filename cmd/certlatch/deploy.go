@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
-	"io"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -13,6 +11,7 @@ import (
 	"github.com/certlatch/certlatch/internal/command"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/report"
 	"github.com/certlatch/certlatch/internal/revocation"
 	"github.com/certlatch/certlatch/internal/rows"
 	"github.com/certlatch/certlatch/internal/state"
@@ -57,15 +56,15 @@ func (p *program) deployCommand() *cli.Command {
 				do = e.Plan
 			}
 			done := p.watched(e)
-			report, err := do(c.Context, req)
+			became, err := do(c.Context, req)
 			done()
 			if err != nil {
 				return p.fail(c, err)
 			}
-			if len(report.Outcomes) == 0 && len(req.Lineages) > 0 && !req.Pending {
+			if len(became.Outcomes) == 0 && len(req.Lineages) > 0 && !req.Pending {
 				return p.fail(c, &engine.RequestError{What: "no target wants " + req.Lineages[0], Remedy: "give a target that lineage in " + e.Config.Path})
 			}
-			return p.show(c, report)
+			return p.show(c, became)
 		},
 	}
 }
@@ -91,18 +90,18 @@ func (p *program) rollbackCommand() *cli.Command {
 				return p.fail(c, err)
 			}
 			done := p.watched(e)
-			report, err := e.Rollback(c.Context, c.Args().Get(0), c.Args().Get(1), c.String("to"),
+			became, err := e.Rollback(c.Context, c.Args().Get(0), c.Args().Get(1), c.String("to"),
 				engine.Request{By: "rollback", Limits: engine.HandLimits})
 			done()
-			if err != nil && len(report.Outcomes) > 0 && !c.Bool("json") {
-				if printed := printReport(p.stdout, report); printed != nil {
+			if err != nil && len(became.Outcomes) > 0 && !c.Bool("json") {
+				if printed := report.Write(p.stdout, report.Deployment{Outcomes: became.Outcomes}, false); printed != nil {
 					return printed
 				}
 			}
 			if err != nil {
 				return p.fail(c, err)
 			}
-			return p.show(c, report)
+			return p.show(c, became)
 		},
 	}
 }
@@ -154,20 +153,10 @@ func (p *program) revoked(ctx context.Context, leaf, issuer *x509.Certificate) (
 	return is, err
 }
 
-// show prints a report, and makes its exit code the program's.
-func (p *program) show(c *cli.Context, report engine.Report) error {
-	return p.showAs(c, report, printReport)
-}
-
-func (p *program) showAs(c *cli.Context, report engine.Report, print func(io.Writer, engine.Report) error) error {
-	code := exitOf(report)
-	var err error
-	if c.Bool("json") {
-		err = printJSON(p.stdout, deployView(report, code, nil))
-	} else {
-		err = print(p.stdout, report)
-	}
-	return errors.Join(err, status(code))
+// show prints what became of targets, and makes its exit code the program's.
+func (p *program) show(c *cli.Context, became engine.Report) error {
+	deployment := report.Deployment{Outcomes: became.Outcomes, Exit: report.ExitOf(became.Outcomes)}
+	return p.print(c, deployment, deployment.Exit)
 }
 
 // fail reports an error that kept a run from happening, as JSON too where that
@@ -177,24 +166,22 @@ func (p *program) fail(c *cli.Context, err error) error {
 		return err
 	}
 	code, _ := explain(err)
-	text := err.Error()
-	if printed := printJSON(p.stdout, deployView(engine.Report{}, code, &text)); printed != nil {
+	if printed := report.Write(p.stdout, report.Deployment{Failure: err, Exit: code}, true); printed != nil {
 		return printed
 	}
 	return err
 }
 
+// print shows a result as text, or as JSON where that was asked for, and makes
+// a code the program's.
+func (p *program) print(c *cli.Context, v report.View, code int) error {
+	return errors.Join(report.Write(p.stdout, v, c.Bool("json")), status(code))
+}
+
 // status makes an exit code an error; nil for 0.
 func status(code int) error {
-	if code == exitOK {
+	if code == report.ExitOK {
 		return nil
 	}
 	return exitStatus(code)
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return fmt.Sprintf("%d %s", n, one)
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }

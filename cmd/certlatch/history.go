@@ -3,12 +3,11 @@ package main
 import (
 	"fmt"
 	"slices"
-	"text/tabwriter"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/report"
 	"github.com/certlatch/certlatch/internal/state"
 )
 
@@ -36,42 +35,7 @@ func (p *program) historyCommand() *cli.Command {
 			if target := c.Args().First(); target != "" {
 				entries = slices.DeleteFunc(entries, func(e state.Entry) bool { return e.Target != target })
 			}
-			if c.Bool("json") {
-				return printJSON(p.stdout, historyView{Schema: "certlatch.history/1", Entries: append([]state.Entry{}, entries...)})
-			}
-			return p.printHistory(entries, damage != nil)
+			return p.print(c, report.History{Entries: entries, Damaged: damage != nil}, report.ExitOK)
 		},
 	}
-}
-
-type historyView struct {
-	Schema  string        `json:"schema"`
-	Entries []state.Entry `json:"entries"`
-}
-
-func (p *program) printHistory(entries []state.Entry, damaged bool) error {
-	if len(entries) == 0 && damaged {
-		return nil // something may have been
-	}
-	if len(entries) == 0 {
-		_, err := fmt.Fprintln(p.stdout, "nothing was deployed yet")
-		return err
-	}
-	table := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "TIME\tTARGET\tLINEAGE\tRESULT\tREASON\tGENERATION\tLEAF UNTIL\tBY")
-	for _, e := range entries {
-		until := "-"
-		if e.Leaf != nil {
-			until = e.Leaf.NotAfter.Format(time.DateOnly)
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Time.Format(time.RFC3339), e.Target, e.Lineage, e.Result, orDash(e.Reason), orDash(e.Generation), until, e.By)
-	}
-	return table.Flush()
-}
-
-func orDash(s *string) string {
-	if s == nil {
-		return "-"
-	}
-	return *s
 }

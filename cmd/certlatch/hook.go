@@ -16,6 +16,7 @@ import (
 	"github.com/certlatch/certlatch/internal/engine"
 	"github.com/certlatch/certlatch/internal/hookfiles"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/report"
 )
 
 func (p *program) hookCommand() *cli.Command {
@@ -44,7 +45,7 @@ func (p *program) hookCommand() *cli.Command {
 func (p *program) hook(c *cli.Context) error {
 	events, err := hookEvents(c.Args().Slice())
 	if unsupported := new(hooks.UnsupportedError); errors.As(err, &unsupported) {
-		return exitStatus(exitUnsupported) // without a word: there are many such events
+		return exitStatus(report.ExitUnsupported) // without a word: there are many such events
 	}
 	if err != nil {
 		return p.fail(c, err)
@@ -66,21 +67,27 @@ func (p *program) hook(c *cli.Context) error {
 		return nil
 	case len(wanted) == 0:
 		p.log.Info("no target wants this lineage", "path", events[0].Path)
-		return p.showAs(c, engine.Report{}, printBriefly)
+		return p.showBriefly(c, engine.Report{})
 	case events[0].Unchanged:
 		return p.retry(c, e, req)
 	case c.Bool("defer"):
 		if err := mark(e, wanted); err != nil {
 			return p.fail(c, err)
 		}
-		return p.showAs(c, engine.Report{}, printBriefly)
+		return p.showBriefly(c, engine.Report{})
 	}
-	report, err := e.Deploy(c.Context, req)
+	became, err := e.Deploy(c.Context, req)
 	if err != nil {
 		return p.fail(c, err)
 	}
-	journalFailures(report)
-	return p.showAs(c, report, printBriefly)
+	journalFailures(became)
+	return p.showBriefly(c, became)
+}
+
+// showBriefly is show for what an ACME client may show.
+func (p *program) showBriefly(c *cli.Context, became engine.Report) error {
+	code := report.ExitOf(became.Outcomes)
+	return p.print(c, report.Brief{Outcomes: became.Outcomes, Exit: code}, code)
 }
 
 // retry tries what is pending and due of lineages that were not renewed. What
@@ -91,18 +98,18 @@ func (p *program) retry(c *cli.Context, e *engine.Engine, req engine.Request) er
 		return nil
 	}
 	req.Pending, req.Share = true, false
-	report, err := e.Deploy(c.Context, req)
+	became, err := e.Deploy(c.Context, req)
 	switch locked := new(disk.LockedError); {
 	case errors.As(err, &locked):
 		return nil
 	case err != nil:
 		return p.fail(c, err)
-	case len(report.Outcomes) == 0:
+	case len(became.Outcomes) == 0:
 		return nil
 	}
-	journalFailures(report)
+	journalFailures(became)
 	var status exitStatus
-	if err := p.showAs(c, report, printBriefly); !errors.As(err, &status) {
+	if err := p.showBriefly(c, became); !errors.As(err, &status) {
 		return err
 	}
 	return nil

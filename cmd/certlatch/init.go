@@ -19,6 +19,7 @@ import (
 	"github.com/certlatch/certlatch/internal/engine"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/proposal"
+	"github.com/certlatch/certlatch/internal/report"
 	"github.com/certlatch/certlatch/internal/systemd"
 )
 
@@ -83,7 +84,10 @@ func (p *program) init(c *cli.Context) error {
 			return err
 		}
 	}
-	_, err = fmt.Fprint(p.stdout, nextSteps(proposed))
+	_, err = fmt.Fprint(p.stdout, report.NextSteps(proposed, func(client string) bool {
+		_, ok := hooks.For(client)
+		return ok
+	}))
 	return err
 }
 
@@ -133,42 +137,4 @@ func writeConfiguration(path string, text []byte, secret bool) error {
 		return fmt.Errorf("write configuration: %w", err)
 	}
 	return nil
-}
-
-// nextSteps says what was found, and what is left to do.
-func nextSteps(found proposal.Proposal) string {
-	var text strings.Builder
-	for _, t := range found.Targets {
-		fmt.Fprintf(&text, "\n%s: %s (%s)", t.Name, t.Lineage, t.Service)
-		if t.Idle {
-			text.WriteString(", commented out")
-		}
-		text.WriteString("\n")
-		for _, step := range t.Steps {
-			fmt.Fprintf(&text, "  to do: %s\n", step.Says)
-			for _, line := range step.Lines {
-				fmt.Fprintf(&text, "      %s\n", line)
-			}
-		}
-	}
-	if len(found.Targets) == 0 {
-		text.WriteString("\nno target was found; an example stands in the file\n")
-	}
-	for _, unknown := range found.Unknown {
-		fmt.Fprintf(&text, "\n%s\n", unknown)
-	}
-	text.WriteString("\nread it, then\n\n")
-	text.WriteString("    certlatch doctor\n")
-	for _, root := range found.Roots {
-		if _, ok := hooks.For(root.Client); ok {
-			fmt.Fprintf(&text, "    certlatch hook install %s\n", root.Client)
-		}
-	}
-	for _, t := range found.Targets {
-		if !t.Idle {
-			fmt.Fprintf(&text, "    certlatch deploy --force --target %s\n", t.Name)
-			break
-		}
-	}
-	return text.String()
 }

@@ -8,43 +8,17 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/report"
 	"github.com/certlatch/certlatch/internal/state"
 )
 
 // This file gets at the inventory: looked at by whom it belongs to, and read
 // from the snapshot by everybody else.
-
-// inventory is what is known about the certificates that were asked for.
-type inventory struct {
-	seen     []state.Sighting
-	unread   error  // why the state cannot be read; nil: it was
-	snapshot string // the file that it was read from; empty: it was looked at just now
-}
-
-// age is that of the oldest sighting.
-func (i inventory) age(now time.Time) time.Duration {
-	var oldest time.Duration
-	for _, s := range i.seen {
-		oldest = max(oldest, now.Sub(s.Looked))
-	}
-	return oldest
-}
-
-// ahead reports whether it was read from a snapshot of a time that has yet to
-// come, and which.
-func (i inventory) ahead(now time.Time) (time.Time, bool) {
-	latest := (&state.Snapshot{Certificates: i.seen}).Ahead(now)
-	return latest, i.snapshot != "" && !latest.IsZero()
-}
-
-// usualAge is how old a snapshot may be: several rounds of whoever refreshes it.
-const usualAge = time.Hour
 
 // snapshotError is a snapshot that cannot be had.
 type snapshotError struct{ error }
@@ -60,16 +34,16 @@ func inventoryFlags() []cli.Flag {
 
 // inventory looks, or reads the snapshot where the state belongs to somebody
 // else: who may not read keys, state and configuration sees what was seen last.
-func (p *program) inventory(c *cli.Context) (inventory, error) {
+func (p *program) inventory(c *cli.Context) (report.Inventory, error) {
 	if err := arguments(c, 0, 0); err != nil {
-		return inventory{}, err
+		return report.Inventory{}, err
 	}
 	req := engine.Request{Targets: c.StringSlice("target"), Lineages: c.StringSlice("lineage")}
 	switch cfg, err := config.Load(c.String("config")); {
 	case err != nil && os.Geteuid() != 0 && errors.Is(err, fs.ErrPermission):
 		return readInventory(config.DefaultRun, req)
 	case err != nil:
-		return inventory{}, err
+		return report.Inventory{}, err
 	case !ours(cfg.State):
 		return readInventory(cfg.Run, req)
 	}
@@ -86,35 +60,36 @@ func ours(dir string) bool {
 	return uid == 0 || int(info.Sys().(*syscall.Stat_t).Uid) == uid
 }
 
-func (p *program) look(c *cli.Context, req engine.Request) (inventory, error) {
+func (p *program) look(c *cli.Context, req engine.Request) (report.Inventory, error) {
 	e, err := p.viewer(c)
 	if err != nil {
-		return inventory{}, err
+		return report.Inventory{}, err
 	}
 	defer p.watched(e)()
 	seen, err := e.Inventory(c.Context, req)
-	i := inventory{seen: seen}
+	i := report.Inventory{Seen: seen}
 	if seen != nil { // so the error is about the state alone
-		i.unread, err = err, nil
+		i.Unread, err = err, nil
+		_, i.Remedy = explain(i.Unread)
 	}
 	return i, err
 }
 
 // readInventory takes from a snapshot what a request names.
-func readInventory(dir string, req engine.Request) (inventory, error) {
+func readInventory(dir string, req engine.Request) (report.Inventory, error) {
 	snapshot, err := state.ReadSnapshot(dir)
 	if err != nil {
-		return inventory{}, &snapshotError{err}
+		return report.Inventory{}, &snapshotError{err}
 	}
-	i := inventory{snapshot: state.SnapshotFile(dir)}
+	i := report.Inventory{Snapshot: state.SnapshotFile(dir)}
 	for _, s := range snapshot.Certificates {
 		if (req.Targets == nil || slices.Contains(req.Targets, s.Target)) && (req.Lineages == nil || slices.ContainsFunc(req.Lineages, named(s.Lineage))) {
-			i.seen = append(i.seen, s)
+			i.Seen = append(i.Seen, s)
 		}
 	}
-	if len(i.seen) == 0 && (req.Targets != nil || req.Lineages != nil) {
+	if len(i.Seen) == 0 && (req.Targets != nil || req.Lineages != nil) {
 		return i, &engine.RequestError{
-			What:   fmt.Sprintf("%s is not in the snapshot %s", strings.Join(slices.Concat(req.Targets, req.Lineages), " with "), i.snapshot),
+			What:   fmt.Sprintf("%s is not in the snapshot %s", strings.Join(slices.Concat(req.Targets, req.Lineages), " with "), i.Snapshot),
 			Remedy: "certlatch status without flags shows what is",
 		}
 	}

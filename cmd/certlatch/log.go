@@ -11,6 +11,7 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 
 	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/report"
 )
 
 // newLog makes the logger of a run. auto is the journal where standard error
@@ -64,8 +65,8 @@ func (h journalHandler) Handle(_ context.Context, r slog.Record) error {
 	r.Attrs(func(a slog.Attr) bool {
 		a = withoutKeys(nil, a)
 		fields[fieldName(a.Key)] = a.Value.String()
-		if a.Key == eventKey {
-			fields["MESSAGE_ID"] = messageIDs[a.Value.String()]
+		if a.Key == report.EventKey {
+			fields["MESSAGE_ID"] = report.MessageIDs()[a.Value.String()]
 			return true
 		}
 		message += fmt.Sprintf(" %s=%s", a.Key, a.Value)
@@ -103,15 +104,12 @@ func priority(level slog.Level) journal.Priority {
 	return journal.PriDebug
 }
 
-// eventKey is the attribute that tells an entry's kind: a key of messageIDs.
-const eventKey = "event"
-
 // journalFailures tells the journal what became of a hook's targets where they
 // are not all well: the client that called it may show nothing.
-func journalFailures(report engine.Report) {
+func journalFailures(became engine.Report) {
 	log := slog.New(journalHandler{least: slog.LevelWarn})
-	for _, o := range report.Outcomes {
-		if outcomeLevel(o) < slog.LevelWarn {
+	for _, o := range became.Outcomes {
+		if level, _, _ := report.Entry(o); level < slog.LevelWarn {
 			continue
 		}
 		if !journal.Enabled() { // not asked before, since that opens a socket
@@ -123,32 +121,6 @@ func journalFailures(report engine.Report) {
 
 // logOutcome tells what became of one lineage at one target.
 func logOutcome(log *slog.Logger, o engine.Outcome) {
-	attrs := []slog.Attr{slog.String(eventKey, "certificate-"+string(o.Result))}
-	add := func(key, value string) {
-		if value != "" {
-			attrs = append(attrs, slog.String(key, value))
-		}
-	}
-	add("target", o.Target)
-	add("lineage", o.Lineage)
-	add("result", string(o.Result))
-	add("reason", o.Reason)
-	if o.New != nil {
-		add("fingerprint", o.New.Fingerprint)
-	}
-	add("detail", o.Detail)
-	add("remedy", o.Remedy)
-	log.LogAttrs(context.Background(), outcomeLevel(o), "certificate "+string(o.Result), attrs...)
-}
-
-func outcomeLevel(o engine.Outcome) slog.Level {
-	switch code := exitOfOutcome(o); {
-	case o.Result == engine.Unchanged:
-		return slog.LevelDebug
-	case code == exitWaiting, o.Result == engine.Held:
-		return slog.LevelWarn
-	case code == exitOK:
-		return slog.LevelInfo
-	}
-	return slog.LevelError
+	level, message, attrs := report.Entry(o)
+	log.LogAttrs(context.Background(), level, message, attrs...)
 }

@@ -1,7 +1,7 @@
 // Command certlatch latches renewed TLS certificates into running services.
 //
 // This package is thin: flags, a call, printing, an exit code. What happens in
-// between is the engine's.
+// between is the engine's, and what is printed is package report's.
 package main
 
 import (

@@ -22,6 +22,7 @@ import (
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/policy"
+	"github.com/certlatch/certlatch/internal/report"
 )
 
 // page is a page of the manual, in Markdown for go-md2man.
@@ -115,7 +116,7 @@ func TestManualOfCommands(t *testing.T) {
 	same(t, "commands", there, listed)
 
 	var codes []string
-	for _, code := range gravity {
+	for _, code := range report.Gravity() {
 		codes = append(codes, strconv.Itoa(code))
 	}
 	same(t, "exit codes", codes, manual.under(t, "EXIT STATUS"))
@@ -162,24 +163,24 @@ func TestManualOfCodes(t *testing.T) {
 		"Installing (exit code 4)", "Activating (exit code 5)", "Proving (exit code 6)", "Unexpected (exit code 1)"))
 
 	var kinds []string
-	for kind, id := range messageIDs {
+	for kind, id := range report.MessageIDs() {
 		kinds = append(kinds, kind, id)
 	}
 	same(t, "kinds of journal entries", kinds, manual.under(t, "Kinds"))
 	for _, result := range slices.Sorted(maps.Keys(typed(engine, "Result"))) {
-		if _, ok := messageIDs["certificate-"+result]; !ok && result != "unchanged" && result != "planned" {
+		if _, ok := report.MessageIDs()["certificate-"+result]; !ok && result != "unchanged" && result != "planned" {
 			t.Errorf("journal entries of the result %s have no id", result)
 		}
 	}
 	for event := range typed(parse(t, "../../internal/daemon"), "Event") {
-		if id := messageIDs[event]; !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(id) {
+		if id := report.MessageIDs()[event]; !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(id) {
 			t.Errorf("journal entries of the kind %s have no id: %q", event, id)
 		}
 	}
 
 	schema := regexp.MustCompile(`^certlatch\.\w+/\d+$`)
 	schemas := map[string]bool{}
-	for _, f := range self {
+	for _, f := range parse(t, "../../internal/report") {
 		for text := range texts(f) {
 			if schema.MatchString(text) {
 				schemas[text] = true

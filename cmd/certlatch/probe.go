@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"strings"
 	"time"
@@ -14,7 +12,7 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/policy"
 	"github.com/certlatch/certlatch/internal/probe"
-	"github.com/certlatch/certlatch/internal/srv"
+	"github.com/certlatch/certlatch/internal/report"
 )
 
 func (p *program) probeCommand() *cli.Command {
@@ -76,71 +74,37 @@ func (p *program) probe(c *cli.Context) error {
 	if e.Name == "" {
 		e.Name = e.Host
 	}
-	r := probeResult{Observation: probe.Handshake(c.Context, e)}
-	r.judge(trust)
-	view := r.view()
-	view.Schema = probeSchema
-	return p.showProbe(c, view, r.text(), r.exit())
+	result := report.Probe{Seen: probe.Handshake(c.Context, e)}
+	result.Findings = judge(result, trust)
+	return p.print(c, result, result.Exit())
 }
 
-// showProbe prints a view as JSON if that is asked for, else the text, and
-// makes a code the program's.
-func (p *program) showProbe(c *cli.Context, view any, text string, code int) error {
-	var err error
-	if c.Bool("json") {
-		err = printJSON(p.stdout, view)
-	} else {
-		_, err = io.WriteString(p.stdout, text)
+// judge holds a served chain against the rules for bundles, as far as they are
+// about certificates.
+func judge(p report.Probe, trust policy.Trust) []lineage.Finding {
+	leaf, at := p.Seen.Leaf(), p.Seen.Endpoint
+	if leaf == nil {
+		return nil
 	}
-	return errors.Join(err, status(code))
-}
-
-// probeResult is a handshake, and what is to be said about it.
-type probeResult struct {
-	probe.Observation
-	findings []lineage.Finding
-	record   string      // the SRV record that led here; empty: the command line did
-	target   *srv.Target // of the record
-}
-
-func (r probeResult) exit() int {
-	switch {
-	case r.Leaf() == nil:
-		return exitNoHandshake
-	case len(r.findings) > 0:
-		return exitProbeFindings
-	}
-	return exitOK
-}
-
-// judge holds the served chain against the rules for bundles, as far as they
-// are about certificates.
-func (r *probeResult) judge(trust policy.Trust) {
-	if r.Leaf() == nil {
-		return
-	}
-	name := r.Endpoint.Name
 	served := &lineage.Bundle{
-		Lineage:       lineage.Lineage{Client: "served", Name: name, Fullchain: r.Endpoint.String()},
-		Leaf:          r.Chain[0],
-		Intermediates: r.Chain[1:],
+		Lineage:       lineage.Lineage{Client: "served", Name: at.Name, Fullchain: at.String()},
+		Leaf:          leaf,
+		Intermediates: p.Seen.Chain[1:],
 	}
-	rules := policy.Rules{Trust: trust, Now: time.Now(), Names: []string{name}}
-	if _, err := netip.ParseAddr(name); err == nil && name == r.Endpoint.Host {
+	rules := policy.Rules{Trust: trust, Now: time.Now(), Names: []string{at.Name}}
+	if _, err := netip.ParseAddr(at.Name); err == nil && at.Name == at.Host {
 		rules.Names = nil // an address says where to connect, not whom to expect
 	}
-	if r.Endpoint.Scheme == "sips" {
+	if at.Scheme == "sips" {
 		rules.SIPDomains = rules.Names
 	}
-	r.findings = policy.Check(served, rules)
-	if r.target == nil {
-		return
-	}
-	for i, f := range r.findings {
-		if f.Code == "name-missing" && r.Leaf().VerifyHostname(r.target.Host) == nil {
+	findings := policy.Check(served, rules)
+	for i, f := range findings {
+		if p.Target != nil && f.Code == "name-missing" && leaf.VerifyHostname(p.Target.Host) == nil {
 			// RFC 6120 section 13.7.1.2 and RFC 5922 section 7.2.
-			r.findings[i].Detail += fmt.Sprintf(", only the SRV target %q", r.target.Host)
-			r.findings[i].Remedy = "have the client put the domain into the certificate: it is what peers look for, wherever SRV records lead them"
+			findings[i].Detail += fmt.Sprintf(", only the SRV target %q", p.Target.Host)
+			findings[i].Remedy = "have the client put the domain into the certificate: it is what peers look for, wherever SRV records lead them"
 		}
 	}
+	return findings
 }

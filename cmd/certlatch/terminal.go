@@ -5,20 +5,19 @@ import (
 	"io"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/report"
 )
 
 // usualWidth is that of a terminal which does not tell, and of what is none.
 const usualWidth = 80
 
-// columns gives the width of the terminal that w is. Where it is none, COLUMNS
+// columns returns the width of the terminal that w is. Where it is none, COLUMNS
 // may say how wide the output is to be.
 func columns(w io.Writer) (width int, terminal bool) {
 	width = usualWidth
@@ -39,48 +38,9 @@ func columns(w io.Writer) (width int, terminal bool) {
 	return int(size.Col), true
 }
 
-// A colour is the number of an ANSI foreground colour; 0: none.
-type colour int
-
-const (
-	red     colour = 31
-	green   colour = 32
-	yellow  colour = 33
-	magenta colour = 35
-	grey    colour = 90
-)
-
-// pen writes in colours where that is wanted.
-type pen struct{ coloured bool }
-
-// penFor colours on a terminal, unless the environment asks for none
-// (no-color.org: a NO_COLOR that is not empty).
-func penFor(terminal bool) pen {
-	return pen{terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
-}
-
-func (p pen) paint(c colour, text string) string {
-	if !p.coloured || c == 0 || text == "" {
-		return text
-	}
-	return fmt.Sprintf("\x1b[%dm%s\x1b[0m", c, text)
-}
-
-// printable replaces what a terminal might take for a command.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, text)
-}
-
-// inLine is printable text of one line: what a program has printed, and names
-// that others gave to files, make no lines of their own.
-func inLine(text string) string {
-	return printable(strings.ReplaceAll(strings.TrimSpace(text), "\n", " "))
-}
+// wantsColours reports whether the environment lets a terminal have colours
+// (no-color.org: a NO_COLOR that is not empty asks for none).
+func wantsColours() bool { return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" }
 
 // progressAfter is how long work may take without a word.
 const progressAfter = time.Second
@@ -95,7 +55,7 @@ type progress struct {
 	shown bool
 }
 
-// newProgress makes a progress for standard error; nil where that is no
+// newProgress returns a progress for standard error; nil where that is no
 // terminal.
 func newProgress(stderr io.Writer) *progress {
 	if _, terminal := columns(stderr); !terminal {
@@ -119,7 +79,7 @@ func (p *progress) tell(doing string) {
 	}
 }
 
-func (p *progress) show() { fmt.Fprintf(p.w, "\r\x1b[K%s", printable(p.doing)) }
+func (p *progress) show() { fmt.Fprintf(p.w, "\r\x1b[K%s", report.Printable(p.doing)) }
 
 func (p *progress) end() {
 	p.begin.Stop()

@@ -1,15 +1,10 @@
 package main
 
 import (
-	"fmt"
-	"io"
-	"slices"
-	"strings"
-
 	"github.com/urfave/cli/v2"
 
-	"github.com/certlatch/certlatch/internal/engine"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/report"
 )
 
 func (p *program) validateCommand() *cli.Command {
@@ -50,42 +45,6 @@ func (p *program) validate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.Bool("json") {
-		view := validateJSON{Schema: "certlatch.validate/1", Lineage: l.Name, Leaf: verdicts[0].Leaf, Findings: []findingJSON{}}
-		for _, v := range verdicts {
-			view.Findings = append(view.Findings, findingViews(v.Target, v.Findings)...)
-		}
-		err = printJSON(p.stdout, view)
-	} else {
-		err = printVerdicts(p.stdout, l, verdicts)
-	}
-	if err != nil {
-		return err
-	}
-	if slices.ContainsFunc(verdicts, engine.Verdict.Refused) {
-		return exitStatus(exitRefused)
-	}
-	return nil
-}
-
-func printVerdicts(w io.Writer, l lineage.Lineage, verdicts []engine.Verdict) error {
-	var text strings.Builder
-	fmt.Fprintf(&text, "%s\n", l.Name)
-	if leaf := verdicts[0].Leaf; leaf != nil {
-		fmt.Fprintf(&text, "  %-10s %s\n", "leaf", leafLine(*leaf))
-	}
-	for _, v := range verdicts {
-		whom := "for any target"
-		if v.Target != "" {
-			whom = "for target " + v.Target
-		}
-		if len(v.Findings) == 0 {
-			fmt.Fprintf(&text, "  %-10s %s: no findings\n", "good", whom)
-		}
-		for _, f := range v.Findings {
-			fmt.Fprintf(&text, "  %-10s %s: %s; %s\n", f.Severity, whom, inLine(f.String()), inLine(f.Remedy))
-		}
-	}
-	_, err := io.WriteString(w, text.String())
-	return err
+	validation := report.Validation{Lineage: l.Name, Verdicts: verdicts}
+	return p.print(c, validation, validation.Exit())
 }

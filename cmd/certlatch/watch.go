@@ -54,8 +54,8 @@ func (p *program) watch(c *cli.Context) error {
 }
 
 // logReport tells what became of each target.
-func (p *program) logReport(report engine.Report) {
-	for _, o := range report.Outcomes {
+func (p *program) logReport(became engine.Report) {
+	for _, o := range became.Outcomes {
 		logOutcome(p.log, o)
 	}
 }

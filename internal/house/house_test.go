@@ -132,6 +132,23 @@ func TestPermissionsAreUsed(t *testing.T) {
 	}
 }
 
+// TestToldIsUsed holds that what a report may mention it does mention.
+func TestToldIsUsed(t *testing.T) {
+	used := map[string][]string{}
+	for _, f := range repository(t) {
+		if !f.test && f.in([]string{"internal/report"}) {
+			f.mentions(func(imported, name string) { used[imported] = append(used[imported], name) })
+		}
+	}
+	for imported, names := range told {
+		for name := range strings.SplitSeq(names, "|") {
+			if !slices.Contains(used[imported], name) {
+				t.Errorf("internal/report does not use %s of %s", name, imported)
+			}
+		}
+	}
+}
+
 // TestRulesCanFail shows each rule sources that are against it, and such that
 // are not.
 func TestRulesCanFail(t *testing.T) {
@@ -195,6 +212,27 @@ func TestRulesCanFail(t *testing.T) {
 		{"rooms know only whom they should", "internal/daemon/a.go", `package daemon; import "github.com/certlatch/certlatch/internal/engine"`, good},
 		{"rooms know only whom they should", "internal/config/a.go", `package config; import "github.com/certlatch/certlatch/deployers"`, good},
 		{"rooms know only whom they should", "internal/config/a.go", `package config; import "github.com/certlatch/certlatch/cmd/certlatch"`, bad},
+
+		{"rooms know only whom they should", "internal/report/a.go", `package report; import "github.com/certlatch/certlatch/internal/engine"`, good},
+		{"rooms know only whom they should", "internal/report/a.go", `package report; import "github.com/certlatch/certlatch/internal/config"`, bad},
+		{"rooms know only whom they should", "internal/report/a.go", `package report; import "os"`, bad},
+		{"rooms know only whom they should", "internal/report/a.go", `package report; import "crypto/tls"`, bad},
+		{"rooms know only whom they should", "internal/report/a.go", `package report; import "io"`, good},
+		{"rooms know only whom they should", "cmd/certlatch/a.go", `package main; import "github.com/certlatch/certlatch/internal/report"`, good},
+		{"rooms know only whom they should", "internal/daemon/a.go", `package daemon; import "github.com/certlatch/certlatch/internal/report"`, bad},
+		{"rooms know only whom they should", "internal/engine/a.go", `package engine; import "github.com/certlatch/certlatch/internal/report"`, bad},
+		{"rooms know only whom they should", "internal/engine/a_test.go", `package engine; import "github.com/certlatch/certlatch/internal/report"`, good},
+
+		{"who only tells of something does not do it", "internal/report/a.go", `package report; import "github.com/certlatch/certlatch/internal/engine"; var _ = engine.Outcome{}`, good},
+		{"who only tells of something does not do it", "internal/report/a.go", `package report; import "github.com/certlatch/certlatch/internal/engine"; var _ = engine.Engine{}`, bad},
+		{"who only tells of something does not do it", "internal/report/a.go", `package report; import e "github.com/certlatch/certlatch/internal/engine"; var _ e.Request`, bad},
+		{"who only tells of something does not do it", "internal/report/a.go", `package report; import "github.com/certlatch/certlatch/internal/probe"; var _ = probe.Handshake`, bad},
+		{"who only tells of something does not do it", "internal/report/a.go", `package report; import "github.com/certlatch/certlatch/internal/srv"; var _ = srv.Lookup`, bad},
+		{"who only tells of something does not do it", "internal/report/a.go", `package report; import "github.com/certlatch/certlatch/internal/state"; var _ = state.View`, bad},
+		{"who only tells of something does not do it", "internal/report/a.go", `package report; import "github.com/certlatch/certlatch/internal/lineage"; var _ = lineage.Read`, bad},
+		{"who only tells of something does not do it", "internal/report/a.go", `package report; import "time"; var _ = time.Now`, bad},
+		{"who only tells of something does not do it", "internal/report/a_test.go", `package report; import "time"; var _ = time.Now`, good},
+		{"who only tells of something does not do it", "internal/daemon/a.go", `package daemon; import "time"; var _ = time.Now`, good},
 
 		{"effects have one gate each", "internal/state/a.go", `package state; import "os"; var _ = os.WriteFile`, bad},
 		{"effects have one gate each", "internal/state/a.go", `package state; import f "os"; var _ = f.RemoveAll`, bad},

@@ -19,6 +19,7 @@ type rule struct {
 var rules = []rule{
 	{"imports go where they may", imports},
 	{"rooms know only whom they should", directions},
+	{"who only tells of something does not do it", tellers},
 	{"effects have one gate each", effects},
 	{"processes are looked at in one place", proc},
 	{"nothing happens at import", noInit},
@@ -96,6 +97,7 @@ var knows = []struct {
 }{
 	{[]string{"deployers", "hooks"}, []string{"internal/lineage", "internal/endpoint"}, true},
 	{[]string{"internal/proposal"}, []string{"deployers", "internal/lineage", "internal/endpoint"}, true},
+	{[]string{"internal/report"}, []string{"deployers", "internal/engine", "internal/lineage", "internal/probe", "internal/proposal", "internal/srv", "internal/state"}, true},
 	{[]string{"internal/endpoint", "internal/command", "internal/disk"}, nil, false},
 	{[]string{"internal/lineage"}, []string{"internal/disk"}, false},
 	{[]string{"internal/watch"}, []string{"internal/lineage"}, false},
@@ -136,12 +138,47 @@ func directions(t tree) (found []string) {
 			switch {
 			case f.in(strangers) && slices.Contains(strangers, room) && !f.in([]string{room}):
 				complain(imported, "they know nothing of each other")
-			case room == "internal/engine" && !f.in([]string{"cmd/certlatch", "internal/daemon"}):
+			// What a report is about are the engine's values; tellers holds that it is no more.
+			case room == "internal/engine" && !f.in([]string{"cmd/certlatch", "internal/daemon", "internal/report"}):
 				complain(imported, "the engine uses the rooms, not the other way round")
+			case room == "internal/report" && !f.in([]string{"cmd/certlatch"}):
+				complain(imported, "what people and scripts read is for the commands to show, and nobody decides by it")
 			case strings.HasPrefix(room, "cmd/"):
 				complain(imported, "a command is not a library")
 			}
 		}
+	}
+	return found
+}
+
+// results are the constants of the engine's types.
+const results = `Deployed|Unchanged|Refused|Held|Planned|Deferred|WaitingRestart|RollbackFailed|Failed|` +
+	`Stage|Commit|Test|Activate|Prove|InSync|Stale|Waiting|HeldBack|Broken|Expiring|Expired|Unknown`
+
+// told is what internal/report may mention of rooms that have effects: values,
+// and what is found out from values alone.
+var told = map[string]string{
+	"time":                      `Time|Duration|Millisecond|Second|Minute|Hour|RFC3339|DateOnly`,
+	module + "internal/engine":  `Outcome|Done|Examination|Verdict|Condition|Expiry|Presented|At|Conditions|Crashed|WaitsForSomebody|` + results,
+	module + "internal/probe":   `Observation`,
+	module + "internal/srv":     `Answer|Target`,
+	module + "internal/state":   `Certificate|Entry|Sighting|Snapshot|Ahead`,
+	module + "internal/lineage": `Leaf|Finding|Refused|Describe`,
+}
+
+// tellers holds that a report neither deploys nor looks, nor asks what time it
+// is.
+func tellers(t tree) (found []string) {
+	for _, f := range t {
+		if f.test || !f.in([]string{"internal/report"}) {
+			continue
+		}
+		f.mentions(func(imported, name string) {
+			may, limited := told[imported]
+			if limited && !regexp.MustCompile("^(?:"+may+")$").MatchString(name) {
+				found = append(found, fmt.Sprintf("%s uses %s of %s: it knows values alone", f.path, name, imported))
+			}
+		})
 	}
 	return found
 }

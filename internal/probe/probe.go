@@ -41,6 +41,12 @@ func (o Observation) Leaf() *x509.Certificate {
 	return o.Chain[0]
 }
 
+// Protocol names the version of TLS that was agreed on.
+func (o Observation) Protocol() string { return tls.VersionName(o.Version) }
+
+// CipherSuite names the cipher suite that was agreed on.
+func (o Observation) CipherSuite() string { return tls.CipherSuiteName(o.Cipher) }
+
 // Handshake connects to an endpoint, says what the protocol of its scheme wants
 // said before TLS, and makes a full TLS handshake, with the endpoint's name as
 // SNI (RFC 6066 section 3: never an address) and the ALPN protocols of its

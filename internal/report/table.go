@@ -1,9 +1,8 @@
-package main
+package report
 
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -21,12 +20,7 @@ import (
 //     is narrow. What is not in sync has more below, which is never cut off.
 
 // table is an inventory to be drawn.
-type table struct {
-	inventory
-	now   time.Time
-	width int
-	pen
-}
+type table Status
 
 const (
 	wide      = 120 // columns from which on a certificate takes one line
@@ -39,11 +33,11 @@ const (
 type row struct {
 	seen  state.Sighting    // with the state that it was seen in
 	now   state.Certificate // with the state that it is in
-	level severity
+	level Severity
 	cells []string // target, lineage, and where the terminal is wide names, issuer, contact
 }
 
-func (t table) print(w io.Writer) error {
+func (t table) String() string {
 	var text strings.Builder
 	rows := t.rows()
 	if len(rows) > 0 {
@@ -56,23 +50,22 @@ func (t table) print(w io.Writer) error {
 		text.WriteString("\n")
 	}
 	text.WriteString(t.summary(rows))
-	_, err := io.WriteString(w, text.String())
-	return err
+	return text.String()
 }
 
 // rows puts the certificates in order.
 func (t table) rows() []row {
 	var rows []row
-	for _, s := range t.seen {
-		r := row{seen: s, now: engine.At(s.Certificate, t.now, engine.Expiry{}), level: worst(alarms(s, t.now, engine.Expiry{}))}
+	for _, s := range t.Inventory.Seen {
+		r := row{seen: s, now: engine.At(s.Certificate, t.Now, engine.Expiry{}), level: worst(alarms(s, t.Now, engine.Expiry{}))}
 		r.cells = []string{s.Target, s.Lineage}
-		if t.width >= wide {
+		if t.Screen.Width >= wide {
 			r.cells = append(r.cells, r.names(), r.issuer(), orEmpty(s.Contact))
 		}
 		rows = append(rows, r)
 	}
 	slices.SortStableFunc(rows, func(a, b row) int {
-		return cmp.Or(cmp.Compare(b.level, a.level), cmp.Compare(a.gravity(), b.gravity()), cmp.Compare(a.left(t.now), b.left(t.now)))
+		return cmp.Or(cmp.Compare(b.level, a.level), cmp.Compare(a.gravity(), b.gravity()), cmp.Compare(a.left(t.Now), b.left(t.Now)))
 	})
 	return rows
 }
@@ -108,7 +101,7 @@ func (t table) fit(rows []row) []int {
 			widths[i] = max(widths[i], utf8.RuneCountInString(r.cells[i]))
 		}
 	}
-	room := t.width - stateWidth - barWidth - leftWidth - between*(len(widths)+2)
+	room := t.Screen.Width - stateWidth - barWidth - leftWidth - between*(len(widths)+2)
 	for {
 		total, widest := 0, 0
 		for i, w := range widths {
@@ -127,8 +120,8 @@ func (t table) fit(rows []row) []int {
 func (t table) head(text *strings.Builder, widths []int) {
 	cells := headings()
 	t.write(text, fmt.Sprintf("%-*s", stateWidth, "   STATE"), cells[:len(widths)], fmt.Sprintf("%-*s", barWidth, "USED"), fmt.Sprintf("%*s", leftWidth, "LEFT"), widths, grey)
-	if t.width < wide {
-		fmt.Fprintf(text, "%s%s\n", strings.Repeat(" ", stateWidth+between), t.paint(grey, "names, issuer, contact"))
+	if t.Screen.Width < wide {
+		fmt.Fprintf(text, "%s%s\n", strings.Repeat(" ", stateWidth+between), t.Screen.paint(grey, "names, issuer, contact"))
 	}
 }
 
@@ -136,19 +129,19 @@ func (t table) line(text *strings.Builder, r row, widths []int) {
 	c := colourOf(r.level)
 	bar, left := strings.Repeat(" ", barWidth), strings.Repeat(" ", leftWidth-1)+"-"
 	if leaf := engine.Presented(r.now); leaf != nil {
-		bar, left = barOf(*leaf, t.now), fmt.Sprintf("%*s", leftWidth, leftOf(r.left(t.now)))
+		bar, left = barOf(*leaf, t.Now), fmt.Sprintf("%*s", leftWidth, leftOf(r.left(t.Now)))
 	}
-	state := t.paint(c, fmt.Sprintf("%-*s", stateWidth, fmt.Sprintf("%-2s %s", r.mark(), r.now.State)))
-	t.write(text, state, r.cells, t.paint(c, bar), t.paint(c, left), widths, 0)
-	if t.width < wide {
+	state := t.Screen.paint(c, fmt.Sprintf("%-*s", stateWidth, fmt.Sprintf("%-2s %s", r.mark(), r.now.State)))
+	t.write(text, state, r.cells, t.Screen.paint(c, bar), t.Screen.paint(c, left), widths, 0)
+	if t.Screen.Width < wide {
 		var parts []string
 		for _, part := range []string{r.names(), r.issuer(), orEmpty(r.seen.Contact)} {
 			if part != "" {
-				parts = append(parts, printable(part))
+				parts = append(parts, Printable(part))
 			}
 		}
 		indent := stateWidth + between
-		fmt.Fprintf(text, "%s%s\n", strings.Repeat(" ", indent), t.paint(grey, cut(strings.Join(parts, ", "), t.width-indent)))
+		fmt.Fprintf(text, "%s%s\n", strings.Repeat(" ", indent), t.Screen.paint(grey, cut(strings.Join(parts, ", "), t.Screen.Width-indent)))
 	}
 }
 
@@ -157,10 +150,10 @@ func (t table) line(text *strings.Builder, r row, widths []int) {
 func (t table) write(text *strings.Builder, state string, cells []string, bar, left string, widths []int, c colour) {
 	var drawn []string
 	for i, cell := range cells {
-		cell = cut(printable(cell), widths[i])
-		drawn = append(drawn, t.paint(c, cell)+strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)))
+		cell = cut(Printable(cell), widths[i])
+		drawn = append(drawn, t.Screen.paint(c, cell)+strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)))
 	}
-	parts := slices.Concat([]string{t.paint(c, state)}, drawn[:2], []string{t.paint(c, bar), t.paint(c, left)}, drawn[2:])
+	parts := slices.Concat([]string{t.Screen.paint(c, state)}, drawn[:2], []string{t.Screen.paint(c, bar), t.Screen.paint(c, left)}, drawn[2:])
 	text.WriteString(strings.TrimRight(strings.Join(parts, strings.Repeat(" ", between)), " ") + "\n")
 }
 
@@ -168,7 +161,7 @@ func (t table) write(text *strings.Builder, state string, cells []string, bar, l
 func (t table) details(text *strings.Builder, r row) {
 	s := r.seen
 	say := func(format string, args ...any) {
-		for _, line := range wrap(printable(fmt.Sprintf(format, args...)), t.width-inset) {
+		for _, line := range wrap(Printable(fmt.Sprintf(format, args...)), t.Screen.Width-inset) {
 			fmt.Fprintf(text, "%s%s\n", strings.Repeat(" ", inset), line)
 		}
 	}
@@ -189,14 +182,14 @@ func (t table) details(text *strings.Builder, r row) {
 		say("no handshake since %s: %s", at(s.Outage.Since), s.Outage.Remedy)
 	}
 	if left := s.ReloadsLeft; left != nil && *left <= fewReloads {
-		say("%s left until it has to be restarted: certlatch doctor --target %s tells more", plural(*left, "reload", "reloads"), s.Target)
+		say("%s left until it has to be restarted: certlatch doctor --target %s tells more", Count(*left, "reload", "reloads"), s.Target)
 	}
 	switch c := engine.Condition(s.State); {
 	case s.Since == nil:
 	case c == engine.HeldBack:
 		say("held since %s (%s): certlatch release %s ends that", at(*s.Since), orDash(s.Hold), s.Target)
 	case s.Pending != nil:
-		say("%s since %s, %s%s", s.Pending.Reason, at(*s.Since), plural(s.Pending.Attempts, "attempt", "attempts"), t.nextOf(s.Pending.Next))
+		say("%s since %s, %s%s", s.Pending.Reason, at(*s.Since), Count(s.Pending.Attempts, "attempt", "attempts"), t.nextOf(s.Pending.Next))
 	case c == engine.Unknown:
 		say("unknown since %s", at(*s.Since))
 	}
@@ -204,7 +197,7 @@ func (t table) details(text *strings.Builder, r row) {
 	case engine.Expired:
 		say("expired on %s", at(*r.now.Since))
 	case engine.Expiring:
-		say("expires on %s", at(t.now.Add(r.left(t.now))))
+		say("expires on %s", at(t.Now.Add(r.left(t.Now))))
 	}
 }
 
@@ -212,10 +205,10 @@ func (t table) nextOf(next *time.Time) string {
 	switch {
 	case next == nil:
 		return ""
-	case next.Before(t.now):
+	case next.Before(t.Now):
 		return ", next is due"
 	}
-	return ", next in " + roughly(next.Sub(t.now))
+	return ", next in " + roughly(next.Sub(t.Now))
 }
 
 // summary counts the states, and says how old all this is.
@@ -232,13 +225,13 @@ func (t table) summary(rows []row) string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, c))
 		}
 	}
-	text := plural(len(rows), "certificate", "certificates")
+	text := Count(len(rows), "certificate", "certificates")
 	if len(parts) > 0 {
 		text += ": " + strings.Join(parts, ", ")
 	}
-	lines := wrap(text, t.width)
-	if t.snapshot != "" {
-		lines = append(lines, fmt.Sprintf("as seen %s ago (%s)", roughly(t.age(t.now)), t.snapshot))
+	lines := wrap(text, t.Screen.Width)
+	if t.Inventory.Snapshot != "" {
+		lines = append(lines, fmt.Sprintf("as seen %s ago (%s)", roughly(t.Inventory.age(t.Now)), t.Inventory.Snapshot))
 	}
 	return strings.Join(lines, "\n") + "\n"
 }
@@ -262,18 +255,18 @@ func leftOf(left time.Duration) string {
 
 func (r row) mark() string {
 	switch {
-	case r.level == levelCritical:
+	case r.level == SeverityCritical:
 		return "!!"
-	case r.level == levelUnknown:
+	case r.level == SeverityUnknown:
 		return "?"
-	case r.level == levelWarning || engine.Condition(r.now.State) != engine.InSync:
+	case r.level == SeverityWarning || engine.Condition(r.now.State) != engine.InSync:
 		return "!"
 	}
 	return ""
 }
 
-func colourOf(s severity) colour {
-	return map[severity]colour{levelOK: green, levelUnknown: magenta, levelWarning: yellow, levelCritical: red}[s]
+func colourOf(s Severity) colour {
+	return map[Severity]colour{SeverityOK: green, SeverityUnknown: magenta, SeverityWarning: yellow, SeverityCritical: red}[s]
 }
 
 // wanted is the leaf that is to be served; nil: nothing is known.
@@ -327,35 +320,3 @@ func servedLeaves(s state.Sighting) string {
 }
 
 func at(t time.Time) string { return t.UTC().Format("2006-01-02T15:04Z") }
-
-func orEmpty(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
-}
-
-// cut shortens a text to a width, and shows that it did.
-func cut(text string, width int) string {
-	if utf8.RuneCountInString(text) <= width {
-		return text
-	}
-	return string([]rune(text)[:max(width-1, 0)]) + "~"
-}
-
-// wrap breaks a text into lines at blanks. What is longer than a line stays
-// whole.
-func wrap(text string, width int) []string {
-	var lines []string
-	for utf8.RuneCountInString(text) > width {
-		at := strings.LastIndex(string([]rune(text)[:width+1]), " ")
-		if at <= 0 {
-			at = strings.Index(text, " ")
-		}
-		if at <= 0 {
-			break
-		}
-		lines, text = append(lines, strings.TrimRight(text[:at], " ")), strings.TrimLeft(text[at:], " ")
-	}
-	return append(lines, text)
-}

@@ -1,0 +1,200 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+// Deployment is what hook, deploy and rollback have to show.
+type Deployment struct {
+	Outcomes []engine.Outcome
+	Failure  error // what kept the run from happening; nil: nothing did
+	Exit     int
+}
+
+// Brief is a deployment of which people are shown one line a target: ACME
+// clients show what their hooks print late, or in the middle of their own.
+type Brief Deployment
+
+// deployJSON is the schema certlatch.deploy/1: what became of a run.
+type deployJSON struct {
+	Schema  string       `json:"schema"`
+	Exit    int          `json:"exit"`    // the exit code of the program
+	Error   *string      `json:"error"`   // what kept the run from happening; null: nothing did
+	Targets []targetJSON `json:"targets"` // empty: there was nothing to do, or an error
+}
+
+// targetJSON is what became of one lineage at one target.
+type targetJSON struct {
+	Target     string        `json:"target"`
+	Lineage    string        `json:"lineage"`
+	Service    string        `json:"service"`
+	Result     string        `json:"result"`     // an engine.Result
+	Reason     *string       `json:"reason"`     // a stable code; null: the result says it all
+	Detail     *string       `json:"detail"`     // a sentence for people
+	Remedy     *string       `json:"remedy"`     // what to do about it
+	Previous   *lineage.Leaf `json:"previous"`   // installed before; null: nothing was
+	New        *lineage.Leaf `json:"new"`        // to be installed; null: none could be read
+	Generation *string       `json:"generation"` // under which the previous pair is kept; null: none is
+	Steps      []stepJSON    `json:"steps"`      // in the order in which they were taken
+}
+
+// stepJSON is a step that was taken.
+type stepJSON struct {
+	Step   string `json:"step"`   // an engine.Step
+	Result string `json:"result"` // ok or failed
+	Ms     int64  `json:"ms"`     // how long it took, in milliseconds
+}
+
+// JSON returns the deployment in the schema certlatch.deploy/1.
+func (d Deployment) JSON() any {
+	view := deployJSON{Schema: "certlatch.deploy/1", Exit: d.Exit, Error: errorOrNull(d.Failure), Targets: []targetJSON{}}
+	for _, o := range d.Outcomes {
+		t := targetJSON{
+			Target: o.Target, Lineage: o.Lineage, Service: o.Service, Result: string(o.Result),
+			Reason: orNull(o.Reason), Detail: orNull(o.Detail), Remedy: orNull(o.Remedy),
+			Previous: o.Previous, New: o.New, Generation: orNull(o.Generation), Steps: []stepJSON{},
+		}
+		for _, s := range o.Steps {
+			t.Steps = append(t.Steps, stepJSON{string(s.Step), okOrFailed(s.OK), s.Took.Milliseconds()})
+		}
+		view.Targets = append(view.Targets, t)
+	}
+	return view
+}
+
+// JSON returns the deployment in the schema certlatch.deploy/1.
+func (b Brief) JSON() any { return Deployment(b).JSON() }
+
+func okOrFailed(ok bool) string {
+	if ok {
+		return "ok"
+	}
+	return "failed"
+}
+
+// Text says for each target what became of it.
+func (d Deployment) Text() string {
+	var text block
+	if len(d.Outcomes) == 0 {
+		text.WriteString("nothing to do\n")
+	}
+	for _, o := range d.Outcomes {
+		fmt.Fprintf(&text, "%s\n", verdict(o))
+		if o.New != nil {
+			text.say("new", "%s", leafLine(*o.New))
+		}
+		if o.Previous != nil && (o.New == nil || o.Previous.Fingerprint != o.New.Fingerprint) {
+			text.say("previous", "%s", leafLine(*o.Previous))
+		}
+		if o.Plan != nil {
+			text.plan(*o.Plan)
+		}
+		if o.Detail != "" {
+			text.say("detail", "%s", o.Detail)
+		}
+		if o.Remedy != "" {
+			text.say("remedy", "%s", o.Remedy)
+		}
+		text.findings(o)
+		for _, note := range o.Notes {
+			text.say("note", "%s", note)
+		}
+		if steps := stepLine(o.Steps); steps != "" && o.Result != engine.Unchanged && o.Result != engine.Planned {
+			text.say("steps", "%s", steps)
+		}
+	}
+	return text.String()
+}
+
+// Text says one line a target.
+func (b Brief) Text() string {
+	var text strings.Builder
+	for _, o := range b.Outcomes {
+		text.WriteString(verdict(o))
+		for _, part := range []string{o.Detail, o.Remedy} {
+			if part != "" {
+				fmt.Fprintf(&text, "; %s", inLine(part))
+			}
+		}
+		if o.Result == engine.Deployed {
+			fmt.Fprintf(&text, ": %s", stepLine(o.Steps))
+		}
+		text.WriteString("\n")
+	}
+	return text.String()
+}
+
+// verdict says whom an outcome is about, and what it is.
+func verdict(o engine.Outcome) string {
+	text := fmt.Sprintf("%s: %s: %s", o.Target, o.Lineage, o.Result)
+	if o.Reason != "" {
+		text += " (" + o.Reason + ")"
+	}
+	return text
+}
+
+// findings says what was found about the bundle.
+func (b *block) findings(o engine.Outcome) {
+	told := o.Result != engine.Refused // its first finding is the detail already
+	for _, f := range o.Findings {
+		if f.Severity == lineage.Refused && !told {
+			told = true
+			continue
+		}
+		b.say(string(f.Severity), "%s; %s", f, f.Remedy)
+	}
+}
+
+// plan says what a dry run would do.
+func (b *block) plan(plan deployers.Plan) {
+	if row := plan.Row; row != nil {
+		b.say("write", "the row of domain %s, type %d, in table %s of %s", row.Domain, row.Type, row.Table, row.Database)
+		plan.Files = nil
+	}
+	for _, f := range plan.Files {
+		b.say("write", "%s (%s, %s:%s, %04o)", f.Path, f.Content, orWord(f.User, "root"), groupName(f), f.Mode)
+	}
+	if len(plan.Test.Command) > 0 {
+		b.say("test", "%s", strings.Join(plan.Test.Command, " "))
+	}
+	b.say("activate", "%s", plan.Activate)
+	for _, p := range plan.Probes {
+		b.say("prove", "%s", p)
+	}
+	if len(plan.Probes) == 0 {
+		b.say("prove", "nothing")
+	}
+}
+
+func groupName(f deployers.File) string {
+	if user, ok := strings.CutSuffix(f.Group, ":"); ok {
+		return "group of " + user
+	}
+	return orWord(f.Group, orWord(f.User, "root"))
+}
+
+func orWord(s, word string) string {
+	if s == "" {
+		return word
+	}
+	return s
+}
+
+// stepLine says which steps were taken, and how long they took.
+func stepLine(steps []engine.Done) string {
+	var parts []string
+	for _, s := range steps {
+		part := fmt.Sprintf("%s %s", s.Step, s.Took.Round(time.Millisecond))
+		if !s.OK {
+			part += " failed"
+		}
+		parts = append(parts, part)
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,47 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/certlatch/certlatch/internal/proposal"
+)
+
+// NextSteps says what init has found, and what is left to do. The hooks of some
+// clients can be installed.
+func NextSteps(found proposal.Proposal, installable func(client string) bool) string {
+	var text strings.Builder
+	for _, t := range found.Targets {
+		fmt.Fprintf(&text, "\n%s: %s (%s)", t.Name, t.Lineage, t.Service)
+		if t.Idle {
+			text.WriteString(", commented out")
+		}
+		text.WriteString("\n")
+		for _, step := range t.Steps {
+			fmt.Fprintf(&text, "  to do: %s\n", step.Says)
+			for _, line := range step.Lines {
+				fmt.Fprintf(&text, "      %s\n", line)
+			}
+		}
+	}
+	if len(found.Targets) == 0 {
+		text.WriteString("\nno target was found; an example stands in the file\n")
+	}
+	for _, unknown := range found.Unknown {
+		fmt.Fprintf(&text, "\n%s\n", unknown)
+	}
+	text.WriteString("\nread it, then\n\n")
+	text.WriteString("    certlatch doctor\n")
+	for _, root := range found.Roots {
+		if installable(root.Client) {
+			fmt.Fprintf(&text, "    certlatch hook install %s\n", root.Client)
+		}
+	}
+	for _, t := range found.Targets {
+		if !t.Idle {
+			fmt.Fprintf(&text, "    certlatch deploy --force --target %s\n", t.Name)
+			break
+		}
+	}
+	return text.String()
+}

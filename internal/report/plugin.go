@@ -1,0 +1,144 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/state"
+)
+
+// This file makes the line of a monitoring plugin, by the Monitoring Plugins
+// Development Guidelines ("Plugin Output for Nagios", "Performance data").
+
+// Check is what check judges an inventory by.
+type Check struct {
+	Inventory Inventory
+	Now       time.Time
+	Expiry    engine.Expiry
+	MaxAge    time.Duration // of a snapshot
+}
+
+// PluginFailure returns the line of a plugin that was kept from looking.
+func PluginFailure(err error, remedy string) string {
+	text := err.Error()
+	if remedy != "" {
+		text += "; " + remedy
+	}
+	return pluginLine(SeverityUnknown, text)
+}
+
+// pluginLine returns a plugin's line without performance data.
+func pluginLine(s Severity, text string) string {
+	// What is behind a bar would be taken for performance data.
+	return fmt.Sprintf("CERTLATCH %s - %s", s, strings.ReplaceAll(Printable(text), "|", "/"))
+}
+
+// mostSaid is how many certificates a check speaks of by name.
+const mostSaid = 5
+
+// subject is an alarm, and what it is about.
+type subject struct {
+	alarm
+	name string
+}
+
+// Line returns the line of the plugin, and the gravest severity.
+func (c Check) Line() (string, Severity) {
+	said := append(c.certificates(), c.whole()...)
+	slices.SortStableFunc(said, func(a, b subject) int { return cmp.Compare(b.level, a.level) })
+	result, text := SeverityOK, c.summary()
+	if len(said) > 0 {
+		result = said[0].level
+		var parts []string
+		for _, s := range said[:min(len(said), mostSaid)] {
+			parts = append(parts, s.name+" "+s.says)
+		}
+		if more := len(said) - len(parts); more > 0 {
+			parts = append(parts, fmt.Sprintf("and %d more", more))
+		}
+		text = strings.Join(parts, "; ")
+	}
+	line := pluginLine(result, text)
+	if data := c.performance(); len(data) > 0 {
+		line += " | " + strings.Join(data, " ")
+	}
+	return line, result
+}
+
+// certificates returns what is to be said about single ones.
+func (c Check) certificates() []subject {
+	var said []subject
+	for _, s := range c.Inventory.Seen {
+		name := nameOf(s)
+		if s.Contact != nil {
+			name += " (" + *s.Contact + ")"
+		}
+		for _, a := range alarms(s, c.Now, c.Expiry) {
+			said = append(said, subject{a, name})
+		}
+	}
+	return said
+}
+
+// whole returns what is to be said about the inventory as a whole.
+func (c Check) whole() []subject {
+	var said []subject
+	say := func(level Severity, name, format string, args ...any) {
+		said = append(said, subject{alarm{level, fmt.Sprintf(format, args...)}, name})
+	}
+	i := c.Inventory
+	if age := i.age(c.Now); i.Snapshot != "" && age > c.MaxAge {
+		say(SeverityUnknown, "the snapshot", "is %s old: nothing refreshes it", roughly(age))
+	}
+	if at, ahead := i.ahead(c.Now); ahead {
+		say(SeverityUnknown, "the snapshot", "is of %s, which has yet to come: nothing refreshes it", at.UTC().Format(time.RFC3339))
+	}
+	if i.Unread != nil {
+		say(SeverityCritical, "nothing", "is deployed (%v): %s", i.Unread, i.Remedy)
+	}
+	if len(i.Seen) == 0 {
+		say(SeverityUnknown, "there is", "no certificate")
+	}
+	return said
+}
+
+// performance returns how many days each certificate is good for, with the
+// margins of a warning and of what is critical.
+func (c Check) performance() []string {
+	var data []string
+	for _, s := range c.Inventory.Seen {
+		if leaf := engine.Presented(s.Certificate); leaf != nil {
+			warning, critical := c.Expiry.Margins(*leaf)
+			data = append(data, fmt.Sprintf("'%s'=%.2f;%.2f:;%.2f:", nameOf(s), days(leaf.NotAfter.Sub(c.Now)), days(warning), days(critical)))
+		}
+	}
+	return data
+}
+
+// nameOf names a certificate in a plugin's line. Neither name can hold a quote
+// or an equals sign, which would end a label there.
+func nameOf(s state.Sighting) string { return s.Target + "/" + s.Lineage }
+
+func days(d time.Duration) float64 { return d.Hours() / 24 }
+
+// summary says how many certificates there are, and which is the first to
+// expire.
+func (c Check) summary() string {
+	var first *state.Sighting
+	soonest := time.Duration(math.MaxInt64)
+	for i, s := range c.Inventory.Seen {
+		if leaf := engine.Presented(s.Certificate); leaf != nil && leaf.NotAfter.Sub(c.Now) < soonest {
+			soonest, first = leaf.NotAfter.Sub(c.Now), &c.Inventory.Seen[i]
+		}
+	}
+	text := Count(len(c.Inventory.Seen), "certificate", "certificates")
+	if first != nil {
+		text += fmt.Sprintf(", %s is the first to expire, in %s", nameOf(*first), roughly(soonest))
+	}
+	return text
+}

@@ -1,0 +1,118 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/state"
+)
+
+// A Severity is how bad something is, in the words of monitoring. That nothing
+// is known is less than what is known to be wrong.
+type Severity int
+
+const (
+	SeverityOK Severity = iota
+	SeverityUnknown
+	SeverityWarning
+	SeverityCritical
+)
+
+func (s Severity) String() string { return [...]string{"OK", "UNKNOWN", "WARNING", "CRITICAL"}[s] }
+
+// An alarm is something to be said about a certificate.
+type alarm struct {
+	level Severity
+	says  string
+}
+
+// settles is how long a renewed certificate may take to be served.
+const settles = 15 * time.Minute
+
+// fewReloads is from how many on those that a service can still bear are warned
+// about.
+const fewReloads = 10
+
+// alarms returns all that is to be said about a certificate, the gravest first.
+func alarms(s state.Sighting, now time.Time, expiry engine.Expiry) []alarm {
+	var all []alarm
+	say := func(l Severity, format string, args ...any) {
+		all = append(all, alarm{l, fmt.Sprintf(format, args...)})
+	}
+	if leaf := engine.Presented(s.Certificate); leaf != nil {
+		warningLeft, criticalLeft := expiry.Margins(*leaf)
+		switch left := leaf.NotAfter.Sub(now); {
+		case left <= 0:
+			say(SeverityCritical, "expired %s ago", roughly(-left))
+		case left < criticalLeft:
+			say(SeverityCritical, "expires in %s", roughly(left))
+		case left < warningLeft:
+			say(SeverityWarning, "expires in %s", roughly(left))
+		}
+	}
+	if s.Outage != nil {
+		say(SeverityCritical, "has completed no handshake for %s: %s", roughly(now.Sub(s.Outage.Since)), blindness(s))
+	}
+	late := s.Differs != nil && (now.Sub(*s.Differs) > settles || state.Ahead(*s.Differs, now))
+	switch engine.Condition(s.State) {
+	case engine.HeldBack:
+		level := SeverityWarning
+		if engine.Crashed(s.Hold) {
+			level = SeverityCritical
+		}
+		say(level, "held (%s)", orDash(s.Hold))
+	case engine.Broken:
+		say(SeverityCritical, "failed (%s)", s.Pending.Reason)
+	case engine.Waiting:
+		switch {
+		case engine.WaitsForSomebody(s.Pending.Reason):
+			say(SeverityWarning, "waits (%s)", s.Pending.Reason)
+		case late:
+			say(SeverityCritical, "pending (%s), and %s", s.Pending.Reason, difference(s, now))
+		default:
+			say(SeverityWarning, "pending (%s)", s.Pending.Reason)
+		}
+	case engine.Stale:
+		if late {
+			say(SeverityCritical, "%s", difference(s, now))
+		}
+	case engine.Unknown:
+		say(SeverityUnknown, "%s", blindness(s))
+	}
+	if left := s.ReloadsLeft; left != nil && *left <= fewReloads {
+		say(SeverityWarning, "has %s left until it has to be restarted", Count(*left, "reload", "reloads"))
+	}
+	slices.SortStableFunc(all, func(a, b alarm) int { return cmp.Compare(b.level, a.level) })
+	return all
+}
+
+// difference says what is not what was issued.
+func difference(s state.Sighting, now time.Time) string {
+	for _, served := range s.Served {
+		if served.Leaf != nil && served.Leaf.Fingerprint != s.Issued.Fingerprint {
+			return fmt.Sprintf("serves %s in place of %s for %s", served.Leaf.Short(), s.Issued.Short(), roughly(now.Sub(*s.Differs)))
+		}
+	}
+	return fmt.Sprintf("%s is not installed for %s", s.Issued.Short(), roughly(now.Sub(*s.Differs)))
+}
+
+// blindness says why it is not known what is served.
+func blindness(s state.Sighting) string {
+	for _, served := range s.Served {
+		if served.Error != nil {
+			return *served.Error
+		}
+	}
+	return "nothing could be looked at"
+}
+
+// worst returns the severity of the gravest alarm.
+func worst(all []alarm) Severity {
+	if len(all) == 0 {
+		return SeverityOK
+	}
+	return all[0].level
+}

@@ -1,0 +1,74 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Screen is what text is shown on.
+type Screen struct {
+	Width    int // in columns
+	Coloured bool
+}
+
+// A colour is the number of an ANSI foreground colour; 0: none.
+type colour int
+
+const (
+	red     colour = 31
+	green   colour = 32
+	yellow  colour = 33
+	magenta colour = 35
+	grey    colour = 90
+)
+
+// paint colours a text where the screen shows colours.
+func (s Screen) paint(c colour, text string) string {
+	if !s.Coloured || c == 0 || text == "" {
+		return text
+	}
+	return fmt.Sprintf("\x1b[%dm%s\x1b[0m", c, text)
+}
+
+// Printable replaces what a terminal might take for a command.
+func Printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, text)
+}
+
+// inLine returns a text as printable text of one line: what a program has
+// printed, and names that others gave to files, make no lines of their own.
+func inLine(text string) string {
+	return Printable(strings.ReplaceAll(strings.TrimSpace(text), "\n", " "))
+}
+
+// cut shortens a text to a width, and shows that it did.
+func cut(text string, width int) string {
+	if utf8.RuneCountInString(text) <= width {
+		return text
+	}
+	return string([]rune(text)[:max(width-1, 0)]) + "~"
+}
+
+// wrap breaks a text into lines at blanks. What is longer than a line stays
+// whole.
+func wrap(text string, width int) []string {
+	var lines []string
+	for utf8.RuneCountInString(text) > width {
+		at := strings.LastIndex(string([]rune(text)[:width+1]), " ")
+		if at <= 0 {
+			at = strings.Index(text, " ")
+		}
+		if at <= 0 {
+			break
+		}
+		lines, text = append(lines, strings.TrimRight(text[:at], " ")), strings.TrimLeft(text[at:], " ")
+	}
+	return append(lines, text)
+}
