@@ -1,0 +1,514 @@
+package report
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"math/big"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/probe"
+	"github.com/certlatch/certlatch/internal/proposal"
+	"github.com/certlatch/certlatch/internal/srv"
+	"github.com/certlatch/certlatch/internal/state"
+)
+
+var update = flag.Bool("update", false, "write testdata anew; whoever reads it relies on what changes then")
+
+// golden demands that a file of testdata holds a text.
+func golden(t *testing.T, name, text string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), text); diff != "" {
+		t.Errorf("%s (-has +shown):\n%s", path, diff)
+	}
+}
+
+// shown are views by the names of their files in testdata.
+func shown(t *testing.T) map[string]View {
+	views := map[string]View{
+		"deploy-failure": Deployment{Failure: errors.New("read configuration: permission denied"), Exit: ExitUsage},
+		"deploy-nothing": Deployment{},
+		"deploy-brief":   Brief{Outcomes: outcomes(), Exit: ExitUndoFailed},
+		"deploy":         Deployment{Outcomes: outcomes(), Exit: ExitUndoFailed},
+		"deploy-dry-run": Deployment{Outcomes: planned(t)},
+
+		"validate": Validation{"api.example", []engine.Verdict{{Target: "web", Leaf: oldLeaf()}, {
+			Target: "sip", Leaf: oldLeaf(), Findings: findings(),
+		}}},
+		"validate-good":   Validation{"api.example", []engine.Verdict{{Leaf: newLeaf()}}},
+		"validate-unread": Validation{"fullchain.pem", []engine.Verdict{{Findings: findings()[:1]}}},
+
+		"doctor": Examined{
+			{Checks: []deployers.Check{
+				{About: deployers.Hook, Level: deployers.Warned, Says: "certbot does not call certlatch", Remedy: "certlatch hook install certbot"},
+				{About: deployers.Clock, Level: deployers.Fine, Says: "the clock is set"},
+			}},
+			{Target: "web", Lineage: "api.example", Service: "nginx", Checks: []deployers.Check{
+				{About: deployers.OwnTest, Level: deployers.Wrong, Says: "nginx fails: \x1b[2J\nline two", Remedy: "correct the service's configuration"},
+				{About: deployers.Serving, Level: deployers.Fine, Says: "https://127.0.0.1:443?name=api.example serves what was issued"},
+			}},
+		},
+		"doctor-nothing": Examined{},
+
+		"history": History{Entries: []state.Entry{
+			{Time: noon, Target: "web", Lineage: "api.example", Generation: text("20261123T120000Z-1a2b3c4d"), Result: "rolled-back", Reason: text("not-proven"), Leaf: oldLeaf(), By: "hook certbot"},
+			{Time: noon.Add(time.Hour), Target: "sip", Lineage: "sip.example", Result: "held", By: "deploy"},
+			{Time: noon.Add(2 * time.Hour), Target: "web", Lineage: "api.example", Result: "deployed", Leaf: newLeaf(), By: "watch"},
+		}},
+		"history-nothing": History{},
+		"history-damaged": History{Damaged: true},
+
+		"probe":       probed(),
+		"probe-good":  Probe{Seen: probe.Observation{Endpoint: endpointAt(t, "https://127.0.0.1?name=api.example"), Chain: nameless(), Version: tls.VersionTLS12, Cipher: tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}},
+		"probe-error": Probe{Seen: probe.Observation{Endpoint: endpointAt(t, "smtp://127.0.0.1?name=mx.example"), Err: errors.New("smtp://127.0.0.1:25: the server said 554 \x1b]0;owned\a")}},
+		"probe-dns": Domain{
+			DNS: "sip:example.org",
+			Answers: []srv.Answer{
+				{Name: "_sips._tcp.example.org", Service: "sips", Targets: []srv.Target{record()}},
+				{Name: "_sip._tls.example.org", Service: "sips", Err: errors.New("the server does not answer")},
+				{Name: "_sip._tcp.example.org", Service: "sip", Refused: true},
+				{Name: "_sip._udp.example.org", Service: "sip"},
+			},
+			Probes: []Probe{probed(), {Seen: probe.Observation{Endpoint: endpointAt(t, "sips://192.0.2.2:5061?name=example.org"), Chain: nameless()}}},
+		},
+		"probe-dns-nothing": Domain{DNS: "xmpp:example.org", Answers: []srv.Answer{{Name: "_xmpp-client._tcp.example.org"}, {Name: "_xmpp-server._tcp.example.org"}}},
+		"probe-dns-unasked": Domain{DNS: "xmpp:example.org", Probes: []Probe{{Seen: probe.Observation{Endpoint: endpointAt(t, "https://127.0.0.1"), Err: errors.New("no answer")}}}},
+	}
+	for width, screen := range map[string]Screen{"": {Width: 80}, "-wide": {Width: 120}, "-colours": {Width: 80, Coloured: true}} {
+		views["status"+width] = Status{Inventory: Inventory{Seen: sightings(), Snapshot: "/run/certlatch/status.json"}, Now: noon.Add(time.Minute), Screen: screen}
+	}
+	views["status-nothing"] = Status{Now: noon, Screen: Screen{Width: 80}}
+	return views
+}
+
+// TestViews holds what scripts and people read to the letter.
+func TestViews(t *testing.T) {
+	for name, view := range shown(t) {
+		var asJSON, asText bytes.Buffer
+		if err := errors.Join(Write(&asJSON, view, true), Write(&asText, view, false)); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name+".json", asJSON.String())
+		golden(t, name+".txt", asText.String())
+		if strings.ContainsAny(asText.String(), "\x1b\a\r\x00") && name != "status-colours" {
+			t.Errorf("%s: a terminal may take this for a command: %q", name, asText.String())
+		}
+	}
+}
+
+// TestSchemas demands that testdata shows each field of each schema with a value
+// and, where it may have none, without, and that the manual names it.
+func TestSchemas(t *testing.T) {
+	manual, err := os.ReadFile("../../packaging/man/certlatch.8.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(manual), "\n# JSON\n")
+	section, _, _ = strings.Cut(section, "\n# ")
+
+	seen := map[string]map[string]bool{} // by schema and field: with a value, without
+	for _, view := range shown(t) {
+		var decoded map[string]any
+		data, err := json.Marshal(view.JSON())
+		if err == nil {
+			err = json.Unmarshal(data, &decoded)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		schema := fmt.Sprint(decoded["schema"])
+		if seen[schema] == nil {
+			seen[schema] = map[string]bool{}
+		}
+		note(seen[schema], "", reflect.ValueOf(view.JSON()))
+	}
+	if len(seen) != 6 {
+		t.Errorf("these are not all schemas: %q", slices.Collect(maps.Keys(seen)))
+	}
+	for schema, fields := range seen {
+		_, paragraph, ok := strings.Cut(section, "**"+schema+"**")
+		if !ok {
+			t.Errorf("the manual has no paragraph about %s", schema)
+		}
+		paragraph, _, _ = strings.Cut(paragraph, "\n**")
+		general, _, _ := strings.Cut(section, "\n**")
+		for field, shown := range fields {
+			targetOfProbe := schema == probeSchema && strings.HasSuffix(field, "findings.target") // no target's policy is asked
+			if !shown && !targetOfProbe {
+				t.Errorf("%s: nothing in testdata shows this: %s", schema, field)
+			}
+			word := "*" + field[strings.LastIndex(field, ".")+1:] + "*"
+			if !strings.HasSuffix(field, without) && !strings.Contains(general+paragraph, word) {
+				t.Errorf("the manual does not say that %s has %s", schema, word)
+			}
+		}
+	}
+}
+
+// without marks a field that has no value.
+const without = " without a value"
+
+// note notes which fields a value has and how they occur: found[".field"] where
+// there is a value, and found[".field without a value"] where a field that may
+// be null or empty is. What a type may show, and did not yet, is false.
+func note(found map[string]bool, path string, v reflect.Value) {
+	show(found, path, v.Type())
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			note(found, path, v.Elem())
+		}
+	case reflect.Slice:
+		for _, element := range v.Seq2() {
+			note(found, path, element)
+		}
+	case reflect.Struct:
+		for field, value := range fieldsOf(v) {
+			at := path + "." + field
+			empty := value.Kind() == reflect.Pointer && value.IsNil() || value.Kind() == reflect.Slice && value.Len() == 0
+			if empty {
+				at += without
+			}
+			found[at] = true
+			note(found, path+"."+field, value)
+		}
+	}
+}
+
+// show notes what a type may show.
+func show(found map[string]bool, path string, of reflect.Type) {
+	switch {
+	case of.Kind() == reflect.Pointer, of.Kind() == reflect.Slice:
+		show(found, path, of.Elem())
+	case of.Kind() == reflect.Struct && of != reflect.TypeFor[time.Time]():
+		for field, value := range fieldsOf(reflect.Zero(of)) {
+			at, kind := path+"."+field, value.Kind()
+			found[at] = found[at]
+			if kind == reflect.Pointer || kind == reflect.Slice {
+				found[at+without] = found[at+without]
+			}
+			show(found, at, value.Type())
+		}
+	}
+}
+
+// fieldsOf returns the fields of a struct by their names in JSON.
+func fieldsOf(v reflect.Value) map[string]reflect.Value {
+	fields := map[string]reflect.Value{}
+	for i := range v.NumField() {
+		if name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ","); name != "" {
+			fields[name] = v.Field(i)
+		}
+	}
+	return fields
+}
+
+// TestPluginLine holds the line of check to the letter.
+func TestPluginLine(t *testing.T) {
+	inventory := Inventory{Seen: sightings(), Snapshot: "/run/certlatch/status.json"}
+	line, severity := Check{Inventory: inventory, Now: noon.Add(2 * time.Hour), MaxAge: UsualAge}.Line()
+	golden(t, "check.txt", line+"\n")
+	if severity != SeverityCritical {
+		t.Error(severity)
+	}
+	line, severity = Check{Inventory: Inventory{Seen: sightings()[:1]}, Now: noon, MaxAge: UsualAge}.Line()
+	golden(t, "check-good.txt", line+"\n")
+	if severity != SeverityOK {
+		t.Error(severity)
+	}
+	golden(t, "check-failure.txt", PluginFailure(errors.New("read x|y: permission\ndenied"), "run it with sudo")+"\n"+PluginFailure(errors.New("unexpected"), "")+"\n")
+}
+
+// TestNotices holds what status says beside its table.
+func TestNotices(t *testing.T) {
+	ahead := sightings()
+	ahead[0].Looked = noon.AddDate(1, 0, 0)
+	var all []string
+	for _, s := range []Status{
+		{Inventory: Inventory{Seen: sightings(), Snapshot: "/run/certlatch/status.json"}, Now: noon.Add(UsualAge)},
+		{Inventory: Inventory{Seen: sightings(), Snapshot: "/run/certlatch/status.json"}, Now: noon.Add(UsualAge + time.Second)},
+		{Inventory: Inventory{Seen: ahead, Snapshot: "/run/certlatch/status.json"}, Now: noon},
+		{Inventory: Inventory{Unread: errors.New("read state: it is empty"), Remedy: "certlatch deploy makes it anew"}, Now: noon},
+	} {
+		all = append(all, s.Notices()...)
+	}
+	golden(t, "status-notices.txt", strings.Join(all, "\n")+"\n")
+}
+
+// TestNextSteps holds what init says last.
+func TestNextSteps(t *testing.T) {
+	roots := []lineage.Root{{Client: "certbot"}, {Client: "lego"}}
+	found := proposal.Proposal{Roots: roots, Unknown: []string{"prosody: cannot be asked"}, Targets: []proposal.Target{
+		{Name: "sip", Lineage: "sip.example", Service: "kamailio", Idle: true, Steps: []proposal.Step{{Says: "name it", Lines: []string{"certificate = x"}}}},
+		{Name: "web", Lineage: "api.example", Service: "nginx"},
+	}}
+	certbot := func(client string) bool { return client == "certbot" }
+	golden(t, "init.txt", NextSteps(found, certbot))
+	golden(t, "init-nothing.txt", NextSteps(proposal.Proposal{}, certbot))
+}
+
+// TestEntries holds log entries about outcomes.
+func TestEntries(t *testing.T) {
+	var all strings.Builder
+	for _, o := range append(outcomes(), engine.Outcome{Result: engine.Unchanged}, engine.Outcome{Result: engine.Held}, engine.Outcome{Result: engine.Deferred}) {
+		level, message, attrs := Entry(o)
+		fmt.Fprintln(&all, level, message, attrs)
+	}
+	golden(t, "journal.txt", all.String())
+}
+
+func TestExitOf(t *testing.T) {
+	for _, test := range []struct {
+		outcome engine.Outcome
+		want    int
+	}{
+		{engine.Outcome{Result: engine.Deployed}, ExitOK},
+		{engine.Outcome{Result: engine.Unchanged}, ExitOK},
+		{engine.Outcome{Result: engine.Held}, ExitOK},
+		{engine.Outcome{Result: engine.Planned}, ExitOK},
+		{engine.Outcome{Result: engine.Refused, At: engine.Validate}, ExitRefused},
+		{engine.Outcome{Result: engine.Deferred, At: engine.Activate}, ExitWaiting},
+		{engine.Outcome{Result: engine.WaitingRestart, At: engine.Activate}, ExitWaiting},
+		{engine.Outcome{Result: engine.RollbackFailed, At: engine.Prove}, ExitUndoFailed},
+		{engine.Outcome{Result: engine.Failed, Reason: "service-crashed", At: engine.Prove}, ExitUndoFailed},
+		{engine.Outcome{Result: engine.Failed, Reason: "outage", At: engine.Validate}, ExitNotProven},
+		{engine.Outcome{Result: engine.Failed, Reason: "unexpected", At: engine.Stage}, ExitUnexpected},
+		{engine.Outcome{Result: engine.Failed, Reason: "systemd-unreachable", At: engine.Activate}, ExitUnexpected},
+		{engine.Outcome{Result: engine.Failed, Reason: "database-unreachable", At: engine.Validate}, ExitUnexpected},
+		{engine.Outcome{Result: engine.Failed, Reason: "out-of-time", At: engine.Baseline}, ExitUnexpected},
+		{engine.Outcome{Result: engine.RolledBack, Reason: "out-of-time", At: engine.Prove}, ExitNotProven},
+		{engine.Outcome{Result: engine.Failed, At: engine.Stage}, ExitInstall},
+		{engine.Outcome{Result: engine.RolledBack, At: engine.Commit}, ExitInstall},
+		{engine.Outcome{Result: engine.RolledBack, At: engine.Test}, ExitActivation},
+		{engine.Outcome{Result: engine.RolledBack, At: engine.Activate}, ExitActivation},
+		{engine.Outcome{Result: engine.RolledBack, At: engine.Prove}, ExitNotProven},
+		{engine.Outcome{Result: engine.Failed, At: engine.Validate}, ExitUsage},
+	} {
+		if got := ExitOf([]engine.Outcome{{Result: engine.Deployed}, test.outcome, {Result: engine.Unchanged}}); got != test.want {
+			t.Errorf("%+v: %d instead of %d", test.outcome, got, test.want)
+		}
+	}
+	// Of two targets the graver counts, in either order.
+	codes := []engine.Outcome{
+		{Result: engine.RollbackFailed}, {Result: engine.RolledBack, At: engine.Prove}, {Result: engine.RolledBack, At: engine.Activate},
+		{Result: engine.Failed, At: engine.Stage}, {Result: engine.Failed, Reason: "unexpected"}, {Result: engine.Failed},
+		{Result: engine.Refused}, {Result: engine.Deferred}, {Result: engine.Deployed},
+	}
+	for i, graver := range codes {
+		for _, other := range codes[i:] {
+			for _, both := range [][]engine.Outcome{{graver, other}, {other, graver}} {
+				if got := ExitOf(both); got != exitOfOutcome(graver) {
+					t.Errorf("%+v: %d", both, got)
+				}
+			}
+		}
+	}
+	if ExitOf(nil) != ExitOK {
+		t.Error("nothing to do is no success")
+	}
+}
+
+func TestExits(t *testing.T) {
+	checked := func(levels ...deployers.Level) Examined {
+		var x engine.Examination
+		for _, l := range levels {
+			x.Checks = append(x.Checks, deployers.Check{Level: l})
+		}
+		return Examined{x}
+	}
+	good, bad := Probe{Seen: probe.Observation{Chain: chain()}}, Probe{Seen: probe.Observation{Chain: chain()}, Findings: findings()}
+	for name, test := range map[string]struct{ got, want int }{
+		"doctor, all is well":      {checked(deployers.Fine).Exit(), ExitOK},
+		"doctor, warnings":         {checked(deployers.Warned, deployers.Fine).Exit(), ExitDoctorWarnings},
+		"doctor, errors":           {checked(deployers.Warned, deployers.Wrong, deployers.Fine).Exit(), ExitDoctorErrors},
+		"validate, warned":         {Validation{Verdicts: []engine.Verdict{{Findings: findings()[1:]}}}.Exit(), ExitOK},
+		"validate, refused":        {Validation{Verdicts: []engine.Verdict{{}, {Findings: findings()}}}.Exit(), ExitRefused},
+		"check, unknown":           {SeverityUnknown.Exit(), 3},
+		"check, warning":           {SeverityWarning.Exit(), 1},
+		"check, critical":          {SeverityCritical.Exit(), 2},
+		"check, ok":                {SeverityOK.Exit(), 0},
+		"probe, good":              {good.Exit(), ExitOK},
+		"probe, findings":          {bad.Exit(), ExitProbeFindings},
+		"probe, no handshake":      {Probe{}.Exit(), ExitNoHandshake},
+		"domain, good":             {Domain{Probes: []Probe{good, good}}.Exit(), ExitOK},
+		"domain, findings":         {Domain{Probes: []Probe{good, bad}}.Exit(), ExitProbeFindings},
+		"domain, one is silent":    {Domain{Probes: []Probe{good, {}}}.Exit(), ExitProbeFindings},
+		"domain, all are silent":   {Domain{Probes: []Probe{{}, {}}}.Exit(), ExitNoHandshake},
+		"domain, nothing to probe": {Domain{}.Exit(), ExitNoHandshake},
+		"domain, half an answer":   {Domain{Probes: []Probe{good}, Answers: []srv.Answer{{Err: errors.New("no")}}}.Exit(), ExitProbeFindings},
+	} {
+		if test.got != test.want {
+			t.Errorf("%s: %d instead of %d", name, test.got, test.want)
+		}
+	}
+}
+
+func text(s string) *string { return &s }
+
+func oldLeaf() *lineage.Leaf {
+	return &lineage.Leaf{
+		Fingerprint: strings.Repeat("ab", 32), Serial: "0a1b", Names: []string{"api.example", "b.example", "c.example", "d.example", "e.example"}, Issuer: "CN=R11,O=Let's Encrypt,C=US",
+		NotBefore: noon.AddDate(0, 0, -60), NotAfter: noon.AddDate(0, 0, 30), Key: "rsa-2048",
+	}
+}
+
+func newLeaf() *lineage.Leaf {
+	return &lineage.Leaf{
+		Fingerprint: strings.Repeat("cd", 32), Serial: "0c", Names: []string{}, Issuer: "CN=\x1b[2Jclear",
+		NotBefore: noon, NotAfter: noon.AddDate(0, 0, 90), Key: "ecdsa-p256",
+	}
+}
+
+func findings() []lineage.Finding {
+	return []lineage.Finding{
+		{Code: "name-missing", Severity: lineage.Refused, Detail: "the leaf lacks sip.example", Remedy: "have the client put it in"},
+		{Code: "expires-soon", Severity: lineage.Warned, Detail: "two\nlines and \x1b[2J", Remedy: "renew it"},
+	}
+}
+
+// outcomes are such as a run may end in.
+func outcomes() []engine.Outcome {
+	return []engine.Outcome{
+		{
+			Target: "web", Lineage: "api.example", Service: "nginx", Result: engine.Deployed, Previous: oldLeaf(), New: newLeaf(), Generation: "20261123T120000Z-1a2b3c4d",
+			Findings: findings()[1:], Notes: []string{"a note"},
+			Steps: []engine.Done{{Step: engine.Validate, OK: true, Took: 1500 * time.Microsecond}, {Step: engine.Prove, OK: true, Took: 2 * time.Second}},
+		},
+		{
+			Target: "sip", Lineage: "sip.example", Service: "kamailio", Result: engine.RollbackFailed, Reason: "not-proven", At: engine.Prove,
+			Detail: "tls://127.0.0.1:5061 serves \x1b[31manother\nleaf", Remedy: "look at once", Previous: newLeaf(), New: oldLeaf(),
+			Steps: []engine.Done{{Step: engine.Prove, Took: 40 * time.Second}},
+		},
+		{
+			Target: "xmpp", Lineage: "im.example", Service: "prosody", Result: engine.Refused, Reason: "name-missing", At: engine.Validate,
+			Detail: "the leaf lacks sip.example", Remedy: "have the client put it in", New: newLeaf(), Findings: findings(),
+		},
+		{Target: "mail", Lineage: "mx.example", Service: "generic", Result: engine.Unchanged, Previous: newLeaf(), New: newLeaf(), Steps: []engine.Done{{Step: engine.Validate, OK: true}}},
+		{
+			Target: "ftp", Lineage: "gone.example", Service: "generic", Result: engine.Failed, Reason: "lineage-not-found", At: engine.Validate,
+			Detail: "there is no lineage gone.example", Remedy: "certlatch doctor looks for it",
+		},
+	}
+}
+
+// planned are outcomes of a dry run.
+func planned(t *testing.T) []engine.Outcome {
+	files := &deployers.Plan{
+		Files: []deployers.File{
+			{Path: "/etc/web/fullchain.pem", Content: deployers.Fullchain, Mode: 0o644},
+			{Path: "/etc/web/privkey.pem", Content: deployers.Key, User: "www-data", Group: "ssl-cert", Mode: 0o640},
+			{Path: "/etc/web/chain.pem", Content: deployers.Chain, User: "www-data", Group: "www-data:", Mode: 0o640},
+		},
+		Test:     deployers.Test{Command: []string{"/usr/sbin/nginx", "-t"}},
+		Activate: deployers.Activation{Way: deployers.ReloadUnit, Unit: "nginx.service"},
+		Probes:   []endpoint.Endpoint{endpointAt(t, "https://127.0.0.1?name=api.example")},
+	}
+	row := &deployers.Plan{
+		Row:      &deployers.Row{Database: "mysql://opensips:secret@127.0.0.1/opensips", Table: "tls_mgm", Domain: "default", Type: 2},
+		Activate: deployers.Activation{Way: deployers.RestartUnit, Unit: "opensips.service"},
+	}
+	return []engine.Outcome{
+		{Target: "web", Lineage: "api.example", Service: "nginx", Result: engine.Planned, New: newLeaf(), Plan: files, Steps: []engine.Done{{Step: engine.Validate, OK: true}}},
+		{Target: "sip", Lineage: "api.example", Service: "opensips", Result: engine.Planned, New: newLeaf(), Plan: row},
+	}
+}
+
+// sightings are certificates in many states.
+func sightings() []state.Sighting {
+	late := noon.Add(time.Hour)
+	stale := differing(sighting("sip", 62), engine.Stale, 2*time.Hour)
+	stale.Contact, stale.Served = text("voice team"), append(stale.Served, state.Served{Probe: stale.Served[0].Probe, Error: text("tls://127.0.0.1:5061: connection refused")})
+	pending := pendingFor(differing(sighting("xmpp", 1), engine.Waiting, time.Minute), "not-proven")
+	pending.Pending.Next = &late
+	held := differing(sighting("mail", 1), engine.HeldBack, time.Hour)
+	held.Hold = text("by-hand")
+	few, left := sighting("kamailio", 1), 3
+	few.ReloadsLeft, few.Issued, few.Installed, few.Served = &left, newLeaf(), newLeaf(), []state.Served{{Probe: few.Served[0].Probe, Leaf: newLeaf()}}
+	out := pendingFor(sighting("out", 1), "outage")
+	out.State, out.Outage = string(engine.Waiting), &state.Outage{Since: noon.Add(-time.Minute), Remedy: "start it"}
+	out.Served = []state.Served{{Error: text("outage")}}
+	return []state.Sighting{
+		sighting("web", 20), stale, sighting("ftp", 72), sighting("old", 93), pending, held, few, out,
+		{Looked: noon, Certificate: state.Certificate{Target: "new", Lineage: "new", Service: "nginx", State: string(engine.Unknown), Served: []state.Served{}}},
+	}
+}
+
+func endpointAt(t *testing.T, url string) endpoint.Endpoint {
+	t.Helper()
+	e, err := endpoint.Parse(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// chain is one as it is served: a leaf, whose names a hostile server may choose,
+// and its issuer.
+func chain() []*x509.Certificate {
+	root := pkix.Name{CommonName: "Root \x1b[31m"}
+	issuer := pkix.Name{CommonName: "R11"}
+	return []*x509.Certificate{
+		{
+			Raw: []byte("leaf"), SerialNumber: big.NewInt(1), DNSNames: []string{"api.example", "\x1b[2J.example"}, Issuer: issuer,
+			NotBefore: noon, NotAfter: noon.AddDate(0, 0, 90), PublicKey: &ecdsa.PublicKey{Curve: elliptic.P256()},
+		},
+		{
+			Raw: []byte("issuer"), SerialNumber: big.NewInt(2), Subject: issuer, Issuer: root,
+			NotBefore: noon, NotAfter: noon.AddDate(3, 0, 0), PublicKey: &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 2047)},
+		},
+	}
+}
+
+// nameless is a chain of one certificate without names.
+func nameless() []*x509.Certificate {
+	leaf := *chain()[0]
+	leaf.DNSNames = nil
+	return []*x509.Certificate{&leaf}
+}
+
+func record() srv.Target {
+	return srv.Target{Host: "edge.example.net", Port: 5061, Priority: 10, Weight: 20}
+}
+
+func probed() Probe {
+	target := record()
+	return Probe{
+		Seen: probe.Observation{
+			Endpoint: endpoint.Endpoint{Scheme: "sips", Host: "192.0.2.1", Port: 5061, Name: "example.org"}, Chain: chain(),
+			Version: tls.VersionTLS13, Cipher: tls.TLS_AES_128_GCM_SHA256, ALPN: "sip/2", ClientAuth: true,
+		},
+		Findings: findings(), Record: "_sips._tcp.example.org", Target: &target,
+	}
+}
