@@ -10,10 +10,10 @@ GO_BUILD = CGO_ENABLED=0 go build -tags urfave_cli_no_docs -trimpath -buildvcs=f
 SIZE_LIMIT    = 15000000 # bytes of the stripped program
 STARTUP_LIMIT = 2        # times the start-up of openssl version
 
-TOOLS = .build/bin/pebble .build/bin/staticcheck .build/bin/demo .build/bin/startup .build/bin/idle .build/bin/packages
+TOOLS = .build/bin/pebble .build/bin/staticcheck .build/bin/govulncheck .build/bin/demo .build/bin/startup .build/bin/idle .build/bin/packages
 TAGS  = systemdtest
 
-.PHONY: help build test test-unit test-faults test-system lint fuzz bench package demo clean
+.PHONY: help build test test-unit test-faults test-system lint vuln fuzz bench package demo clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,17 @@ lint: .build/bin/staticcheck ## check format, vet, staticcheck and the module fi
 	.build/bin/staticcheck ./... && .build/bin/staticcheck -tags $(TAGS) ./...
 	cd internal/tools && go mod tidy -diff && go vet ./... && ../../.build/bin/staticcheck ./...
 
+# The database is on the network: https://vuln.go.dev, or a copy. Where it cannot
+# be had nothing was found out, which is said and is no failure.
+VULNDB ?= https://vuln.go.dev
+
+vuln: .build/bin/govulncheck ## look for known vulnerabilities in what the program calls, where VULNDB can be reached
+	@said=$$(.build/bin/govulncheck -db $(VULNDB) ./... 2>&1); code=$$?; echo "$$said"; \
+	case "$$said" in \
+		"govulncheck: fetching vulnerabilities: "*) echo "vulnerabilities were NOT looked for: $(VULNDB) cannot be reached" ;; \
+		*) exit $$code ;; \
+	esac
+
 fuzz: ## fuzz every fuzz target for FUZZTIME (30s)
 	@grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -rn1 dirname | sort -u | while read -r dir; do \
 		for target in $$(go test -list '^Fuzz' "$$dir" | grep '^Fuzz'); do \
@@ -87,6 +98,7 @@ clean: ## remove what was built
 .PHONY: $(TOOLS)
 .build/bin/pebble:      PACKAGE = github.com/letsencrypt/pebble/v2/cmd/pebble
 .build/bin/staticcheck: PACKAGE = honnef.co/go/tools/cmd/staticcheck
+.build/bin/govulncheck: PACKAGE = golang.org/x/vuln/cmd/govulncheck
 .build/bin/demo:        PACKAGE = ./demo
 .build/bin/startup:     PACKAGE = ./startup
 .build/bin/packages:    PACKAGE = ./packages
