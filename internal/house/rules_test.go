@@ -38,8 +38,7 @@ var gates = []struct {
 	why     string
 }{
 	{`os/exec`, []string{"internal/command"}, "programs are run in one place, without a shell and with a limit"},
-	{`github.com/coreos/go-systemd/v22/journal`, []string{"internal/systemd", "cmd/certlatch"}, "the journal is written where output is"},
-	{`github.com/coreos/go-systemd/v22/(dbus|daemon|activation|login1|machine1|sdjournal|unit|util)|github.com/godbus/dbus/v5`, []string{"internal/systemd"}, "systemd is talked to in one place"},
+	{`github.com/coreos/go-systemd/v22/(dbus|daemon|journal|activation|login1|machine1|sdjournal|unit|util)|github.com/godbus/dbus/v5`, []string{"internal/systemd"}, "systemd is talked to in one place"},
 	{`github.com/fsnotify/fsnotify`, []string{"internal/watch"}, "files are watched in one place"},
 	{`github.com/go-sql-driver/mysql|github.com/lib/pq|database/sql(/.*)?`, []string{"internal/rows"}, "databases are written to in one place"},
 	{`net/http(/httptrace)?`, []string{"internal/revocation", "internal/control"}, "revocation lists and OpenSIPS's mi_http are what there is to fetch"},
