@@ -217,6 +217,8 @@ func TestRulesCanFail(t *testing.T) {
 		{"rooms know only whom they should", "internal/report/a.go", `package report; import "github.com/certlatch/certlatch/internal/engine"`, good},
 		{"rooms know only whom they should", "internal/report/a.go", `package report; import "github.com/certlatch/certlatch/internal/config"`, bad},
 		{"rooms know only whom they should", "internal/report/a.go", `package report; import "os"`, bad},
+		{"rooms know only whom they should", "internal/completion/a.go", `package completion; import "github.com/urfave/cli/v2"`, bad},
+		{"rooms know only whom they should", "internal/completion/a.go", `package completion; import "github.com/certlatch/certlatch/hooks"`, bad},
 		{"rooms know only whom they should", "internal/report/a.go", `package report; import "crypto/tls"`, bad},
 		{"rooms know only whom they should", "internal/report/a.go", `package report; import "io"`, good},
 		{"rooms know only whom they should", "cmd/certlatch/a.go", `package main; import "github.com/certlatch/certlatch/internal/report"`, good},

@@ -97,6 +97,7 @@ var knows = []struct {
 	{[]string{"deployers", "hooks"}, []string{"internal/lineage", "internal/endpoint"}, true},
 	{[]string{"internal/proposal"}, []string{"deployers", "internal/lineage", "internal/endpoint"}, true},
 	{[]string{"internal/report"}, []string{"deployers", "internal/engine", "internal/lineage", "internal/probe", "internal/proposal", "internal/srv", "internal/state"}, true},
+	{[]string{"internal/completion"}, nil, true},
 	{[]string{"internal/endpoint", "internal/command", "internal/disk"}, nil, false},
 	{[]string{"internal/lineage"}, []string{"internal/disk"}, false},
 	{[]string{"internal/watch"}, []string{"internal/lineage"}, false},

@@ -1,0 +1,141 @@
+// Package completion writes what lets shells complete command lines: it knows
+// three shells, and nothing of what the commands are.
+package completion
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Level is a place on the command line: what may follow a command.
+type Level struct {
+	Path  string // the words that lead there, a space before each; empty: the first level
+	Words []Word
+}
+
+// Word is something that may stand at a level.
+type Word struct {
+	Text, About string
+	Value       bool // a flag that takes one
+}
+
+// A Shell writes a script for the levels of a program, the first before all
+// others.
+type Shell func([]Level) string
+
+// Shells returns the shells that can be helped, by name.
+func Shells() map[string]Shell {
+	return map[string]Shell{"bash": bash, "zsh": zsh, "fish": fish}
+}
+
+// texts returns those words of a level that are wanted.
+func (l Level) texts(only func(Word) bool) string {
+	var texts []string
+	for _, w := range l.Words {
+		if only(w) {
+			texts = append(texts, w.Text)
+		}
+	}
+	return strings.Join(texts, " ")
+}
+
+// walked returns a pattern of bash's and zsh's case for the ways that lead to a
+// level.
+func walked(levels []Level) string {
+	var paths []string
+	for _, l := range levels[1:] {
+		paths = append(paths, `"`+l.Path+`"`)
+	}
+	return strings.Join(paths, "|")
+}
+
+// bash writes a function for bash's complete.
+func bash(levels []Level) string {
+	var s strings.Builder
+	fmt.Fprintf(&s, `# bash completion for certlatch(8)
+_certlatch() {
+    local at= values= words= i
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case "$at ${COMP_WORDS[i]}" in
+        %s) at+=" ${COMP_WORDS[i]}" ;;
+        esac
+    done
+    case "$at" in
+`, walked(levels))
+	for _, l := range levels {
+		fmt.Fprintf(&s, "    %q) words=%q values=%q ;;\n", l.Path, l.texts(func(Word) bool { return true }), l.texts(func(w Word) bool { return w.Value }))
+	}
+	s.WriteString(`    esac
+    # Without a word here, the shell completes file names.
+    [[ " $values " == *" ${COMP_WORDS[COMP_CWORD - 1]} "* ]] && return
+    COMPREPLY=($(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}"))
+}
+complete -o default -F _certlatch certlatch
+`)
+	return s.String()
+}
+
+// zsh writes a function of zsh's completion system.
+func zsh(levels []Level) string {
+	var s strings.Builder
+	fmt.Fprintf(&s, `#compdef certlatch
+local at word
+local -a known
+for word in ${words[2,CURRENT-1]}; do
+    case "$at $word" in
+    (%s) at+=" $word" ;;
+    esac
+done
+case "$at" in
+`, walked(levels))
+	quote := strings.NewReplacer(`'`, `'\''`).Replace
+	for _, l := range levels {
+		fmt.Fprintf(&s, "(%q) known=(", l.Path)
+		for _, w := range l.Words {
+			fmt.Fprintf(&s, "\n    '%s:%s'", w.Text, quote(w.About))
+		}
+		s.WriteString("\n) ;;\n")
+	}
+	s.WriteString(`esac
+_describe certlatch known || _files
+`)
+	return s.String()
+}
+
+// fish writes commands for fish.
+func fish(levels []Level) string {
+	var s strings.Builder
+	quote := func(text string) string {
+		return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text) + "'"
+	}
+	var paths []string
+	for _, l := range levels[1:] {
+		paths = append(paths, quote(l.Path))
+	}
+	fmt.Fprintf(&s, `# fish completion for certlatch(8)
+function __certlatch_at
+    set -l at
+    for word in (commandline -opc)[2..]
+        contains -- "$at $word" %s
+        and set at "$at $word"
+    end
+    test "$at" = "$argv[1]"
+end
+complete -c certlatch -f
+`, strings.Join(paths, " "))
+	for _, l := range levels {
+		for _, w := range l.Words {
+			at := "complete -c certlatch -n " + quote("__certlatch_at "+quote(l.Path))
+			flag, isFlag := strings.CutPrefix(w.Text, "--")
+			switch {
+			case w.Value:
+				fmt.Fprintf(&s, "%s -l %s -r -F -d %s\n", at, flag, quote(w.About))
+			case isFlag:
+				fmt.Fprintf(&s, "%s -l %s -d %s\n", at, flag, quote(w.About))
+			default:
+				fmt.Fprintf(&s, "%s -a %s -d %s\n", at, w.Text, quote(w.About))
+			}
+		}
+	}
+	return s.String()
+}

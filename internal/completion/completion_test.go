@@ -1,0 +1,39 @@
+package completion
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write testdata anew")
+
+// TestScripts holds the scripts to the letter; whether shells understand them,
+// the tests of whole hosts ask them.
+func TestScripts(t *testing.T) {
+	levels := []Level{
+		{Words: []Word{{Text: "hook", About: "put it into a client's hooks"}, {Text: "--config", About: "the file", Value: true}, {Text: "--help", About: "show help"}}},
+		{Path: " hook", Words: []Word{{Text: "install", About: `a \ in it`}, {Text: "--help", About: "show help"}}},
+		{Path: " hook install", Words: []Word{{Text: "certbot"}, {Text: "--help", About: "show help"}}},
+	}
+	for name, shell := range Shells() {
+		path := filepath.Join("testdata", name)
+		got := shell(levels)
+		if *update {
+			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), got); diff != "" {
+			t.Errorf("%s (-has +written):\n%s", path, diff)
+		}
+	}
+}
