@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
 	"slices"
 	"strings"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/certlatch/certlatch/internal/engine"
 	"github.com/certlatch/certlatch/internal/hookfiles"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/sandbox"
 )
 
 // examineHost looks at what all targets depend on, certlatch's units and
@@ -30,31 +30,15 @@ func examineHost(ctx context.Context, e *engine.Engine) (engine.Examination, err
 	return found, err
 }
 
-// examineUnits tells whether certlatch's units may write where the
+// examineUnits reports whether certlatch's units may write where the
 // configuration says.
 func examineUnits(cfg *config.Config) []deployers.Check {
-	var behind []string
-	for _, unit := range installedUnits() {
-		if text, err := os.ReadFile(dropInPath(unit)); err != nil || !allows(string(text), dropIn(cfg)) {
-			behind = append(behind, unit)
-		}
-	}
-	if behind == nil {
+	outdated := sandbox.Outdated(cfg)
+	if len(outdated) == 0 {
 		return nil
 	}
 	return []deployers.Check{deployers.NewCheck(deployers.Retries, deployers.Warned, "certlatch config systemd",
-		"%s may not write to all that the configuration names", strings.Join(behind, ", "))}
-}
-
-// allows tells whether a drop-in has every setting of another. It may have more:
-// that of a time when directories had yet to be made.
-func allows(has, wants string) bool {
-	for line := range strings.Lines(wants) {
-		if !strings.HasPrefix(line, "#") && !strings.Contains(has, line) {
-			return false
-		}
-	}
-	return true
+		"%s may not write to all that the configuration names", strings.Join(outdated, ", "))}
 }
 
 // examineHooks adds whether the clients call certlatch.

@@ -20,6 +20,7 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/proposal"
 	"github.com/certlatch/certlatch/internal/report"
+	"github.com/certlatch/certlatch/internal/sandbox"
 	"github.com/certlatch/certlatch/internal/systemd"
 )
 
@@ -79,7 +80,7 @@ func (p *program) init(c *cli.Context) error {
 		return err
 	}
 	fmt.Fprintf(p.stdout, "wrote %s\n", path)
-	if path == defaultConfig && len(installedUnits()) > 0 {
+	if path == defaultConfig && len(sandbox.Installed()) > 0 {
 		if err := p.writeDropIns(c.Context, cfg); err != nil {
 			return err
 		}

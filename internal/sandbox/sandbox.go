@@ -1,0 +1,130 @@
+// Package sandbox lets certlatch's own units write where the configuration says,
+// and nowhere else, by drop-ins of theirs. The sandbox is no boundary against
+// certlatch itself; see ARCHITECTURE.md.
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/disk"
+)
+
+// units returns the services that certlatch's packages bring.
+func units() []string {
+	return []string{"certlatch-recover.service", "certlatch-retry.service", "certlatch-watch.service"}
+}
+
+// unitsDir is where an administrator's units and drop-ins are
+// (systemd.unit(5)).
+const unitsDir = "/etc/systemd/system"
+
+// Installed returns those units that a package or an administrator has put
+// there.
+func Installed() []string {
+	return slices.DeleteFunc(units(), func(unit string) bool {
+		return !exists(filepath.Join("/usr/lib/systemd/system", unit)) && !exists(filepath.Join(unitsDir, unit))
+	})
+}
+
+func path(unit string) string { return filepath.Join(unitsDir, unit+".d", "paths.conf") }
+
+// Write writes the drop-in of each unit, and returns the paths of those that
+// were written. systemd has yet to read them.
+func Write(cfg *config.Config) (written []string, err error) {
+	for _, unit := range units() {
+		if err := disk.MakeAll(filepath.Dir(path(unit)), disk.Own(0o755)); err != nil {
+			return written, fmt.Errorf("write drop-in: %w", err)
+		}
+		if err := disk.Replace(path(unit), []byte(DropIn(cfg)), 0o644); err != nil {
+			return written, fmt.Errorf("write drop-in: %w", err)
+		}
+		written = append(written, path(unit))
+	}
+	return written, nil
+}
+
+// Outdated returns the installed units that may not write to all that the
+// configuration names.
+func Outdated(cfg *config.Config) []string {
+	return slices.DeleteFunc(Installed(), func(unit string) bool {
+		text, err := os.ReadFile(path(unit))
+		return err == nil && allows(string(text), DropIn(cfg))
+	})
+}
+
+// allows reports whether a drop-in has every setting of another. It may have
+// more: that of a time when directories had yet to be made.
+func allows(has, wants string) bool {
+	for line := range strings.Lines(wants) {
+		if !strings.HasPrefix(line, "#") && !strings.Contains(has, line) {
+			return false
+		}
+	}
+	return true
+}
+
+// DropIn says what the units may write to beside their own directories. A path
+// that is missing when a unit starts must not keep it from starting, hence the
+// dashes; each path is a mount of its own for the unit (systemd.exec(5)).
+func DropIn(cfg *config.Config) string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "# Made of %s by certlatch config systemd, which makes it anew.\n[Service]\n", cfg.Path)
+	paths := writtenTo(cfg)
+	for _, path := range paths {
+		// Spaces part paths, and % begins a specifier.
+		fmt.Fprintf(&text, "ReadWritePaths=\"-%s\"\n", strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%").Replace(path))
+	}
+	if slices.ContainsFunc(paths, func(path string) bool {
+		return strings.HasPrefix(path+"/", "/tmp/") || strings.HasPrefix(path+"/", "/var/tmp/")
+	}) {
+		fmt.Fprintln(&text, "# A service is met there.\nPrivateTmp=no")
+	}
+	return text.String()
+}
+
+// writtenTo returns the directories that deployments write to, sorted, each once.
+func writtenTo(cfg *config.Config) []string {
+	var dirs []string
+	if cfg.State != config.DefaultState {
+		dirs = append(dirs, cfg.State)
+	}
+	for _, t := range cfg.Targets {
+		if t.Directory != "" {
+			dir := common(t.Directory)
+			dirs = append(dirs, dir)
+			for !exists(dir) { // certlatch will make it, and must be let to
+				dir = filepath.Dir(dir)
+			}
+			dirs = append(dirs, dir)
+		}
+		for _, path := range []string{t.Certificate, t.Key, t.Chain, t.Combined} {
+			if path != "" {
+				dirs = append(dirs, common(filepath.Dir(path)))
+			}
+		}
+		if at, ok := t.Options.(interface{ Meeting() []string }); ok {
+			dirs = append(dirs, at.Meeting()...)
+		}
+	}
+	slices.Sort(dirs)
+	return slices.Compact(dirs)
+}
+
+// common returns the part of a directory that is the same for all lineages.
+func common(dir string) string {
+	before, _, named := strings.Cut(dir, "{lineage}")
+	if !named {
+		return dir
+	}
+	return filepath.Dir(before + "x")
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
