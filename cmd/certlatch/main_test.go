@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 		"50-certlatch-hook-certbot": main,
 		"certlatch-hook-dehydrated": main,
 		"certlatch-hook-acmetool":   main,
-		"served":                    func() { os.Exit(served(os.Args[1:])) },
+		"served":                    func() { os.Exit(serveTLS(os.Args[1:])) },
 		"served-reload":             func() { os.Exit(servedReload(os.Args[1:])) },
 	})
 }
@@ -233,12 +233,13 @@ func freePort(t *testing.T) int {
 	return listener.Addr().(*net.TCPAddr).Port
 }
 
-// served is a TLS server in the manner of the services that certlatch is for:
-// it serves a pair, and takes it anew on a HUP, if it can be read. An interrupt
-// ends it, also where interrupts were ignored when it was started.
+// serveTLS is the command served: a TLS server in the manner of the services that
+// certlatch is for. It serves a pair, and takes it anew on a HUP, if it can be
+// read. An interrupt ends it, also where interrupts were ignored when it was
+// started.
 //
 //	served PORT CERTIFICATE KEY PIDFILE
-func served(args []string) int {
+func serveTLS(args []string) int {
 	var mutex sync.Mutex
 	var pair tls.Certificate
 	load := func() error {

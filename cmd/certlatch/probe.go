@@ -3,16 +3,17 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/certlatch/certlatch/internal/endpoint"
-	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/policy"
 	"github.com/certlatch/certlatch/internal/probe"
 	"github.com/certlatch/certlatch/internal/report"
+	"github.com/certlatch/certlatch/internal/served"
+	"github.com/certlatch/certlatch/internal/srv"
 )
 
 func (p *program) probeCommand() *cli.Command {
@@ -74,37 +75,27 @@ func (p *program) probe(c *cli.Context) error {
 	if e.Name == "" {
 		e.Name = e.Host
 	}
-	result := report.Probe{Seen: probe.Handshake(c.Context, e)}
-	result.Findings = judge(result, trust)
+	result := report.Probe(served.ProbeEndpoint(c.Context, e, trust))
 	return p.print(c, result, result.Exit())
 }
 
-// judge holds a served chain against the rules for bundles, as far as they are
-// about certificates.
-func judge(p report.Probe, trust policy.Trust) []lineage.Finding {
-	leaf, at := p.Seen.Leaf(), p.Seen.Endpoint
-	if leaf == nil {
-		return nil
+// dnsHelp says what --dns does, and what it does not.
+func dnsHelp() string {
+	return fmt.Sprintf("With --dns URL is sip:DOMAIN or xmpp:DOMAIN. Then what the SRV records of DOMAIN name is probed,\n"+
+		"and the certificates must name DOMAIN, not the host: of each service up to %d hosts, with up to\n"+
+		"%d addresses each, all at once and within %s. NAPTR records are not followed, and where there\n"+
+		"are no SRV records, the addresses of DOMAIN itself are not probed.",
+		srv.MostTargets, srv.MostAddrs, srv.Limit+probe.Limit)
+}
+
+// probeDomain probes what a domain's SRV records name.
+func (p *program) probeDomain(c *cli.Context, trust policy.Trust) error {
+	kind, domain, _ := strings.Cut(c.Args().First(), ":")
+	domain = strings.ToLower(strings.TrimSuffix(domain, "."))
+	_, notAddress := netip.ParseAddr(domain)
+	if !slices.Contains([]srv.Kind{srv.SIP, srv.XMPP}, srv.Kind(kind)) || !endpoint.IsHost(domain) || notAddress == nil {
+		return &usageError{fmt.Sprintf("%q is neither sip:DOMAIN nor xmpp:DOMAIN", c.Args().First()), "for example: certlatch probe --dns sip:example.org"}
 	}
-	served := &lineage.Bundle{
-		Lineage:       lineage.Lineage{Client: "served", Name: at.Name, Fullchain: at.String()},
-		Leaf:          leaf,
-		Intermediates: p.Seen.Chain[1:],
-	}
-	rules := policy.Rules{Trust: trust, Now: time.Now(), Names: []string{at.Name}}
-	if _, err := netip.ParseAddr(at.Name); err == nil && at.Name == at.Host {
-		rules.Names = nil // an address says where to connect, not whom to expect
-	}
-	if at.Scheme == "sips" {
-		rules.SIPDomains = rules.Names
-	}
-	findings := policy.Check(served, rules)
-	for i, f := range findings {
-		if p.Target != nil && f.Code == "name-missing" && leaf.VerifyHostname(p.Target.Host) == nil {
-			// RFC 6120 section 13.7.1.2 and RFC 5922 section 7.2.
-			findings[i].Detail += fmt.Sprintf(", only the SRV target %q", p.Target.Host)
-			findings[i].Remedy = "have the client put the domain into the certificate: it is what peers look for, wherever SRV records lead them"
-		}
-	}
-	return findings
+	result := report.Domain(served.ProbeDomain(c.Context, srv.Kind(kind), domain, trust))
+	return p.print(c, result, result.Exit())
 }

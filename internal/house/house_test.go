@@ -226,10 +226,12 @@ func TestRulesCanFail(t *testing.T) {
 		{"rooms know only whom they should", "internal/engine/a.go", `package engine; import "github.com/certlatch/certlatch/internal/report"`, bad},
 		{"rooms know only whom they should", "internal/engine/a_test.go", `package engine; import "github.com/certlatch/certlatch/internal/report"`, good},
 
+		{"rooms know only whom they should", "internal/served/a.go", `package served; import "github.com/certlatch/certlatch/internal/engine"`, bad},
+
 		{"who only tells of something does not do it", "internal/report/a.go", `package report; import "github.com/certlatch/certlatch/internal/engine"; var _ = engine.Outcome{}`, good},
 		{"who only tells of something does not do it", "internal/report/a.go", `package report; import "github.com/certlatch/certlatch/internal/engine"; var _ = engine.Engine{}`, bad},
 		{"who only tells of something does not do it", "internal/report/a.go", `package report; import e "github.com/certlatch/certlatch/internal/engine"; var _ e.Request`, bad},
-		{"who only tells of something does not do it", "internal/report/a.go", `package report; import "github.com/certlatch/certlatch/internal/probe"; var _ = probe.Handshake`, bad},
+		{"who only tells of something does not do it", "internal/report/a.go", `package report; import "github.com/certlatch/certlatch/internal/served"; var _ = served.ProbeEndpoint`, bad},
 		{"who only tells of something does not do it", "internal/report/a.go", `package report; import "github.com/certlatch/certlatch/internal/srv"; var _ = srv.Lookup`, bad},
 		{"who only tells of something does not do it", "internal/report/a.go", `package report; import "github.com/certlatch/certlatch/internal/state"; var _ = state.View`, bad},
 		{"who only tells of something does not do it", "internal/report/a.go", `package report; import "github.com/certlatch/certlatch/internal/lineage"; var _ = lineage.Read`, bad},

@@ -96,8 +96,9 @@ var knows = []struct {
 }{
 	{[]string{"deployers", "hooks"}, []string{"internal/lineage", "internal/endpoint"}, true},
 	{[]string{"internal/proposal"}, []string{"deployers", "internal/lineage", "internal/endpoint"}, true},
-	{[]string{"internal/report"}, []string{"deployers", "internal/engine", "internal/lineage", "internal/probe", "internal/proposal", "internal/srv", "internal/state"}, true},
+	{[]string{"internal/report"}, []string{"deployers", "internal/engine", "internal/lineage", "internal/proposal", "internal/served", "internal/srv", "internal/state"}, true},
 	{[]string{"internal/completion"}, nil, true},
+	{[]string{"internal/served"}, []string{"internal/endpoint", "internal/lineage", "internal/policy", "internal/probe", "internal/srv"}, false},
 	{[]string{"internal/endpoint", "internal/command", "internal/disk"}, nil, false},
 	{[]string{"internal/lineage"}, []string{"internal/disk"}, false},
 	{[]string{"internal/watch"}, []string{"internal/lineage"}, false},
@@ -160,8 +161,8 @@ const results = `Deployed|Unchanged|Refused|Held|Planned|Deferred|WaitingRestart
 var told = map[string]string{
 	"time":                      `Time|Duration|Millisecond|Second|Minute|Hour|RFC3339|DateOnly`,
 	module + "internal/engine":  `Outcome|Done|Examination|Verdict|Condition|Expiry|Presented|At|Conditions|Crashed|WaitsForSomebody|` + results,
-	module + "internal/probe":   `Observation`,
-	module + "internal/srv":     `Answer|Target`,
+	module + "internal/served":  `Probe|Domain`,
+	module + "internal/srv":     `Answer`,
 	module + "internal/state":   `Certificate|Entry|Sighting|Snapshot|Ahead`,
 	module + "internal/lineage": `Leaf|Finding|Refused|Describe`,
 }
@@ -272,7 +273,7 @@ var acts = []act{
 	},
 	{
 		packages: `net`, names: `Lookup.*|Resolver|DefaultResolver|Resolve.*Addr`,
-		allowed: []string{"internal/srv", "cmd/certlatch/probe_dns.go"}, why: "names are looked up in one place",
+		allowed: []string{"internal/srv", "internal/served"}, why: "names are looked up in one place",
 	},
 	{
 		packages: kernel, names: `Adjtimex|Clock(Adjtime|Settime)|Settimeofday|Stime|F?[Ss]tatfs(_t)?|F?[Ss]tatvfs|[GS]etrlimit|Prlimit|Sysinfo(_t)?`,

@@ -5,6 +5,7 @@ import (
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/served"
 	"github.com/certlatch/certlatch/internal/srv"
 )
 
@@ -126,9 +127,9 @@ func (p Probe) Exit() int {
 // Exit returns the code of probe --dns.
 func (d Domain) Exit() int {
 	switch {
-	case !slices.ContainsFunc(d.Probes, func(p Probe) bool { return p.Exit() != ExitNoHandshake }):
+	case !slices.ContainsFunc(d.Probes, func(p served.Probe) bool { return Probe(p).Exit() != ExitNoHandshake }):
 		return ExitNoHandshake
-	case slices.ContainsFunc(d.Probes, func(p Probe) bool { return p.Exit() != ExitOK }),
+	case slices.ContainsFunc(d.Probes, func(p served.Probe) bool { return Probe(p).Exit() != ExitOK }),
 		slices.ContainsFunc(d.Answers, func(a srv.Answer) bool { return a.Err != nil }):
 		return ExitProbeFindings
 	}

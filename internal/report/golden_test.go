@@ -30,6 +30,7 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/probe"
 	"github.com/certlatch/certlatch/internal/proposal"
+	"github.com/certlatch/certlatch/internal/served"
 	"github.com/certlatch/certlatch/internal/srv"
 	"github.com/certlatch/certlatch/internal/state"
 )
@@ -90,21 +91,21 @@ func shown(t *testing.T) map[string]View {
 		"history-nothing": History{},
 		"history-damaged": History{Damaged: true},
 
-		"probe":       probed(),
+		"probe":       Probe(probed()),
 		"probe-good":  Probe{Seen: probe.Observation{Endpoint: endpointAt(t, "https://127.0.0.1?name=api.example"), Chain: nameless(), Version: tls.VersionTLS12, Cipher: tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}},
 		"probe-error": Probe{Seen: probe.Observation{Endpoint: endpointAt(t, "smtp://127.0.0.1?name=mx.example"), Err: errors.New("smtp://127.0.0.1:25: the server said 554 \x1b]0;owned\a")}},
 		"probe-dns": Domain{
-			DNS: "sip:example.org",
+			Kind: srv.SIP, Name: "example.org",
 			Answers: []srv.Answer{
 				{Name: "_sips._tcp.example.org", Service: "sips", Targets: []srv.Target{record()}},
 				{Name: "_sip._tls.example.org", Service: "sips", Err: errors.New("the server does not answer")},
 				{Name: "_sip._tcp.example.org", Service: "sip", Refused: true},
 				{Name: "_sip._udp.example.org", Service: "sip"},
 			},
-			Probes: []Probe{probed(), {Seen: probe.Observation{Endpoint: endpointAt(t, "sips://192.0.2.2:5061?name=example.org"), Chain: nameless()}}},
+			Probes: []served.Probe{probed(), {Seen: probe.Observation{Endpoint: endpointAt(t, "sips://192.0.2.2:5061?name=example.org"), Chain: nameless()}}},
 		},
-		"probe-dns-nothing": Domain{DNS: "xmpp:example.org", Answers: []srv.Answer{{Name: "_xmpp-client._tcp.example.org"}, {Name: "_xmpp-server._tcp.example.org"}}},
-		"probe-dns-unasked": Domain{DNS: "xmpp:example.org", Probes: []Probe{{Seen: probe.Observation{Endpoint: endpointAt(t, "https://127.0.0.1"), Err: errors.New("no answer")}}}},
+		"probe-dns-nothing": Domain{Kind: srv.XMPP, Name: "example.org", Answers: []srv.Answer{{Name: "_xmpp-client._tcp.example.org"}, {Name: "_xmpp-server._tcp.example.org"}}},
+		"probe-dns-unasked": Domain{Kind: srv.XMPP, Name: "example.org", Probes: []served.Probe{{Seen: probe.Observation{Endpoint: endpointAt(t, "https://127.0.0.1"), Err: errors.New("no answer")}}}},
 	}
 	for width, screen := range map[string]Screen{"": {Width: 80}, "-wide": {Width: 120}, "-colours": {Width: 80, Coloured: true}} {
 		views["status"+width] = Status{Inventory: Inventory{Seen: sightings(), Snapshot: "/run/certlatch/status.json"}, Now: noon.Add(time.Minute), Screen: screen}
@@ -215,12 +216,19 @@ func show(found map[string]bool, path string, of reflect.Type) {
 	case of.Kind() == reflect.Struct && of != reflect.TypeFor[time.Time]():
 		for field, value := range fieldsOf(reflect.Zero(of)) {
 			at, kind := path+"."+field, value.Kind()
-			found[at] = found[at]
+			await(found, at)
 			if kind == reflect.Pointer || kind == reflect.Slice {
-				found[at+without] = found[at+without]
+				await(found, at+without)
 			}
 			show(found, at, value.Type())
 		}
+	}
+}
+
+// await notes what is still to be found.
+func await(found map[string]bool, what string) {
+	if !found[what] {
+		found[what] = false
 	}
 }
 
@@ -348,7 +356,7 @@ func TestExits(t *testing.T) {
 		}
 		return Examined{x}
 	}
-	good, bad := Probe{Seen: probe.Observation{Chain: chain()}}, Probe{Seen: probe.Observation{Chain: chain()}, Findings: findings()}
+	good, bad := served.Probe{Seen: probe.Observation{Chain: chain()}}, served.Probe{Seen: probe.Observation{Chain: chain()}, Findings: findings()}
 	for name, test := range map[string]struct{ got, want int }{
 		"doctor, all is well":      {checked(deployers.Fine).Exit(), ExitOK},
 		"doctor, warnings":         {checked(deployers.Warned, deployers.Fine).Exit(), ExitDoctorWarnings},
@@ -359,15 +367,15 @@ func TestExits(t *testing.T) {
 		"check, warning":           {SeverityWarning.Exit(), 1},
 		"check, critical":          {SeverityCritical.Exit(), 2},
 		"check, ok":                {SeverityOK.Exit(), 0},
-		"probe, good":              {good.Exit(), ExitOK},
-		"probe, findings":          {bad.Exit(), ExitProbeFindings},
+		"probe, good":              {Probe(good).Exit(), ExitOK},
+		"probe, findings":          {Probe(bad).Exit(), ExitProbeFindings},
 		"probe, no handshake":      {Probe{}.Exit(), ExitNoHandshake},
-		"domain, good":             {Domain{Probes: []Probe{good, good}}.Exit(), ExitOK},
-		"domain, findings":         {Domain{Probes: []Probe{good, bad}}.Exit(), ExitProbeFindings},
-		"domain, one is silent":    {Domain{Probes: []Probe{good, {}}}.Exit(), ExitProbeFindings},
-		"domain, all are silent":   {Domain{Probes: []Probe{{}, {}}}.Exit(), ExitNoHandshake},
+		"domain, good":             {Domain{Probes: []served.Probe{good, good}}.Exit(), ExitOK},
+		"domain, findings":         {Domain{Probes: []served.Probe{good, bad}}.Exit(), ExitProbeFindings},
+		"domain, one is silent":    {Domain{Probes: []served.Probe{good, {}}}.Exit(), ExitProbeFindings},
+		"domain, all are silent":   {Domain{Probes: []served.Probe{{}, {}}}.Exit(), ExitNoHandshake},
 		"domain, nothing to probe": {Domain{}.Exit(), ExitNoHandshake},
-		"domain, half an answer":   {Domain{Probes: []Probe{good}, Answers: []srv.Answer{{Err: errors.New("no")}}}.Exit(), ExitProbeFindings},
+		"domain, half an answer":   {Domain{Probes: []served.Probe{good}, Answers: []srv.Answer{{Err: errors.New("no")}}}.Exit(), ExitProbeFindings},
 	} {
 		if test.got != test.want {
 			t.Errorf("%s: %d instead of %d", name, test.got, test.want)
@@ -502,9 +510,9 @@ func record() srv.Target {
 	return srv.Target{Host: "edge.example.net", Port: 5061, Priority: 10, Weight: 20}
 }
 
-func probed() Probe {
+func probed() served.Probe {
 	target := record()
-	return Probe{
+	return served.Probe{
 		Seen: probe.Observation{
 			Endpoint: endpoint.Endpoint{Scheme: "sips", Host: "192.0.2.1", Port: 5061, Name: "example.org"}, Chain: chain(),
 			Version: tls.VersionTLS13, Cipher: tls.TLS_AES_128_GCM_SHA256, ALPN: "sip/2", ClientAuth: true,

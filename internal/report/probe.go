@@ -6,24 +6,15 @@ import (
 	"time"
 
 	"github.com/certlatch/certlatch/internal/lineage"
-	"github.com/certlatch/certlatch/internal/probe"
+	"github.com/certlatch/certlatch/internal/served"
 	"github.com/certlatch/certlatch/internal/srv"
 )
 
 // Probe is what probe has to show of one handshake.
-type Probe struct {
-	Seen     probe.Observation
-	Findings []lineage.Finding
-	Record   string      // the SRV record that led there; empty: the command line did
-	Target   *srv.Target // of the record; nil: there is none
-}
+type Probe served.Probe
 
 // Domain is what probe --dns has to show.
-type Domain struct {
-	DNS     string // as asked for: sip:example.org
-	Answers []srv.Answer
-	Probes  []Probe
-}
+type Domain served.Domain
 
 const probeSchema = "certlatch.probe/1"
 
@@ -99,15 +90,18 @@ func (p Probe) json() probeJSON {
 
 // JSON returns the probes in the schema certlatch.probe/1.
 func (d Domain) JSON() any {
-	view := domainJSON{Schema: probeSchema, DNS: d.DNS, Error: orNull(d.failure()), Lookups: []lookupJSON{}, Probes: []probeJSON{}}
+	view := domainJSON{Schema: probeSchema, DNS: d.dns(), Error: orNull(d.failure()), Lookups: []lookupJSON{}, Probes: []probeJSON{}}
 	for _, a := range d.Answers {
 		view.Lookups = append(view.Lookups, lookupJSON{a.Name, resultOf(a), errorOrNull(a.Err)})
 	}
 	for _, p := range d.Probes {
-		view.Probes = append(view.Probes, p.json())
+		view.Probes = append(view.Probes, Probe(p).json())
 	}
 	return view
 }
+
+// dns returns what was asked for: sip:example.org.
+func (d Domain) dns() string { return string(d.Kind) + ":" + d.Name }
 
 // failure says why there was nothing to probe; empty: there was something.
 func (d Domain) failure() string {
@@ -144,7 +138,7 @@ func (p Probe) Text() string {
 // Text says what the DNS answered, and what each handshake showed.
 func (d Domain) Text() string {
 	var text block
-	fmt.Fprintf(&text, "%s\n", d.DNS)
+	fmt.Fprintf(&text, "%s\n", d.dns())
 	for _, a := range d.Answers {
 		result := resultOf(a)
 		if a.Refused {
@@ -159,7 +153,7 @@ func (d Domain) Text() string {
 		text.say("error", "%s", failure)
 	}
 	for _, p := range d.Probes {
-		text.probe(p)
+		text.probe(Probe(p))
 	}
 	return text.String()
 }

@@ -1,0 +1,113 @@
+// Package served looks at what services serve, and holds it against the rules for
+// bundles: one handshake, or all that the SRV records of a domain lead to. It
+// changes nothing. What it finds good is not proven to be what was issued.
+package served
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/policy"
+	"github.com/certlatch/certlatch/internal/probe"
+	"github.com/certlatch/certlatch/internal/srv"
+)
+
+// Probe is a handshake, and what is to be said about the chain that it showed.
+type Probe struct {
+	Seen     probe.Observation
+	Findings []lineage.Finding
+	Record   string      // the SRV record that led there; empty: none did
+	Target   *srv.Target // of the record; nil: there is none
+}
+
+// Domain is what the SRV records of a domain lead to.
+type Domain struct {
+	Kind    srv.Kind
+	Name    string
+	Answers []srv.Answer
+	Probes  []Probe
+}
+
+// ProbeEndpoint makes a handshake, and judges what is served.
+func ProbeEndpoint(ctx context.Context, e endpoint.Endpoint, trust policy.Trust) Probe {
+	p := Probe{Seen: probe.Handshake(ctx, e)}
+	p.judge(trust)
+	return p
+}
+
+// ProbeDomain makes a handshake with every address of every host that the SRV
+// records of a domain name, and judges what each serves.
+func ProbeDomain(ctx context.Context, kind srv.Kind, name string, trust policy.Trust) Domain {
+	d := Domain{Kind: kind, Name: name, Answers: srv.Lookup(ctx, &net.Resolver{PreferGo: true}, name, kind)}
+	d.Probes = probeTargets(ctx, d.Answers, name)
+	for i := range d.Probes {
+		d.Probes[i].judge(trust)
+	}
+	return d
+}
+
+// probeTargets makes all handshakes at once. What is wrong with a target's
+// addresses is a result too.
+func probeTargets(ctx context.Context, answers []srv.Answer, domain string) []Probe {
+	var probes []Probe
+	for _, answer := range answers {
+		for _, target := range answer.Targets {
+			p := Probe{Record: answer.Name, Target: &target}
+			p.Seen.Endpoint = endpoint.Endpoint{Scheme: answer.Service, Host: target.Host, Port: target.Port, Name: domain}
+			for _, addr := range target.Addrs {
+				p.Seen.Endpoint.Host = addr.String()
+				probes = append(probes, p)
+			}
+			if target.Err != nil {
+				p.Seen.Endpoint.Host, p.Seen.Err = target.Host, target.Err
+				probes = append(probes, p)
+			}
+		}
+	}
+	var all sync.WaitGroup
+	for i := range probes {
+		if probes[i].Seen.Err == nil {
+			all.Go(func() { probes[i].Seen = probe.Handshake(ctx, probes[i].Seen.Endpoint) })
+		}
+	}
+	all.Wait()
+	return probes
+}
+
+// judge holds the served chain against the rules for bundles, as far as they
+// are about certificates.
+func (p *Probe) judge(trust policy.Trust) {
+	leaf, at := p.Seen.Leaf(), p.Seen.Endpoint
+	if leaf == nil {
+		return
+	}
+	bundle := &lineage.Bundle{
+		Lineage:       lineage.Lineage{Client: "served", Name: at.Name, Fullchain: at.String()},
+		Leaf:          leaf,
+		Intermediates: p.Seen.Chain[1:],
+	}
+	rules := policy.Rules{Trust: trust, Now: time.Now(), Names: []string{at.Name}}
+	if _, err := netip.ParseAddr(at.Name); err == nil && at.Name == at.Host {
+		rules.Names = nil // an address says where to connect, not whom to expect
+	}
+	if at.Scheme == "sips" {
+		rules.SIPDomains = rules.Names
+	}
+	p.Findings = policy.Check(bundle, rules)
+	if p.Target == nil {
+		return
+	}
+	for i, f := range p.Findings {
+		if f.Code == "name-missing" && leaf.VerifyHostname(p.Target.Host) == nil {
+			// RFC 6120 section 13.7.1.2 and RFC 5922 section 7.2.
+			p.Findings[i].Detail += fmt.Sprintf(", only the SRV target %q", p.Target.Host)
+			p.Findings[i].Remedy = "have the client put the domain into the certificate: it is what peers look for, wherever SRV records lead them"
+		}
+	}
+}
