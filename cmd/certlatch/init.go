@@ -85,11 +85,19 @@ func (p *program) init(c *cli.Context) error {
 			return err
 		}
 	}
-	_, err = fmt.Fprint(p.stdout, report.NextSteps(proposed, func(client string) bool {
-		_, ok := hooks.For(client)
-		return ok
-	}))
+	_, err = fmt.Fprint(p.stdout, report.NextSteps(proposed, withHooks(proposed.Roots)))
 	return err
+}
+
+// withHooks returns those who keep lineages in some roots and have hooks.
+func withHooks(roots []lineage.Root) []string {
+	var clients []string
+	for _, root := range roots {
+		if _, ok := hooks.For(root.Client); ok {
+			clients = append(clients, root.Client)
+		}
+	}
+	return clients
 }
 
 // rootsOf reads --lineages; nil: it was not given.

@@ -277,14 +277,12 @@ func TestNotices(t *testing.T) {
 
 // TestNextSteps holds what init says last.
 func TestNextSteps(t *testing.T) {
-	roots := []lineage.Root{{Client: "certbot"}, {Client: "lego"}}
-	found := proposal.Proposal{Roots: roots, Unknown: []string{"prosody: cannot be asked"}, Targets: []proposal.Target{
+	found := proposal.Proposal{Unknown: []string{"prosody: cannot be asked"}, Targets: []proposal.Target{
 		{Name: "sip", Lineage: "sip.example", Service: "kamailio", Idle: true, Steps: []proposal.Step{{Says: "name it", Lines: []string{"certificate = x"}}}},
 		{Name: "web", Lineage: "api.example", Service: "nginx"},
 	}}
-	certbot := func(client string) bool { return client == "certbot" }
-	golden(t, "init.txt", NextSteps(found, certbot))
-	golden(t, "init-nothing.txt", NextSteps(proposal.Proposal{}, certbot))
+	golden(t, "init.txt", NextSteps(found, []string{"certbot"}))
+	golden(t, "init-nothing.txt", NextSteps(proposal.Proposal{}, nil))
 }
 
 // TestEntries holds log entries about outcomes.

@@ -7,9 +7,9 @@ import (
 	"github.com/certlatch/certlatch/internal/proposal"
 )
 
-// NextSteps says what init has found, and what is left to do. The hooks of some
-// clients can be installed.
-func NextSteps(found proposal.Proposal, installable func(client string) bool) string {
+// NextSteps says what init has found, and what is left to do. Hooks is for which
+// clients there is a hook to be installed.
+func NextSteps(found proposal.Proposal, hooks []string) string {
 	var text strings.Builder
 	for _, t := range found.Targets {
 		fmt.Fprintf(&text, "\n%s: %s (%s)", t.Name, t.Lineage, t.Service)
@@ -32,10 +32,8 @@ func NextSteps(found proposal.Proposal, installable func(client string) bool) st
 	}
 	text.WriteString("\nread it, then\n\n")
 	text.WriteString("    certlatch doctor\n")
-	for _, root := range found.Roots {
-		if installable(root.Client) {
-			fmt.Fprintf(&text, "    certlatch hook install %s\n", root.Client)
-		}
+	for _, client := range hooks {
+		fmt.Fprintf(&text, "    certlatch hook install %s\n", client)
 	}
 	for _, t := range found.Targets {
 		if !t.Idle {
