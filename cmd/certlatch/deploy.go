@@ -108,8 +108,8 @@ func (p *program) rollbackCommand() *cli.Command {
 
 func jsonFlag() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print the result as JSON"} }
 
-// engine makes the engine for the configuration that the command line names,
-// and the state directory where it is missing.
+// engine returns the engine for the configuration that the command line names,
+// and makes the state directory where it is missing.
 func (p *program) engine(c *cli.Context) (*engine.Engine, error) {
 	e, err := p.viewer(c)
 	if err != nil {
@@ -119,7 +119,7 @@ func (p *program) engine(c *cli.Context) (*engine.Engine, error) {
 	return e, err
 }
 
-// viewer makes an engine that is only looked with.
+// viewer returns an engine that is only looked with.
 func (p *program) viewer(c *cli.Context) (*engine.Engine, error) {
 	cfg, err := config.Load(c.String("config"))
 	if err != nil {

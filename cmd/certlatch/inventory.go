@@ -50,7 +50,7 @@ func (p *program) inventory(c *cli.Context) (report.Inventory, error) {
 	return p.look(c, req)
 }
 
-// ours tells whether what is below a state directory may be looked at.
+// ours reports whether what is below a state directory may be looked at.
 func ours(dir string) bool {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -96,7 +96,8 @@ func readInventory(dir string, req engine.Request) (report.Inventory, error) {
 	return i, nil
 }
 
-// named tells whether NAME or CLIENT:NAME is a lineage's name.
+// named returns a function that reports whether NAME or CLIENT:NAME is a lineage's
+// name.
 func named(name string) func(string) bool {
 	return func(wanted string) bool { return wanted[strings.Index(wanted, ":")+1:] == name }
 }

@@ -58,7 +58,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return p.finish(app.RunContext(ctx, args))
 }
 
-// commandOf gives the command of a command line, flags first; empty: there is
+// commandOf returns the command of a command line, flags first; empty: there is
 // none.
 func commandOf(app *cli.App, args []string) string {
 	for args = args[1:]; len(args) > 0 && strings.HasPrefix(args[0], "-"); args = args[1:] {
@@ -191,7 +191,7 @@ func find(commands []*cli.Command, name string) *cli.Command {
 	return nil
 }
 
-// takesValue tells whether the argument after a flag belongs to it.
+// takesValue reports whether the argument after a flag belongs to it.
 func takesValue(flags []cli.Flag, arg string) bool {
 	name := strings.TrimLeft(arg, "-")
 	if strings.Contains(name, "=") {

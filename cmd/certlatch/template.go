@@ -70,7 +70,7 @@ func (p *program) template(c *cli.Context) error {
 	return templates.Write(p.stdout, service, settings)
 }
 
-// templateTarget finds the target that is named, which must be of the service.
+// templateTarget returns the target that is named, which must be of the service.
 func templateTarget(c *cli.Context, service string) (config.Target, error) {
 	cfg, err := config.Load(c.String("config"))
 	if err != nil {

@@ -78,7 +78,7 @@ func okOrFailed(ok bool) string {
 	return "failed"
 }
 
-// Text says for each target what became of it.
+// Text returns a few lines a target: what became of it.
 func (d Deployment) Text() string {
 	var text block
 	if len(d.Outcomes) == 0 {
@@ -112,7 +112,7 @@ func (d Deployment) Text() string {
 	return text.String()
 }
 
-// Text says one line a target.
+// Text returns one line a target.
 func (b Brief) Text() string {
 	var text strings.Builder
 	for _, o := range b.Outcomes {
@@ -130,7 +130,7 @@ func (b Brief) Text() string {
 	return text.String()
 }
 
-// verdict says whom an outcome is about, and what it is.
+// verdict returns whom an outcome is about, and what it is.
 func verdict(o engine.Outcome) string {
 	text := fmt.Sprintf("%s: %s: %s", o.Target, o.Lineage, o.Result)
 	if o.Reason != "" {
@@ -139,7 +139,7 @@ func verdict(o engine.Outcome) string {
 	return text
 }
 
-// findings says what was found about the bundle.
+// findings adds what was found about the bundle.
 func (b *block) findings(o engine.Outcome) {
 	told := o.Result != engine.Refused // its first finding is the detail already
 	for _, f := range o.Findings {
@@ -151,7 +151,7 @@ func (b *block) findings(o engine.Outcome) {
 	}
 }
 
-// plan says what a dry run would do.
+// plan adds what a dry run would do.
 func (b *block) plan(plan deployers.Plan) {
 	if row := plan.Row; row != nil {
 		b.say("write", "the row of domain %s, type %d, in table %s of %s", row.Domain, row.Type, row.Table, row.Database)
@@ -186,7 +186,7 @@ func orWord(s, word string) string {
 	return s
 }
 
-// stepLine says which steps were taken, and how long they took.
+// stepLine returns which steps were taken, and how long they took.
 func stepLine(steps []engine.Done) string {
 	var parts []string
 	for _, s := range steps {

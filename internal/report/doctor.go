@@ -40,7 +40,7 @@ func (e Examined) JSON() any {
 	return view
 }
 
-// Text says a line a check.
+// Text returns a line a check.
 func (e Examined) Text() string {
 	var text strings.Builder
 	for _, x := range e {

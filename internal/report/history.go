@@ -27,7 +27,7 @@ func (h History) JSON() any {
 	return historyJSON{Schema: "certlatch.history/1", Entries: append([]state.Entry{}, h.Entries...)}
 }
 
-// Text draws the entries as a table.
+// Text returns the entries as a table.
 func (h History) Text() string {
 	switch {
 	case len(h.Entries) == 0 && h.Damaged:

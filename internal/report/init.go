@@ -7,7 +7,7 @@ import (
 	"github.com/certlatch/certlatch/internal/proposal"
 )
 
-// NextSteps says what init has found, and what is left to do. Hooks is for which
+// NextSteps returns what init has found, and what is left to do. Hooks is for which
 // clients there is a hook to be installed.
 func NextSteps(found proposal.Proposal, hooks []string) string {
 	var text strings.Builder

@@ -126,7 +126,7 @@ func nameOf(s state.Sighting) string { return s.Target + "/" + s.Lineage }
 
 func days(d time.Duration) float64 { return d.Hours() / 24 }
 
-// summary says how many certificates there are, and which is the first to
+// summary returns how many certificates there are, and which is the first to
 // expire.
 func (c Check) summary() string {
 	var first *state.Sighting

@@ -103,7 +103,7 @@ func (d Domain) JSON() any {
 // dns returns what was asked for: sip:example.org.
 func (d Domain) dns() string { return string(d.Kind) + ":" + d.Name }
 
-// failure says why there was nothing to probe; empty: there was something.
+// failure returns why there was nothing to probe; empty: there was something.
 func (d Domain) failure() string {
 	if len(d.Probes) > 0 {
 		return ""
@@ -115,7 +115,7 @@ func (d Domain) failure() string {
 	return "no SRV record names a host; asked for were " + strings.Join(asked, ", ")
 }
 
-// resultOf sums an answer up: found, none, not-offered or failed.
+// resultOf returns what became of a question: found, none, not-offered or failed.
 func resultOf(a srv.Answer) string {
 	switch {
 	case len(a.Targets) > 0:
@@ -128,14 +128,14 @@ func resultOf(a srv.Answer) string {
 	return "none"
 }
 
-// Text says what the handshake showed.
+// Text returns what the handshake showed.
 func (p Probe) Text() string {
 	var text block
 	text.probe(p)
 	return text.String()
 }
 
-// Text says what the DNS answered, and what each handshake showed.
+// Text returns what the DNS answered, and what each handshake showed.
 func (d Domain) Text() string {
 	var text block
 	fmt.Fprintf(&text, "%s\n", d.dns())
@@ -158,7 +158,7 @@ func (d Domain) Text() string {
 	return text.String()
 }
 
-// probe says what a handshake showed.
+// probe adds what a handshake showed.
 func (b *block) probe(p Probe) {
 	fmt.Fprintf(b, "%s\n", p.Seen.Endpoint)
 	if p.Target != nil {

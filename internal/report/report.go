@@ -67,7 +67,7 @@ func orEmpty(s *string) string {
 	return *s
 }
 
-// Count says how many there are of something.
+// Count returns how many there are of something, in words.
 func Count(n int, one, many string) string {
 	if n == 1 {
 		return fmt.Sprintf("%d %s", n, one)
@@ -77,7 +77,7 @@ func Count(n int, one, many string) string {
 
 const day = 24 * time.Hour
 
-// roughly says how long something is, for people.
+// roughly returns how long something is, for people.
 func roughly(d time.Duration) string {
 	switch {
 	case d >= 10*day:
@@ -92,7 +92,7 @@ func roughly(d time.Duration) string {
 	return fmt.Sprintf("%d s", max(d, 0)/time.Second)
 }
 
-// leafLine describes a leaf in one line.
+// leafLine returns a description of a leaf in one line.
 func leafLine(l lineage.Leaf) string {
 	names := strings.Join(l.Names, " ")
 	if len(l.Names) > 4 {

@@ -89,7 +89,7 @@ func alarms(s state.Sighting, now time.Time, expiry engine.Expiry) []alarm {
 	return all
 }
 
-// difference says what is not what was issued.
+// difference returns, in words, what is not what was issued.
 func difference(s state.Sighting, now time.Time) string {
 	for _, served := range s.Served {
 		if served.Leaf != nil && served.Leaf.Fingerprint != s.Issued.Fingerprint {
@@ -99,7 +99,7 @@ func difference(s state.Sighting, now time.Time) string {
 	return fmt.Sprintf("%s is not installed for %s", s.Issued.Short(), roughly(now.Sub(*s.Differs)))
 }
 
-// blindness says why it is not known what is served.
+// blindness returns why it is not known what is served.
 func blindness(s state.Sighting) string {
 	for _, served := range s.Served {
 		if served.Error != nil {

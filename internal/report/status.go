@@ -59,7 +59,7 @@ func (s Status) JSON() any {
 	return view
 }
 
-// Text draws the inventory for a terminal.
+// Text returns the inventory as a table.
 func (s Status) Text() string { return table(s).String() }
 
 // Notices returns what has to be known about the inventory as a whole, for

@@ -53,7 +53,7 @@ func (t table) String() string {
 	return text.String()
 }
 
-// rows puts the certificates in order.
+// rows returns the certificates in order.
 func (t table) rows() []row {
 	var rows []row
 	for _, s := range t.Inventory.Seen {
@@ -91,7 +91,7 @@ const (
 	leftWidth  = len("-100 d")
 )
 
-// fit gives the widths of the cells: as they are, but the widest cut down until
+// fit returns the widths of the cells: as they are, but the widest cut down until
 // all fit.
 func (t table) fit(rows []row) []int {
 	widths := make([]int, len(rows[0].cells))
@@ -157,7 +157,7 @@ func (t table) write(text *strings.Builder, state string, cells []string, bar, l
 	text.WriteString(strings.TrimRight(strings.Join(parts, strings.Repeat(" ", between)), " ") + "\n")
 }
 
-// details says what is not as it should be, below its line.
+// details adds what is not as it should be, below its line.
 func (t table) details(text *strings.Builder, r row) {
 	s := r.seen
 	say := func(format string, args ...any) {
@@ -272,7 +272,7 @@ func colourOf(s Severity) colour {
 // wanted is the leaf that is to be served; nil: nothing is known.
 func (r row) wanted() *lineage.Leaf { return cmp.Or(r.now.Issued, engine.Presented(r.now)) }
 
-// names gives the names of the leaf, as many as are read at a glance.
+// names returns the names of the leaf, as many as are read at a glance.
 func (r row) names() string {
 	leaf := r.wanted()
 	switch {
@@ -284,7 +284,7 @@ func (r row) names() string {
 	return leaf.Names[0]
 }
 
-// issuer gives the common name of the issuer, or else all of it.
+// issuer returns the common name of the issuer, or else all of it.
 func (r row) issuer() string {
 	leaf := r.wanted()
 	if leaf == nil {

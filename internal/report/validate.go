@@ -48,7 +48,7 @@ func findingsJSON(target string, findings []lineage.Finding) []findingJSON {
 	return views
 }
 
-// Text says a line a finding.
+// Text returns a line a finding.
 func (v Validation) Text() string {
 	var text block
 	fmt.Fprintf(&text, "%s\n", v.Lineage)

@@ -68,7 +68,7 @@ func allows(has, wants string) bool {
 	return true
 }
 
-// DropIn says what the units may write to beside their own directories. A path
+// DropIn returns what lets the units write beside their own directories. A path
 // that is missing when a unit starts must not keep it from starting, hence the
 // dashes; each path is a mount of its own for the unit (systemd.exec(5)).
 func DropIn(cfg *config.Config) string {
