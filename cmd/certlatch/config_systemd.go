@@ -39,7 +39,7 @@ func (p *program) configSystemdCommand() *cli.Command {
 
 // writeDropIns lets the units follow a configuration from their next start on.
 func (p *program) writeDropIns(ctx context.Context, cfg *config.Config) error {
-	written, err := sandbox.Write(cfg)
+	written, err := sandbox.Usual().Write(cfg)
 	for _, path := range written {
 		fmt.Fprintln(p.stdout, path)
 	}

@@ -33,7 +33,7 @@ func examineHost(ctx context.Context, e *engine.Engine) (engine.Examination, err
 // examineUnits reports whether certlatch's units may write where the
 // configuration says.
 func examineUnits(cfg *config.Config) []deployers.Check {
-	outdated := sandbox.Outdated(cfg)
+	outdated := sandbox.Usual().Outdated(cfg)
 	if len(outdated) == 0 {
 		return nil
 	}

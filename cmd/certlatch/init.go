@@ -80,7 +80,7 @@ func (p *program) init(c *cli.Context) error {
 		return err
 	}
 	fmt.Fprintf(p.stdout, "wrote %s\n", path)
-	if path == defaultConfig && len(sandbox.Installed()) > 0 {
+	if path == defaultConfig && len(sandbox.Usual().Installed()) > 0 {
 		if err := p.writeDropIns(c.Context, cfg); err != nil {
 			return err
 		}

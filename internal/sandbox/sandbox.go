@@ -19,40 +19,49 @@ func units() []string {
 	return []string{"certlatch-recover.service", "certlatch-retry.service", "certlatch-watch.service"}
 }
 
-// unitsDir is where an administrator's units and drop-ins are
-// (systemd.unit(5)).
-const unitsDir = "/etc/systemd/system"
+// Places is where units lie (systemd.unit(5)).
+type Places struct {
+	Packages      string // units that packages bring
+	Administrator string // units and drop-ins of the administrator
+}
+
+// Usual returns where units lie on a host.
+func Usual() Places { return Places{"/usr/lib/systemd/system", "/etc/systemd/system"} }
 
 // Installed returns those units that a package or an administrator has put
 // there.
-func Installed() []string {
+func (p Places) Installed() []string {
 	return slices.DeleteFunc(units(), func(unit string) bool {
-		return !exists(filepath.Join("/usr/lib/systemd/system", unit)) && !exists(filepath.Join(unitsDir, unit))
+		return !exists(filepath.Join(p.Packages, unit)) && !exists(filepath.Join(p.Administrator, unit))
 	})
 }
 
-func path(unit string) string { return filepath.Join(unitsDir, unit+".d", "paths.conf") }
+// dropIn returns where the drop-in of a unit lies.
+func (p Places) dropIn(unit string) string {
+	return filepath.Join(p.Administrator, unit+".d", "paths.conf")
+}
 
 // Write writes the drop-in of each unit, and returns the paths of those that
 // were written. systemd has yet to read them.
-func Write(cfg *config.Config) (written []string, err error) {
+func (p Places) Write(cfg *config.Config) (written []string, err error) {
 	for _, unit := range units() {
-		if err := disk.MakeAll(filepath.Dir(path(unit)), disk.Own(0o755)); err != nil {
+		path := p.dropIn(unit)
+		if err := disk.MakeAll(filepath.Dir(path), disk.Own(0o755)); err != nil {
 			return written, fmt.Errorf("write drop-in: %w", err)
 		}
-		if err := disk.Replace(path(unit), []byte(DropIn(cfg)), 0o644); err != nil {
+		if err := disk.Replace(path, []byte(DropIn(cfg)), 0o644); err != nil {
 			return written, fmt.Errorf("write drop-in: %w", err)
 		}
-		written = append(written, path(unit))
+		written = append(written, path)
 	}
 	return written, nil
 }
 
 // Outdated returns the installed units that may not write to all that the
 // configuration names.
-func Outdated(cfg *config.Config) []string {
-	return slices.DeleteFunc(Installed(), func(unit string) bool {
-		text, err := os.ReadFile(path(unit))
+func (p Places) Outdated(cfg *config.Config) []string {
+	return slices.DeleteFunc(p.Installed(), func(unit string) bool {
+		text, err := os.ReadFile(p.dropIn(unit))
 		return err == nil && allows(string(text), DropIn(cfg))
 	})
 }

@@ -44,8 +44,13 @@ func ProbeEndpoint(ctx context.Context, e endpoint.Endpoint, trust policy.Trust)
 // ProbeDomain makes a handshake with every address of every host that the SRV
 // records of a domain name, and judges what each serves.
 func ProbeDomain(ctx context.Context, kind srv.Kind, name string, trust policy.Trust) Domain {
-	d := Domain{Kind: kind, Name: name, Answers: srv.Lookup(ctx, &net.Resolver{PreferGo: true}, name, kind)}
-	d.Probes = probeTargets(ctx, d.Answers, name)
+	answers := srv.Lookup(ctx, &net.Resolver{PreferGo: true}, name, kind)
+	return probeAnswers(ctx, Domain{Kind: kind, Name: name, Answers: answers}, trust)
+}
+
+// probeAnswers returns a domain with the probes of what was answered.
+func probeAnswers(ctx context.Context, d Domain, trust policy.Trust) Domain {
+	d.Probes = probeTargets(ctx, d.Answers, d.Name)
 	for i := range d.Probes {
 		d.Probes[i].judge(trust)
 	}

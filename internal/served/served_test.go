@@ -128,11 +128,14 @@ func TestProbeTargets(t *testing.T) {
 		{Name: "_sip._tcp.a.example", Service: "sips"},
 		{Name: "_xmpps-client._tcp.a.example", Service: "https", Targets: []srv.Target{{Host: "two.example", Port: two.Port(), Addrs: []netip.Addr{two.Addr()}}}},
 	}
-	probes := probeTargets(t.Context(), answers, "a.example")
-	type shown struct{ record, host, url, serves string }
+	domain := probeAnswers(t.Context(), Domain{Kind: srv.SIP, Name: "a.example", Answers: answers}, trusting(t, ca))
+	type shown struct {
+		record, host, url, serves string
+		findings                  int
+	}
 	var got []shown
-	for _, p := range probes {
-		s := shown{record: p.Record, host: p.Target.Host, url: p.Seen.Endpoint.String()}
+	for _, p := range domain.Probes {
+		s := shown{record: p.Record, host: p.Target.Host, url: p.Seen.Endpoint.String(), findings: len(p.Findings)}
 		if leaf := p.Seen.Leaf(); leaf != nil {
 			s.serves = leaf.DNSNames[0]
 		} else if !errors.Is(p.Seen.Err, lost) {
@@ -141,10 +144,10 @@ func TestProbeTargets(t *testing.T) {
 		got = append(got, s)
 	}
 	want := []shown{
-		{"_sips._tcp.a.example", "one.example", "sips://" + one.String() + "?name=a.example", "a.example"},
-		{"_sips._tcp.a.example", "one.example", "sips://" + one.String() + "?name=a.example", "a.example"},
-		{"_sips._tcp.a.example", "gone.example", "sips://gone.example:5061?name=a.example", ""},
-		{"_xmpps-client._tcp.a.example", "two.example", "https://" + two.String() + "?name=a.example", "b.example"},
+		{"_sips._tcp.a.example", "one.example", "sips://" + one.String() + "?name=a.example", "a.example", 0},
+		{"_sips._tcp.a.example", "one.example", "sips://" + one.String() + "?name=a.example", "a.example", 0},
+		{"_sips._tcp.a.example", "gone.example", "sips://gone.example:5061?name=a.example", "", 0},
+		{"_xmpps-client._tcp.a.example", "two.example", "https://" + two.String() + "?name=a.example", "b.example", 1},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(shown{})); diff != "" {
 		t.Error(diff)
