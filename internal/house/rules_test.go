@@ -97,7 +97,7 @@ var knows = []struct {
 	{[]string{"deployers", "hooks"}, []string{"internal/lineage", "internal/endpoint"}, true},
 	{[]string{"internal/proposal"}, []string{"deployers", "internal/lineage", "internal/endpoint"}, true},
 	{[]string{"internal/report"}, []string{"deployers", "internal/engine", "internal/lineage", "internal/proposal", "internal/served", "internal/srv", "internal/state"}, true},
-	{[]string{"internal/completion"}, nil, true},
+	{[]string{"internal/completion", "internal/progress"}, nil, true},
 	{[]string{"internal/served"}, []string{"internal/endpoint", "internal/lineage", "internal/policy", "internal/probe", "internal/srv"}, false},
 	{[]string{"internal/endpoint", "internal/command", "internal/disk"}, nil, false},
 	{[]string{"internal/lineage"}, []string{"internal/disk"}, false},

@@ -1,0 +1,55 @@
+// Package progress shows what long work is about, in one line that is gone when
+// the work is done. Short work is not spoken of.
+package progress
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// after is how long work may take without a word.
+const after = time.Second
+
+// Line is the line of a terminal on which the cursor is.
+type Line struct {
+	w     io.Writer
+	begin *time.Timer // shows what was told first
+	mutex sync.Mutex
+	doing string
+	shown bool
+}
+
+// Begin returns the line of a terminal for work that begins now.
+func Begin(w io.Writer) *Line {
+	l := &Line{w: w}
+	l.begin = time.AfterFunc(after, func() {
+		l.mutex.Lock()
+		defer l.mutex.Unlock()
+		l.shown = true
+		l.show()
+	})
+	return l
+}
+
+// Tell says what the work is about from now on, in printable text.
+func (l *Line) Tell(doing string) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	if l.doing = doing; l.shown {
+		l.show()
+	}
+}
+
+func (l *Line) show() { fmt.Fprintf(l.w, "\r\x1b[K%s", l.doing) }
+
+// End takes the line away.
+func (l *Line) End() {
+	l.begin.Stop()
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	if l.shown {
+		fmt.Fprint(l.w, "\r\x1b[K")
+	}
+}
