@@ -59,7 +59,7 @@ lint: .build/bin/staticcheck ## check format, vet, staticcheck and the module fi
 VULNDB ?= https://vuln.go.dev
 
 vuln: .build/bin/govulncheck ## look for known vulnerabilities in what the program calls, where VULNDB can be reached
-	@said=$$(.build/bin/govulncheck -db $(VULNDB) ./... 2>&1); code=$$?; echo "$$said"; \
+	@said=$$(timeout 300 .build/bin/govulncheck -db $(VULNDB) ./... 2>&1); code=$$?; echo "$$said"; \
 	case "$$said" in \
 		"govulncheck: fetching vulnerabilities: "*) echo "vulnerabilities were NOT looked for: $(VULNDB) cannot be reached" ;; \
 		*) exit $$code ;; \
