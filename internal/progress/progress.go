@@ -19,6 +19,7 @@ type Line struct {
 	mutex sync.Mutex
 	doing string
 	shown bool
+	ended bool // what was about to show it comes too late
 }
 
 // Begin returns the line of a terminal for work that begins now.
@@ -27,8 +28,10 @@ func Begin(w io.Writer) *Line {
 	l.begin = time.AfterFunc(after, func() {
 		l.mutex.Lock()
 		defer l.mutex.Unlock()
-		l.shown = true
-		l.show()
+		if !l.ended {
+			l.shown = true
+			l.show()
+		}
 	})
 	return l
 }
@@ -49,6 +52,7 @@ func (l *Line) End() {
 	l.begin.Stop()
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
+	l.ended = true
 	if l.shown {
 		fmt.Fprint(l.w, "\r\x1b[K")
 	}

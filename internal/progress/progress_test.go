@@ -2,14 +2,33 @@ package progress
 
 import (
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
+// screen is a terminal on which several may write.
+type screen struct {
+	mutex sync.Mutex
+	text  strings.Builder
+}
+
+func (s *screen) Write(text []byte) (int, error) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.text.Write(text)
+}
+
+func (s *screen) String() string {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.text.String()
+}
+
 func TestLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var screen strings.Builder
+		var screen screen
 		shows := func(want string) {
 			t.Helper()
 			synctest.Wait()
