@@ -179,7 +179,7 @@ func (k kamailioLook) option(f Facts, name, usual string) string {
 // fewReloads is the number from which on those that are left are warned about.
 const fewReloads = 10
 
-// checkMemory tells how many reloads are left, where they come to an end.
+// checkMemory says how many reloads are left, where they come to an end.
 func (k kamailioLook) checkMemory(plan *Plan, t Target, f Facts) {
 	m, known := k.memory(f)
 	if !known {

@@ -188,7 +188,7 @@ func (d *Dir) Create(name string, data []byte, attr Attr) error {
 	return nil
 }
 
-// complete gives a new file its attributes and then its content, durably.
+// complete sets the attributes of a new file and then writes its content, durably.
 func complete(file *os.File, data []byte, attr Attr) error {
 	if err := attr.apply(file); err != nil {
 		return err
@@ -264,7 +264,7 @@ func (d *Dir) Rename(from, to string) error {
 	return d.fail("rename "+from+" to", to, retry(func() error { return unix.Renameat(d.fd, from, d.fd, to) }))
 }
 
-// MoveTo gives something a name in another directory of the same file system,
+// MoveTo renames something into another directory of the same file system,
 // in place of what had it.
 func (d *Dir) MoveTo(from string, into *Dir, to string) error {
 	if err := errors.Join(d.check("rename", from), into.check("rename", to)); err != nil {

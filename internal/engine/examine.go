@@ -275,7 +275,7 @@ func (x *examiner) served(ctx context.Context) {
 	}
 }
 
-// silent tells of a probe that completes no handshake.
+// silent reports a probe that completes no handshake.
 func (x *examiner) silent(err error) {
 	if outage := x.outage(x.it, err); outage != nil {
 		x.wrong(deployers.Serving, outage)

@@ -127,7 +127,7 @@ func (x *examiner) retries(ctx context.Context) (watched bool) {
 	return false
 }
 
-// stateDirectory tells of runs that were cut off.
+// stateDirectory reports runs that were cut off.
 func (x *examiner) stateDirectory() {
 	found, err := install.New(x.Store.JournalDir()).Unfinished()
 	if err != nil {

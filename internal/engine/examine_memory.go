@@ -11,7 +11,7 @@ import (
 
 // This file looks whether what is remembered can be read and can be true.
 
-// remembered tells of damaged files, and of a clock that was set back.
+// remembered reports damaged files, and a clock that was set back.
 func (x *examiner) remembered(now time.Time) {
 	st, unread, err := x.load()
 	x.damagedState(st, unread, err)
@@ -34,7 +34,7 @@ func (x *examiner) remembered(now time.Time) {
 	x.clockSetBack(st, entries, marks, now)
 }
 
-// damagedState tells what is wrong with the state and its copy.
+// damagedState says what is wrong with the state and its copy.
 func (x *examiner) damagedState(st *state.State, unread, err error) {
 	switch {
 	case err != nil:
@@ -50,7 +50,7 @@ func (x *examiner) damagedState(st *state.State, unread, err error) {
 	}
 }
 
-// clockSetBack tells of times that had yet to come when they were read. They
+// clockSetBack reports times that had yet to come when they were read. They
 // count as now, and are put right by the next run.
 func (x *examiner) clockSetBack(st *state.State, entries []state.Entry, marks []state.Mark, now time.Time) {
 	var from time.Time

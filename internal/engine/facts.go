@@ -106,7 +106,7 @@ func processes(facts deployers.Facts) ([]int, error) {
 	return nil, nil
 }
 
-// listeners gives where the service's processes listen.
+// listeners returns where the service's processes listen.
 func listeners(facts deployers.Facts, ports []uint16) ([]netip.AddrPort, error) {
 	pids, err := processes(facts)
 	if err != nil {

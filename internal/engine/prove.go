@@ -207,7 +207,7 @@ const (
 	restartTick  = 100 * time.Millisecond
 )
 
-// life tells what became of the service's processes. It fails where they ended,
+// life returns what became of the service's processes. It fails where they ended,
 // although nobody asked for that. From a restart by somebody else on, the
 // service is compared with what that has brought.
 func (t *transaction) life(ctx context.Context) (life, error) {

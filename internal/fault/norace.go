@@ -2,5 +2,5 @@
 
 package fault
 
-// race tells that the race detector is built in.
+// race reports whether the race detector is built in.
 const race = false

@@ -142,7 +142,7 @@ func (p place) has(l layout, want pair) bool {
 	return err == nil && Same(set, have)
 }
 
-// state tells what is installed, and what is in the journals.
+// state returns what is installed, and what is in the journals.
 func (p place) state(t *testing.T, l layout) []string {
 	have, err := p.installer().Current(p.set(l, newPair))
 	return append(contents(have), fmt.Sprint(err), fmt.Sprint(tree(t, p.root)))

@@ -137,7 +137,7 @@ func (p place) set(l layout, pair pair) Set {
 	return set
 }
 
-// renewal gives the new pair as a set, which somebody else may read too.
+// renewal returns the new pair as a set, which somebody else may read too.
 func (p place) renewal(l layout) Set {
 	set := p.set(l, newPair)
 	for i := range set.Files {

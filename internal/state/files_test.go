@@ -229,7 +229,7 @@ func TestStateThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// content tells everything in the state directory.
+// content returns everything in the state directory.
 func content(t *testing.T, store *Store) string {
 	t.Helper()
 	var text strings.Builder

@@ -1,6 +1,6 @@
 // Package systemd talks to the system's service manager over D-Bus: it reads
 // the state of units, and reloads or restarts them and waits for the outcome. It
-// also tells the manager how certlatch itself is, and writes to the journal.
+// also has the manager know how certlatch itself is, and writes to the journal.
 //
 // A job that is done is no proof that the service took what it was to take;
 // that is package probe's business. A [Manager] does not outlive the service
