@@ -147,9 +147,9 @@ func appendFile(found []File, d *disk.Dir, want File) ([]File, error) {
 	return append(found, File{Path: want.Path, Data: data, UID: attr.UID, GID: attr.GID, Mode: attr.Mode, HoldsKey: want.HoldsKey, ACL: attr.ACL(), Kept: d.KeptBy(os.Geteuid()) || d.KeptBy(want.UID) && attr.UID == want.UID}), nil
 }
 
-// kept reports whether nobody but root and a user can have put a file with these
-// attributes where it is, and it is theirs.
-func kept(d *disk.Dir, attr disk.Attr, uid int) bool {
+// mayCarry reports whether the attributes of a file may go on to one that will
+// belong to a user: nobody but root and he can have put it there, and it is theirs.
+func mayCarry(d *disk.Dir, attr disk.Attr, uid int) bool {
 	return d.KeptBy(uid) && (attr.UID == uid || attr.UID == 0 || attr.UID == os.Geteuid())
 }
 

@@ -154,8 +154,8 @@ func (t *Transaction) pending(r *Recovery) (stuck journal, left []leftover, err 
 	return stuck, left, nil
 }
 
-// read reads a journal. One that is damaged is set aside; one of a later
-// version stays, and what it is about is stuck.
+// read reads a journal. One that is damaged is set aside, and so is one of a
+// later version, under a name by which [Transaction.later] finds it.
 func (r *Recovery) read(dir *disk.Dir, name string) (*journal, error) {
 	j, err := readJournal(dir, name)
 	damaged := new(JournalError)
@@ -228,7 +228,7 @@ func keepNewest(dir *disk.Dir, prefix string) {
 type settled struct {
 	back  []backSet
 	stuck []stuckSet
-	made  []string // directories that are still in the way of nothing but a stuck set
+	made  []string // directories that stay for now, since a set that is stuck may lie in them
 	left  []leftover
 }
 

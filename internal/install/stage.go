@@ -356,7 +356,7 @@ func carried(d *disk.Dir, name string, uid int) (extra map[string][]byte, left [
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
 	}
-	if err != nil || kept(d, attr, uid) {
+	if err != nil || mayCarry(d, attr, uid) {
 		return attr.Extra, nil, err
 	}
 	return nil, slices.Sorted(maps.Keys(attr.Extra)), nil
