@@ -31,6 +31,9 @@ type CA struct {
 	Cert   *x509.Certificate
 	key    crypto.Signer
 	parent *CA
+	// made is the time that leaves are valid from, less an hour: of two leaves
+	// of one CA none is older than the other, however long a test takes.
+	made time.Time
 }
 
 // Leaf is an end-entity certificate with its chain (without the root) and its
@@ -58,7 +61,7 @@ func newCA(t testing.TB, parent *CA, name string) *CA {
 		BasicConstraintsValid: true,
 		IsCA:                  true,
 	})
-	return &CA{cert, key, parent}
+	return &CA{cert, key, parent, now}
 }
 
 // CrossSign makes another certificate for the name and key of other, below ca.
@@ -66,7 +69,7 @@ func (ca *CA) CrossSign(t testing.TB, other *CA) *CA {
 	t.Helper()
 	template := *other.Cert
 	template.SerialNumber, template.AuthorityKeyId = nil, nil
-	return &CA{sign(t, ca, other.key, &template), other.key, ca}
+	return &CA{sign(t, ca, other.key, &template), other.key, ca, other.made}
 }
 
 // Impostor makes an authority with the name and the key identifier of ca, but
@@ -76,7 +79,7 @@ func (ca *CA) Impostor(t testing.TB) *CA {
 	key := generate(t, ecdsaKey(elliptic.P256()))
 	template := *ca.Cert
 	template.SerialNumber, template.PublicKey = nil, nil
-	return &CA{sign(t, ca.parent, key, &template), key, ca.parent}
+	return &CA{sign(t, ca.parent, key, &template), key, ca.parent, ca.made}
 }
 
 // Root gives the root that ca leads to: itself, if it is one.
@@ -216,6 +219,9 @@ func CRLAt(urls ...string) Option {
 func newLeaf(t testing.TB, ca *CA, opts []Option) Leaf {
 	t.Helper()
 	now := time.Now().Truncate(time.Second)
+	if ca != nil {
+		now = ca.made
+	}
 	r := request{generate: ecdsaKey(elliptic.P256()), template: x509.Certificate{
 		NotBefore:             now.Add(-time.Hour),
 		NotAfter:              now.AddDate(0, 0, 90),
