@@ -14,8 +14,8 @@ import (
 	"github.com/certlatch/certlatch/internal/report"
 )
 
-// checkLimit ends a check before a monitoring system loses patience: Nagios
-// waits 60 seconds (service_check_timeout).
+// checkLimit bounds a check: Nagios kills one after 60 seconds
+// (service_check_timeout).
 const checkLimit = 50 * time.Second
 
 func (p *program) checkCommand() *cli.Command {
@@ -62,7 +62,7 @@ func (p *program) check(c *cli.Context) error {
 	return status(worst.Exit())
 }
 
-// expiryOf reads the margins of the command line.
+// expiryOf parses the margins of the command line.
 func expiryOf(warning, critical string) (engine.Expiry, error) {
 	var expiry engine.Expiry
 	var err error
@@ -78,8 +78,9 @@ func expiryOf(warning, critical string) (engine.Expiry, error) {
 	return expiry, nil
 }
 
-// margin reads a share of the lifetime, or days. A plain number means "less
-// than", as with check_http --certificate; so does a range that begins with it.
+// margin parses a share of the lifetime (10%) or a number of days. A plain
+// number means "less than", as with check_http --certificate; so does a range
+// that begins with it.
 func margin(text string) (engine.Margin, error) {
 	if text == "" {
 		return engine.Margin{}, nil

@@ -31,7 +31,7 @@ func (p *program) completionCommand() *cli.Command {
 	}
 }
 
-// levels returns a level and all below it.
+// levels returns the level at a path of commands, and all levels below it.
 func levels(path string, commands []*cli.Command, flags []cli.Flag, arguments string) []completion.Level {
 	here := completion.Level{Path: path}
 	var below []completion.Level
@@ -44,7 +44,7 @@ func levels(path string, commands []*cli.Command, flags []cli.Flag, arguments st
 	}
 	for _, f := range flags {
 		if f.Names()[0] == "help" {
-			continue // only some have it by now
+			continue // cli adds the flag to some commands before completion runs
 		}
 		about := strings.ReplaceAll(f.(cli.DocGenerationFlag).GetUsage(), "`", "")
 		here.Words = append(here.Words, completion.Word{Text: "--" + f.Names()[0], About: about, Value: f.(cli.DocGenerationFlag).TakesValue()})
@@ -53,7 +53,7 @@ func levels(path string, commands []*cli.Command, flags []cli.Flag, arguments st
 	return append([]completion.Level{here}, below...)
 }
 
-// choices returns what may stand for the first argument, where that is one of few.
+// choices returns the words that the first argument may be, where they are few.
 func choices(arguments string) []string {
 	switch first, _, _ := strings.Cut(strings.Trim(arguments, "["), " "); first {
 	case "CLIENT":

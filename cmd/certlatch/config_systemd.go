@@ -37,7 +37,8 @@ func (p *program) configSystemdCommand() *cli.Command {
 	}
 }
 
-// writeDropIns lets the units follow a configuration from their next start on.
+// writeDropIns writes the units' drop-ins for a configuration; they hold from
+// the units' next start on.
 func (p *program) writeDropIns(ctx context.Context, cfg *config.Config) error {
 	written, err := sandbox.Usual().Write(cfg)
 	for _, path := range written {

@@ -119,7 +119,8 @@ func (p *program) engine(c *cli.Context) (*engine.Engine, error) {
 	return e, err
 }
 
-// viewer returns an engine that is only looked with.
+// viewer returns an engine for the configuration that the command line names,
+// for commands that change nothing.
 func (p *program) viewer(c *cli.Context) (*engine.Engine, error) {
 	cfg, err := config.Load(c.String("config"))
 	if err != nil {
@@ -141,8 +142,8 @@ func sqlite(ctx context.Context, as rows.Keeper, argv []string, input []byte) (s
 // revocationLimit bounds the wait for a CRL, which comes over the network.
 const revocationLimit = 5 * time.Second
 
-// revoked asks the certificate's CRL. Where that cannot be had, nothing is
-// said against the certificate.
+// revoked reports whether the CRL that a certificate names lists it. An error
+// means that the list cannot be had, and says nothing against the certificate.
 func (p *program) revoked(ctx context.Context, leaf, issuer *x509.Certificate) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, revocationLimit)
 	defer cancel()
@@ -153,14 +154,14 @@ func (p *program) revoked(ctx context.Context, leaf, issuer *x509.Certificate) (
 	return is, err
 }
 
-// show prints what became of targets, and makes its exit code the program's.
+// show prints a report, and returns its exit code as an error.
 func (p *program) show(c *cli.Context, became engine.Report) error {
 	deployment := report.Deployment{Outcomes: became.Outcomes, Exit: report.ExitOf(became.Outcomes)}
 	return p.print(c, deployment, deployment.Exit)
 }
 
-// fail reports an error that kept a run from happening, as JSON too where that
-// was asked for.
+// fail returns the error that kept a run from happening, which it prints first
+// where JSON was asked for.
 func (p *program) fail(c *cli.Context, err error) error {
 	if !c.Bool("json") {
 		return err
@@ -172,13 +173,13 @@ func (p *program) fail(c *cli.Context, err error) error {
 	return err
 }
 
-// print shows a result as text, or as JSON where that was asked for, and makes
-// a code the program's.
+// print prints a result as text, or as JSON where that was asked for, and
+// returns an exit code as an error.
 func (p *program) print(c *cli.Context, v report.View, code int) error {
 	return errors.Join(report.Write(p.stdout, v, c.Bool("json")), status(code))
 }
 
-// status makes an exit code an error; nil for 0.
+// status returns an exit code as an error; nil for 0.
 func status(code int) error {
 	if code == report.ExitOK {
 		return nil

@@ -41,7 +41,7 @@ func examineUnits(cfg *config.Config) []deployers.Check {
 		"%s may not write to all that the configuration names", strings.Join(outdated, ", "))}
 }
 
-// examineHooks adds whether the clients call certlatch.
+// examineHooks adds checks of whether the clients call certlatch.
 func examineHooks(e *engine.Engine, found *engine.Examination) error {
 	self, err := ownPath()
 	if err != nil {

@@ -26,7 +26,7 @@ import (
 //     want on standard output.
 //   - An error is one sentence without a period, and names what it is about.
 
-// exitsHelp is for the help of the commands that deploy.
+// exitsHelp documents the exit codes in the help of the commands that deploy.
 const exitsHelp = `Exit codes: 0 all deployed or nothing to do; 1 unexpected; 2 usage or configuration,
 nothing touched; 3 the new bundle was refused, nothing touched; 4 installing failed,
 previous pair back; 5 activation failed or the service's own test rejected it, previous
@@ -34,17 +34,18 @@ pair back; 6 not proven within the deadline, previous pair back; 7 the previous 
 could not be restored or proven, look at once; 8 another run held the lock too long;
 9 installed, not yet served.`
 
-// exitStatus ends the program with a code; everything was said already.
+// exitStatus is an error that only carries the exit code: whatever there was to
+// print is printed.
 type exitStatus int
 
 func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// usageError is a command line that cannot be meant.
+// usageError says that a command line is wrong, and how it should be.
 type usageError struct{ what, hint string }
 
 func (e *usageError) Error() string { return e.what }
 
-// finish says what is wrong, and returns the exit code.
+// finish prints an error with the advice about it, and returns the exit code.
 func (p *program) finish(err error) int {
 	if err == nil {
 		return report.ExitOK
@@ -65,7 +66,7 @@ func (p *program) finish(err error) int {
 	return code
 }
 
-// explain returns an error's exit code and the advice that goes with it.
+// explain returns the exit code for an error, and advice; empty: there is none.
 func explain(err error) (code int, hint string) {
 	var (
 		usage     *usageError

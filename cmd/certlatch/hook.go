@@ -45,13 +45,13 @@ func (p *program) hookCommand() *cli.Command {
 func (p *program) hook(c *cli.Context) error {
 	events, err := hookEvents(c.Args().Slice())
 	if unsupported := new(hooks.UnsupportedError); errors.As(err, &unsupported) {
-		return exitStatus(report.ExitUnsupported) // without a word: there are many such events
+		return exitStatus(report.ExitUnsupported) // acmetool has many such events, so nothing is printed
 	}
 	if err != nil {
 		return p.fail(c, err)
 	}
 	if len(events) == 0 {
-		return nil // without a word: dehydrated may take it for an answer
+		return nil // dehydrated may take output for an answer, so nothing is printed
 	}
 	e, err := p.engine(c)
 	if err != nil {
@@ -84,15 +84,15 @@ func (p *program) hook(c *cli.Context) error {
 	return p.showBriefly(c, became)
 }
 
-// showBriefly is show for what an ACME client may show.
+// showBriefly is like show, with one line a target for ACME clients.
 func (p *program) showBriefly(c *cli.Context, became engine.Report) error {
 	code := report.ExitOf(became.Outcomes)
 	return p.print(c, report.Brief{Outcomes: became.Outcomes, Exit: code}, code)
 }
 
 // retry tries what is pending and due of lineages that were not renewed. What
-// fails again is told, but is no failure of the hook: dehydrated would end
-// there, and never come to the renewals after it.
+// fails again is printed, but does not fail the hook: dehydrated would stop
+// there, before the renewals that are still to come.
 func (p *program) retry(c *cli.Context, e *engine.Engine, req engine.Request) error {
 	if c.Bool("defer") {
 		return nil
@@ -115,7 +115,7 @@ func (p *program) retry(c *cli.Context, e *engine.Engine, req engine.Request) er
 	return nil
 }
 
-// mark leaves word that lineages are to be deployed.
+// mark leaves a pending mark for each lineage.
 func mark(e *engine.Engine, lineages []lineage.Lineage) error {
 	for _, l := range lineages {
 		if err := e.Store.Mark(l.Client, l.Name); err != nil {
@@ -133,8 +133,8 @@ func names(lineages []lineage.Lineage) []string {
 	return names
 }
 
-// hookEvents reads what the client said. The first argument is its name, or
-// auto; what a "--" keeps from being taken for flags is the client's.
+// hookEvents returns the events of the client's call. The first argument is the
+// client's name, or auto; a "--" before the client's own arguments is dropped.
 func hookEvents(args []string) ([]hooks.Event, error) {
 	call := hooks.Call{Env: os.Getenv, Input: os.Stdin}
 	name := "auto"
@@ -163,7 +163,8 @@ func clientNamed(name string) (hooks.Client, error) {
 	return client, nil
 }
 
-// wantedLineages finds the lineages that a client meant and some target wants.
+// wantedLineages returns the lineages of a client's events that some target
+// takes.
 func wantedLineages(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage, error) {
 	var wanted []lineage.Lineage
 	for _, event := range events {
@@ -189,7 +190,7 @@ func wantedLineages(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage
 		}
 		_, findings := lineage.Read(l)
 		for _, f := range findings {
-			if f.Code == lineage.Outside { // it is not the client's, whatever its name is
+			if f.Code == lineage.Outside { // the path has a lineage's name, and leads out of the client's directories
 				return nil, &engine.RequestError{What: f.Detail, Remedy: f.Remedy}
 			}
 		}
@@ -198,7 +199,7 @@ func wantedLineages(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage
 	return wanted, nil
 }
 
-// rootAt returns the configured root that a client speaks of, or nil.
+// rootAt returns the configured root that the path of an event lies in, or nil.
 func rootAt(cfg *config.Config, event hooks.Event) *lineage.Root {
 	at := slices.IndexFunc(cfg.Roots, func(r lineage.Root) bool {
 		return r.Client == event.Client && r.NameAt(event.Path) != ""

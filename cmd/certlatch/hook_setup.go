@@ -11,8 +11,8 @@ import (
 	"github.com/certlatch/certlatch/internal/hookfiles"
 )
 
-// hookFileCommand is one that does something with a client's hooks, and prints
-// what it did.
+// hookFileCommand returns a command that calls do with a client's hooks, and
+// prints what do returns.
 func (p *program) hookFileCommand(name, use string, do func(hookfiles.Place) (string, error)) *cli.Command {
 	return &cli.Command{
 		Name: name, Usage: use, ArgsUsage: "CLIENT",
@@ -50,10 +50,10 @@ func hookPlace(c *cli.Context) (hookfiles.Place, error) {
 	return hookfiles.Usual(client, self), nil
 }
 
-// printHook returns what to add by hand.
+// printHook returns the instructions for installing the hook by hand.
 func printHook(place hookfiles.Place) (string, error) { return place.Instructions(), nil }
 
-// ownPath returns the path of this certlatch.
+// ownPath returns the path of the running program.
 func ownPath() (string, error) {
 	self, err := os.Executable()
 	if err != nil {

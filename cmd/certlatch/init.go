@@ -24,7 +24,7 @@ import (
 	"github.com/certlatch/certlatch/internal/systemd"
 )
 
-// surveyLimit bounds the look at a host. Services' own programs take seconds
+// surveyLimit bounds the survey of a host. Services' own programs take seconds
 // at most.
 const surveyLimit = time.Minute
 
@@ -89,7 +89,8 @@ func (p *program) init(c *cli.Context) error {
 	return err
 }
 
-// withHooks returns those who keep lineages in some roots and have hooks.
+// withHooks returns the names of the clients that keep lineages in the roots
+// and have hooks.
 func withHooks(roots []lineage.Root) []string {
 	var clients []string
 	for _, root := range roots {
@@ -100,7 +101,7 @@ func withHooks(roots []lineage.Root) []string {
 	return clients
 }
 
-// rootsOf reads --lineages; nil: it was not given.
+// rootsOf parses the values of --lineages; nil: there are none.
 func rootsOf(given []string) ([]lineage.Root, error) {
 	var roots []lineage.Root
 	for _, text := range given {
@@ -114,7 +115,7 @@ func rootsOf(given []string) ([]lineage.Root, error) {
 	return roots, nil
 }
 
-// survey looks at the host and makes the proposal.
+// survey returns a proposal for this host.
 func (p *program) survey(ctx context.Context, roots []lineage.Root) (proposal.Proposal, error) {
 	ctx, cancel := context.WithTimeout(ctx, surveyLimit)
 	defer cancel()
@@ -130,8 +131,8 @@ func overwrites(path string) error {
 	return &engine.RequestError{What: path + " exists, and is left as it is", Remedy: "certlatch init --print shows what would stand in a new one"}
 }
 
-// writeConfiguration writes a new file. Everybody may read it, as most
-// services' configurations, unless it is to hold a password.
+// writeConfiguration creates a configuration file, which must not exist yet. It
+// has mode 0644, or 0600 where it is to hold a password (secret).
 func writeConfiguration(path string, text []byte, secret bool) error {
 	mode := fs.FileMode(0o644)
 	if secret {

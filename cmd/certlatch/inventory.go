@@ -17,10 +17,10 @@ import (
 	"github.com/certlatch/certlatch/internal/state"
 )
 
-// This file gets at the inventory: looked at by whom it belongs to, and read
-// from the snapshot by everybody else.
+// The inventory is looked at afresh for the owner of the state directory, and
+// read from the last snapshot for everybody else.
 
-// snapshotError is a snapshot that cannot be had.
+// snapshotError says that the snapshot cannot be read.
 type snapshotError struct{ error }
 
 func (e *snapshotError) Unwrap() error { return e.error }
@@ -32,8 +32,9 @@ func inventoryFlags() []cli.Flag {
 	}
 }
 
-// inventory looks, or reads the snapshot where the state belongs to somebody
-// else: who may not read keys, state and configuration sees what was seen last.
+// inventory returns the inventory, from the snapshot where the state belongs to
+// somebody else: whoever may not read keys, state and configuration is shown
+// what was seen last.
 func (p *program) inventory(c *cli.Context) (report.Inventory, error) {
 	if err := arguments(c, 0, 0); err != nil {
 		return report.Inventory{}, err
@@ -50,7 +51,7 @@ func (p *program) inventory(c *cli.Context) (report.Inventory, error) {
 	return p.look(c, req)
 }
 
-// ours reports whether what is below a state directory may be looked at.
+// ours reports whether this process may read what is below a state directory.
 func ours(dir string) bool {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -75,7 +76,7 @@ func (p *program) look(c *cli.Context, req engine.Request) (report.Inventory, er
 	return i, err
 }
 
-// readInventory takes from a snapshot what a request names.
+// readInventory returns what a request names of the snapshot in a directory.
 func readInventory(dir string, req engine.Request) (report.Inventory, error) {
 	snapshot, err := state.ReadSnapshot(dir)
 	if err != nil {
@@ -96,8 +97,8 @@ func readInventory(dir string, req engine.Request) (report.Inventory, error) {
 	return i, nil
 }
 
-// named returns a function that reports whether NAME or CLIENT:NAME is a lineage's
-// name.
+// named returns a function that reports whether its argument, NAME or
+// CLIENT:NAME, has the given name.
 func named(name string) func(string) bool {
 	return func(wanted string) bool { return wanted[strings.Index(wanted, ":")+1:] == name }
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/certlatch/certlatch/internal/systemd"
 )
 
-// newLog returns the logger of a run. auto is the journal where standard error
-// goes there, and text elsewhere.
+// newLog returns the logger of a run. The format auto means the journal where
+// standard error is connected to it, and text elsewhere.
 func newLog(w io.Writer, format, level string) (*slog.Logger, error) {
 	var least slog.Level
 	if err := least.UnmarshalText([]byte(level)); err != nil {
@@ -37,8 +37,8 @@ func newLog(w io.Writer, format, level string) (*slog.Logger, error) {
 	return nil, &usageError{fmt.Sprintf("log format %q is not known", format), "use auto, text, json or journal"}
 }
 
-// withoutKeys is the last guard: whatever looks like a private key in PEM is
-// not logged, wherever it came from.
+// withoutKeys replaces the values of attributes that look like a private key in
+// PEM. It is the last guard: no such value should get here.
 func withoutKeys(_ []string, a slog.Attr) slog.Attr {
 	if strings.Contains(a.Value.String(), "PRIVATE KEY") {
 		a.Value = slog.StringValue("[REDACTED]")
@@ -46,27 +46,27 @@ func withoutKeys(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// journalHandler sends records to the journal.
+// journalHandler returns a handler that sends records to the journal.
 func journalHandler(least slog.Level) slog.Handler {
 	return systemd.JournalHandler{Least: least, Replace: withoutKeys, KindKey: report.EventKey, MessageIDs: report.MessageIDs()}
 }
 
-// journalFailures tells the journal what became of a hook's targets where they
-// are not all well: the client that called it may show nothing.
+// journalFailures logs the outcomes of a hook to the journal where not all of
+// them are well: the client that called it may show nothing.
 func journalFailures(became engine.Report) {
 	log := slog.New(journalHandler(slog.LevelWarn))
 	for _, o := range became.Outcomes {
 		if level, _, _ := report.Entry(o); level < slog.LevelWarn {
 			continue
 		}
-		if !systemd.HasJournal() { // not asked before, since that opens a socket
+		if !systemd.HasJournal() { // looked for only now, since that opens a socket
 			return
 		}
 		logOutcome(log, o)
 	}
 }
 
-// logOutcome tells what became of one lineage at one target.
+// logOutcome logs what became of one lineage at one target.
 func logOutcome(log *slog.Logger, o engine.Outcome) {
 	level, message, attrs := report.Entry(o)
 	log.LogAttrs(context.Background(), level, message, attrs...)

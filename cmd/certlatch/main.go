@@ -29,14 +29,14 @@ func main() {
 	os.Exit(run(os.Args, os.Stdout, os.Stderr))
 }
 
-// program is what every command needs.
+// program is the state that commands share: where they print, and how.
 type program struct {
 	stdout, stderr io.Writer
 	log            *slog.Logger
-	plugin         bool // the command is check, which has its own way of saying what is wrong
+	plugin         bool // the command is check, which prints errors as a plugin's line
 }
 
-// run is the whole program but for the exit.
+// run runs the program with a command line, and returns its exit code.
 func run(args []string, stdout, stderr io.Writer) int {
 	// Keys pass through this process: no core dump may hold them.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
@@ -58,8 +58,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return p.finish(app.RunContext(ctx, args))
 }
 
-// commandOf returns the command of a command line, flags first; empty: there is
-// none.
+// commandOf returns the name of the command in a command line whose flags come
+// first; empty: there is none.
 func commandOf(app *cli.App, args []string) string {
 	for args = args[1:]; len(args) > 0 && strings.HasPrefix(args[0], "-"); args = args[1:] {
 		if takesValue(app.Flags, args[0]) && len(args) > 1 {
@@ -72,7 +72,8 @@ func commandOf(app *cli.App, args []string) string {
 	return args[0]
 }
 
-// defaultConfig is the configuration that the packages' units run with.
+// defaultConfig is the path of the configuration where --config is not given,
+// as in the packages' units.
 const defaultConfig = "/etc/certlatch/config.yaml"
 
 func (p *program) app() *cli.App {
@@ -149,9 +150,9 @@ func usage(_ *cli.Context, err error, _ bool) error {
 	return &usageError{what, "add --help to see the flags"}
 }
 
-// flagsFirst moves flags that stand behind a positional argument before it:
-// urfave/cli v2 would take them for arguments, and a dry run would be none.
-// What follows a "--" stays as it is.
+// flagsFirst returns a command line with the flags moved before the positional
+// arguments: urfave/cli v2 takes flags behind one for arguments, and would make
+// a dry run a deployment. What follows a "--" stays as it is.
 func flagsFirst(app *cli.App, args []string) []string {
 	ordered := []string{filepath.Base(args[0])}
 	args = args[1:]
@@ -191,7 +192,7 @@ func find(commands []*cli.Command, name string) *cli.Command {
 	return nil
 }
 
-// takesValue reports whether the argument after a flag belongs to it.
+// takesValue reports whether a flag takes the argument after it as its value.
 func takesValue(flags []cli.Flag, arg string) bool {
 	name := strings.TrimLeft(arg, "-")
 	if strings.Contains(name, "=") {
@@ -208,7 +209,8 @@ func takesValue(flags []cli.Flag, arg string) bool {
 	return false
 }
 
-// arguments checks how many positional arguments there are.
+// arguments returns an error unless there are at least least and at most most
+// positional arguments.
 func arguments(c *cli.Context, least, most int) error {
 	switch n := c.Args().Len(); {
 	case n < least:

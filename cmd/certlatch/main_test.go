@@ -91,7 +91,7 @@ type scene struct {
 
 func sceneOf(ts *testscript.TestScript) *scene { return ts.Value("scene").(*scene) }
 
-// await waits for files, such as those that say that a server listens.
+// await waits until files exist: await FILE...
 func await(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: await FILE...")
@@ -198,8 +198,8 @@ func checkJSON(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// snapshot compares what lies below a directory with an earlier look:
-// snapshot save|same DIR. Inodes and times count.
+// snapshot saves what lies below a directory, or compares it with what was
+// saved: snapshot save|same DIR. Inodes and times count.
 func snapshot(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: snapshot save|same DIR")
@@ -322,8 +322,8 @@ func sinceMidnight(t time.Time) time.Duration {
 	return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute
 }
 
-// TestHelp demands of every command that its help names its exit codes and an
-// example, and that it can be had.
+// TestHelp wants the help of every command to name its exit codes and an
+// example.
 func TestHelp(t *testing.T) {
 	var check func(path []string, commands []*cli.Command)
 	check = func(path []string, commands []*cli.Command) {
@@ -344,8 +344,9 @@ func TestHelp(t *testing.T) {
 	check([]string{"certlatch"}, (&program{}).app().Commands)
 }
 
-// Keys pass through every command, so the kernel writes no core dump of any, and
-// lets nobody but root look into the process (prctl(2)).
+// TestNoCoreDump wants the kernel to write no core dump of any command, since
+// keys pass through each, and to let nobody but root look into the process
+// (prctl(2)).
 func TestNoCoreDump(t *testing.T) {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)

@@ -66,7 +66,7 @@ func readPage(t *testing.T, name string) page {
 	return p
 }
 
-// under gives the terms below headings.
+// under returns the terms of the definition lists below the headings.
 func (p page) under(t *testing.T, headings ...string) []string {
 	t.Helper()
 	var all []string
@@ -80,7 +80,7 @@ func (p page) under(t *testing.T, headings ...string) []string {
 	return all
 }
 
-// same demands that the manual lists what there is, once each and nothing else.
+// same wants the manual to list what there is, once each and nothing else.
 func same(t *testing.T, what string, there, listed []string) {
 	t.Helper()
 	if diff := cmp.Diff(slices.Sorted(slices.Values(there)), slices.Sorted(slices.Values(listed))); diff != "" {
@@ -100,7 +100,7 @@ func TestManualOfCommands(t *testing.T) {
 			name := path + " " + c.Name
 			walk(name, c.Subcommands)
 			if c.Subcommands != nil && c.ArgsUsage == "" {
-				continue // it is nothing by itself
+				continue // it has subcommands, and does nothing by itself
 			}
 			title := strings.TrimSpace(name + " " + c.ArgsUsage)
 			there = append(there, title)
@@ -132,7 +132,7 @@ func flagsOf(flags []cli.Flag) []string {
 	return names
 }
 
-// dashed writes the name of a flag as it is used.
+// dashed returns the name of a flag with its dashes.
 func dashed(name string) string {
 	if len(name) == 1 {
 		return "-" + name
@@ -140,7 +140,8 @@ func dashed(name string) string {
 	return "--" + name
 }
 
-// TestManualOfCodes holds what scripts may rely on against the sources.
+// TestManualOfCodes wants the manual to list the codes of the sources that
+// scripts may rely on.
 func TestManualOfCodes(t *testing.T) {
 	manual := readPage(t, "certlatch.8")
 	engine, deployers, self := parse(t, "../../internal/engine"), parse(t, "../../deployers"), parse(t, ".")
@@ -249,7 +250,7 @@ func TestManualOfConfiguration(t *testing.T) {
 	}
 }
 
-// keysAt gives the keys that the configuration may have where a text stands in
+// keysAt returns the keys that the configuration may have where a text stands in
 // place of a block, as the complaint about it lists them.
 func keysAt(t *testing.T, wrong string) []string {
 	t.Helper()
@@ -290,7 +291,8 @@ func TestManualExamples(t *testing.T) {
 	}
 }
 
-// commandLine tells what is wrong with an example: certlatch COMMAND ...
+// commandLine returns an error where an example, certlatch COMMAND ..., has a
+// command or flag that there is not.
 func commandLine(text string) error {
 	app := (&program{}).app()
 	commands, flags := app.Commands, app.Flags
@@ -334,7 +336,7 @@ func parse(t *testing.T, dir string) []*ast.File {
 	return files
 }
 
-// texts gives the string literals below a node.
+// texts returns the string literals below a node.
 func texts(n ast.Node) map[string]bool {
 	found := map[string]bool{}
 	ast.Inspect(n, func(n ast.Node) bool {
@@ -348,7 +350,7 @@ func texts(n ast.Node) map[string]bool {
 	return found
 }
 
-// typed gives the constants of a type.
+// typed returns the constants of a type.
 func typed(files []*ast.File, name string) map[string]bool {
 	found := map[string]bool{}
 	for _, f := range files {
@@ -364,7 +366,7 @@ func typed(files []*ast.File, name string) map[string]bool {
 	return found
 }
 
-// reasonsIn gives the reasons of outcomes that sources hold: in constants by
+// reasonsIn returns the reasons of outcomes that sources hold: in constants by
 // the name of ...Reason, in what is given to a field Reason, in faults, and in
 // calls of functions one argument of which is a reason.
 func reasonsIn(files []*ast.File, functions map[string]int) map[string]bool {

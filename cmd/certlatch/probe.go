@@ -38,7 +38,7 @@ func (p *program) probeCommand() *cli.Command {
 	}
 }
 
-// schemesHelp returns of each scheme what it is for.
+// schemesHelp returns a line of help for each scheme.
 func schemesHelp() string {
 	var text strings.Builder
 	for _, s := range endpoint.Schemes() {
@@ -79,7 +79,7 @@ func (p *program) probe(c *cli.Context) error {
 	return p.print(c, result, result.Exit())
 }
 
-// dnsHelp returns what --dns does, and what it does not.
+// dnsHelp returns the help of --dns.
 func dnsHelp() string {
 	return fmt.Sprintf("With --dns URL is sip:DOMAIN or xmpp:DOMAIN. Then what the SRV records of DOMAIN name is probed,\n"+
 		"and the certificates must name DOMAIN, not the host: of each service up to %d hosts, with up to\n"+

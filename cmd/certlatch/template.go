@@ -70,7 +70,8 @@ func (p *program) template(c *cli.Context) error {
 	return templates.Write(p.stdout, service, settings)
 }
 
-// templateTarget returns the target that is named, which must be of the service.
+// templateTarget returns the target that --target names, which must be of the
+// service.
 func templateTarget(c *cli.Context, service string) (config.Target, error) {
 	cfg, err := config.Load(c.String("config"))
 	if err != nil {
@@ -87,9 +88,9 @@ func templateTarget(c *cli.Context, service string) (config.Target, error) {
 	return cfg.Targets[at], nil
 }
 
-// fillIn takes paths and names from a target, as far as it has them, and from
-// the leaf that is installed there. The {lineage} of a target that takes
-// several stays.
+// fillIn sets paths and names from a target, as far as it has them, and from
+// the leaf that is installed there. Where the target takes several lineages,
+// {lineage} stays in the paths.
 func fillIn(settings *templates.Settings, t config.Target) {
 	paths := [3]string{t.Certificate, t.Chain, t.Key}
 	if t.Directory != "" {
@@ -118,7 +119,7 @@ func fillIn(settings *templates.Settings, t config.Target) {
 	settings.Name = names[slices.IndexFunc(names, endpoint.IsHost)]
 }
 
-// installedLeaf reads the leaf at a path; nil: there is none to be read yet.
+// installedLeaf returns the leaf in the file at a path; nil: it cannot be read.
 func installedLeaf(path string) *x509.Certificate {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -134,7 +135,8 @@ func installedLeaf(path string) *x509.Certificate {
 // versionLimit bounds the wait for a program that prints its version.
 const versionLimit = 10 * time.Second
 
-// askVersion asks the installed service for its version.
+// askVersion sets the version of the installed service, and that of its
+// OpenSSL, as the service's program prints them.
 func (p *program) askVersion(ctx context.Context, service templates.Service, settings *templates.Settings) {
 	ctx, cancel := context.WithTimeout(ctx, versionLimit)
 	defer cancel()

@@ -12,11 +12,12 @@ import (
 	"github.com/certlatch/certlatch/internal/report"
 )
 
-// usualWidth is that of a terminal which does not tell, and of what is none.
+// usualWidth is the width, in columns, of a terminal that does not know its own
+// and of output that is no terminal.
 const usualWidth = 80
 
-// columns returns the width of the terminal that w is. Where it is none, COLUMNS
-// may say how wide the output is to be.
+// columns returns the width of w in columns, and reports whether w is a
+// terminal. Where it is none, the width is that in COLUMNS, or usualWidth.
 func columns(w io.Writer) (width int, terminal bool) {
 	width = usualWidth
 	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
@@ -40,8 +41,8 @@ func columns(w io.Writer) (width int, terminal bool) {
 // (no-color.org: a NO_COLOR that is not empty asks for none).
 func wantsColours() bool { return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" }
 
-// watched lets somebody at a terminal see what an engine is about, until the
-// function that it returns is called.
+// watched shows at a terminal what an engine is doing, until the returned
+// function is called.
 func (p *program) watched(e *engine.Engine) (end func()) {
 	if _, terminal := columns(p.stderr); !terminal {
 		return func() {}

@@ -40,7 +40,7 @@ func (p *program) watch(c *cli.Context) error {
 	ctx, stop := signal.NotifyContext(context.WithoutCancel(c.Context), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if c.Context.Err() != nil {
-		return nil // it was told to end before it had begun
+		return nil // it was asked to end before it had begun
 	}
 	d := daemon.Daemon{
 		Load:    func() (*engine.Engine, error) { return p.engine(c) },
@@ -53,7 +53,7 @@ func (p *program) watch(c *cli.Context) error {
 	return d.Run(ctx, hangup)
 }
 
-// logReport tells what became of each target.
+// logReport logs what became of each lineage at each target.
 func (p *program) logReport(became engine.Report) {
 	for _, o := range became.Outcomes {
 		logOutcome(p.log, o)
