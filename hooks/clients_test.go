@@ -7,7 +7,7 @@ import (
 	"github.com/certlatch/certlatch/hooks/hookstest"
 )
 
-// TestClients holds what every client must hold.
+// TestClients runs the suite for every client.
 func TestClients(t *testing.T) {
 	for _, c := range hooks.All() {
 		t.Run(c.Name(), func(t *testing.T) { hookstest.Run(t, c) })

@@ -1,13 +1,13 @@
 // Package hooks knows the ACME clients that call certlatch: one file a client,
-// and a table of them. A client's environment, arguments and input go in;
-// which lineages it means comes out, as data. It also says how each client keeps
-// lineages, where, and how certlatch gets into its hooks. Package hookstest is
-// what every client must hold.
+// and a table of them. A client's environment, arguments and input go in; the
+// lineages that it means come out, as data. The package also knows how each
+// client keeps lineages, where, and how certlatch gets into its hooks. Package
+// hookstest is what every client must hold.
 //
 // Whatever a client hands over is hostile input: only paths are taken from it,
 // never a command, and the names in a certificate are read from the
-// certificate. Nothing here touches the host. That a path leads to a lineage,
-// and to nothing else, is looked at by who reads it.
+// certificate. Nothing here touches the host. Whether a path leads to a
+// lineage, and to nothing else, is for package lineage to check.
 package hooks
 
 import (
@@ -31,15 +31,15 @@ type Call struct {
 	Input io.Reader // standard input; only read where a client writes to it
 }
 
-// Event is what a client said of one lineage.
+// Event is what a client said about one lineage.
 type Event struct {
 	Client    string // its name
 	Path      string // where the lineage is, as the client said; clean and absolute
 	Unchanged bool   // it was not renewed; what is pending may be tried again
 }
 
-// LineageName returns the name of the lineage that is meant, or "" where the
-// path is no place of one.
+// LineageName returns the name of the lineage at the event's path, or "" where
+// the client keeps no lineage there.
 func (e Event) LineageName() string {
 	keeper, ok := KeeperFor(e.Client)
 	if !ok {
@@ -55,13 +55,14 @@ func (e *NotCalledError) Error() string {
 	return fmt.Sprintf("this was not called by %s: %s", e.Client, e.Missing)
 }
 
-// InputError says that a client's word cannot be what the client means.
+// InputError says that a value that a client handed over is not what the client
+// hands over there.
 type InputError struct{ Client, What string }
 
 func (e *InputError) Error() string { return fmt.Sprintf("%s hook: %s", e.Client, e.What) }
 
-// UnsupportedError says that certlatch has nothing to do at an event, where
-// the client wants to be told so.
+// UnsupportedError says that certlatch handles no such event. Only clients that
+// want to know so have it.
 type UnsupportedError struct{ Client, Event string }
 
 func (e *UnsupportedError) Error() string {
@@ -82,30 +83,30 @@ func (e *AmbiguousError) Error() string {
 	return "cannot tell which ACME client called: " + strings.Join(said, ", ")
 }
 
-// Client knows one ACME client.
+// Client is an ACME client: what it calls hooks with, and how and where it
+// keeps lineages.
 type Client interface {
-	// Name is the word for the command line.
+	// Name returns the client's name on the command line.
 	Name() string
 
-	// Mark returns the variable or argument by which a call can be told to be
-	// this client's, or "".
+	// Mark returns the variable or argument that shows a call to be this
+	// client's, or "".
 	Mark(Call) string
 
-	// Events reads a client's call; there may be nothing to do. It fails
-	// with a *NotCalledError where the client did not call, with an
-	// *UnsupportedError, else with an *InputError.
+	// Events returns what the client said with a call, which may be nothing.
+	// The error is a *NotCalledError where the client did not call, an
+	// *UnsupportedError, or an *InputError.
 	Events(Call) ([]Event, error)
 
 	// Layout returns how the client keeps lineages below a directory.
 	Layout() lineage.Layout
 
 	// Places returns the directories in which the client usually keeps
-	// lineages. The first is one of those that are looked through where none
-	// is configured; [UsualRoots] are all.
+	// lineages. Where no root is configured, the first is one, if it exists.
 	Places() []string
 
-	// Setup returns how the certlatch at the path self gets into the
-	// client's hooks.
+	// Setup returns what puts the certlatch at the path self into the client's
+	// hooks.
 	Setup(self string) Setup
 }
 
@@ -120,7 +121,7 @@ func All() []Client {
 	}
 }
 
-// For returns the client of a name, and reports whether there is one.
+// For returns the client with a name, and reports whether there is one.
 func For(name string) (Client, bool) {
 	for _, c := range All() {
 		if c.Name() == name {
@@ -160,8 +161,8 @@ func Detect(call Call) (Client, error) {
 	return nil, &ambiguous
 }
 
-// linkName is the form of the names under which certlatch is a client's hook.
-// Clients run hooks in the order of their names, so a number may go before.
+// linkName matches the names under which certlatch is a client's hook. Clients
+// run hooks in the order of their names, so a number may go before.
 var linkName = regexp.MustCompile(`^(?:[0-9]+-)?certlatch-hook-([a-z.]+)$`)
 
 // CalledAs returns the client whose hook certlatch is when it runs under the
@@ -184,7 +185,8 @@ func (call Call) variable(names ...string) string {
 	return ""
 }
 
-// noArguments is for clients that hand over none.
+// noArguments fails with an *InputError where there are arguments, for clients
+// that hand over none.
 func (call Call) noArguments(client string) error {
 	if len(call.Args) > 0 {
 		return &InputError{client, fmt.Sprintf("%.100q is one argument too many", call.Args[0])}
@@ -192,8 +194,9 @@ func (call Call) noArguments(client string) error {
 	return nil
 }
 
-// cleanPath checks a path that came from outside, under the name that the
-// client has for it.
+// cleanPath returns a path that a client handed over, as what, in its shortest
+// form. It fails with an *InputError where the path is not absolute or holds a
+// control character.
 func cleanPath(client, what, text string) (string, error) {
 	wrong := func(why string) (string, error) {
 		return "", &InputError{client, fmt.Sprintf("%s %s: %.100q", what, why, text)}

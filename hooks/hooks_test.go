@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// called makes a call of variables NAME=VALUE and arguments.
+// called returns a call with variables, NAME=VALUE, and arguments.
 func called(environment []string, args ...string) Call {
 	return Call{Env: func(name string) string {
 		for _, variable := range environment {
@@ -236,8 +236,9 @@ func TestQuote(t *testing.T) {
 	}
 }
 
-// TestMemory holds what clients remember against files that they wrote: the
-// renewal configuration of certbot 4.0.0 and the domain's of acme.sh 3.1.1.
+// TestMemory reads what clients remember from files that they wrote: the
+// renewal configuration of certbot 4.0.0, and that of a domain of acme.sh
+// 3.1.1.
 func TestMemory(t *testing.T) {
 	for _, test := range []struct {
 		client, text string

@@ -2,7 +2,8 @@ package hooks
 
 import "github.com/certlatch/certlatch/internal/lineage"
 
-// Keeper is who keeps lineages: a client, or whoever fills plain directories.
+// Keeper is a program that keeps lineages: a client, or whatever fills plain
+// directories.
 type Keeper struct {
 	Name   string // the key in the configuration's lineages list
 	Layout lineage.Layout
@@ -14,13 +15,13 @@ func (k Keeper) Root(dir string) lineage.Root {
 	return lineage.Root{Client: k.Name, Layout: k.Layout, Dir: dir}
 }
 
-// directory is the keeper that is no client, and calls nobody.
+// directory returns the keeper of plain directories, which is no client and
+// calls no hooks.
 func directory() Keeper {
 	return Keeper{Name: "directory", Layout: lineage.Layout{Fullchain: "{dir}/fullchain.pem", Key: "{dir}/privkey.pem"}}
 }
 
-// Keepers returns all who keep lineages, in the order in which they are
-// documented.
+// Keepers returns all keepers, in the order in which they are documented.
 func Keepers() []Keeper {
 	var keepers []Keeper
 	for _, c := range All() {
@@ -29,7 +30,7 @@ func Keepers() []Keeper {
 	return append(keepers, directory())
 }
 
-// KeeperFor returns the keeper of a name, and reports whether there is one.
+// KeeperFor returns the keeper with a name, and reports whether there is one.
 func KeeperFor(name string) (Keeper, bool) {
 	for _, k := range Keepers() {
 		if k.Name == name {

@@ -35,38 +35,41 @@ func (p Part) Mode() fs.FileMode {
 	return 0o644
 }
 
-// OwnHooks is where single lineages may have a hook of their own.
+// OwnHooks are the files in which single lineages may have a hook of their own,
+// beside those in the client's directory.
 type OwnHooks struct {
 	Files  string         // a pattern, relative to the directory unless absolute
 	Line   *regexp.Regexp // a line that sets a hook, which is the first group
-	Effect string         // what the client makes of the two
+	Effect string         // what the client does with both, for people
 }
 
-// Memory is what a client remembers of a lineage, where its hooks depend on it.
+// Memory is what a client remembers about a lineage and its hooks depend on.
 type Memory struct {
-	// File returns where it does: a path relative to the directory that the
-	// lineage's files are in, whose name is dir. Nil: it remembers nothing.
+	// File returns the file in which it does, relative to the directory that
+	// the lineage's files are in, whose name is dir. Nil: the client remembers
+	// nothing.
 	File func(dir string) string
 
-	Calls  func(text string) bool  // the text of the file makes the client call certlatch,
-	Alone  func(text string) bool  // and does so even without the parts
-	Choose func(dir string) string // returns how to choose certlatch for a lineage; nil: it need not be chosen
+	Calls  func(text string) bool  // reports whether the text of the file makes the client call certlatch
+	Alone  func(text string) bool  // the same, even without the parts
+	Choose func(dir string) string // returns the command that chooses certlatch for a lineage; nil: it need not be chosen
 }
 
-// mark is in every file that certlatch writes, so that it takes away nothing
-// that somebody else wrote.
+// mark returns the line that is in every file that certlatch writes for a
+// client. Without it a file is somebody else's, and is neither replaced nor
+// removed.
 func mark(client string) string {
 	return fmt.Sprintf(`Written by "certlatch hook install %[1]s", taken away by "certlatch hook remove %[1]s".`, client)
 }
 
-// Wrote reports whether a file with that text is one that certlatch wrote for a
-// client, by this version of it or another.
+// Wrote reports whether any version of certlatch wrote a file with that text
+// for a client.
 func Wrote(client Client, text string) bool { return strings.Contains(text, mark(client.Name())) }
 
-// plainWord needs no quotes in a POSIX shell.
+// plainWord matches words that need no quotes in a POSIX shell.
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./-]+$`)
 
-// quote returns a word as a POSIX shell reads it.
+// quote returns a word quoted for a POSIX shell.
 func quote(word string) string {
 	if plainWord.MatchString(word) {
 		return word

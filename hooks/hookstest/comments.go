@@ -9,11 +9,11 @@ import (
 	"regexp"
 )
 
-// source is what a citation has: a version, or an address.
+// source matches what makes a citation: a version, or an address.
 var source = regexp.MustCompile(`\d+\.\d+|https?://`)
 
-// checkComments holds that the client is in a file of its own, and that what it
-// says of the outside names its sources.
+// checkComments wants the client to be in a file of its own, and its comments
+// to cite sources for what the client does.
 func (s *suite) checkComments() {
 	typeName := reflect.TypeOf(s.client).Name()
 	file := filepath.Join(s.dir, typeName+".go")

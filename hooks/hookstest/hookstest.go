@@ -2,8 +2,8 @@
 // client lacks is a flaw that names the next step.
 //
 // It knows no client's protocol: it lays hostile words in the place of what the
-// client was recorded to say. So it does not promise to notice what a client
-// makes of words that were never recorded.
+// client was recorded to say. It does not promise to notice what a client makes
+// of words that were never recorded.
 package hookstest
 
 import (
@@ -25,7 +25,7 @@ func Run(t *testing.T, c hooks.Client) {
 	}
 }
 
-// suite looks at one client.
+// suite collects what is wrong with one client.
 type suite struct {
 	client hooks.Client
 	dir    string // of package hooks
@@ -51,7 +51,7 @@ func flaws(t testing.TB, c hooks.Client, dir string) []string {
 	return s.found
 }
 
-// flaw notes what is wrong. It begins with the client's name.
+// flaw adds a flaw, with the client's name before it.
 func (s *suite) flaw(format string, args ...any) {
 	s.found = append(s.found, s.client.Name()+": "+fmt.Sprintf(format, args...))
 }
@@ -66,8 +66,8 @@ func (s *suite) checkTable() {
 	}
 }
 
-// checkPlaces holds that the usual places are such, and that the client was
-// recorded in one of them.
+// checkPlaces wants the usual places to be absolute paths, and the client to
+// have been recorded in one of them.
 func (s *suite) checkPlaces(recorded []recording) {
 	places := s.client.Places()
 	for _, place := range places {
@@ -85,7 +85,7 @@ func (s *suite) checkPlaces(recorded []recording) {
 	s.flaw("no recorded call means a lineage in one of its usual places, %q: return from Places where it keeps lineages unless told otherwise, and record a call there", places)
 }
 
-// checkManual holds that the manual and the packages know of the client.
+// checkManual wants the manual and the packages to name the client.
 func (s *suite) checkManual() {
 	name := s.client.Name()
 	place := append(s.client.Places(), "")[0]
@@ -103,7 +103,8 @@ func (s *suite) checkManual() {
 	}
 }
 
-// checkText holds that a file of the repository has a text.
+// checkText wants a file of the repository to hold a text; step is what to do
+// where it does not.
 func (s *suite) checkText(file, text, step string) {
 	has, err := os.ReadFile(filepath.Join(s.dir, "..", file))
 	if err != nil {
@@ -113,8 +114,8 @@ func (s *suite) checkText(file, text, step string) {
 	}
 }
 
-// checkSetup holds that the parts for the certlatch at the path self can be
-// told, installed and removed.
+// checkSetup wants the parts for the certlatch at the path self to be
+// printable, and installable and removable.
 func (s *suite) checkSetup(self string) {
 	setup := s.client.Setup(self)
 	if !strings.Contains(setup.Advice, "certlatch") || strings.Contains(setup.Advice, "%!") {

@@ -9,7 +9,7 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// spoiled is a client of which something is wrong.
+// spoiled is a client with something wrong about it.
 type spoiled struct {
 	hooks.Client
 	name   string
@@ -55,7 +55,7 @@ func (s spoiled) Setup(self string) hooks.Setup {
 	return setup
 }
 
-// trusting takes whatever certbot says for a path.
+// trusting returns an event at whatever certbot's variable holds, unchecked.
 func trusting(call hooks.Call) ([]hooks.Event, error) {
 	dir := call.Env("RENEWED_LINEAGE")
 	if dir == "" {
@@ -64,7 +64,8 @@ func trusting(call hooks.Call) ([]hooks.Event, error) {
 	return []hooks.Event{{Client: "certbot", Path: dir}}, nil
 }
 
-// Of a client that lacks something it is said what to do next.
+// TestFlaws wants the flaw of a client that lacks something to say what to do
+// next.
 func TestFlaws(t *testing.T) {
 	client := func(name string) hooks.Client { c, _ := hooks.For(name); return c }
 	certbot, acmesh := client("certbot"), client("acme.sh")

@@ -12,7 +12,8 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// checkLayout holds that names lead to files and files to names.
+// checkLayout wants each lineage's name to lead to its files, and the files to
+// the name.
 func (s *suite) checkLayout() {
 	layout := s.client.Layout()
 	if layout.Fullchain == "" || layout.Key == "" {
@@ -55,8 +56,8 @@ func (s *suite) checkLayout() {
 	}
 }
 
-// entry returns what a client names as the place of a lineage: the first below
-// the root on the way to its full chain.
+// entry returns the path by which a client names a lineage: the first below the
+// root on the way to its full chain.
 func entry(root lineage.Root, l lineage.Lineage) string {
 	first, _, _ := strings.Cut(strings.TrimPrefix(l.Fullchain, root.Dir+"/"), "/")
 	return filepath.Join(root.Dir, first)

@@ -65,7 +65,7 @@ func (r recording) call() hooks.Call {
 	}
 }
 
-// recordings returns those of the client.
+// recordings returns what was recorded of the client.
 func (s *suite) recordings() []recording {
 	files, err := filepath.Glob(filepath.Join(s.dir, "testdata/*.env"))
 	if err != nil {
@@ -90,8 +90,8 @@ func (s *suite) recordings() []recording {
 	return its
 }
 
-// checkRecorded holds that recorded calls are understood, with and without the
-// client's name, and mean lineages.
+// checkRecorded wants recorded calls to be understood, with and without the
+// client's name, and to mean lineages.
 func (s *suite) checkRecorded(recorded []recording) {
 	for _, r := range recorded {
 		events, err := s.events(r.call())
@@ -112,8 +112,8 @@ func (s *suite) checkRecorded(recorded []recording) {
 	}
 }
 
-// checkMeant holds that what was meant is a place of a lineage, and that the
-// lineage of that name lies there.
+// checkMeant wants the path of an event to be that of a lineage, and the
+// lineage of that name to lie there.
 func (s *suite) checkMeant(r recording, event hooks.Event) {
 	root := hooks.Keeper{Name: s.client.Name(), Layout: s.client.Layout()}.Root(path.Dir(event.Path))
 	name := root.NameAt(event.Path)
@@ -123,7 +123,7 @@ func (s *suite) checkMeant(r recording, event hooks.Event) {
 	}
 }
 
-// hostile returns what may stand in place of a word of a client's.
+// hostile returns what an attacker may put in place of a client's word.
 func hostile(word string) []string {
 	return []string{
 		"", "live/a", "-rf", "--config=/tmp/x", "~/a", "$(id)", ".", "..", "/..",
@@ -132,7 +132,7 @@ func hostile(word string) []string {
 	}
 }
 
-// spoiled returns the recording with hostile words, one at a time.
+// spoiled returns copies of the recording, each with one hostile word.
 func (r recording) spoiled() (all []recording) {
 	for i, variable := range r.variables {
 		name, value, _ := strings.Cut(variable, "=")
@@ -173,7 +173,7 @@ func with(words []string, i int, word string) []string {
 	return words
 }
 
-// checkHostile holds that hostile words are refused, or make no difference.
+// checkHostile wants hostile words to be refused, or to make no difference.
 func (s *suite) checkHostile(recorded []recording) {
 	if _, err := s.events(recording{}.call()); !errors.As(err, new(*hooks.NotCalledError)) {
 		s.flaw("an empty call ends with %v: let Events return a *NotCalledError where the client's words are missing", err)
@@ -192,8 +192,8 @@ func (s *suite) checkHostile(recorded []recording) {
 	}
 }
 
-// checkSpoiled looks at what becomes of a call with a hostile word, and reports
-// whether it was refused.
+// checkSpoiled checks what the client makes of a call with a hostile word, and
+// reports whether the call was refused.
 func (s *suite) checkSpoiled(r recording, call hooks.Call) (refused bool) {
 	events, err := s.events(call)
 	if err != nil {
@@ -220,8 +220,8 @@ func known(err error) bool {
 	return errors.As(err, new(*hooks.InputError)) || errors.As(err, new(*hooks.NotCalledError)) || errors.As(err, new(*hooks.UnsupportedError))
 }
 
-// events returns what the client makes of a call. A panic is an error like
-// others.
+// events returns the client's events for a call. A panic is returned as an
+// error.
 func (s *suite) events(call hooks.Call) (events []hooks.Event, err error) {
 	defer func() {
 		if caught := recover(); caught != nil {
