@@ -28,7 +28,8 @@ func Shells() map[string]Shell {
 	return map[string]Shell{"bash": bash, "zsh": zsh, "fish": fish}
 }
 
-// texts returns those words of a level that are wanted.
+// texts returns the words of a level that only reports true for, with spaces
+// between them.
 func (l Level) texts(only func(Word) bool) string {
 	var texts []string
 	for _, w := range l.Words {
@@ -39,8 +40,8 @@ func (l Level) texts(only func(Word) bool) string {
 	return strings.Join(texts, " ")
 }
 
-// walked returns a pattern of bash's and zsh's case for the ways that lead to a
-// level.
+// walked returns a pattern for case, as bash and zsh have it, that matches the
+// paths of all levels but the first.
 func walked(levels []Level) string {
 	var paths []string
 	for _, l := range levels[1:] {
@@ -49,7 +50,7 @@ func walked(levels []Level) string {
 	return strings.Join(paths, "|")
 }
 
-// bash writes a function for bash's complete.
+// bash returns a function for bash's complete.
 func bash(levels []Level) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, `# bash completion for certlatch(8)
@@ -75,7 +76,7 @@ complete -o default -F _certlatch certlatch
 	return s.String()
 }
 
-// zsh writes a function of zsh's completion system.
+// zsh returns a function for zsh's completion system.
 func zsh(levels []Level) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, `#compdef certlatch
@@ -102,7 +103,7 @@ _describe certlatch known || _files
 	return s.String()
 }
 
-// fish writes commands for fish.
+// fish returns complete commands for fish.
 func fish(levels []Level) string {
 	var s strings.Builder
 	quote := func(text string) string {

@@ -11,8 +11,8 @@ import (
 
 var update = flag.Bool("update", false, "write testdata anew")
 
-// TestScripts holds the scripts to the letter; whether shells understand them,
-// the tests of whole hosts ask them.
+// TestScripts compares the scripts with golden files. Whether shells understand
+// them is tested in internal/system.
 func TestScripts(t *testing.T) {
 	levels := []Level{
 		{Words: []Word{{Text: "hook", About: "put it into a client's hooks"}, {Text: "--config", About: "the file", Value: true}, {Text: "--help", About: "show help"}}},

@@ -15,8 +15,8 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// build makes the effective configuration of what was written, and checks
-// what several keys together must be.
+// build fills in the effective configuration from what was written, and checks
+// keys against each other.
 func (r *report) build(cfg *Config, doc *document, exists func(dir string) bool) {
 	cfg.State = cmp.Or(string(doc.State), DefaultState)
 	if cfg.Run = DefaultRun; cfg.State != DefaultState {
@@ -35,7 +35,8 @@ func (r *report) build(cfg *Config, doc *document, exists func(dir string) bool)
 	r.checkPaths(cfg)
 }
 
-// roots gives those that are written; the directory of a wrong one is empty.
+// roots returns the roots that are written, or the usual ones that exist where
+// none are; the directory of a wrong one is empty.
 func (r *report) roots(written *[]rootKeys, exists func(dir string) bool) []lineage.Root {
 	var roots []lineage.Root
 	if written == nil {
@@ -65,7 +66,7 @@ func (r *report) roots(written *[]rootKeys, exists func(dir string) bool) []line
 	return roots
 }
 
-// over lays what is written over what holds otherwise.
+// over returns a policy with the keys that are written in place of its own.
 func (k policyKeys) over(p Policy) Policy {
 	p.Trust = cmp.Or(string(k.Trust), p.Trust)
 	if k.Accept != nil {
@@ -74,7 +75,7 @@ func (k policyKeys) over(p Policy) Policy {
 	return p
 }
 
-// texts gives a list the type To.
+// texts converts a list to one of type To.
 func texts[To, From ~string](list []From) []To {
 	var texts []To
 	for _, text := range list {
@@ -122,7 +123,7 @@ func (r *report) target(where string, k targetKeys, global Policy) Target {
 // what the service's defaults make of them.
 func (r *report) checkTarget(where string, k targetKeys, t deployers.Target) {
 	if r.wrong[where] {
-		return // some of its keys were not read
+		return // a problem of the keys themselves is reported already
 	}
 	if !r.given(where+".name", string(k.Name)) {
 		r.at(where+".name", "the target has no name", "write one, such as name: web")
@@ -173,7 +174,7 @@ func (r *report) checkLayout(where string, k targetKeys, t deployers.Target) {
 	}
 }
 
-// checkRow checks a target whose pair goes into a database, and tells whether
+// checkRow checks a target whose pair goes into a database, and reports whether
 // it is one.
 func (r *report) checkRow(where string, k targetKeys) bool {
 	options, ok := k.Blocks["opensips"].(*deployers.OpenSIPSOptions)
@@ -221,7 +222,7 @@ func (r *report) checkNames(cfg *Config) {
 	}
 }
 
-// claim is a path that a target writes, a directory that it manages, or a row
+// claim is what a target writes: a path, everything below a directory, or a row
 // of a database.
 type claim struct {
 	where string
@@ -231,7 +232,7 @@ type claim struct {
 	row   bool     // path is a row of a database
 }
 
-// checkPaths sees to it that no file is written twice, nor over what an ACME
+// checkPaths reports files that two targets would write, and those that an ACME
 // client or certlatch itself keeps.
 func (r *report) checkPaths(cfg *Config) {
 	var claims []claim
@@ -276,7 +277,7 @@ func (r *report) checkKept(cfg *Config, c claim) {
 	kept(cfg.State, "certlatch")
 }
 
-// claims gives what the target writes.
+// claims returns the claims of a target.
 func (t Target) claims(where string) []claim {
 	_, names := selector(t.Lineage).split()
 	var claims []claim
@@ -298,7 +299,7 @@ func (c claim) pathFor(name selector) string {
 	return strings.ReplaceAll(c.path, placeholder, string(name))
 }
 
-// collides tells whether both claims may mean one path for one lineage.
+// collides reports whether both claims may mean one path for one lineage.
 func (c claim) collides(other claim) bool {
 	switch mine, its := c.names.glob(), other.names.glob(); {
 	case mine && its:
@@ -317,7 +318,7 @@ func (c claim) touches(other claim) bool {
 	return c.row == other.row && c.path == other.path || c.tree && within(other.path, c.path) || other.tree && within(c.path, other.path)
 }
 
-// within tells whether a path is dir or lies below it.
+// within reports whether a path is dir or lies below it.
 func within(path, dir string) bool {
 	return dir != "" && (path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/"))
 }

@@ -38,7 +38,7 @@ type Config struct {
 	State   string         // where history, pending deployments, generations and the lock live
 	Run     string         // where the snapshot for status and check lives, for everybody to read
 	Roots   []lineage.Root // in the order of the file, or that of hooks.Keepers
-	Policy  Policy         // of bundles that are looked at for no target
+	Policy  Policy         // of bundles that are validated for no target
 	Targets []Target
 }
 
@@ -49,7 +49,7 @@ type Target struct {
 	Line   int    // where it begins in the file
 }
 
-// Policy says what a bundle is judged by.
+// Policy is what a bundle is judged by.
 type Policy struct {
 	Trust  string   // "system", "any", or the absolute path of a PEM file of roots
 	Accept []string // codes of findings that are only warned about
@@ -85,8 +85,8 @@ func Load(path string) (*Config, error) {
 	return parse(path, data, isDir)
 }
 
-// onlyRootWrites refuses, where certlatch runs as root, a file that others may
-// write: its commands are run as root.
+// onlyRootWrites fails where certlatch runs as root and others may write the
+// file: commands in it are run as root.
 func onlyRootWrites(path string, file *os.File) error {
 	if os.Geteuid() != 0 {
 		return nil
@@ -129,12 +129,12 @@ func parse(path string, data []byte, exists func(dir string) bool) (*Config, err
 	return cfg, nil
 }
 
-// Wants tells whether the target takes a lineage: its lineage key is the
+// Wants reports whether the target takes a lineage: its lineage key is the
 // lineage's NAME, its CLIENT:NAME, or a glob ([path.Match]) in place of NAME.
 func (t Target) Wants(l lineage.Lineage) bool {
 	client, names := selector(t.Lineage).split()
 	return names.matches(l.Name) && (client == "" || client == l.Client)
 }
 
-// IsGlob tells whether the target may take several lineages.
+// IsGlob reports whether the target may take several lineages.
 func (t Target) IsGlob() bool { return selector(t.Lineage).glob() }

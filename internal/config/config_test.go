@@ -36,7 +36,8 @@ func root(kind, dir string) lineage.Root {
 	return keeper.Root(dir)
 }
 
-// The documented example, with a service and a probe that are there.
+// TestExample reads the documented example, with a service and a probe that
+// there are.
 func TestExample(t *testing.T) {
 	data, err := os.ReadFile("testdata/example.yaml")
 	if err != nil {
@@ -114,7 +115,8 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// A service that has a place of its own for certificates needs no layout.
+// TestLayoutByDefault wants no layout where a service has a place of its own
+// for certificates.
 func TestLayoutByDefault(t *testing.T) {
 	got := mustParse(t, "lineages: [certbot: /live]\ntargets: [{name: a, service: prosody, lineage: '*'}]\n").Targets[0]
 	want := [...]string{"", "/etc/prosody/certs/{lineage}.crt", "/etc/prosody/certs/{lineage}.key"}
@@ -150,7 +152,8 @@ func TestFatalCodes(t *testing.T) {
 	}
 }
 
-// What looks like two targets of one path and is none.
+// TestPathsApart wants no problem where two targets only seem to write one
+// path.
 func TestPathsApart(t *testing.T) {
 	second := func(lineage, path string) string {
 		return "- name: b\n  service: nginx\n  lineage: '" + lineage + "'\n  directory: " + path + "\n"
@@ -233,7 +236,8 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// Root runs what its configuration says, so nobody else may have a say in it.
+// TestLoadOnlyWhatRootWrites wants a configuration that others may write to be
+// refused, since root runs what it says.
 func TestLoadOnlyWhatRootWrites(t *testing.T) {
 	need.Root(t)
 	for _, test := range []struct {
@@ -287,8 +291,8 @@ func TestHostileFiles(t *testing.T) {
 	}
 }
 
-// A service's block may hold types of its own; what they say of a wrong text
-// becomes a problem.
+// TestForeignTexts wants the error of a service's own type about a wrong text
+// to become a problem.
 func TestForeignTexts(t *testing.T) {
 	block := struct {
 		Listen netip.Addr `yaml:"listen"`
@@ -301,7 +305,8 @@ func TestForeignTexts(t *testing.T) {
 	}
 }
 
-// Every option of every service has a type that can be read and shown.
+// TestShowEveryService wants every option of every service to have a type that
+// can be read and shown.
 func TestShowEveryService(t *testing.T) {
 	for _, deployer := range deployers.All() {
 		checkShow(t, mustParse(t, strings.Replace(head, "nginx", deployer.Name(), 1)))
@@ -346,7 +351,7 @@ func TestShowExample(t *testing.T) {
 	}
 }
 
-// checkShow demands that what is shown reads back as the same configuration.
+// checkShow wants what Show writes to be read back as the same configuration.
 func checkShow(t *testing.T, cfg *Config) {
 	t.Helper()
 	var shown bytes.Buffer
@@ -363,8 +368,8 @@ func checkShow(t *testing.T, cfg *Config) {
 	}
 }
 
-// Parse takes any bytes; what it accepts, Show gives in a form that it
-// accepts too, as the same configuration.
+// FuzzParse wants Parse to bear any bytes, and to read back what Show writes of
+// a configuration that it accepted.
 func FuzzParse(f *testing.F) {
 	example, err := os.ReadFile("testdata/example.yaml")
 	if err != nil {

@@ -32,14 +32,15 @@ type decoder struct {
 	values int
 }
 
-// extensible is a block with keys beside those of its fields.
+// extensible is implemented by blocks that have keys beside those of their
+// fields.
 type extensible interface {
 	extraKeys() []string
 	extra(key string) any // a pointer to decode the key's value into
 }
 
-// decode fills in a struct, and tells whether the file is small enough to be
-// looked at in whole.
+// decode fills in a struct from the root node, and reports whether the file is
+// small enough for all of it to be read.
 func (r *report) decode(root *yaml.Node, into any) bool {
 	r.lines = map[string]int{}
 	d := decoder{report: r}
@@ -54,7 +55,8 @@ func (r *report) decode(root *yaml.Node, into any) bool {
 	return false
 }
 
-// more counts what is looked at, and tells whether to go on.
+// more counts a key or value, and reports whether there were no more than
+// maxValues.
 func (d *decoder) more() bool {
 	d.values++
 	return d.values < maxValues
@@ -149,7 +151,7 @@ func (d *decoder) list(where string, node *yaml.Node, into reflect.Value) {
 	}
 }
 
-// text hands on the literal text of a value, whatever YAML takes it for.
+// text calls set with the literal text of a value, whatever type YAML gives it.
 func (d *decoder) text(where string, node *yaml.Node, set func(string)) {
 	switch {
 	case node.Kind != yaml.ScalarNode:
@@ -177,8 +179,8 @@ func (d *decoder) leaf(where string, node *yaml.Node, leaf encoding.TextUnmarsha
 	})
 }
 
-// resolve follows an alias. Anchors cannot be marked on aliases, so there is
-// only one to follow.
+// resolve returns the node that an alias stands for, or the node itself. An
+// alias cannot have an anchor, so there is only one to follow.
 func resolve(node *yaml.Node) *yaml.Node {
 	if node.Kind == yaml.AliasNode {
 		return node.Alias
@@ -186,13 +188,13 @@ func resolve(node *yaml.Node) *yaml.Node {
 	return node
 }
 
-// isEmpty tells whether a value is an empty text.
+// isEmpty reports whether a value is an empty text.
 func isEmpty(node *yaml.Node) bool {
 	node = resolve(node)
 	return node.Kind == yaml.ScalarNode && node.Tag == "!!str" && node.Value == ""
 }
 
-// describe names the kind of a node.
+// describe returns a word for the kind of a node.
 func describe(node *yaml.Node) string {
 	switch node.Kind {
 	case yaml.MappingNode:
@@ -213,7 +215,7 @@ func listRemedy(node *yaml.Node) string {
 
 var plainKey = regexp.MustCompile(`^[\w.-]+$`)
 
-// join makes the name of a key in a block.
+// join returns the name of a key in a block: targets[0].mode.
 func join(where, key string) string {
 	if len(key) > 80 || !plainKey.MatchString(key) {
 		key = fmt.Sprintf("%.80q", key)
@@ -224,7 +226,7 @@ func join(where, key string) string {
 	return where + "." + key
 }
 
-// keysOf lists the keys of a block.
+// keysOf returns the keys that a block may have.
 func keysOf(block reflect.Value) []string {
 	var keys []string
 	for field := range block.Fields() {
@@ -238,7 +240,8 @@ func keysOf(block reflect.Value) []string {
 	return keys
 }
 
-// fieldOf finds what the value of a block's key is decoded into.
+// fieldOf returns what the value of a block's key is decoded into, and reports
+// whether there is such a key.
 func fieldOf(block reflect.Value, key string) (reflect.Value, bool) {
 	for field, value := range block.Fields() {
 		if key != "" && keyOf(field) == key {
@@ -256,7 +259,8 @@ func keyOf(field reflect.StructField) string {
 	return key
 }
 
-// keyRemedy says which key may have been meant.
+// keyRemedy returns the remedy for an unknown key: the key that was probably
+// meant, or all that there are.
 func keyRemedy(key string, block reflect.Value) string {
 	keys := keysOf(block)
 	if near := nearest(key, keys); near != "" {

@@ -19,15 +19,15 @@ import (
 )
 
 // document is the file as it is written and shown. The types of its leaves
-// check what a value alone allows to check.
+// check what can be checked of a value alone.
 type document struct {
 	State    absPath      `yaml:"state"`
 	Lineages *[]rootKeys  `yaml:"lineages"`
 	Policy   policyKeys   `yaml:"policy"`
-	Targets  []targetKeys `yaml:"targets"` // the last: Show looks for it there
+	Targets  []targetKeys `yaml:"targets"` // the last, since Show looks for it there
 }
 
-// rootKeys is one entry of lineages: a kind and a directory.
+// rootKeys is one entry of lineages: the keeper and its directory.
 type rootKeys struct {
 	Dirs map[string]*absPath `yaml:",inline"`
 }
@@ -37,8 +37,8 @@ type policyKeys struct {
 	Accept *[]code `yaml:"accept,flow"`
 }
 
-// targetKeys is one entry of targets. The keys that are shown even when they
-// are empty have a note in unset.
+// targetKeys is one entry of targets. Show writes a key without a value where
+// unset has a note on it.
 type targetKeys struct {
 	Name         targetName     `yaml:"name"`
 	Service      string         `yaml:"service"`
@@ -83,7 +83,7 @@ func (k *targetKeys) extra(service string) any {
 	return k.Blocks[service]
 }
 
-// paths gives the keys that hold paths, written or not.
+// paths returns the keys that hold paths, written or not.
 func (k targetKeys) paths() []struct{ key, path string } {
 	return []struct{ key, path string }{
 		{"directory", string(k.Directory)},
@@ -166,7 +166,7 @@ func (t *trust) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// code is that of a finding that may be accepted.
+// code is the code of a finding that may be accepted.
 type code string
 
 func (c *code) UnmarshalText(text []byte) error {
@@ -186,7 +186,7 @@ func (c *code) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// fatalCodes are those of findings that leave nothing to install.
+// fatalCodes returns the codes of findings that leave nothing to install.
 func fatalCodes() []string {
 	return []string{"pem-malformed", "no-certificate", "no-key", "outside", "owner-mismatch", "key-encrypted", "key-mismatch", "too-large"}
 }
@@ -228,7 +228,8 @@ func (s *selector) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// split takes CLIENT:NAME apart; client is empty where only a name stands.
+// split returns the two parts of CLIENT:NAME; client is empty where there is
+// only a name.
 func (s selector) split() (client string, names selector) {
 	if client, names, ok := strings.Cut(string(s), ":"); ok {
 		return client, selector(names)
@@ -236,17 +237,18 @@ func (s selector) split() (client string, names selector) {
 	return "", s
 }
 
-// glob tells whether the selector may take several lineages.
+// glob reports whether the selector may take several lineages.
 func (s selector) glob() bool { return strings.ContainsAny(string(s), `*?[\`) }
 
-// matches tells whether the selector, without a client, takes a name.
+// matches reports whether the selector, without a client, takes a name.
 func (s selector) matches(name string) bool {
 	ok, err := path.Match(string(s), name)
 	return ok && err == nil
 }
 
-// mayOverlap tells two globs that some name may match both from those whose
-// beginnings or ends differ, such as *.sip.example and *.web.example.
+// mayOverlap reports whether a name may match both of two globs. It is false
+// where their beginnings or ends differ, as those of *.sip.example and
+// *.web.example.
 func (s selector) mayOverlap(other selector) bool {
 	ends := func(glob selector) (first, last string) {
 		text := string(glob)
@@ -274,7 +276,8 @@ func (a *account) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// reader is an entry of an ACL in the words of setfacl(1): who may read.
+// reader is an entry of an ACL as setfacl(1) takes it: user:NAME:r or
+// group:NAME:r.
 type reader deployers.Reader
 
 func (r *reader) UnmarshalText(text []byte) error {
@@ -293,7 +296,7 @@ func (r *reader) UnmarshalText(text []byte) error {
 
 func (r reader) MarshalText() ([]byte, error) { return []byte(r.Kind + ":" + r.Name + ":r"), nil }
 
-// mode is that of files which hold the key.
+// mode is the mode of files that hold the key.
 type mode fs.FileMode
 
 const defaultMode mode = 0o640
@@ -323,7 +326,7 @@ func (m *mode) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// parseMode reads what octal matches.
+// parseMode returns the mode that a text means, which octal must match.
 func parseMode(text string) mode {
 	bits, _ := strconv.ParseUint(text, 8, 32)
 	return mode(bits)

@@ -1,8 +1,8 @@
 package config
 
-// nearest finds the word that was probably meant: the known one that the
-// fewest letters set apart from what was written, two at most and fewer than
-// half of them.
+// nearest returns the word that was probably meant: the known one that differs
+// from what was written by the fewest letters, two at most and fewer than half
+// of them.
 func nearest(written string, known []string) string {
 	found, least := "", min(2, (len(written)-1)/2)
 	for _, word := range known {
@@ -16,8 +16,8 @@ func nearest(written string, known []string) string {
 	return found
 }
 
-// distance is the number of letters to insert, remove or replace
-// (Levenshtein).
+// distance returns the number of letters to insert, remove or replace to make
+// one word of the other (Levenshtein).
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// Error says all that is wrong with a configuration file.
+// Error is everything that is wrong with a configuration file.
 type Error struct {
 	Path     string
 	Problems []Problem // by line; at least one
 }
 
-// Problem is one thing that is wrong.
+// Problem is one thing that is wrong with a configuration file.
 type Problem struct {
 	Line   int    // from 1; 0: the file as a whole
 	Where  string // the key, such as targets[0].mode; empty: no key in particular
@@ -21,7 +21,7 @@ type Problem struct {
 	Remedy string // what to do, imperative
 }
 
-// Error gives one line a problem: PATH:LINE: WHERE: WHAT; REMEDY.
+// Error returns a line for each problem: PATH:LINE: WHERE: WHAT; REMEDY.
 func (e *Error) Error() string {
 	var lines []string
 	for _, p := range e.Problems {
@@ -42,13 +42,14 @@ func (p Problem) String() string {
 	return text
 }
 
-// complaint is what is wrong with a value, wherever it stands.
+// complaint is an error about a value, which does not know where the value
+// stands.
 type complaint struct{ what, remedy string }
 
 func (c *complaint) Error() string { return c.what + "; " + c.remedy }
 
-// complaintOf makes a complaint of an error from elsewhere, which may say its
-// remedy itself: WHAT; REMEDY.
+// complaintOf returns a complaint with the text of an error, and the remedy
+// that follows a semicolon in it, or else the given one.
 func complaintOf(err error, remedy string) *complaint {
 	what, own, ok := strings.Cut(err.Error(), "; ")
 	if ok {
@@ -73,17 +74,17 @@ func (r *report) add(p Problem) {
 }
 
 // at reports a problem of a key, written or not, unless the key has one
-// already: what follows from a mistake is no news.
+// already, from which the new one may only follow.
 func (r *report) at(where, what, remedy string) {
 	if !r.wrong[where] {
 		r.add(Problem{Line: r.line(where), Where: where, What: what, Remedy: remedy})
 	}
 }
 
-// given tells whether a key has a value, be it a wrong one.
+// given reports whether a key has a value, be it a wrong one.
 func (r *report) given(where, value string) bool { return value != "" || r.wrong[where] }
 
-// wrongBelow tells whether a key in the block or list at where has a problem.
+// wrongBelow reports whether a key in the block or list at where has a problem.
 func (r *report) wrongBelow(where string) bool {
 	for key := range r.wrong {
 		if strings.HasPrefix(key, where) {
@@ -93,7 +94,7 @@ func (r *report) wrongBelow(where string) bool {
 	return false
 }
 
-// line finds the line of a key, or that of the nearest one around it.
+// line returns the line of a key, or that of the nearest key around it.
 func (r *report) line(where string) int {
 	for {
 		if line, ok := r.lines[where]; ok || where == "" {

@@ -8,7 +8,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// unset says what is done where a target's key has no value.
+// unset returns notes, by key, on what is done where a target's key has no
+// value.
 func unset() map[string]string {
 	return map[string]string{
 		"user":   "root, or who runs certlatch",
@@ -46,8 +47,8 @@ func (c *Config) Show(w io.Writer) error {
 	return nil
 }
 
-// explain turns what has no value in a target into an empty text with a
-// comment.
+// explain makes keys without a value in a target empty texts with the note of
+// unset as a comment.
 func explain(target *yaml.Node) {
 	for i := 1; i < len(target.Content); i += 2 {
 		key, value := target.Content[i-1], target.Content[i]
@@ -62,7 +63,7 @@ func (p Policy) keys() policyKeys {
 	return policyKeys{Trust: trust(p.Trust), Accept: &accept}
 }
 
-// keys is the inverse of [report.target].
+// keys returns a target as it would be written: the inverse of [report.target].
 func (t Target) keys() targetKeys {
 	bits := mode(t.Mode & fs.ModePerm)
 	k := targetKeys{

@@ -15,8 +15,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// read parses the one YAML document that data must be and gives its root, or
-// reports why there is none.
+// read returns the root of the one YAML document that data must be, or reports
+// problems and returns nil.
 func (r *report) read(data []byte) *yaml.Node {
 	if len(data) > maxSize {
 		r.add(Problem{What: "the file is larger than 1 MiB", Remedy: "check that it is a configuration of certlatch"})
@@ -40,7 +40,7 @@ func (r *report) read(data []byte) *yaml.Node {
 	return nil
 }
 
-// badByte gives the line of the first byte that no text has, or 0.
+// badByte returns the line of the first byte that no text has, or 0.
 func badByte(data []byte) int {
 	for at := 0; at < len(data); {
 		c, size := utf8.DecodeRune(data[at:])
@@ -54,7 +54,8 @@ func badByte(data []byte) int {
 
 func lineOf(data []byte, at int) int { return 1 + bytes.Count(data[:at], []byte("\n")) }
 
-// parseYAML gives the first two documents, at most.
+// parseYAML returns the first two YAML documents in data, or fewer where there
+// are fewer.
 func parseYAML(data []byte) ([]yaml.Node, error) {
 	var documents []yaml.Node
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
@@ -76,7 +77,7 @@ var (
 	tabIndent     = regexp.MustCompile(`(?m)^ *\t`)
 )
 
-// syntaxProblem says in our words what the YAML library said.
+// syntaxProblem returns the problem that an error of the YAML library means.
 func syntaxProblem(err error, data []byte) Problem {
 	if at := tabIndent.FindIndex(data); at != nil {
 		return Problem{Line: lineOf(data, at[0]), What: "the line is indented with a tab, which YAML does not allow", Remedy: "use spaces"}
@@ -94,8 +95,8 @@ func syntaxProblem(err error, data []byte) Problem {
 	return p
 }
 
-// splitError takes an error of the YAML library apart. It leaves the line out
-// where it is the first.
+// splitError returns the line and the message of an error of the YAML library,
+// which leaves the line out where it is the first.
 func splitError(err error) (line int, message string) {
 	found := yamlError.FindStringSubmatch(err.Error())
 	if found == nil {
@@ -108,10 +109,10 @@ func splitError(err error) (line int, message string) {
 	return line, found[2]
 }
 
-// firstRefused finds the first line with which the beginning of data is
-// refused for the same reason as the whole, or gives 0. The library names the
-// line where the list or block begins that the wrong line cuts short, which
-// may be pages above it.
+// firstRefused returns the first line with which the beginning of data is
+// refused for the same reason as the whole, or 0. The library names the line
+// where the list or block begins that the wrong line cuts short, which may be
+// pages above it.
 func firstRefused(data []byte, message string) int {
 	lines := bytes.SplitAfter(data, []byte("\n"))
 	refusal := func(n int) error {

@@ -17,7 +17,7 @@ import (
 	"strings"
 )
 
-// Endpoint is one place to make a handshake, and what to ask for there.
+// Endpoint is where to make a handshake, and what to ask for there.
 type Endpoint struct {
 	Scheme string // a Scheme.Name
 	Host   string // an address or a name; IPv6 without brackets
@@ -26,7 +26,7 @@ type Endpoint struct {
 	Key    string // "", "rsa" or "ecdsa": the type of key that must be proven
 }
 
-// Scheme is one way of getting to the handshake.
+// Scheme is a protocol, and how it gets to the handshake.
 type Scheme struct {
 	Name     string
 	Port     uint16   // the usual one; 0: it must be written
@@ -35,11 +35,11 @@ type Scheme struct {
 	About    string   // for people
 }
 
-// Schemes are the known ways. https offers what browsers offer (RFC 9113
-// section 3.2, RFC 7301), the two of direct TLS what XEP-0368 section 3 asks
-// for. XMPP's ports are those of RFC 6120 section 3.2.2, that of SIP is of RFC
-// 3261 section 19.1.2, of SMTP of RFC 5321 section 4.5.4.2, of IMAP of RFC 9051
-// section 2.1.
+// Schemes returns the known schemes. https offers what browsers offer (RFC 9113
+// section 3.2, RFC 7301), xmpps-client and xmpps-server what XEP-0368 section 3
+// asks for. XMPP's ports are those of RFC 6120 section 3.2.2, that of SIP is of
+// RFC 3261 section 19.1.2, of SMTP of RFC 5321 section 4.5.4.2, of IMAP of RFC
+// 9051 section 2.1.
 func Schemes() []Scheme {
 	return []Scheme{
 		{Name: "tls", About: "nothing but TLS"},
@@ -54,7 +54,7 @@ func Schemes() []Scheme {
 	}
 }
 
-// SchemeOf finds a scheme by its name.
+// SchemeOf returns the scheme with a name, and reports whether there is one.
 func SchemeOf(name string) (Scheme, bool) {
 	for _, s := range Schemes() {
 		if s.Name == name {
@@ -64,8 +64,9 @@ func SchemeOf(name string) (Scheme, bool) {
 	return Scheme{}, false
 }
 
-// Parse reads a probe URL: SCHEME://HOST[:PORT][?name=NAME][&key=rsa|ecdsa].
-// The errors are meant for the operator who wrote it.
+// Parse returns the endpoint of a probe URL:
+// SCHEME://HOST[:PORT][?name=NAME][&key=rsa|ecdsa]. Its errors are written for
+// the operator who wrote the URL.
 func Parse(text string) (Endpoint, error) {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -122,14 +123,14 @@ func Parse(text string) (Endpoint, error) {
 	return e, nil
 }
 
-// label is that of RFC 1123 section 2.1, and underscores, which occur.
-// How long one is, is looked at apart: counting in expressions makes every
-// start of the program slower.
+// label matches a label of RFC 1123 section 2.1, also with underscores, which
+// occur. Its length is checked apart: counting in expressions makes every start
+// of the program slower.
 const label = `[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?`
 
 var dnsNames = regexp.MustCompile(`^` + label + `(\.` + label + `)*$`)
 
-// IsHost tells whether text is a DNS name without a closing dot, or an address.
+// IsHost reports whether text is a DNS name without a closing dot, or an address.
 func IsHost(text string) bool {
 	if addr, err := netip.ParseAddr(text); err == nil {
 		return addr.Zone() == "" || dnsNames.MatchString(addr.Zone())
@@ -142,8 +143,8 @@ func IsHost(text string) bool {
 	return len(text) <= 253 && dnsNames.MatchString(text)
 }
 
-// At makes an endpoint for a listening address. A wildcard address is reached
-// through the loopback address of its family.
+// At returns the endpoint for a listening address. For a wildcard address it
+// has the loopback address of the family.
 func At(scheme string, addr netip.AddrPort, name string) Endpoint {
 	ip := addr.Addr().Unmap()
 	switch {
@@ -155,12 +156,12 @@ func At(scheme string, addr netip.AddrPort, name string) Endpoint {
 	return Endpoint{Scheme: scheme, Host: ip.String(), Port: addr.Port(), Name: name}
 }
 
-// Address is what to dial.
+// Address returns the address to dial: HOST:PORT.
 func (e Endpoint) Address() string {
 	return net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))
 }
 
-// String gives the URL that Parse reads back into the same endpoint.
+// String returns the URL that Parse reads back into the same endpoint.
 func (e Endpoint) String() string {
 	query := url.Values{}
 	if e.Name != "" {

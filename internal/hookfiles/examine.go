@@ -13,8 +13,8 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// Examine returns whether the client calls certlatch for each of some lineages
-// of its own.
+// Examine returns checks of whether the client calls certlatch for each of some
+// lineages that it keeps.
 func (p Place) Examine(wanted []lineage.Lineage) []deployers.Check {
 	name, memory := p.client.Name(), p.setup.Memory
 	check := func(level deployers.Level, remedy, says string, args ...any) []deployers.Check {
@@ -64,8 +64,8 @@ func (p Place) checkRuns(part hooks.Part) error {
 	return nil
 }
 
-// remembers reports whether what the client remembers of a lineage does
-// something.
+// remembers reports whether does holds for what the client remembers of a
+// lineage.
 func (p Place) remembers(l lineage.Lineage, does func(text string) bool) bool {
 	if p.setup.Memory.File == nil {
 		return false

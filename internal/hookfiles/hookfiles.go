@@ -1,5 +1,5 @@
 // Package hookfiles puts certlatch into the hooks of ACME clients on this host,
-// takes it out again, and looks whether it is there. What belongs there is
+// takes it out again, and checks whether it is there. What belongs there is
 // package hooks's business.
 //
 // It writes over nothing and removes nothing that certlatch did not write. It
@@ -20,7 +20,7 @@ import (
 	"github.com/certlatch/certlatch/internal/disk"
 )
 
-// RefusedError says why hooks are left as they are.
+// RefusedError says why a client's hooks were left as they are.
 type RefusedError struct{ What, Remedy string }
 
 func (e *RefusedError) Error() string { return e.What }
@@ -60,9 +60,9 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// Install puts every part where it belongs, and returns what was put there and
+// Install installs every part, and returns a text on what was installed and
 // what is left to do by hand. It fails with a *RefusedError where the client
-// would not look there, or something of somebody else's is in the way.
+// would not look there, or a file of somebody else's is in the way.
 func (p Place) Install() (string, error) {
 	if needs := filepath.Join(p.dir, p.setup.Needs); p.setup.Needs != "" && !exists(needs) {
 		return "", &RefusedError{
@@ -88,8 +88,8 @@ func (p Place) Install() (string, error) {
 	return done.String() + p.advice(), nil
 }
 
-// Remove removes every part that is there, and returns what was removed. It
-// fails with a *RefusedError at the first that is somebody else's.
+// Remove removes every part that is there, and returns a text on what was
+// removed. It fails with a *RefusedError at the first that is somebody else's.
 func (p Place) Remove() (string, error) {
 	if len(p.setup.Parts) == 0 {
 		return fmt.Sprintf("%s has no directory of hooks: take certlatch out of what calls %[1]s\n", p.client.Name()), nil
@@ -113,8 +113,8 @@ func (p Place) Remove() (string, error) {
 	return done.String(), nil
 }
 
-// Instructions returns what Install would put where, and what is to be done by
-// hand.
+// Instructions returns a text on what Install would put where, and what is to
+// be done by hand.
 func (p Place) Instructions() string {
 	var text strings.Builder
 	for _, part := range p.setup.Parts {
@@ -126,7 +126,7 @@ func (p Place) Instructions() string {
 	return text.String() + p.advice()
 }
 
-// advice returns what is to be done by hand, apart from what stands before.
+// advice returns the text on what is to be done by hand.
 func (p Place) advice() string {
 	if len(p.setup.Parts) == 0 {
 		return p.setup.Advice
@@ -170,7 +170,7 @@ func (p Place) checkOurs(part hooks.Part) error {
 	return nil
 }
 
-// put writes the part, unless it is there already as it should be.
+// put installs a part, unless it is there as it should be.
 func (p Place) put(part hooks.Part) error {
 	path := p.path(part)
 	if err := disk.MakeAll(filepath.Dir(path), disk.Own(0o755)); err != nil {
@@ -188,14 +188,14 @@ func (p Place) put(part hooks.Part) error {
 	return disk.Replace(path, []byte(part.Text), part.Mode())
 }
 
-// file is what matters of a file that root may run.
+// file is what is compared of a file that root may run.
 type file struct {
 	text string
 	mode fs.FileMode // the group's bits are the mask where there is an ACL
 	uid  int
 }
 
-// maxFile is far more than any hook's file has bytes.
+// maxFile bounds what is read of a hook, in bytes. Any has far fewer.
 const maxFile = 1 << 20
 
 func readFile(path string) (file, error) {
@@ -212,8 +212,8 @@ func readFile(path string) (file, error) {
 	return file{string(text), info.Mode, info.UID}, err
 }
 
-// ownHooks says which lineages have hooks of their own beside certlatch, as
-// far as that can be read.
+// ownHooks returns a line for each lineage that has a hook of its own beside
+// certlatch, as far as that can be read.
 func (p Place) ownHooks() []string {
 	own := p.setup.Own
 	if own.Line == nil {

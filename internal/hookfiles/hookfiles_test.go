@@ -12,8 +12,8 @@ import (
 	"github.com/certlatch/certlatch/internal/need"
 )
 
-// What root runs belongs to root: a hook that is as it should be, but somebody
-// else's, is made anew.
+// TestHookOfSomebodyElse wants a hook that is as it should be, but does not
+// belong to root, to be made anew: root runs it.
 func TestHookOfSomebodyElse(t *testing.T) {
 	need.Root(t)
 	acmesh, _ := hooks.For("acme.sh")
@@ -46,7 +46,7 @@ func TestHookOfSomebodyElse(t *testing.T) {
 	}
 }
 
-// in returns a place in a directory of hooks that is empty.
+// in returns a place in an empty directory of hooks, and that directory.
 func in(t *testing.T, client string) (Place, string) {
 	t.Helper()
 	c, _ := hooks.For(client)
@@ -67,7 +67,7 @@ func TestInstallAndRemove(t *testing.T) {
 	own := filepath.Join(dir, "../../renewal/a.example.conf")
 	write(t, own, "renew_hook = systemctl reload nginx\n", 0o600)
 	write(t, filepath.Join(dir, "../../renewal/b.example.conf"), "version = 4.0.0\n", 0o600)
-	if err := os.Symlink("/opt/old/certlatch", link); err != nil { // ours, of before
+	if err := os.Symlink("/opt/old/certlatch", link); err != nil { // certlatch's own, from an earlier installation
 		t.Fatal(err)
 	}
 	said, err := certbot.Install()
@@ -85,7 +85,7 @@ func TestInstallAndRemove(t *testing.T) {
 	}
 }
 
-// Files that are as they should be stay as they are.
+// TestInstallAgain wants files that are as they should be not to be touched.
 func TestInstallAgain(t *testing.T) {
 	acmesh, dir := in(t, "acme.sh")
 	path := filepath.Join(dir, "certlatch.sh")

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Limits of what is read (section 5 of the contract). Full chains of public
-// CAs are below 16 KiB and have two to four certificates.
+// Limits of what is read. Full chains of public CAs are below 16 KiB and have
+// two to four certificates.
 const (
 	maxFile         = 256 << 10 // bytes
 	maxCertificates = 10
@@ -32,22 +32,22 @@ func (b *Bundle) Certificates() []*x509.Certificate {
 	return append([]*x509.Certificate{b.Leaf}, b.Intermediates...)
 }
 
-// FullchainPEM returns leaf and intermediates. Like the other two forms it
-// depends on nothing but what the bundle holds, so it may be compared with
-// what was written before.
+// FullchainPEM returns leaf and intermediates in PEM. As with [Bundle.ChainPEM]
+// and [Bundle.KeyPEM] the bytes depend only on what the bundle holds, so they
+// may be compared with what was written before.
 func (b *Bundle) FullchainPEM() Secret { return encode(b.Certificates()) }
 
-// ChainPEM returns the intermediates; it is empty where there are none.
+// ChainPEM returns the intermediates in PEM; it is empty where there are none.
 func (b *Bundle) ChainPEM() Secret { return encode(b.Intermediates) }
 
-// KeyPEM returns the private key in the encoding that the client chose.
+// KeyPEM returns the private key in PEM, in the encoding that the client chose.
 func (b *Bundle) KeyPEM() Secret { return slices.Clone(b.key()) }
 
-// Read reads the files of a lineage and parses them. Each file is opened once,
-// judged and read once. Symlinks are followed within the client's own
-// directories; a file that leads out of them, or that is not whose it should
-// be, is not read. Where there is no bundle, at least one finding says why, with
-// severity [Refused].
+// Read returns the bundle that the files of a lineage make, and findings about
+// it. Each file is opened once, judged and read once. Symlinks are followed
+// within the client's own directories; a file that leads out of them, or that
+// has a wrong owner, is not read. Where there is no bundle, at least one
+// finding says why, with severity [Refused].
 func Read(l Lineage) (*Bundle, []Finding) {
 	files := openFiles(l)
 	defer files.close()
@@ -73,10 +73,10 @@ func Read(l Lineage) (*Bundle, []Finding) {
 	return b, findings
 }
 
-// Parse makes a bundle of the contents of a lineage's files; chain may be nil.
-// It puts the chain in order, leaves out what does not belong to it, and says
-// so. Where there is no bundle, at least one finding says why, with severity
-// [Refused].
+// Parse returns the bundle that the contents of a lineage's files make, and
+// findings about it; chain may be nil. It puts the chain in order, and leaves
+// out what does not belong to it, with findings that say so. Where there is no
+// bundle, at least one finding says why, with severity [Refused].
 func Parse(l Lineage, fullchain, chain, key []byte) (*Bundle, []Finding) {
 	certs, certErr := parseChain(l, fullchain, chain)
 	private, block, keyErr := parseKey(l.Key, key)
@@ -96,7 +96,8 @@ func Parse(l Lineage, fullchain, chain, key []byte) (*Bundle, []Finding) {
 	return b, b.chainFindings(certs, roots, strangers)
 }
 
-// chainFindings says what was done to the certificates as they were read.
+// chainFindings returns findings about what Parse changed about the
+// certificates.
 func (b *Bundle) chainFindings(read, roots, strangers []*x509.Certificate) []Finding {
 	var findings []Finding
 	warn := func(code, remedy, format string, args ...any) {
@@ -120,9 +121,10 @@ func (b *Bundle) chainFindings(read, roots, strangers []*x509.Certificate) []Fin
 	return findings
 }
 
-// arrange returns the certificates that lead from leaf towards a root, in issuing
-// order, and apart from them the roots and those that do not belong. Issuers
-// are told by name and key identifier; the signatures are policy's business.
+// arrange returns the certificates that lead from leaf towards a root, in
+// issuing order, and apart from them the roots and those that do not belong. It
+// goes by issuers' names and key identifiers; the signatures are policy's
+// business.
 func arrange(leaf *x509.Certificate, certs []*x509.Certificate) (chain, roots, strangers []*x509.Certificate) {
 	for _, cert := range certs {
 		switch {
@@ -145,7 +147,8 @@ func arrange(leaf *x509.Certificate, certs []*x509.Certificate) (chain, roots, s
 	return chain, roots, strangers
 }
 
-// presumedLeaf picks the certificate to name where the key belongs to none.
+// presumedLeaf returns the certificate that messages name where the key belongs
+// to none.
 func presumedLeaf(certs []*x509.Certificate) *x509.Certificate {
 	if i := slices.IndexFunc(certs, func(cert *x509.Certificate) bool { return !cert.IsCA }); i >= 0 {
 		return certs[i]
@@ -158,7 +161,7 @@ func matches(cert *x509.Certificate, private crypto.Signer) bool {
 	return ok && public.Equal(private.Public())
 }
 
-// refusal is a finding on its way up, as an error.
+// refusal is an error that becomes a finding.
 type refusal struct{ code, detail, remedy string }
 
 func (r *refusal) Error() string { return r.detail }

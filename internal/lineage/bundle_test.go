@@ -24,7 +24,7 @@ import (
 	"github.com/certlatch/certlatch/internal/pki"
 )
 
-// files are what Parse is given.
+// files are the arguments of Parse.
 type files struct{ fullchain, chain, key []byte }
 
 func (f files) parse() (*lineage.Bundle, []lineage.Finding) {
@@ -154,8 +154,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// checkSilence fails where a finding says anything that a line of the files
-// says.
+// checkSilence fails the test where a finding quotes a line of the files.
 func (f files) checkSilence(t *testing.T, finding lineage.Finding) {
 	t.Helper()
 	said := finding.Detail + finding.Remedy
@@ -166,8 +165,8 @@ func (f files) checkSilence(t *testing.T, finding lineage.Finding) {
 	}
 }
 
-// However the certificates lie, and whatever else lies there, the bundle is the
-// same.
+// TestParseAnyOrder wants the same bundle in whatever order the certificates
+// are, and whatever else is among them.
 func TestParseAnyOrder(t *testing.T) {
 	root := pki.NewCA(t, "Root")
 	upper := root.Intermediate(t, "Upper")
@@ -249,8 +248,8 @@ func TestParseSelfSigned(t *testing.T) {
 	}
 }
 
-// A cross-signed root stands in full chains beside or instead of the root of
-// its name, as with ISRG Root X1.
+// TestParseCrossSigned parses chains with a cross-signed root beside or instead
+// of the root of its name, as with ISRG Root X1.
 func TestParseCrossSigned(t *testing.T) {
 	young := pki.NewCA(t, "Young Root")
 	crossed := pki.NewCA(t, "Old Root").CrossSign(t, young)
@@ -271,7 +270,7 @@ func TestRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // issued, renewed
+	for range 2 { // first issued, then renewed
 		leaf := ca.Leaf(t)
 		pki.WriteCertbot(t, root.Dir, l.Name, leaf)
 		b, findings := lineage.Read(l)
@@ -360,8 +359,8 @@ func TestParseCertificates(t *testing.T) {
 	}
 }
 
-// Whatever yields a bundle, its PEM yields the same bundle, with nothing left
-// to put right.
+// FuzzBundle wants the PEM of whatever bundle there is to make the same bundle
+// again, without findings.
 func FuzzBundle(f *testing.F) {
 	root := pki.NewCA(f, "Root")
 	upper := root.Intermediate(f, "Upper")
@@ -474,13 +473,13 @@ func chmod(t *testing.T, path string, mode os.FileMode) {
 	}
 }
 
-// RFC 8410 keys of this kind agree on secrets and cannot sign.
+// Keys of this kind (RFC 8410) agree on secrets and cannot sign.
 const x25519Key = `-----BEGIN PRIVATE KEY-----
 MC4CAQAwBQYDK2VuBCIEIBD5m0X5jGWyFh33SStjOkdTnIZwCl/n7LosXDWxm/Z3
 -----END PRIVATE KEY-----
 `
 
-// The form of OpenSSL 1.x, whose headers alone matter here.
+// This is the form of OpenSSL 1.x, of which only the headers matter here.
 const encryptedRSA = `-----BEGIN RSA PRIVATE KEY-----
 Proc-Type: 4,ENCRYPTED
 DEK-Info: AES-128-CBC,6D8D9C9A3B6E6A2F8E0C0B1F2D4A5C7E

@@ -2,9 +2,9 @@ package lineage
 
 import "crypto/sha256"
 
-// Digest identifies what the files of a lineage hold now, each read once and
-// none parsed. A file that cannot be read counts as one that holds why. Two
-// reads of files that nobody writes give the same.
+// Digest returns a hash of what the files of a lineage hold, each read once and
+// none parsed. For a file that cannot be read the reason is hashed. It is the
+// same for files that nobody has written to in between.
 func Digest(l Lineage) [sha256.Size]byte {
 	all := sha256.New()
 	files := openFiles(l)

@@ -12,7 +12,7 @@ import (
 // client's directories.
 const Outside = "outside"
 
-// files reads the files of one lineage.
+// files opens the files of one lineage.
 type files struct {
 	root  string
 	store *disk.Store // of the root; nil where there is none
@@ -33,14 +33,15 @@ func (f files) close() {
 	}
 }
 
-// content is a file as it was when it was read.
+// content is what a file held and was when it was read.
 type content struct {
 	data []byte
 	mode os.FileMode // permission bits
 }
 
 // read reads a regular file up to one byte beyond the limit, so that Parse sees
-// what is too large. A failure is a finding of the given code, or of its own.
+// what is too large. It fails with a *refusal, whose code is the given one or
+// that of the reason.
 func (f files) read(path, code string) (content, error) {
 	got, err := f.open(path)
 	var outside *disk.OutsideError
@@ -77,7 +78,7 @@ func (f files) open(path string) (content, error) {
 
 var errIrregular = errors.New("it is not a regular file")
 
-// cause is an error without the path, which the finding names already.
+// cause returns an error without its path, which the finding names already.
 func cause(err error) error {
 	if _, ok := errors.AsType[*disk.IrregularError](err); ok {
 		return errIrregular

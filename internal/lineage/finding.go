@@ -7,11 +7,10 @@ type Severity string
 
 const (
 	Refused Severity = "refused" // the bundle is not installed
-	Warned  Severity = "warned"  // it is, and the operator is told
+	Warned  Severity = "warned"  // the bundle is installed, and the operator warned
 )
 
-// Finding is one thing to say about a bundle. The codes are fixed by the
-// contract and stay stable in JSON.
+// Finding is a flaw of a bundle, or a remark on it. The codes are stable.
 type Finding struct {
 	Code     string
 	Severity Severity

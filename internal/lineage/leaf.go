@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Leaf describes an end-entity certificate in the form that every JSON output
-// and the state directory use.
+// Leaf describes an end-entity certificate, as all JSON output and the files of
+// package state do.
 type Leaf struct {
 	Fingerprint string    `json:"fingerprint_sha256"` // of the DER encoding, lower-case hexadecimal
 	Serial      string    `json:"serial"`             // lower-case hexadecimal, even digits
@@ -25,7 +25,7 @@ type Leaf struct {
 	Key         string    `json:"key"` // rsa-2048, ecdsa-p256, ed25519
 }
 
-// Describe makes the description of a certificate.
+// Describe returns the description of a certificate.
 func Describe(cert *x509.Certificate) Leaf {
 	serial := cert.SerialNumber.Text(16)
 	if len(serial)%2 == 1 {
@@ -42,7 +42,7 @@ func Describe(cert *x509.Certificate) Leaf {
 	}
 }
 
-// Short is the beginning of the fingerprint, for people.
+// Short returns the beginning of the fingerprint, for people.
 func (l Leaf) Short() string {
 	if len(l.Fingerprint) < 8 {
 		return l.Fingerprint
@@ -50,8 +50,8 @@ func (l Leaf) Short() string {
 	return l.Fingerprint[:8]
 }
 
-// Label names a certificate for people: its first name and the beginning of its
-// serial number.
+// Label returns what a certificate is called in messages: its first name and
+// the beginning of its serial number.
 func Label(cert *x509.Certificate) string {
 	name := cert.Subject.CommonName
 	if names := Names(cert); name == "" && len(names) > 0 {
@@ -73,7 +73,7 @@ func issued(issuer, cert *x509.Certificate) bool {
 		(len(wanted) == 0 || len(had) == 0 || bytes.Equal(wanted, had))
 }
 
-// Fingerprint is the SHA-256 of a certificate's DER encoding in lower-case
+// Fingerprint returns the SHA-256 of a certificate's DER encoding in lower-case
 // hexadecimal.
 func Fingerprint(cert *x509.Certificate) string {
 	sum := sha256.Sum256(cert.Raw)
@@ -92,7 +92,8 @@ func Names(cert *x509.Certificate) []string {
 	return names
 }
 
-// KeyType names a public key: its algorithm and its size or curve.
+// KeyType returns a word for the type of a public key, its algorithm and its
+// size or curve: ecdsa-p256.
 func KeyType(public any) string {
 	switch key := public.(type) {
 	case *rsa.PublicKey:

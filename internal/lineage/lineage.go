@@ -24,17 +24,17 @@ import (
 // Lineage is one named set of certificate files kept by an ACME client. The
 // files may be symlinks, as certbot's are.
 type Lineage struct {
-	Client string // who keeps it: that of its root
+	Client string // who keeps it: the client of its root
 	Name   string // the client's name for it; wildcards are written "_.example.org"
-	Root   Root   // where it lies; zero: its files were named one by one
+	Root   Root   // the root that it is in; zero: its files were named one by one
 
 	Fullchain string // path of the leaf, usually followed by its intermediates
 	Chain     string // path of further intermediates, where Fullchain may lack them; else empty
 	Key       string // path of the private key
 }
 
-// String returns the form that tells two clients' lineages of one name apart:
-// CLIENT:NAME.
+// String returns CLIENT:NAME, which differs for two clients' lineages of one
+// name.
 func (l Lineage) String() string { return l.Client + ":" + l.Name }
 
 // Is reports whether text names the lineage: by NAME, or by CLIENT:NAME.
@@ -49,7 +49,7 @@ type Layout struct {
 
 	Suffix  string    // what a name may end in, and {base} does not
 	Literal bool      // wildcards are written "*.example.org" in the file system
-	Beside  [2]string // directories beside that one, into which the client's own links lead; empty: none
+	Beside  [2]string // names of directories beside that one, into which the client's own links lead; empty: none
 }
 
 // Root is a directory in which lineages are kept.
@@ -65,7 +65,7 @@ func (r Root) store() (*disk.Store, error) {
 	return disk.OpenStore(r.Dir, beside...)
 }
 
-// NotFoundError says that a root holds no lineage of a name.
+// NotFoundError says that a root holds no lineage with a name.
 type NotFoundError struct {
 	Root Root
 	Name string
@@ -75,8 +75,9 @@ func (e *NotFoundError) Error() string {
 	return fmt.Sprintf("no lineage %s below %s", e.Name, e.Root.Dir)
 }
 
-// Lineage returns the lineage of a name below the root, whether its files exist
-// or not. The name is hostile input: it must pass [CheckName].
+// Lineage returns the lineage with a name below the root, whether its files
+// exist or not. The name may be hostile input: where it does not pass
+// [CheckName], the error is a *NameError.
 func (r Root) Lineage(name string) (Lineage, error) {
 	if err := CheckName(name); err != nil {
 		return Lineage{}, err
@@ -101,9 +102,9 @@ func (r Root) Lineage(name string) (Lineage, error) {
 	return l, nil
 }
 
-// Find is like Lineage, and demands that the lineage is there: both of its
-// files exist, or it fails with a *NotFoundError. Where they lead to, if they
-// are links, is for [Read] to judge, which reads what it has judged.
+// Find is like Lineage, but fails with a *NotFoundError where the lineage's
+// full chain or key does not exist. Where links lead is left to [Read], which
+// reads what it has judged.
 func (r Root) Find(name string) (Lineage, error) {
 	l, err := r.Lineage(name)
 	if err != nil {
@@ -158,9 +159,9 @@ func (r Root) List() ([]Lineage, error) {
 	return found, nil
 }
 
-// NameAt returns the name of the lineage that a client says is at path (a
-// directory, or for flat layouts a file), or "" where path is not directly
-// below the root. Nothing is looked up.
+// NameAt returns the name of the lineage that would be at path (a directory, or
+// for flat layouts a file), or "" where path is not directly below the root. It
+// does not look at the file system.
 func (r Root) NameAt(path string) string {
 	path = filepath.Clean(path)
 	if filepath.Dir(path) != r.Dir {
@@ -169,7 +170,8 @@ func (r Root) NameAt(path string) string {
 	return r.nameOf(filepath.Base(path))
 }
 
-// nameOf turns a name in the file system into that of a lineage, or "".
+// nameOf returns the name of the lineage whose directory or file has a name, or
+// "".
 func (r Root) nameOf(file string) string {
 	if flat := strings.TrimPrefix(r.Layout.Fullchain, "{dir}"); !strings.Contains(flat, "/") {
 		chain := strings.TrimPrefix(r.Layout.Chain, "{dir}")
@@ -194,8 +196,8 @@ func (e *NameError) Error() string {
 	return fmt.Sprintf("lineage name %.80q: %s", e.Name, e.Why)
 }
 
-// CheckName accepts what certbot's --cert-name and the other clients make of
-// names in practice: letters and digits, of any script since acme.sh keeps a
+// CheckName fails with a *NameError where a text is not the name of a lineage
+// as clients make them: letters and digits, of any script since acme.sh keeps a
 // name as it was typed, hyphens, underscores and inner dots, at most 253 bytes,
 // not starting with a hyphen. Names come from the environment of hooks; a
 // slash, a "..", or a control character never passes.

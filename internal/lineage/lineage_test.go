@@ -80,8 +80,8 @@ func TestRootLineage(t *testing.T) {
 	}
 }
 
-// lego writes the issuer beside the certificate, in a file that must not be
-// taken for a lineage of its own.
+// TestRootLineageIssuer wants the file with the issuer, which lego writes
+// beside the certificate, not to be taken for a lineage.
 func TestRootLineageIssuer(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"a.example.crt", "a.example.issuer.crt", "a.example.key", "a.example.json"} {
@@ -100,8 +100,8 @@ func TestRootFlatWithoutIssuer(t *testing.T) {
 	}
 }
 
-// Clients link within what is theirs; a link that leads anywhere else would
-// have another file read.
+// TestRootLinks wants links within the client's directories to be followed, and
+// those that lead anywhere else to be refused.
 func TestRootLinks(t *testing.T) {
 	for _, test := range []struct {
 		kind, root string
@@ -201,8 +201,8 @@ func TestCheckName(t *testing.T) {
 	}
 }
 
-// The paths of an accepted name are directly below the root, or in a directory
-// that is.
+// FuzzCheckName wants the paths of every accepted name to be directly below the
+// root, or in a directory that is.
 func FuzzCheckName(f *testing.F) {
 	for _, name := range []string{"a.example", "_.a.example_ecc", "_ecc", "../../etc/shadow", "a/../..", "..", "-rf", "*.a", "{dir}", "a\x00b"} {
 		f.Add(name)
@@ -272,7 +272,7 @@ func touch(t *testing.T, path string) {
 	}
 }
 
-// Names are those of lineages, with their client or without.
+// TestIs matches names with the client and without.
 func TestIs(t *testing.T) {
 	l := lineage.Lineage{Client: "certbot", Name: "a.example"}
 	for text, want := range map[string]bool{"a.example": true, "certbot:a.example": true, "acme.sh:a.example": false, "a": false, "certbot:": false} {
@@ -306,7 +306,8 @@ func TestRootHolds(t *testing.T) {
 	}
 }
 
-// A root that cannot be read is an error, not an empty one.
+// TestRootListFails wants an error for a root that cannot be read, which is not
+// an empty one.
 func TestRootListFails(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "live")
 	touch(t, file)
@@ -315,7 +316,8 @@ func TestRootListFails(t *testing.T) {
 	}
 }
 
-// A digest changes with each of the files, and with whether they can be read.
+// TestDigest wants the digest to change with each of the files, and with
+// whether it can be read.
 func TestDigest(t *testing.T) {
 	dir := t.TempDir()
 	root := rootOf(t, "lego", dir)

@@ -10,17 +10,17 @@ import (
 	"strings"
 )
 
-// This file reads PEM (RFC 7468). Nothing of what a file holds gets into its
-// errors: lines are given by number.
+// Here PEM is read (RFC 7468). No error quotes a file: lines are named by
+// number.
 
-// ParseCertificates reads the certificates of PEM text in the order in which
-// they stand there; of what is installed the first is the leaf. Other blocks
-// are passed over. It fails where there is none, or one that is malformed.
+// ParseCertificates returns the certificates in PEM text, in their order; in an
+// installed file the first is the leaf. It passes over other blocks, and fails
+// where there is no certificate, or a malformed one.
 func ParseCertificates(text []byte) ([]*x509.Certificate, error) {
 	return appendCertificates(nil, "PEM text", text)
 }
 
-// parseChain reads the certificates of a lineage's files, each but once.
+// parseChain returns the certificates in a lineage's files, each once.
 func parseChain(l Lineage, fullchain, chain []byte) ([]*x509.Certificate, error) {
 	certs, err := appendCertificates(nil, l.Fullchain, fullchain)
 	if err != nil || chain == nil {
@@ -55,8 +55,8 @@ func appendCertificates(certs []*x509.Certificate, path string, text []byte) ([]
 	return certs, nil
 }
 
-// parseKey reads the first private key, and returns it as it stood there, less
-// any headers.
+// parseKey returns the first private key in a text, parsed and as its PEM
+// block, without headers.
 func parseKey(path string, text []byte) (crypto.Signer, *pem.Block, error) {
 	blocks, err := decode(path, text)
 	if err != nil {
@@ -110,10 +110,10 @@ func (b block) malformed(path, what string) error {
 		"%s: the %s at line %d cannot be read", path, what, b.line)
 }
 
-// decode returns all PEM blocks. pem.Decode passes over what it cannot read, so
-// that a file cut short would look like a shorter chain; here each line that
-// begins or ends a block must be part of one. Every byte is decoded at most
-// once, whatever the text.
+// decode returns all PEM blocks of a text. Unlike pem.Decode it does not pass
+// over what it cannot read, which would make a file that was cut short look
+// like a shorter chain: each line that begins or ends a block must be part of
+// one. Every byte is decoded at most once, whatever the text.
 func decode(path string, text []byte) ([]block, error) {
 	if len(text) > maxFile {
 		return nil, refuse("too-large", "check that this is the right file",
@@ -122,7 +122,7 @@ func decode(path string, text []byte) ([]block, error) {
 	text = bytes.TrimPrefix(text, []byte("\uFEFF")) // a byte order mark
 	var blocks []block
 	var open *block            // begun, not ended
-	var number, start, end int // of the line at hand; where open and the line at hand start and end
+	var number, start, end int // the current line; where the open block and the current line begin and end
 	for line := range bytes.Lines(text) {
 		number++
 		end += len(line)

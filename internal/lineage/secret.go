@@ -7,11 +7,12 @@ import (
 )
 
 // Secret is bytes that must not be shown: a private key in PEM. However it is
-// printed, formatted, logged or marshalled, it says [REDACTED]. The methods
-// have value receivers, so a dereferenced or embedded Secret is covered too.
+// printed, formatted, logged or marshalled, the result is [REDACTED]. The
+// methods have value receivers, so a dereferenced or embedded Secret is covered
+// too.
 //
-// One case is beyond them: in a struct field that is not exported, fmt calls no
-// methods, and %s follows even a pointer. Such a field must be a function.
+// One case is beyond the methods: in a struct field that is not exported, fmt
+// calls none, and %s follows even a pointer. Such a field must be a function.
 type Secret []byte
 
 const redacted = "[REDACTED]"

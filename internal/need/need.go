@@ -1,6 +1,6 @@
-// Package need says what a test cannot do without. Where it is missing the
-// test is skipped with the reason, and fails with CI=true, where nothing may be
-// skipped. It is for tests alone.
+// Package need ends tests that lack something they need. They are skipped with
+// the reason, and fail with CI=true, where nothing may be skipped. It is for
+// tests alone.
 package need
 
 import (
@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// That demands that something is the case; why is said where it is not.
+// That ends the test where have is false; why is the reason.
 func That(t testing.TB, have bool, why string) {
 	t.Helper()
 	switch {
@@ -21,13 +21,14 @@ func That(t testing.TB, have bool, why string) {
 	}
 }
 
-// Root demands that the test runs as root.
+// Root ends the test unless it runs as root.
 func Root(t testing.TB) {
 	t.Helper()
 	That(t, os.Geteuid() == 0, "needs root")
 }
 
-// Program demands a program in the PATH, and gives its path.
+// Program returns the path of a program in the PATH. It ends the test where
+// there is none.
 func Program(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)

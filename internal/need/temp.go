@@ -7,10 +7,9 @@ import (
 	"syscall"
 )
 
-// KeptTemp has tests make their files where nobody else can put any, since
-// certlatch trusts none that lies elsewhere: where TMPDIR may be written to by
-// others, or lies below such a directory, another takes its place. It is to be
-// called before the first test.
+// KeptTemp sets TMPDIR to a directory in which nobody else can replace files,
+// where it is not one, since certlatch trusts no file that somebody else could
+// have put there. It must be called before the first test.
 func KeptTemp() {
 	for _, dir := range []string{os.TempDir(), "/tmp", "/var/tmp", "/dev/shm"} {
 		if kept(dir) {
@@ -22,8 +21,9 @@ func KeptTemp() {
 	}
 }
 
-// kept reports whether only root and who runs the tests decide what is at a
-// path. In a directory with the sticky bit everybody decides of his own.
+// kept reports whether only root and the effective user decide what is at a
+// path. In a directory with the sticky bit, others cannot replace what is
+// theirs.
 func kept(path string) bool {
 	path, err := filepath.EvalSymlinks(path)
 	if err != nil {

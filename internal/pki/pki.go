@@ -3,8 +3,7 @@
 // clients keep them.
 //
 // It must only be imported by tests. It does not promise that its certificates
-// resemble those of any public CA in more than what the options say, and its
-// keys are thrown away with the test.
+// resemble those of any public CA in more than what the options say.
 package pki
 
 import (
@@ -31,7 +30,7 @@ type CA struct {
 	Cert   *x509.Certificate
 	key    crypto.Signer
 	parent *CA
-	// made is the time that leaves are valid from, less an hour: of two leaves
+	// made is an hour after the time from which leaves are valid: of two leaves
 	// of one CA none is older than the other, however long a test takes.
 	made time.Time
 }
@@ -43,10 +42,10 @@ type Leaf struct {
 	Fullchain, Chain, Key []byte
 }
 
-// NewCA makes a root with an ECDSA P-256 key.
+// NewCA returns a new root with an ECDSA P-256 key.
 func NewCA(t testing.TB, name string) *CA { return newCA(t, nil, name) }
 
-// Intermediate makes an authority below ca.
+// Intermediate returns a new authority below ca.
 func (ca *CA) Intermediate(t testing.TB, name string) *CA { return newCA(t, ca, name) }
 
 func newCA(t testing.TB, parent *CA, name string) *CA {
@@ -64,7 +63,8 @@ func newCA(t testing.TB, parent *CA, name string) *CA {
 	return &CA{cert, key, parent, now}
 }
 
-// CrossSign makes another certificate for the name and key of other, below ca.
+// CrossSign returns other with another certificate for its name and key, which
+// ca has signed.
 func (ca *CA) CrossSign(t testing.TB, other *CA) *CA {
 	t.Helper()
 	template := *other.Cert
@@ -72,7 +72,7 @@ func (ca *CA) CrossSign(t testing.TB, other *CA) *CA {
 	return &CA{sign(t, ca, other.key, &template), other.key, ca, other.made}
 }
 
-// Impostor makes an authority with the name and the key identifier of ca, but
+// Impostor returns an authority with the name and the key identifier of ca, but
 // another key.
 func (ca *CA) Impostor(t testing.TB) *CA {
 	t.Helper()
@@ -82,7 +82,7 @@ func (ca *CA) Impostor(t testing.TB) *CA {
 	return &CA{sign(t, ca.parent, key, &template), key, ca.parent, ca.made}
 }
 
-// Root gives the root that ca leads to: itself, if it is one.
+// Root returns the root that ca leads to: itself, if it is one.
 func (ca *CA) Root() *CA {
 	for ca.parent != nil {
 		ca = ca.parent
@@ -90,10 +90,11 @@ func (ca *CA) Root() *CA {
 	return ca
 }
 
-// PEM gives the authority's certificate.
+// PEM returns the authority's certificate in PEM.
 func (ca *CA) PEM() []byte { return certificatePEM(ca.Cert) }
 
-// CRL makes a revocation list, in DER, of the week before nextUpdate.
+// CRL returns a revocation list in DER, which is valid for the week before
+// nextUpdate.
 func (ca *CA) CRL(t testing.TB, nextUpdate time.Time, revoked ...*x509.Certificate) []byte {
 	t.Helper()
 	thisUpdate := nextUpdate.AddDate(0, 0, -7)
@@ -109,14 +110,14 @@ func (ca *CA) CRL(t testing.TB, nextUpdate time.Time, revoked ...*x509.Certifica
 	return der
 }
 
-// Leaf makes a certificate: without options for a.example, for TLS servers,
+// Leaf returns a new leaf: without options for a.example, for TLS servers,
 // valid from an hour ago for 90 days, with an ECDSA P-256 key in PKCS#8.
 func (ca *CA) Leaf(t testing.TB, opts ...Option) Leaf {
 	t.Helper()
 	return newLeaf(t, ca, opts)
 }
 
-// SelfSigned makes a leaf that no authority has signed.
+// SelfSigned returns a new leaf that no authority has signed.
 func SelfSigned(t testing.TB, opts ...Option) Leaf {
 	t.Helper()
 	return newLeaf(t, nil, opts)
@@ -131,7 +132,7 @@ type request struct {
 }
 
 // Names sets the subject alternative names: DNS names, addresses, and URIs,
-// which are told by their colon. The first is the common name too.
+// which have a colon. The first is the common name too.
 func Names(names ...string) Option {
 	return func(r *request) {
 		r.template.DNSNames, r.template.IPAddresses, r.template.URIs = nil, nil, nil
@@ -185,8 +186,8 @@ func ClientAuth() Option {
 	}
 }
 
-// NoServerAuth takes TLS server authentication away, and puts OCSP signing in
-// its place, so that the extension is there.
+// NoServerAuth replaces TLS server authentication by OCSP signing, so that the
+// extension is there.
 func NoServerAuth() Option {
 	return func(r *request) {
 		r.template.ExtKeyUsage = slices.DeleteFunc(r.template.ExtKeyUsage, func(usage x509.ExtKeyUsage) bool {
@@ -211,7 +212,7 @@ func MustStaple() Option {
 	}
 }
 
-// CRLAt names where the revocation list is to be had.
+// CRLAt sets the URLs of the revocation list.
 func CRLAt(urls ...string) Option {
 	return func(r *request) { r.template.CRLDistributionPoints = urls }
 }
@@ -246,7 +247,8 @@ func newLeaf(t testing.TB, ca *CA, opts []Option) Leaf {
 	return leaf
 }
 
-// sign makes a certificate of the template, by itself where ca is nil.
+// sign returns the certificate of a template, signed by ca or, where that is
+// nil, by its own key.
 func sign(t testing.TB, ca *CA, key crypto.Signer, template *x509.Certificate) *x509.Certificate {
 	t.Helper()
 	parent, signer := template, key

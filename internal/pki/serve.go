@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Serve shows certificates to whoever makes a handshake, and gives the address
-// where. It ends with the test.
+// Serve makes handshakes with whoever connects, until the end of the test, and
+// returns the address.
 func Serve(t testing.TB, config *tls.Config) string {
 	t.Helper()
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", config)
@@ -25,7 +25,7 @@ func Serve(t testing.TB, config *tls.Config) string {
 			if err == nil {
 				go func() {
 					defer conn.Close()
-					_ = conn.(*tls.Conn).Handshake() // the other side looks
+					_ = conn.(*tls.Conn).Handshake() // the client sees whether it failed
 				}()
 			}
 		}

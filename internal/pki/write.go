@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// WriteCertbot puts a leaf where certbot keeps the lineage of a name: numbered
-// files in archive/NAME beside root, which is the directory called live, and
-// links to them in root/NAME. Called again, it does what a renewal does: it
-// adds the files of the next number and flips the links one by one.
+// WriteCertbot writes a leaf where certbot keeps the lineage with a name:
+// numbered files in archive/NAME beside root, which is the directory called
+// live, and links to them in root/NAME. Called again, it does what a renewal
+// does: it adds the files of the next number and flips the links one by one.
 //
 // Source: certbot 5.6.0 certbot/_internal/storage.py.
 func WriteCertbot(t testing.TB, root, name string, l Leaf) {
@@ -37,8 +37,8 @@ func WriteCertbot(t testing.TB, root, name string, l Leaf) {
 	}
 }
 
-// WriteDirectory puts a leaf into root/NAME as plain files under the names
-// that certbot gives them. Called again, it writes over them.
+// WriteDirectory writes a leaf into root/NAME as plain files with certbot's
+// names. Called again, it writes over them.
 func WriteDirectory(t testing.TB, root, name string, l Leaf) {
 	t.Helper()
 	dir := filepath.Join(root, name)
