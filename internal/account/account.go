@@ -32,9 +32,9 @@ func (e *UnknownError) Error() string {
 	return fmt.Sprintf("%s %q does not exist on this host; correct the name, or install the service that brings it", e.Kind, e.Name)
 }
 
-// Owner gives the numbers of a file's owner. Each name may be a number. An
-// empty user is whom certlatch runs as. An empty group is the primary group of
-// the user, and NAME: is that of the user NAME.
+// Owner returns the user and group IDs for a file's owner. Each name may be a
+// number. An empty user is the one that certlatch runs as. An empty group is
+// the primary group of the user, and NAME: is that of the user NAME.
 //
 // It fails with an *UnknownError.
 func Owner(user, group string) (uid, gid int, err error) {
@@ -50,8 +50,8 @@ func Owner(user, group string) (uid, gid int, err error) {
 	return uid, gid, nil
 }
 
-// Grants returns the numbers of those whom an ACL is to name; nil for nil. It
-// fails with an *UnknownError.
+// Grants returns the entries of an ACL for the readers; nil for nil. It fails
+// with an *UnknownError.
 func Grants(readers []deployers.Reader) ([]disk.Grant, error) {
 	if readers == nil {
 		return nil, nil
@@ -71,13 +71,14 @@ func Grants(readers []deployers.Reader) ([]disk.Grant, error) {
 	return grants, nil
 }
 
-// CredentialOf gives what systemd runs an account's processes under: the
-// user's primary group or the one that Group names, and as supplementary
-// groups those that list the user, that group, and SupplementaryGroups
-// (systemd 257 src/core/exec-invoke.c, get_supplementary_groups).
+// CredentialOf returns the credential that systemd runs an account's processes
+// under: the user's primary group or the one that Group names, and as
+// supplementary groups those that list the user, that group, and
+// SupplementaryGroups (systemd 257 src/core/exec-invoke.c,
+// get_supplementary_groups).
 //
-// An empty user is root; where certlatch does not run as root, it is whom
-// certlatch runs as, with the groups of this process. It fails with an
+// An empty user is root; where certlatch does not run as root, it is the user
+// that certlatch runs as, with the groups of this process. It fails with an
 // *UnknownError.
 func CredentialOf(a deployers.Account) (Credential, error) {
 	if a.User == "" && os.Geteuid() != 0 {
@@ -109,7 +110,7 @@ func CredentialOf(a deployers.Account) (Credential, error) {
 	return credential(who.name, who.uid, gid, groups), nil
 }
 
-// own gives what this process runs under.
+// own returns the credential of this process.
 func own() (Credential, error) {
 	groups, err := os.Getgroups()
 	if err != nil {
@@ -127,7 +128,8 @@ func credential(name string, uid, gid int, groups []int) Credential {
 	return c
 }
 
-// userID gives the number of a user by name or number; "" is the own one.
+// userID returns the ID of a user by name or number; for "" that of this
+// process.
 func userID(name string) (int, error) {
 	if name == "" {
 		return os.Geteuid(), nil
@@ -139,8 +141,8 @@ func userID(name string) (int, error) {
 	return who.uid, err
 }
 
-// groupID gives the number of a group by name or number. USER: is the primary
-// group of a user, and ":" the own one.
+// groupID returns the ID of a group by name or number. USER: is the primary
+// group of a user, and ":" that of this process.
 func groupID(name string) (int, error) {
 	if name == ":" {
 		return os.Getegid(), nil

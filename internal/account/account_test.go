@@ -18,11 +18,12 @@ import (
 	"github.com/certlatch/certlatch/internal/need"
 )
 
-// ofTestdata tells the child that its users are those of testdata.
+// ofTestdata is the variable that is set in the child process, whose users are
+// those of testdata.
 const ofTestdata = "CERTLATCH_TEST_USERS"
 
-// TestMain runs the tests in a mount namespace in which the users are those of
-// testdata, which takes root.
+// TestMain runs the tests in a mount namespace whose users are those of
+// testdata. Making it needs root.
 func TestMain(m *testing.M) {
 	code, err := runWithUsers(m)
 	if err != nil {
@@ -126,7 +127,8 @@ func TestOwnerUnknown(t *testing.T) {
 	}
 }
 
-// A directory that does not answer is not one that knows nobody.
+// TestOwnerCannotTell wants the error of a user directory that does not answer
+// to differ from that of one that has no such user.
 func TestOwnerCannotTell(t *testing.T) {
 	need.That(t, os.Getenv(ofTestdata) != "", "only root can put other users in place")
 	for user, says := range map[string]string{"unreachable": "the directory does not answer", "broken": `"word"`} {
@@ -174,7 +176,8 @@ func TestCredentialOf(t *testing.T) {
 	}
 }
 
-// Whoever is not root is himself where nobody is named.
+// TestCredentialWithoutRoot wants the credential where no user is named to be
+// that of the process, where it is not root.
 func TestCredentialWithoutRoot(t *testing.T) {
 	if os.Geteuid() == 0 {
 		self, err := os.Open("/proc/self/exe")

@@ -13,14 +13,14 @@ import (
 	"github.com/certlatch/certlatch/internal/command"
 )
 
-// entry is what passwd(5) knows of a user.
+// entry is what is used of a user's line in passwd(5).
 type entry struct {
 	name     string
 	uid, gid int
 	remote   bool // not in /etc/passwd
 }
 
-// lookUp finds a user by name or number.
+// lookUp returns the user with a name or number.
 func lookUp(name string) (entry, error) {
 	find := user.Lookup
 	if _, ok := number(name); ok {
@@ -55,7 +55,7 @@ func parseEntry(asked, name, uid, gid string) (entry, error) {
 	return e, nil
 }
 
-// lookUpGroup finds a group by name.
+// lookUpGroup returns the ID of the group with a name.
 func lookUpGroup(name string) (int, error) {
 	g, err := user.LookupGroup(name)
 	if err == nil {
@@ -75,13 +75,13 @@ func lookUpGroup(name string) (int, error) {
 	return strconv.Atoi(fields[2])
 }
 
-// memberships gives what initgroups(3) gives: gid, and the groups that list
-// the user.
+// memberships returns the groups that initgroups(3) sets: gid, and those that
+// list the user.
 func (e entry) memberships(gid int) ([]int, error) {
 	find := (&user.User{Username: e.name, Gid: strconv.Itoa(gid)}).GroupIds
 	if e.remote {
 		find = func() ([]string, error) {
-			line, err := getent("initgroups", e.name) // the name, and gids
+			line, err := getent("initgroups", e.name) // the line is the name, and then group IDs
 			return strings.Fields(line), err
 		}
 	}
@@ -98,9 +98,8 @@ func (e entry) memberships(gid int) ([]int, error) {
 	return groups, nil
 }
 
-// getent looks a key up in a database of the name service switch and gives
-// its line, or "". The C library has to be asked, and getent is its program
-// for that.
+// getent returns the line with a key in a database of the name service switch,
+// or "". Only the C library knows, and getent is its program to ask with.
 func getent(database, key string) (string, error) {
 	const (
 		limit    = 5 * time.Second
@@ -122,8 +121,8 @@ func getent(database, key string) (string, error) {
 	return line, nil
 }
 
-// isUnknown tells whether package user found nobody, as against could not
-// look.
+// isUnknown reports whether an error of package user means that there is no
+// such user or group, and not that it could not be looked up.
 func isUnknown(err error) bool {
 	_, name := errors.AsType[user.UnknownUserError](err)
 	_, id := errors.AsType[user.UnknownUserIdError](err)
@@ -131,7 +130,7 @@ func isUnknown(err error) bool {
 	return name || id || group
 }
 
-// number reads a uid or gid: 32 bits, of which the last value means none
+// number parses a uid or gid: 32 bits, of which the last value means none
 // (chown(2)).
 func number(text string) (int, bool) {
 	n, err := strconv.ParseUint(text, 10, 32)

@@ -42,8 +42,8 @@ func (e *UnreadableError) Error() string {
 
 func (e *UnreadableError) Unwrap() error { return e.Err }
 
-// CanRead tries whether a process under a credential can open every path for
-// reading. The paths are absolute. Nothing is read from them.
+// CanRead returns nil if a process with a credential can open every path, which
+// must be absolute, for reading. Nothing is read from the files.
 //
 // The trial is made by a child process that runs this program once more; its
 // main function must call [TryReadMain] first. Only root can become somebody
@@ -73,8 +73,8 @@ func CanRead(ctx context.Context, cred Credential, paths []string) error {
 	return err
 }
 
-// trial makes the command of the child process of CanRead. What it holds open
-// for that is closed by done.
+// trial returns the command of the child process of CanRead. done closes what
+// was opened for it.
 func trial(ctx context.Context, cred Credential, paths []string) (cmd *exec.Cmd, done func(), err error) {
 	if confined() {
 		program, err := os.Executable()
@@ -98,8 +98,8 @@ func trial(ctx context.Context, cred Credential, paths []string) (cmd *exec.Cmd,
 // UnreadableError, all but its user, is then on standard output.
 const exitUnreadable = 1
 
-// TryReadMain does the work of the child process of [CanRead], if this process
-// is one, and gives its exit status.
+// TryReadMain does the work of the child process of [CanRead] and returns its
+// exit status, if this process is one, which handled reports.
 func TryReadMain() (code int, handled bool) {
 	if len(os.Args) < 2 || os.Args[1] != tryRead {
 		return 0, false
@@ -118,7 +118,7 @@ func TryReadMain() (code int, handled bool) {
 	return 0, true
 }
 
-// open opens a file for reading and closes it again.
+// open tries to open a file for reading; it returns nil where that works.
 func open(path string) *UnreadableError {
 	// O_NONBLOCK: a FIFO must not hold the trial up.
 	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
@@ -131,8 +131,8 @@ func open(path string) *UnreadableError {
 }
 
 // obstacle walks an absolute path as the kernel does (path_resolution(7)) and
-// gives the first component that cannot be passed: a directory that may not be
-// searched, a name that does not exist, or else the file that it leads to.
+// returns the first component that cannot be passed: a directory that may not
+// be searched, a name that does not exist, or else the file that it leads to.
 func obstacle(path string) string {
 	const mostLinks = 40
 	at, rest := "/", strings.Split(path, "/")
@@ -142,7 +142,7 @@ func obstacle(path string) string {
 		next := filepath.Join(at, name)
 		target, err := os.Readlink(next)
 		switch {
-		case errors.Is(err, syscall.EINVAL): // there, and not a link
+		case errors.Is(err, syscall.EINVAL): // it is there, and no link
 			at = next
 		case errors.Is(err, syscall.EACCES):
 			return at

@@ -16,7 +16,7 @@ import (
 const nobody = 65534 // base-passwd's, and systemd's (systemd.io/UIDS-GIDS)
 
 // tree makes files with their directories below a directory that everyone can
-// pass, and gives its path.
+// pass, and returns its path.
 func tree(t *testing.T, files ...string) string {
 	t.Helper()
 	root, err := os.MkdirTemp("/tmp", "certlatch-") // t.TempDir lets only its owner pass
@@ -123,8 +123,8 @@ func TestCanReadAsAnother(t *testing.T) {
 	}
 }
 
-// The program's own path must not matter: it may lie where the account cannot
-// go.
+// TestCanReadNeedsNoWayToTheProgram tries a credential that cannot reach the
+// path of the program.
 func TestCanReadNeedsNoWayToTheProgram(t *testing.T) {
 	need.Root(t)
 	dir := tree(t, "open/key")
@@ -160,7 +160,8 @@ func TestCanReadAsOneself(t *testing.T) {
 	}
 }
 
-// Without root, one's own files can be tried and others' accounts not.
+// TestCanReadWithoutRoot wants the own credential to be tried without root, and
+// others to be an error.
 func TestCanReadWithoutRoot(t *testing.T) {
 	if os.Geteuid() == 0 {
 		self, err := os.Open("/proc/self/exe")

@@ -63,10 +63,9 @@ func Ask(ctx context.Context, argv []string) (Output, error) {
 	return output, err
 }
 
-// Feed is like Run for a program that runs under a credential, with input on its
-// standard input, and keeps 8 MiB of each stream. The input may hold secrets: it
-// goes through a pipe, and is neither kept nor printed. Only root can become
-// somebody else.
+// Feed is like [Ask] for a program that runs with a credential and gets input
+// on its standard input. The input may hold secrets: it goes through a pipe,
+// and is neither kept nor printed. Only root can become somebody else.
 func Feed(ctx context.Context, as Credential, argv []string, input []byte) (Output, error) {
 	cmd, err := named(ctx, as, argv)
 	if err != nil {
@@ -85,8 +84,8 @@ func start(ctx context.Context, argv []string, limit int) (Output, error) {
 	return run(ctx, argv[0], cmd, limit)
 }
 
-// named makes a command of a credential and an argument list that begins with a
-// path or a name.
+// named returns the command that runs, with a credential, an argument list that
+// begins with a path or a name.
 func named(ctx context.Context, as Credential, argv []string) (*exec.Cmd, error) {
 	if len(argv) == 0 {
 		return nil, &NotStartedError{Err: errors.New("the argument list is empty")}
@@ -105,8 +104,8 @@ func named(ctx context.Context, as Credential, argv []string) (*exec.Cmd, error)
 	return cmd, nil
 }
 
-// prepare makes a command of the absolute path of a program and its arguments,
-// its name first.
+// prepare returns the command that runs the program at an absolute path with an
+// argument list, which begins with its name.
 func prepare(ctx context.Context, path string, argv []string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Args = argv
@@ -118,7 +117,8 @@ func prepare(ctx context.Context, path string, argv []string) *exec.Cmd {
 	return cmd
 }
 
-// run starts a prepared command, known as program, and waits for its end.
+// run starts a command, which errors call program, and waits for its end. It
+// keeps limit bytes of each stream.
 func run(ctx context.Context, program string, cmd *exec.Cmd, limit int) (Output, error) {
 	stdout, stderr := head{limit: limit}, head{limit: limit}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -142,7 +142,7 @@ func run(ctx context.Context, program string, cmd *exec.Cmd, limit int) (Output,
 	}
 }
 
-// find turns a program's name into a path.
+// find returns the path of a program by its name.
 func find(program string) (string, error) {
 	if filepath.IsAbs(program) {
 		return program, nil
@@ -158,8 +158,8 @@ func find(program string) (string, error) {
 	return "", fmt.Errorf("%w in %s", fs.ErrNotExist, searchPath)
 }
 
-// head keeps the beginning of what is written to it. The beginning and not
-// the end, so that no part of a key is kept without the line that tells it.
+// head keeps the beginning of what is written to it. Of the end, a part of a
+// key might be kept without the line that shows it to be one.
 type head struct {
 	kept  bytes.Buffer
 	limit int // bytes
@@ -174,8 +174,8 @@ func (h *head) String() string {
 	return privateKey().ReplaceAllLiteralString(h.kept.String(), "[REDACTED]")
 }
 
-// privateKey matches a private key in PEM (RFC 7468 section 10 and its
-// forerunners), also one whose end was cut off.
+// privateKey returns an expression that matches a private key in PEM (RFC 7468
+// section 10 and its forerunners), also one whose end was cut off.
 func privateKey() *regexp.Regexp {
 	return regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY.*?(-----END [A-Z0-9 ]*-----|$)`)
 }

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	if code, handled := TryReadMain(); handled {
 		os.Exit(code)
 	}
-	// As the program does: CanRead has to work all the same.
+	// The program is not dumpable either, and CanRead has to work all the same.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		panic(err)
 	}
@@ -72,8 +72,8 @@ func TestRunSignal(t *testing.T) {
 	}
 }
 
-// All of the group is killed, as a FIFO shows whose other end none of them
-// holds any more.
+// TestRunEndsWithContext wants the whole process group to be killed. A FIFO
+// that all of it hold open shows that: it comes to its end.
 func TestRunEndsWithContext(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "fifo")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
@@ -113,7 +113,8 @@ func TestRunCancelled(t *testing.T) {
 	}
 }
 
-// A program that ends well and leaves a daemon behind has ended well.
+// TestRunLeavesDaemonsAlone wants no error from a program that ends well and
+// leaves a daemon behind.
 func TestRunLeavesDaemonsAlone(t *testing.T) {
 	output, err := Run(t.Context(), []string{"sh", "-c", "sleep 1000 & echo $!"})
 	if err != nil {

@@ -28,7 +28,8 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("%s ended with status %d%s", e.Program, e.Code, e.Output.tail())
 }
 
-// KilledError says that a signal ended a program, and not one of ours.
+// KilledError says that a signal ended a program, which this package did not
+// send.
 type KilledError struct {
 	Program string
 	Signal  syscall.Signal
@@ -55,8 +56,8 @@ func (e *TimeoutError) Error() string {
 
 func (e *TimeoutError) Unwrap() error { return e.Err }
 
-// tail gives the last lines of what was printed, for an error's message:
-// standard error, or standard output where that is empty.
+// tail returns the last lines of standard error, or of standard output where
+// that is empty, for an error's message.
 func (o Output) tail() string {
 	const limit = 400
 	text := strings.TrimSpace(o.Stderr)

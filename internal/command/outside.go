@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// confined tells whether certlatch runs in a unit that lets it become nobody
+// confined reports whether certlatch runs in a unit that lets it become nobody
 // else, as its own units do. What a service's test needs is not known: it may
 // write logs and PID files, change its user, or compile code at run time. So
 // there systemd is asked to run it, and the unit need not allow for it.
@@ -27,10 +27,10 @@ func confined() bool {
 	return err == nil
 }
 
-// longestOutside is for programs whose context has no end.
+// longestOutside limits programs whose context has no deadline.
 const longestOutside = time.Hour
 
-// outside makes a command that has systemd run a program (its path, and its
+// outside returns a command that has systemd run a program (its path, and its
 // arguments with its name first) in a unit of its own (systemd-run(1)). Its
 // output and its exit status are the program's, but a program that a signal
 // ended has the status 255. To the environment systemd adds variables of its

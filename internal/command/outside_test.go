@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// What systemd makes of it is tested on whole hosts, in the units.
+// TestOutside looks at the command line alone; what systemd makes of it is
+// tested in internal/system.
 func TestOutside(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// What packets of BINRPC are made of (Kamailio 5.6.3 to 6.1.4,
+// The parts of packets of BINRPC (Kamailio 5.6.3 to 6.1.4,
 // src/modules/ctl/binrpc.h).
 const (
 	binMagic = 0xA1 // the magic number 0xA, and version 1
@@ -62,7 +62,7 @@ func callBinRPC(ctx context.Context, path, method string) (reply string, err err
 	return reply, nil
 }
 
-// binEncode makes the packet that calls a method without parameters.
+// binEncode returns the packet that calls a method without parameters.
 func binEncode(method string, cookie uint32) ([]byte, error) {
 	if method == "" || len(method) > binMethodLimit || strings.ContainsRune(method, 0) {
 		return nil, fmt.Errorf("%.20q is not the name of a method", method)
@@ -76,8 +76,8 @@ func binEncode(method string, cookie uint32) ([]byte, error) {
 	return append(append(packet, method...), 0), nil
 }
 
-// binDecode reads the packet that answers the call with a cookie. It fails
-// with a *faultError where that is a fault.
+// binDecode returns the values in the packet that answers the call with a
+// cookie. It fails with a *faultError where the packet is a fault.
 func binDecode(r io.Reader, cookie uint32) (string, error) {
 	var fixed [2]byte
 	if _, err := io.ReadFull(r, fixed[:]); err != nil {
@@ -113,13 +113,14 @@ func binDecode(r io.Reader, cookie uint32) (string, error) {
 	}
 }
 
-// binRecords is a payload that is being read.
+// binRecords is the part of a payload that is not read yet, and the values that
+// were.
 type binRecords struct {
 	rest  []byte
 	lines lines
 }
 
-// fault reads a code and a text as a *faultError.
+// fault reads a code and a text, and returns them as a *faultError.
 func (b *binRecords) fault() error {
 	kind, code, _, err := b.next()
 	if err != nil {
@@ -175,8 +176,8 @@ func (b *binRecords) read(in byte, depth int) error {
 	return nil
 }
 
-// next takes the next record. A length that is announced to stand in no bytes
-// at all makes an end mark.
+// next returns the next record, or end where it is an end mark: a record whose
+// length stands in no bytes.
 func (b *binRecords) next() (kind byte, data []byte, end bool, err error) {
 	head, err := b.take(1)
 	if err != nil {
@@ -206,8 +207,8 @@ func (b *binRecords) take(n uint64) ([]byte, error) {
 	return taken, nil
 }
 
-// binValue gives the text of a value. Integers are signed ones of 32 bits,
-// whose leading zero bytes are left out.
+// binValue returns the text of a value. Integers have 32 bits and a sign, and
+// come without leading zero bytes.
 func binValue(kind byte, data []byte) (string, error) {
 	switch {
 	case kind == binInt && len(data) <= 4:
@@ -222,7 +223,7 @@ func binValue(kind byte, data []byte) (string, error) {
 	return "", fmt.Errorf("a value of type %d with %d bytes is not known", kind, len(data))
 }
 
-// bigEndian reads a number of at most eight bytes.
+// bigEndian returns the number that at most eight bytes hold.
 func bigEndian(data []byte) (n uint64) {
 	for _, b := range data {
 		n = n<<8 | uint64(b)

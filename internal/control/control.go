@@ -1,8 +1,8 @@
 // Package control calls running services at their control channels: one small
-// client a protocol. It makes one call and reads one answer.
+// client a protocol. It makes one call and reads one answer, with a time limit.
 //
 // It does not judge whether an answer means success, and does not promise that
-// a call without an answer had no effect: Answer.Sent tells whether it may
+// a call without an answer had no effect: Answer.Sent reports whether it may
 // have had one.
 package control
 
@@ -21,7 +21,8 @@ import (
 // domains and processes is busy with tls.reload for seconds.
 const callLimit = 15 * time.Second
 
-// Call makes one call without parameters and gives the service's answer.
+// Call makes one call without parameters and returns the service's answer,
+// which says why where there is none.
 func Call(ctx context.Context, q deployers.Query) deployers.Answer {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
@@ -70,14 +71,14 @@ type sentError struct{ error }
 
 func (e *sentError) Unwrap() error { return e.error }
 
-// bound makes the context's end that of a connection or FIFO. The function it
-// returns undoes that.
+// bound ends reads and writes of a connection or FIFO when the context ends,
+// until release is called.
 func bound(ctx context.Context, conn interface{ SetDeadline(time.Time) error }) (release func() bool) {
 	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 }
 
-// lines collects the values of a reply, a line each, those with a name as
-// "name: value".
+// lines are the values of a reply, a line each, those with a name as "name:
+// value".
 type lines struct{ strings.Builder }
 
 func (l *lines) add(name, value string) {
@@ -90,7 +91,8 @@ func (l *lines) add(name, value string) {
 	l.WriteString(printable(value))
 }
 
-// printable keeps a text on one line.
+// printable returns a text with spaces for its control characters, so that it
+// stays on one line.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

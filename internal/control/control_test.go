@@ -16,8 +16,8 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 )
 
-// cookie is that of the recorded packets, which Kamailio 6.0.1 wrote in
-// answer to calls with a cookie of four bytes: it leaves out leading zeros.
+// cookie is the cookie in the recorded packets. Kamailio 6.0.1 wrote them in
+// answer to calls with a cookie of four bytes; it leaves out leading zeros.
 const cookie = 0xab12
 
 // recorded are answers of Kamailio 6.0.1.
@@ -151,11 +151,10 @@ func TestJSONDecode(t *testing.T) {
 	}
 }
 
-// answerer makes the bytes that answer a request.
+// answerer returns the bytes that answer a request.
 type answerer func(request []byte) []byte
 
-// binServer answers one call at a UNIX stream socket with what the function
-// makes of it.
+// binServer answers one call at a UNIX stream socket.
 func binServer(t *testing.T, answer answerer) deployers.Channel {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ctl")
@@ -174,17 +173,17 @@ func binServer(t *testing.T, answer answerer) deployers.Channel {
 		if _, err := io.ReadFull(conn, request); err != nil {
 			return
 		}
-		_, _ = conn.Write(answer(request)) // the caller notices
+		_, _ = conn.Write(answer(request)) // where this fails, the caller fails
 	}()
 	return deployers.Channel{Protocol: deployers.BinRPC, Address: path}
 }
 
-// jsonServer is binServer for a datagram socket.
+// jsonServer answers one call at a UNIX datagram socket.
 func jsonServer(t *testing.T, answer answerer) deployers.Channel {
 	t.Helper()
 	conn := listenUnixgram(t)
 	answerOnce(t, conn, func(request []byte, from net.Addr) {
-		_, _ = conn.WriteTo(answer(request), from) // the caller notices
+		_, _ = conn.WriteTo(answer(request), from) // where this fails, the caller fails
 	})
 	return deployers.Channel{Protocol: deployers.JSONRPC, Address: conn.LocalAddr().String()}
 }
@@ -199,7 +198,7 @@ func listenUnixgram(t *testing.T) *net.UnixConn {
 	return conn
 }
 
-// answerOnce has the next datagram answered, unless the test ends before.
+// answerOnce calls answer with the next datagram, unless the test ends before.
 func answerOnce(t *testing.T, conn net.PacketConn, answer func(request []byte, from net.Addr)) {
 	t.Helper()
 	t.Cleanup(func() { conn.Close() })
@@ -245,7 +244,8 @@ func TestCall(t *testing.T) {
 	}
 }
 
-// A service that says nothing is given up when the context ends.
+// TestCallEnds wants a call to a service that says nothing to end with its
+// context.
 func TestCallEnds(t *testing.T) {
 	for name, serve := range map[string]func(*testing.T, answerer) deployers.Channel{
 		"BINRPC": binServer, "JSON-RPC": jsonServer, "FIFO": fifoServer, "UNIX": unixServer, "UDP": udpServer, "HTTP": httpServer,

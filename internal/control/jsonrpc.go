@@ -20,7 +20,7 @@ const jsonAnswerLimit = 256 << 10
 // to a socket file of root's. So the call comes from an abstract address
 // (unix(7)), which has no file, and must be in Kamailio's network namespace.
 func callJSONRPC(ctx context.Context, path, method string) (string, error) {
-	request, id, err := miRequest(method) // a call without parameters, as OpenSIPS takes it too
+	request, id, err := miRequest(method) // OpenSIPS and Kamailio take the same request
 	if err != nil {
 		return "", err
 	}
@@ -33,7 +33,7 @@ func callJSONRPC(ctx context.Context, path, method string) (string, error) {
 	defer conn.Close()
 	defer bound(ctx, conn)()
 	if _, err := conn.Write(request); err != nil {
-		return "", err // a datagram goes out as a whole or not at all
+		return "", err // a datagram is sent as a whole or not at all
 	}
 	buffer := make([]byte, jsonAnswerLimit)
 	n, err := conn.Read(buffer)
@@ -43,8 +43,8 @@ func callJSONRPC(ctx context.Context, path, method string) (string, error) {
 	return miDecode(buffer[:n], id)
 }
 
-// jsonDecode reads the answer to the call with an id (JSON-RPC 2.0, section
-// 5). It fails with a *faultError where that is an error.
+// jsonDecode returns the values in the answer to the call with an id (JSON-RPC
+// 2.0, section 5). It fails with a *faultError where the answer is an error.
 func jsonDecode(text []byte, id int32) (string, error) {
 	var answer struct {
 		ID     *int64
@@ -74,8 +74,8 @@ func jsonDecode(text []byte, id int32) (string, error) {
 	return values.String(), nil
 }
 
-// jsonValues collects the values of a result as BINRPC gives them. A name may
-// stand in an object several times.
+// jsonValues adds the values of a result, as binDecode does those of BINRPC. A
+// name may stand in an object several times.
 func jsonValues(decoder *json.Decoder, name string, values *lines) error {
 	token, err := decoder.Token()
 	if err != nil {
@@ -84,7 +84,7 @@ func jsonValues(decoder *json.Decoder, name string, values *lines) error {
 	opened, nested := token.(json.Delim)
 	if !nested {
 		if token == nil {
-			token = "<null string>" // as module ctl says it
+			token = "<null string>" // the text that module ctl has for it
 		}
 		values.add(name, fmt.Sprint(token))
 		return nil

@@ -16,19 +16,20 @@ import (
 	"syscall"
 )
 
-// miAnswerLimit bounds an answer, in bytes. A domain takes some 400 of tls_list's.
+// miAnswerLimit bounds an answer, in bytes. In that of tls_list a domain takes
+// some 400.
 const miAnswerLimit = 4 << 20
 
-// miRequest is a call of OpenSIPS's management interface, which is JSON-RPC
-// 2.0 on every transport (mi/mi.c, from 3.0 on).
+// miRequest returns a request of OpenSIPS's management interface, which is
+// JSON-RPC 2.0 on every transport (mi/mi.c, from 3.0 on), and its id.
 func miRequest(method string) (request []byte, id int32, err error) {
 	id = mathrand.Int32()
 	request, err = json.Marshal(map[string]any{"jsonrpc": "2.0", "method": method, "id": id})
 	return request, id, err
 }
 
-// miDecode reads the answer to the call with an id. Errors other than faults
-// are those of a call that went out.
+// miDecode returns the values in the answer to the call with an id. It fails
+// with a *faultError, or with a *sentError.
 func miDecode(text []byte, id int32) (string, error) {
 	reply, err := jsonDecode(text, id)
 	if _, fault := errors.AsType[*faultError](err); err != nil && !fault {
@@ -60,7 +61,7 @@ func callMIDatagram(ctx context.Context, address, method string) (string, error)
 	n, err := conn.Read(buffer)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "", err // nobody was there to get the datagram
+		return "", err // nobody listens, so nothing was sent
 	case err != nil:
 		return "", &sentError{err}
 	}
@@ -80,7 +81,7 @@ func callMIUnix(ctx context.Context, path string, request []byte, id int32) (str
 	defer conn.Close()
 	defer bound(ctx, conn)()
 	if _, err := conn.WriteToUnix(request, &net.UnixAddr{Net: "unixgram", Name: path}); err != nil {
-		return "", err // a datagram goes out as a whole or not at all
+		return "", err // a datagram is sent as a whole or not at all
 	}
 	for buffer := make([]byte, jsonAnswerLimit); ; {
 		n, _, err := conn.ReadFromUnix(buffer)
@@ -107,7 +108,7 @@ func callMIHTTP(ctx context.Context, url, method string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	post.Header.Set("Content-Type", "application/json") // mi_http takes no other
+	post.Header.Set("Content-Type", "application/json") // mi_http refuses any other
 	client := http.Client{
 		// A transport of its own: no proxy of the environment, nothing kept open.
 		Transport:     &http.Transport{DisableKeepAlives: true},

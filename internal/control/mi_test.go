@@ -19,7 +19,7 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 )
 
-// The answers of OpenSIPS 3.6.8 to tls_list, and what deployers are told.
+// TestTLSList decodes the answers of OpenSIPS 3.6.8 to tls_list.
 func TestTLSList(t *testing.T) {
 	answers, err := filepath.Glob("../../deployers/testdata/opensips/tls_list-*.json")
 	if err != nil || len(answers) == 0 {
@@ -46,7 +46,8 @@ func TestTLSList(t *testing.T) {
 	}
 }
 
-// answering answers with a part of a JSON-RPC object, and the request's id.
+// answering returns an answerer whose answers hold a part of a JSON-RPC object,
+// and the request's id.
 func answering(part string) answerer {
 	return func(request []byte) []byte {
 		var call struct{ ID json.RawMessage }
@@ -58,7 +59,8 @@ func answering(part string) answerer {
 }
 
 // fifoServer reads one call as mi_fifo does. It answers in two pieces, to each
-// of which it opens the caller's FIFO anew. A nil answer is a crash.
+// of which it opens the caller's FIFO anew. Where the answer is nil, it closes
+// the FIFO, as a daemon that crashes does.
 func fifoServer(t *testing.T, answer answerer) deployers.Channel {
 	t.Helper()
 	dir := t.TempDir()
@@ -94,7 +96,7 @@ func fifoServer(t *testing.T, answer answerer) deployers.Channel {
 		for _, piece := range [][]byte{reply[:len(reply)/2], reply[len(reply)/2:]} {
 			caller, err := os.OpenFile(filepath.Join(channel.ReplyDir, string(parts[1])), os.O_WRONLY|unix.O_NONBLOCK, 0)
 			if err != nil {
-				return // it has given up, which the test expects or notices
+				return // the caller has given up, as the test expects, or fails for
 			}
 			_, _ = caller.Write(piece)
 			caller.Close()
@@ -171,7 +173,8 @@ func TestMI(t *testing.T) {
 	}
 }
 
-// A daemon that dies of the call has got it, which need not be waited for.
+// TestMICrash wants a call to a daemon that dies of it to end at once, as one
+// that was sent.
 func TestMICrash(t *testing.T) {
 	for name, test := range map[string]struct {
 		channel deployers.Channel

@@ -43,7 +43,7 @@ func callMIFIFO(ctx context.Context, path, replyDir, method string) (string, err
 	if err != nil {
 		return "", err
 	}
-	defer replies.Close() // what remains of it is empty
+	defer replies.Close() // closing it removes it, and loses nothing
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -65,8 +65,8 @@ func callMIFIFO(ctx context.Context, path, replyDir, method string) (string, err
 	return miDecode(answer, id)
 }
 
-// openFIFO opens somebody's FIFO for writing and tells whose it is. It fails
-// where nobody reads it, and creates nothing.
+// openFIFO opens a FIFO for writing and returns it with its owner's ID. It
+// fails where nobody reads the FIFO, and creates nothing.
 func openFIFO(path string) (fifo *os.File, user int, err error) {
 	fifo, err = os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, unix.ENXIO) {
@@ -85,8 +85,8 @@ func openFIFO(path string) (fifo *os.File, user int, err error) {
 	return fifo, int(info.Sys().(*syscall.Stat_t).Uid), nil
 }
 
-// onHangUp calls a function once nobody reads a FIFO any more, unless the FIFO
-// is closed before. The kernel tells so by POLLERR (poll(2)), which wakes who
+// onHangUp calls act once nobody reads the FIFO any more, unless the FIFO is
+// closed before. The kernel reports that by POLLERR (poll(2)), which wakes who
 // waits to read, even though this end can only be written to.
 func onHangUp(fifo *os.File, act func()) error {
 	raw, err := fifo.SyscallConn()

@@ -1,12 +1,12 @@
 // Package daemon keeps the services of this host on the newest pairs of their
-// lineages: it has the lineages watched, lets the engine deploy those that
-// have changed, tries again what is pending when its time has come, and tells
-// systemd how it is.
+// lineages: it watches the lineages, has the engine deploy those that have
+// changed, tries again what is pending when that is due, and reports its status
+// to systemd.
 //
-// It decides nothing about a deployment. What has changed it marks, as a hook
-// does that only defers, and then asks the engine for what is pending: so
-// nothing is lost when the daemon ends, and any other run may take it along. It
-// does not promise that a change is seen before the next resync.
+// It decides nothing about a deployment. It marks what has changed, as a hook
+// does that only defers, and then asks the engine for what is pending. So
+// nothing is lost when the daemon ends, and any other run may take the marks
+// along. It does not promise that a change is seen before the next resync.
 package daemon
 
 import (
@@ -28,27 +28,27 @@ import (
 	"github.com/certlatch/certlatch/internal/watch"
 )
 
-// Service is how the daemon tells the service manager about itself.
+// Service reports the daemon's status to the service manager.
 type Service interface {
 	Ready(status string) error
 	Reloading() error
 	Status(status string) error
 	Alive() error
 	Stopping(status string, within time.Duration) error
-	Watchdog() (time.Duration, error) // how long it waits for Alive; 0: it does not
+	Watchdog() (time.Duration, error) // how long the service manager waits for Alive; 0: it does not
 }
 
-// Daemon is what the daemon needs.
+// Daemon is a daemon and what it works with.
 type Daemon struct {
 	Load    func() (*engine.Engine, error) // reads the configuration
-	Tell    func(engine.Report)            // is told what each run did
+	Tell    func(engine.Report)            // is called with what became of each run
 	Service Service
 	Log     *slog.Logger
 	Pace    Pace
 	Wall    func() time.Time // the time of day, which somebody may set
 }
 
-// Pace says how long the daemon waits for what.
+// Pace is how long the daemon waits for what.
 type Pace struct {
 	watch.Pace
 	Resync time.Duration // between two looks at everything, and up to a tenth longer
@@ -56,20 +56,20 @@ type Pace struct {
 	Again  time.Duration // before another run where one could not begin
 }
 
-// UsualPace is for real hosts.
+// UsualPace is the pace on real hosts.
 var UsualPace = Pace{Pace: watch.UsualPace, Resync: 10 * time.Minute, Poll: 30 * time.Second, Again: 15 * time.Second}
 
-// limits are those of a run. It does not wait long for the lock: who has it
-// takes along what is marked, or is done soon.
+// limits are the limits of a run. It does not wait long for the lock: the run
+// that holds it takes along what is marked, or ends soon.
 var limits = engine.Limits{Lock: time.Second, Work: 10 * time.Minute, Total: 15 * time.Minute, Activation: 100 * time.Second, Proof: 15 * time.Second}
 
-// tick is the longest that the daemon does nothing: so long may it take until
-// it sees that the clock was set.
+// tick is the longest pause between two steps, and so how long the daemon may
+// take to notice that the clock was set.
 const tick = time.Minute
 
-// Run is the daemon's life. It ends well with ctx, once a deployment in hand is
-// finished or undone; hangup has it read the configuration again. The error is
-// for what keeps it from beginning.
+// Run runs the daemon until ctx ends and the deployment at work is finished or
+// undone, and then returns nil. A signal from hangup makes it read the
+// configuration again. An error means that it could not begin.
 func (d *Daemon) Run(ctx context.Context, hangup <-chan os.Signal) error {
 	l := &loop{Daemon: d, ended: make(chan ended, 1)}
 	e, err := d.Load()
@@ -111,7 +111,7 @@ func (d *Daemon) Run(ctx context.Context, hangup <-chan os.Signal) error {
 	return nil
 }
 
-// loop is what the daemon's one goroutine knows.
+// loop is the state of the daemon's one goroutine.
 type loop struct {
 	*Daemon
 	engine  *engine.Engine
@@ -140,7 +140,7 @@ type loop struct {
 	said    string    // the last status
 }
 
-// adopt begins to work for a configuration.
+// adopt replaces the engine by one for another configuration.
 func (l *loop) adopt(e *engine.Engine) {
 	wants := func(of lineage.Lineage) bool {
 		return slices.ContainsFunc(e.Config.Targets, func(t config.Target) bool { return t.Wants(of) })
@@ -158,12 +158,13 @@ func (l *loop) adopt(e *engine.Engine) {
 	l.count()
 }
 
-// nextResync is spread by a tenth, so that hosts do not resync in step.
+// nextResync returns when to look at everything next, spread by a tenth of the
+// pause so that hosts do not resync in step.
 func (l *loop) nextResync(now time.Time) time.Time {
 	return now.Add(l.Pace.Resync + rand.N(l.Pace.Resync/10))
 }
 
-// lack looks for targets whose one lineage is not there.
+// lack returns the targets whose one lineage is not there.
 func (l *loop) lack() (lacking []config.Target) {
 	for _, t := range l.engine.Config.Targets {
 		if !t.IsGlob() && !l.watcher.Knows(t.Wants) {
@@ -174,8 +175,8 @@ func (l *loop) lack() (lacking []config.Target) {
 	return lacking
 }
 
-// reload reads the configuration again, and keeps the old one if the new is
-// wrong. A run in progress goes on with the one it began with.
+// reload reads the configuration again, and keeps the old one if the new one is
+// wrong. A run in progress goes on with that which it began with.
 func (l *loop) reload() {
 	l.heard(l.Service.Reloading())
 	e, err := l.Load()
@@ -191,7 +192,8 @@ func (l *loop) reload() {
 	l.ready()
 }
 
-// problems takes an error apart that says several things.
+// problems returns the problems of a configuration, or the one error that it
+// is.
 func problems(err error) []string {
 	bad, ok := errors.AsType[*config.Error](err)
 	if !ok {
@@ -205,15 +207,15 @@ func (l *loop) ready() {
 	l.heard(l.Service.Ready(l.said))
 }
 
-// heard takes it that the service manager may not have heard something: the
-// daemon's work does not depend on that.
+// heard logs that the service manager could not be told something, on which the
+// daemon's work does not depend.
 func (l *loop) heard(err error) {
 	if err != nil {
 		l.Log.Warn("systemd was not told", "error", err)
 	}
 }
 
-// step does what there is to do by now.
+// step does everything that is due.
 func (l *loop) step(ctx context.Context, now time.Time) {
 	l.alive(now)
 	l.checkClock(now)
@@ -245,9 +247,9 @@ func (l *loop) step(ctx context.Context, now time.Time) {
 	}
 }
 
-// begin starts a run if there is something to do. Marks are looked for now,
-// since the run before took its own away. What is about to come to rest is
-// waited for, so that renewals in quick succession cost one run.
+// begin starts a run if there is something to do. It looks for marks only now,
+// since the run before has taken its own away. It waits for lineages that are
+// about to come to rest, so that renewals in quick succession cost one run.
 func (l *loop) begin(ctx context.Context, now time.Time) {
 	if l.hinted && l.marked() || l.due() {
 		l.task.pending = true
@@ -260,7 +262,8 @@ func (l *loop) begin(ctx context.Context, now time.Time) {
 	}
 }
 
-// wake gives when the next step is due, if nothing happens before.
+// wake returns the time at which the next step is due, if nothing happens
+// before.
 func (l *loop) wake() time.Time {
 	wake := l.mono.Add(tick)
 	earlier := func(at time.Time) {
@@ -288,7 +291,8 @@ func (l *loop) wake() time.Time {
 	return wake
 }
 
-// alive feeds the watchdog. A run that is beyond every limit is no life.
+// alive feeds the watchdog, unless a run has taken longer than any limit
+// allows.
 func (l *loop) alive(now time.Time) {
 	if l.feed == 0 || now.Sub(l.fed) < l.feed {
 		return
@@ -299,8 +303,9 @@ func (l *loop) alive(now time.Time) {
 	}
 }
 
-// checkClock looks whether somebody set the clock back: then what is pending
-// might have to wait for a time that is far away now. Set forward, it is due.
+// checkClock has what is pending tried again where somebody has set the clock
+// back, since the next attempt may be far away by now. Where it was set
+// forward, the attempt is due.
 func (l *loop) checkClock(now time.Time) {
 	wall := l.Wall().Round(0) // without the monotonic clock
 	if back := now.Sub(l.mono) - wall.Sub(l.wall); !l.mono.IsZero() && back > tick {
@@ -310,7 +315,7 @@ func (l *loop) checkClock(now time.Time) {
 	l.wall, l.mono = wall, now
 }
 
-// checkSight tells when the watcher goes blind, and when it sees again.
+// checkSight logs that the watcher has gone blind, or sees again.
 func (l *loop) checkSight(now time.Time) {
 	err := l.watcher.Blind()
 	switch blind := err != nil; {
@@ -325,7 +330,7 @@ func (l *loop) checkSight(now time.Time) {
 	l.blind = err != nil
 }
 
-// marked tells whether somebody has left a mark.
+// marked reports whether there are pending marks.
 func (l *loop) marked() bool {
 	marks, err := l.engine.Store.Marks()
 	if err != nil {
@@ -334,10 +339,10 @@ func (l *loop) marked() bool {
 	return len(marks) > 0
 }
 
-// due tells whether the time of something pending has come.
+// due reports whether something pending is to be tried by now.
 func (l *loop) due() bool { return !l.next.IsZero() && !l.wall.Before(l.next) }
 
-// start begins a run.
+// start starts a run.
 func (l *loop) start(ctx context.Context) {
 	l.running, l.began = true, l.mono
 	if l.task.pending {
@@ -347,7 +352,7 @@ func (l *loop) start(ctx context.Context) {
 	l.task = task{}
 }
 
-// finish takes what a run came to. What could not be done stays to do.
+// finish takes the end of a run. What the run could not do stays to do.
 func (l *loop) finish(run ended) {
 	l.running, l.failure = false, ""
 	if run.err != nil {
@@ -366,7 +371,7 @@ func (l *loop) finish(run ended) {
 	l.count()
 }
 
-// failed notes why there was no run.
+// failed logs why a run did not happen, and sets when to try again.
 func (l *loop) failed(err error) {
 	l.failure = err.Error()
 	about := []any{"event", RunFailed, "error", err}
@@ -378,7 +383,7 @@ func (l *loop) failed(err error) {
 	l.notBefore = time.Now().Add(state.FirstRetry)
 }
 
-// count looks how many deployments are pending, and when the next is due.
+// count counts the pending deployments, and notes when the next is due.
 func (l *loop) count() {
 	l.pending, l.next = 0, time.Time{}
 	st, err := l.engine.Store.Load()
@@ -400,7 +405,7 @@ func (l *loop) count() {
 	}
 }
 
-// stopping is how far ahead the daemon asks for time to end.
+// stopping is how much more time to end the daemon asks for each time.
 const stopping = 30 * time.Second
 
 // stop waits until the run in progress has come to its end: its context is

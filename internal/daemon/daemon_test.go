@@ -25,7 +25,7 @@ import (
 	"github.com/certlatch/certlatch/internal/watch"
 )
 
-// TestMain lets the test binary be the child that tries to read files.
+// TestMain lets the test binary be the child of command.CanRead.
 func TestMain(m *testing.M) {
 	need.KeptTemp()
 	if code, is := command.TryReadMain(); is {
@@ -96,7 +96,7 @@ func newHouse(t *testing.T, lineages ...string) *house {
 	return h
 }
 
-// note logs what a run did.
+// note logs what became of a run.
 func (h *house) note(report engine.Report) {
 	for _, o := range report.Outcomes {
 		fmt.Fprintf(h.logged, "%s: %s (%s) %s %v\n", o.Lineage, o.Result, o.Reason, o.Detail, o.Steps)
@@ -158,7 +158,7 @@ func (h *house) serve() {
 	}})
 }
 
-// served gives the fingerprint of the leaf that is served by a name.
+// served returns the fingerprint of the leaf that is served by a name.
 func (h *house) served(name string) string {
 	conn, err := tls.Dial("tcp", h.listen, &tls.Config{ServerName: name, InsecureSkipVerify: true})
 	if err != nil {
@@ -192,7 +192,7 @@ func (h *house) stop() {
 	}
 }
 
-// until waits until something is so.
+// until waits until a condition holds.
 func (h *house) until(what string, is func() bool) {
 	h.Helper()
 	for began := time.Now(); !is(); time.Sleep(5 * time.Millisecond) {
@@ -226,7 +226,7 @@ func (h *house) activations() int {
 	return len(lines)
 }
 
-// notices are what the service manager was told.
+// notices are what was reported to the service manager.
 type notices struct {
 	mutex sync.Mutex
 	lines []string
@@ -248,7 +248,7 @@ func (n *notices) Stopping(status string, _ time.Duration) error {
 }
 func (n *notices) Watchdog() (time.Duration, error) { return 100 * time.Millisecond, nil }
 
-// count gives how many notices hold a text.
+// count returns how many notices hold a text.
 func (n *notices) count(text string) (count int) {
 	n.mutex.Lock()
 	defer n.mutex.Unlock()
@@ -260,7 +260,7 @@ func (n *notices) count(text string) (count int) {
 	return count
 }
 
-// last gives the last status.
+// last returns the last status line.
 func (n *notices) last() string {
 	n.mutex.Lock()
 	defer n.mutex.Unlock()
@@ -299,7 +299,7 @@ func (l *logged) String() string {
 func TestRenewalIsDeployed(t *testing.T) {
 	h := newHouse(t, "a.example", "b.example", "other.test")
 	h.daemon.Pace.Quiet = time.Second // on a slow machine, two renewals take their time
-	delete(h.latest, "other.test")    // which nobody wants
+	delete(h.latest, "other.test")    // which no target takes
 	h.write("stuck", "", 0o644)
 	h.start()
 	h.until("the first install is pending", func() bool { return strings.Contains(h.told.last(), "2 pending, next try") })
@@ -311,7 +311,7 @@ func TestRenewalIsDeployed(t *testing.T) {
 	h.must(err)
 
 	runs := h.told.count("deploying")
-	h.start() // there is nothing to do for it, as it finds out
+	h.start() // it finds nothing to do
 	h.until("it is idle", func() bool {
 		return h.told.count("deploying") > runs && h.told.last() == "watching 2 lineages for 1 target"
 	})
@@ -335,13 +335,13 @@ func TestRenewalIsDeployed(t *testing.T) {
 	h.untilServed()
 }
 
-// A hook that only defers leaves a mark; a hook that does the work leaves
-// nothing to do.
+// TestMarkIsTakenAlong wants the mark of a hook that only defers to be
+// deployed, and nothing to be done after a hook that deploys.
 func TestMarkIsTakenAlong(t *testing.T) {
 	h := newHouse(t, "a.example")
 	h.start()
 	h.untilServed()
-	h.must(os.Remove(filepath.Join(h.dir, "installed", "a.example.crt"))) // no event tells of that
+	h.must(os.Remove(filepath.Join(h.dir, "installed", "a.example.crt"))) // of which there is no event
 	h.must(h.openStore().Mark("certbot", "a.example"))
 	h.until("the mark is gone", func() bool {
 		marks, err := h.openStore().Marks()
@@ -354,18 +354,18 @@ func TestMarkIsTakenAlong(t *testing.T) {
 
 func (h *house) openStore() *state.Store { return state.View(filepath.Join(h.dir, "state")) }
 
-// What a hook has tried without success is not tried again at once because its
-// files have changed.
+// TestFailureOfHookIsNotRepeated wants what a hook has tried in vain not to be
+// tried again at once because the lineage's files have changed.
 func TestFailureOfHookIsNotRepeated(t *testing.T) {
 	h := newHouse(t, "a.example", "b.example")
-	h.daemon.Pace.Quiet = time.Second // the hook is first
+	h.daemon.Pace.Quiet = time.Second // so that the hook is first
 	h.start()
 	h.untilServed()
 	h.write("stuck", "", 0o644)
 	e, err := h.load()
 	h.must(err)
 	hook := engine.Request{Lineages: []string{"a.example"}, Share: true, By: "test", Limits: engine.HookLimits}
-	hook.Limits.Proof = 2 * time.Second // meanwhile the files have come to rest
+	hook.Limits.Proof = 2 * time.Second // longer than the files take to come to rest
 	h.renew("a.example")
 	n := h.activations()
 	report, err := e.Deploy(t.Context(), hook)
@@ -380,7 +380,7 @@ func TestFailureOfHookIsNotRepeated(t *testing.T) {
 	if p := h.state().Get("web", "a.example").Pending; p == nil || p.Attempts != 1 {
 		t.Errorf("it was tried at once again: %+v", p)
 	}
-	if n := h.activations() - n; n != 3 { // there and back, and the other lineage
+	if n := h.activations() - n; n != 3 { // the attempt, its undo, and the other lineage
 		t.Errorf("%d activations", n)
 	}
 }
@@ -395,7 +395,7 @@ func TestWrongConfigurationIsNotTaken(t *testing.T) {
 	right, err := os.ReadFile(filepath.Join(h.dir, "config.yaml"))
 	h.must(err)
 	h.write("config.yaml", string(right)+"wrong: 1\nalso: 2\n", 0o600)
-	h.hangup <- os.Interrupt // whichever: it is asked to read
+	h.hangup <- os.Interrupt // the signal does not matter
 	h.until("it says so", func() bool { return strings.Contains(h.told.last(), "the configuration is wrong, that of") })
 	if n := strings.Count(h.logged.String(), "event=configuration-wrong"); n != 2 {
 		t.Errorf("%d problems were logged\n%s", n, h.logged)
@@ -415,7 +415,8 @@ func TestWrongConfigurationIsNotTaken(t *testing.T) {
 	}
 }
 
-// SIGTERM in the middle of a deployment: it is undone, and the daemon ends.
+// TestStopUndoes ends the daemon in the middle of a deployment, which is undone
+// first.
 func TestStopUndoes(t *testing.T) {
 	h := newHouse(t, "a.example")
 	h.start()
@@ -436,7 +437,8 @@ func TestStopUndoes(t *testing.T) {
 	}
 }
 
-// Somebody sets the clock back by a year: what is pending does not wait for it.
+// TestClockIsSetBack sets the clock back by a year, for which nothing pending
+// waits.
 func TestClockIsSetBack(t *testing.T) {
 	h := newHouse(t, "a.example")
 	h.pending(time.Now().Add(state.LastRetry))
@@ -452,8 +454,8 @@ func TestClockIsSetBack(t *testing.T) {
 	h.untilServed()
 }
 
-// pending has the daemon try a renewal of a.example once, in vain, and then lets
-// that be due at some time.
+// pending has the daemon try a renewal of a.example once, in vain, and then
+// sets when it is due.
 func (h *house) pending(next time.Time) {
 	h.Helper()
 	h.start()
@@ -468,7 +470,8 @@ func (h *house) pending(next time.Time) {
 	h.must(h.openStore().Save(st))
 }
 
-// What is pending of a lineage that has gone is not tried again and again.
+// TestLineageIsGone wants what is pending of a lineage that has gone not to be
+// tried again and again.
 func TestLineageIsGone(t *testing.T) {
 	h := newHouse(t, "a.example")
 	h.pending(time.Now().Add(-time.Hour))
@@ -486,7 +489,8 @@ func TestLineageIsGone(t *testing.T) {
 	}
 }
 
-// Nobody is told of anything, so the look at everything must do.
+// TestResyncNeedsNoEvents wants a resync to find a renewal of which there was
+// no event.
 func TestResyncNeedsNoEvents(t *testing.T) {
 	h := newHouse(t, "a.example")
 	p := &h.daemon.Pace

@@ -22,7 +22,7 @@ const (
 	RunFailed      Event = "run-failed"
 )
 
-// standing is how the daemon is, for the one line that systemctl shows.
+// standing is the daemon's status, for the one line of it that systemctl shows.
 type standing struct {
 	lineages, targets, lacking int
 	poll                       time.Duration // 0: there are events

@@ -13,7 +13,7 @@ import (
 	"github.com/certlatch/certlatch/internal/engine"
 )
 
-// TestStorm plays 1,000 renewals over 200 lineages in random order, with
+// TestStorm makes 1,000 renewals of 200 lineages in random order, with
 // directories removed and made again and the kernel's queue overflowing on the
 // way: in the end each name is served with its latest pair, and the daemon
 // needs no more memory than before.
@@ -81,14 +81,14 @@ func (h *house) flood(name string) {
 	h.must(err)
 	from, to := filepath.Join(h.dir, "live", name, "x"), filepath.Join(h.dir, "live", name, "y")
 	h.must(os.WriteFile(from, nil, 0o600))
-	for range room { // each is two events
+	for range room { // each makes two events
 		h.must(os.Rename(from, to))
 		from, to = to, from
 	}
 	h.must(os.Remove(from))
 }
 
-// heap gives the bytes that are in use.
+// heap returns how many bytes of the heap are in use.
 func heap() uint64 {
 	runtime.GC()
 	var stats runtime.MemStats

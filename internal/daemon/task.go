@@ -11,8 +11,8 @@ import (
 
 // task is what there is to do for a run.
 type task struct {
-	changed []lineage.Lineage // their files have
-	since   time.Time         // the first of them
+	changed []lineage.Lineage // whose files have changed
+	since   time.Time         // when the first of them did
 	compare bool              // look for lineages that some target has not got, whatever the events said
 	pending bool              // somebody left marks, or something is due
 	all     bool              // try what is pending whether due or not
@@ -20,7 +20,7 @@ type task struct {
 
 func (t task) empty() bool { return len(t.changed) == 0 && !t.compare && !t.pending }
 
-// and makes one task of two, of which the second is the younger.
+// and returns a task of both; u is the younger.
 func (t task) and(u task) task {
 	if len(t.changed) == 0 {
 		t.since = u.since
@@ -30,16 +30,17 @@ func (t task) and(u task) task {
 	return t
 }
 
-// ended is a run that has.
+// ended is a run that has ended.
 type ended struct {
 	task   task
 	report engine.Report
 	err    error
 }
 
-// run looks what is to be done indeed, and has the engine do it. It waits for
-// other runs first: a hook may be about to deploy what has changed, and what it
-// has tried in vain must not be tried at once again.
+// run marks what has changed and has not been deployed, and has the engine
+// deploy what is pending. It waits for other runs first: a hook may be about to
+// deploy what has changed, and what it has tried in vain must not be tried at
+// once again.
 func (t task) run(ctx context.Context, e *engine.Engine) ended {
 	wait, cancel := context.WithTimeout(ctx, limits.Lock)
 	defer cancel()
@@ -61,14 +62,14 @@ func (t task) run(ctx context.Context, e *engine.Engine) ended {
 	if t.pending {
 		report, err = e.Deploy(ctx, engine.Request{Pending: true, All: t.all, By: "watch", Limits: limits})
 	}
-	if err == nil && t.compare { // for status and check of others
+	if err == nil && t.compare { // for those who may run status and check, and not look themselves
 		_, err = e.Inventory(ctx, engine.Request{})
 		debug.FreeOSMemory() // of a look at thousands of lineages, much is not needed for minutes
 	}
 	return ended{t, report, err}
 }
 
-// mark marks what is behind of some lineages.
+// mark marks those of some lineages that a target has not got.
 func (t *task) mark(e *engine.Engine, changed []lineage.Lineage) error {
 	behind, err := e.MarkBehind(changed)
 	t.pending = t.pending || behind > 0

@@ -2,8 +2,8 @@
 // the room on its disks, and what its kernel allows.
 //
 // It changes nothing, and judges nothing. It does not promise that what it
-// found still holds a moment later, nor that a container's kernel tells the
-// truth about its host.
+// found still holds a moment later, nor that what a container's kernel says is
+// true of its host.
 package host
 
 import (
@@ -19,13 +19,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrHidden says that this host does not let the caller look, as containers
-// do with the clock.
+// ErrHidden says that this host does not let the caller see something, as a
+// container does not the clock.
 var ErrHidden = errors.New("this host does not tell")
 
-// ClockSynchronised tells whether something keeps the clock right, as the
-// kernel knows (adjtimex(2), STA_UNSYNC; org.freedesktop.timedate1(5) has its
-// NTPSynchronized from there). It fails with ErrHidden.
+// ClockSynchronised reports whether something keeps the clock right, as far as
+// the kernel knows (adjtimex(2), STA_UNSYNC; org.freedesktop.timedate1(5) has
+// its NTPSynchronized from there). It fails with ErrHidden.
 func ClockSynchronised() (bool, error) {
 	var state unix.Timex
 	if _, err := unix.Adjtimex(&state); errors.Is(err, fs.ErrPermission) {
@@ -36,16 +36,16 @@ func ClockSynchronised() (bool, error) {
 	return state.Status&unix.STA_UNSYNC == 0, nil
 }
 
-// Room is what is left on a file system.
+// Room is how much room a file system has left.
 type Room struct {
-	Device   uint64 // tells file systems apart
+	Device   uint64 // of the file system: the same for two paths on one
 	Free     uint64 // bytes that anybody may use
-	Files    uint64 // that may still be made; where the file system does not count them, very many
+	Files    uint64 // files that can still be made; 1<<62 where the file system does not count them
 	ReadOnly bool
 }
 
-// RoomAt looks at the file system that a path is on, or would be, made in the
-// nearest directory above it that exists.
+// RoomAt returns the room on the file system that a path is on. Where the path
+// does not exist, it is that of the nearest directory above it that does.
 func RoomAt(path string) (Room, error) {
 	for {
 		var at unix.Stat_t
@@ -69,7 +69,7 @@ func RoomAt(path string) (Room, error) {
 	}
 }
 
-// WatchLimit is how many directories and files one user may watch
+// WatchLimit returns how many directories and files one user may watch
 // (inotify(7)).
 func WatchLimit() (int, error) {
 	const path = "/proc/sys/fs/inotify/max_user_watches"
@@ -84,13 +84,13 @@ func WatchLimit() (int, error) {
 	return limit, nil
 }
 
-// SELinuxEnforces tells whether SELinux enforces its policy (selinux(8)).
+// SELinuxEnforces reports whether SELinux enforces its policy (selinux(8)).
 func SELinuxEnforces() bool {
 	text, err := os.ReadFile("/sys/fs/selinux/enforce")
 	return err == nil && strings.TrimSpace(string(text)) == "1"
 }
 
-// AppArmorProfiles gives the names of the AppArmor profiles that are enforced
+// AppArmorProfiles returns the names of the AppArmor profiles that are enforced
 // (apparmor(7)); none where there is no AppArmor. Only root may look: it fails
 // with ErrHidden.
 func AppArmorProfiles() ([]string, error) {
