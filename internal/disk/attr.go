@@ -38,7 +38,8 @@ const (
 	labelName   = "security.selinux"
 )
 
-// Own is the attributes of something that belongs to who runs this.
+// Own returns the attributes of a file or directory that belongs to the
+// effective user.
 func Own(mode fs.FileMode) Attr {
 	return Attr{UID: os.Geteuid(), GID: os.Getegid(), Mode: mode}
 }
@@ -133,8 +134,8 @@ func attributesOf(file *os.File) (Attr, error) {
 	return attr, nil
 }
 
-// readAll reads a list or value whose length the kernel tells when it is
-// asked with an empty buffer.
+// readAll returns all of a list or value whose length the system call returns
+// for an empty buffer.
 func readAll(read func([]byte) (int, error)) ([]byte, error) {
 	for {
 		size, err := read(nil)
@@ -142,7 +143,7 @@ func readAll(read func([]byte) (int, error)) ([]byte, error) {
 			return nil, err
 		}
 		buffer := make([]byte, size)
-		if size, err = read(buffer); err != unix.ERANGE { // else it grew meanwhile
+		if size, err = read(buffer); err != unix.ERANGE { // ERANGE: it has grown meanwhile
 			return buffer[:max(size, 0)], err
 		}
 	}
@@ -156,7 +157,7 @@ type Grant struct {
 
 // WithACL returns the attributes with an ACL that lets those named do what perm
 // says (4: read, 1: pass a directory), and nobody else beside owner and group;
-// with none if nobody is named.
+// with no ACL if nobody is named.
 func (a Attr) WithACL(grants []Grant, perm uint16) Attr {
 	a.Extra = maps.Clone(a.Extra)
 	delete(a.Extra, ACLName)
@@ -232,7 +233,8 @@ func (l acl) encode() []byte {
 	return raw
 }
 
-// mask gives the most that named users, groups and the owning group get.
+// mask returns the union of the rights of named users, groups and the owning
+// group.
 func (l acl) mask() uint16 {
 	for _, e := range l {
 		if e.Tag == aclMask {
@@ -242,7 +244,7 @@ func (l acl) mask() uint16 {
 	return 7
 }
 
-// mode gives what the owner, the owning group and all others may do.
+// mode returns the rights of the owner, the owning group and all others.
 func (l acl) mode() fs.FileMode {
 	var mode uint16
 	for _, e := range l {
@@ -258,8 +260,8 @@ func (l acl) mode() fs.FileMode {
 	return fs.FileMode(mode)
 }
 
-// with gives the list that lets owner, owning group and all others do what
-// mode says, and those that it names what they may do now.
+// with returns a list with the mode's rights for the owner, the owning group
+// and all others, and the same rights as l for those that it names.
 func (l acl) with(mode fs.FileMode) acl {
 	changed := slices.Clone(l)
 	mask := uint16(mode>>3) & 7

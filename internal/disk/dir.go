@@ -13,30 +13,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dir is an open directory. Its methods take names, never paths, and follow
-// no links. Errors are *fs.PathError unless said otherwise.
+// Dir is an open directory. Its methods take names of entries, never paths, and
+// follow no links. Errors are *fs.PathError unless said otherwise.
 type Dir struct {
 	fd      int
 	path    string
 	custody custody
 }
 
-// Path gives the path by which the directory was opened, for messages.
+// Path returns the path by which the directory was opened, for messages.
 func (d *Dir) Path() string { return d.path }
 
-// KeptBy reports whether nobody but root, who runs this, and the user uid can
-// have put what is in the directory there: they own it and every directory on
-// the way to it, and nobody else may write to one of them.
+// KeptBy reports whether nobody but root, the effective user and the user uid
+// can have put what is in the directory there: they own it and every directory
+// on the way to it, and nobody else may write to any of these.
 func (d *Dir) KeptBy(uid int) bool { return d.custody.by(uid) }
 
-// Close lets go of the directory. Nothing can be done with it afterwards.
+// Close closes the directory, which cannot be used afterwards.
 func (d *Dir) Close() error {
 	fd := d.fd
 	d.fd = -1
 	return d.fail("close", "", unix.Close(fd))
 }
 
-// Info is what there is to know about a name without opening it.
+// Info describes what has a name, as lstat(2) does.
 type Info struct {
 	Mode     fs.FileMode // with the type; the group's bits are the mask where there is an ACL
 	UID, GID int
@@ -61,7 +61,7 @@ func (e *IrregularError) Error() string {
 	return fmt.Sprintf("%s is %s", e.Path, kind)
 }
 
-// SizeError says that a file is larger than whoever reads it accepts.
+// SizeError says that a file is larger than its reader's limit.
 type SizeError struct {
 	Path  string
 	Limit int64 // bytes
@@ -71,7 +71,7 @@ func (e *SizeError) Error() string {
 	return fmt.Sprintf("%s is larger than %d KiB", e.Path, e.Limit>>10)
 }
 
-// Sub opens a directory below.
+// Sub opens a directory in this one.
 func (d *Dir) Sub(name string) (*Dir, error) {
 	if err := d.check("open directory", name); err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func (d *Dir) Sub(name string) (*Dir, error) {
 	return &Dir{fd: fd, path: at.path, custody: d.custody.of(at)}, nil
 }
 
-// Stat looks at a name.
+// Stat returns the Info for a name.
 func (d *Dir) Stat(name string) (Info, error) {
 	if err := d.check("stat", name); err != nil {
 		return Info{}, err
@@ -100,9 +100,9 @@ func (d *Dir) Stat(name string) (Info, error) {
 	return Info{Mode: fs.FileMode(st.Mode&0o777) | typeOf(st), UID: int(st.Uid), GID: int(st.Gid), Size: st.Size, Inode: st.Ino}, nil
 }
 
-// Read gives the content and the attributes of one regular file, through one
-// descriptor. Other errors: *IrregularError, and *SizeError where there are
-// more bytes than the limit.
+// Read returns the content and the attributes of a regular file, both read
+// through one descriptor. It fails with an *IrregularError too, and with a
+// *SizeError where the file has more bytes than the limit.
 func (d *Dir) Read(name string, limit int64) ([]byte, Attr, error) {
 	file, attr, err := d.look(name, 0)
 	if err != nil {
@@ -119,8 +119,8 @@ func (d *Dir) Read(name string, limit int64) ([]byte, Attr, error) {
 	return data, attr, nil
 }
 
-// Attributes gives the attributes of a regular file or a directory. Of
-// anything else it says so with an *IrregularError.
+// Attributes returns the attributes of a regular file or a directory. For
+// anything else it fails with an *IrregularError.
 func (d *Dir) Attributes(name string) (Attr, error) {
 	file, attr, err := d.look(name, fs.ModeDir)
 	if err != nil {
@@ -129,9 +129,9 @@ func (d *Dir) Attributes(name string) (Attr, error) {
 	return attr, file.Close()
 }
 
-// look opens a regular file, or what else is accepted, for reading. What it is
-// is told before by a descriptor that no device, FIFO or socket feels, and that
-// very file is then opened.
+// look opens a regular file, or a file of the type accept, for reading. What it
+// is, is found out before through a descriptor of O_PATH, whose making has no
+// effect on a device, FIFO or socket; that very file is then opened.
 func (d *Dir) look(name string, accept fs.FileMode) (*os.File, Attr, error) {
 	if err := d.check("open", name); err != nil {
 		return nil, Attr{}, err
@@ -160,7 +160,7 @@ func (d *Dir) look(name string, accept fs.FileMode) (*os.File, Attr, error) {
 	return file, attr, nil
 }
 
-// typeOf returns the type bits of what has been looked at.
+// typeOf returns the type bits of a file's mode.
 func typeOf(st unix.Stat_t) fs.FileMode {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
@@ -173,10 +173,10 @@ func typeOf(st unix.Stat_t) fs.FileMode {
 	return fs.ModeIrregular
 }
 
-// Create makes a file that does not exist yet, complete and durable but for
-// its name, which Sync makes durable. Owner, mode and extended attributes are
-// set before the content is written, and in an order in which nobody may open
-// the file at any instant whom attr does not let. On an error no file stays.
+// Create makes a file that does not exist yet, complete and durable but for its
+// name, which Sync makes durable. Owner, mode and extended attributes are set
+// before the content is written, in an order in which at no instant anybody may
+// open the file whom attr does not allow to. On an error no file stays.
 func (d *Dir) Create(name string, data []byte, attr Attr) error {
 	file, err := d.open("create", name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
 	if err != nil {
@@ -214,8 +214,9 @@ func (d *Dir) Mkdir(name string, attr Attr) error {
 	return nil
 }
 
-// furnish gives a new directory its attributes. That it belongs to who made
-// it is looked at, since who may write to d may put another in its place.
+// furnish sets the attributes of a new directory. It fails where that does not
+// belong to the effective user, since whoever may write to d may put another in
+// its place.
 func (d *Dir) furnish(name string, attr Attr) error {
 	file, err := d.open("open directory", name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
@@ -239,7 +240,7 @@ func (d *Dir) furnish(name string, attr Attr) error {
 	return file.Sync()
 }
 
-// Symlink makes a link with the text target.
+// Symlink makes a symlink to target.
 func (d *Dir) Symlink(target, name string) error {
 	if err := d.check("symlink", name); err != nil {
 		return err
@@ -247,7 +248,7 @@ func (d *Dir) Symlink(target, name string) error {
 	return d.fail("symlink", name, retry(func() error { return unix.Symlinkat(target, d.fd, name) }))
 }
 
-// Readlink gives the text of a link.
+// Readlink returns the target of a symlink, as it is written in it.
 func (d *Dir) Readlink(name string) (string, error) {
 	if err := d.check("readlink", name); err != nil {
 		return "", err
@@ -256,7 +257,7 @@ func (d *Dir) Readlink(name string) (string, error) {
 	return target, d.fail("readlink", name, err)
 }
 
-// Rename gives something another name, in place of what had it.
+// Rename renames something, in place of what has the new name.
 func (d *Dir) Rename(from, to string) error {
 	if err := errors.Join(d.check("rename", from), d.check("rename", to)); err != nil {
 		return err
@@ -264,8 +265,8 @@ func (d *Dir) Rename(from, to string) error {
 	return d.fail("rename "+from+" to", to, retry(func() error { return unix.Renameat(d.fd, from, d.fd, to) }))
 }
 
-// MoveTo renames something into another directory of the same file system,
-// in place of what had it.
+// MoveTo moves something into another directory of the same file system, in
+// place of what has the name there.
 func (d *Dir) MoveTo(from string, into *Dir, to string) error {
 	if err := errors.Join(d.check("rename", from), into.check("rename", to)); err != nil {
 		return err
@@ -276,10 +277,10 @@ func (d *Dir) MoveTo(from string, into *Dir, to string) error {
 // copyLimit bounds what Link copies where it cannot link, in bytes.
 const copyLimit = 1 << 20
 
-// Link gives a file or a symlink a second name. Where the file system or the
-// kernel's policy does not allow that (an immutable file, vfat,
-// fs.protected_hardlinks), the second name is that of a copy with the same
-// rights and extended attributes.
+// Link makes a second name for a file or a symlink. Where the file system or
+// the kernel's policy does not allow that (an immutable file, vfat,
+// fs.protected_hardlinks), it makes a copy with the same rights and extended
+// attributes.
 func (d *Dir) Link(from, to string) error {
 	if err := errors.Join(d.check("link", from), d.check("link", to)); err != nil {
 		return err
@@ -311,7 +312,7 @@ func (d *Dir) copy(from, to string) error {
 	return d.Create(to, data, attr)
 }
 
-// Remove takes away a file, a link or an empty directory.
+// Remove removes a file, a link or an empty directory.
 func (d *Dir) Remove(name string) error {
 	if err := d.check("remove", name); err != nil {
 		return err
@@ -323,7 +324,7 @@ func (d *Dir) Remove(name string) error {
 	return d.fail("remove", name, err)
 }
 
-// List gives the names in the directory, sorted.
+// List returns the names in the directory, sorted.
 func (d *Dir) List() ([]string, error) {
 	file, err := d.reopen()
 	if err != nil {
@@ -335,8 +336,8 @@ func (d *Dir) List() ([]string, error) {
 	return names, err
 }
 
-// Sync makes the names in the directory durable. Where the file system offers
-// no such thing (EINVAL, fsync(2)), there is nothing more to be had.
+// Sync makes the names in the directory durable. Where the file system cannot
+// do that (EINVAL, fsync(2)), it returns nil.
 func (d *Dir) Sync() error {
 	file, err := d.reopen()
 	if err != nil {
@@ -349,7 +350,8 @@ func (d *Dir) Sync() error {
 	return nil
 }
 
-// reopen gives a descriptor that can be read and synced: d's own cannot.
+// reopen returns the directory open for reading and syncing, which d's own
+// descriptor (O_PATH) is not.
 func (d *Dir) reopen() (*os.File, error) {
 	fd, err := openat(d.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
@@ -369,7 +371,7 @@ func (d *Dir) open(op, name string, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), filepath.Join(d.path, name)), nil
 }
 
-// check refuses a name that would lead out of the directory.
+// check fails where a name would lead out of the directory.
 func (d *Dir) check(op, name string) error {
 	if name == "" || name == "." || name == ".." || strings.Contains(name, "/") {
 		return &fs.PathError{Op: op, Path: filepath.Join(d.path, name), Err: fmt.Errorf("%q is not a name", name)}

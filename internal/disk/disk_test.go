@@ -18,7 +18,8 @@ import (
 	"github.com/certlatch/certlatch/internal/need"
 )
 
-// helperVariable makes the test binary a process that strace looks at.
+// helperVariable is set for the test binary where it is the process that strace
+// traces.
 const helperVariable = "CERTLATCH_TEST_HELPER"
 
 func TestMain(m *testing.M) {
@@ -153,9 +154,8 @@ func TestNamesAreNoPaths(t *testing.T) {
 	}
 }
 
-// TestCreateIsNeverMoreReadable looks at the order of the system calls: the
-// group before the mode that gives it rights, and all of it before the first
-// byte.
+// TestCreateIsNeverMoreReadable checks the order of the system calls: the group
+// before the mode that gives it rights, and all of that before the first byte.
 func TestCreateIsNeverMoreReadable(t *testing.T) {
 	need.Root(t)
 	dir := t.TempDir()
@@ -176,7 +176,8 @@ func TestCreateIsNeverMoreReadable(t *testing.T) {
 		t.Fatalf("the file was not created as it should be:\n%s", data)
 	}
 	fd, after, _ := strings.Cut(after, "\n")
-	// What has this number later is another file, such as one of go test -cover.
+	// What has this descriptor later is another file, such as one of go test
+	// -cover.
 	after, _, closed := strings.Cut(after, "close("+fd+")")
 	if !closed {
 		t.Fatalf("the file was not closed:\n%s", data)
@@ -281,8 +282,8 @@ func TestAttributesCarryOver(t *testing.T) {
 	}
 }
 
-// TestDefaultACL: what a directory's default ACL would give to files that are
-// made in it is not what the target says.
+// TestDefaultACL wants files not to have what the default ACL of their
+// directory would add to what the target says.
 func TestDefaultACL(t *testing.T) {
 	d := openTemp(t)
 	needACL(t, d)
@@ -342,7 +343,7 @@ func TestLink(t *testing.T) {
 	}
 }
 
-// TestLinkCopies: an immutable file cannot get a second name.
+// TestLinkCopies links an immutable file, which cannot get a second name.
 func TestLinkCopies(t *testing.T) {
 	need.Root(t)
 	d := openTemp(t)
@@ -504,7 +505,7 @@ func chain(t *testing.T, dir string, n int) {
 	}
 }
 
-// check is for what a test only prepares.
+// check fails the test where preparing it failed.
 func check(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -521,8 +522,8 @@ func needACL(t *testing.T, d *Dir) {
 	check(t, d.Remove("probe"))
 }
 
-// Put leaves what is there, links that lead nowhere too, and nothing of its own
-// beside it.
+// TestPut wants Put to leave what is there, links that lead nowhere too, and
+// nothing of its own beside it.
 func TestPut(t *testing.T) {
 	dir := t.TempDir()
 	path, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
@@ -552,8 +553,8 @@ func TestPut(t *testing.T) {
 	}
 }
 
-// TestDrafts: many who write in one directory at once lose nothing to each
-// other's sweeping, and what a crash has left goes.
+// TestDrafts wants nobody who writes in a directory at the same time as others
+// to lose a draft to their sweeping, and what a crash has left to be removed.
 func TestDrafts(t *testing.T) {
 	d := openTemp(t)
 	left := draftPrefix + "LEFT"
@@ -585,13 +586,14 @@ func TestDrafts(t *testing.T) {
 	}
 }
 
-// TestKeptBy: who could have put something into a directory.
+// TestKeptBy wants KeptBy to know who could have put something into a
+// directory.
 func TestKeptBy(t *testing.T) {
 	need.Root(t)
 	for _, test := range []struct {
 		name      string
 		arrange   func(top string) error
-		root, own bool // kept by root; by nobody but root and the user
+		root, own bool // whether KeptBy is true of root; of the user
 	}{
 		{"root's", func(string) error { return nil }, true, true},
 		{"the user's", func(top string) error { return os.Chown(top+"/a/b", nobody, nobody) }, false, true},
@@ -626,8 +628,8 @@ func TestKeptBy(t *testing.T) {
 	}
 }
 
-// TestWithACL: an ACL that is asked for is the whole one, and is read back as it
-// was asked for.
+// TestWithACL wants an ACL to hold what was asked for and nothing else, and to
+// be read back so.
 func TestWithACL(t *testing.T) {
 	need.Root(t)
 	d := openTemp(t)
@@ -660,7 +662,8 @@ func TestWithACL(t *testing.T) {
 	}
 }
 
-// TestMkdirInheritsNothing: a default ACL does not reach what is made.
+// TestMkdirInheritsNothing wants a default ACL not to reach what is made in a
+// directory.
 func TestMkdirInheritsNothing(t *testing.T) {
 	need.Root(t)
 	d := openTemp(t)
@@ -673,7 +676,8 @@ func TestMkdirInheritsNothing(t *testing.T) {
 	}
 }
 
-// What others have made stays, whatever name it has, and so do directories.
+// TestSweepsTakeTheirOwn wants sweeps to leave directories, and what others
+// have made, whatever its name.
 func TestSweepsTakeTheirOwn(t *testing.T) {
 	need.Root(t)
 	d := openTemp(t)

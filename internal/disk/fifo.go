@@ -10,19 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FIFO is a FIFO with a name, to which somebody else is to write.
+// FIFO is a named pipe to which somebody else is to write.
 type FIFO struct {
 	*os.File // never at its end, since it is open for writing too
 	dir      *Dir
 	name     string
 }
 
-// NewFIFO makes a FIFO in a directory, which may be one that everybody writes
-// to, for one user. That user alone may open it, and root. Unless it is who runs this,
-// only root can make such a FIFO.
+// NewFIFO makes a FIFO that nobody but the given user and root may open, in a
+// directory to which everybody may write. For another user than the effective
+// one only root can make it.
 //
 // The sysctl fs.protected_fifos (kernel documentation, sysctl/fs.rst) concerns
-// opens with O_CREAT only, and here is none; a writer should use none either.
+// opens with O_CREAT only. None is used here, and a writer should use none
+// either.
 func NewFIFO(directory string, user int) (*FIFO, error) {
 	dir, err := Open(directory)
 	if err != nil {
@@ -38,12 +39,12 @@ func NewFIFO(directory string, user int) (*FIFO, error) {
 	return f, nil
 }
 
-// errSwapped says that a FIFO is not the one that was made.
+// errSwapped says that the FIFO of a name is not the one that was made.
 var errSwapped = errors.New("somebody has put something else in its place")
 
 // open opens the FIFO and hands it to the user. Where the directory is not
-// sticky, others may have replaced it meanwhile, and what they want to have
-// handed out stays whose it is.
+// sticky, others may have replaced it meanwhile, and what they have put there
+// keeps its owner.
 func (f *FIFO) open(user int) (err error) {
 	if f.File, err = f.dir.open("open FIFO", f.name, unix.O_RDWR|unix.O_NONBLOCK); err != nil {
 		return err

@@ -58,8 +58,8 @@ func TestFIFO(t *testing.T) {
 	}
 }
 
-// What somebody else has put in the FIFO's place is neither handed out nor
-// written to.
+// TestFIFOSwapped wants what somebody else has put in the FIFO's place to keep
+// its owner, and not to be written to.
 func TestFIFOSwapped(t *testing.T) {
 	need.Root(t)
 	for name, swap := range map[string]func(path string) error{

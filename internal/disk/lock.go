@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LockedError says that somebody else held a lock until the wait was over.
+// LockedError says that somebody else held a lock for as long as it was waited
+// for.
 type LockedError struct {
 	Path   string
 	Waited time.Duration
@@ -25,9 +26,9 @@ func (e *LockedError) Error() string {
 const lockPoll = 20 * time.Millisecond
 
 // Lock takes an exclusive lock on the file at path, which it creates where it
-// is missing, and gives the function that releases it. The kernel releases it
-// too when the process ends, however it ends. When ctx ends first, the error
-// is a *LockedError.
+// is missing, and returns a function that releases it. The kernel releases it
+// too when the process ends, however it ends. When ctx ends first, the error is
+// a *LockedError.
 func Lock(ctx context.Context, path string) (release func(), err error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A lock that somebody else may open is one that somebody else may hold. The
-// umask of whoever runs certlatch must have no say in it.
+// TestLockIsForItsOwner wants nobody else to be able to open a lock file, and
+// so to hold the lock, whatever the umask.
 func TestLockIsForItsOwner(t *testing.T) {
 	for _, umask := range []int{0, 0o022, 0o077} {
 		path := filepath.Join(t.TempDir(), "lock")
@@ -25,7 +25,8 @@ func TestLockIsForItsOwner(t *testing.T) {
 	}
 }
 
-// What is made has the mode that it is to have, whatever the umask.
+// TestModesAreAsTold wants what is made to have the given mode, whatever the
+// umask.
 func TestModesAreAsTold(t *testing.T) {
 	for _, umask := range []int{0, 0o077} {
 		dir := t.TempDir()

@@ -5,10 +5,10 @@
 // them happens relative to a descriptor, so that nobody who may write to a
 // directory on the way can turn a write elsewhere.
 //
-// It knows nothing of certificates, and gives no atomicity beyond one name:
+// It knows nothing of certificates, and makes nothing atomic beyond one name:
 // package install does. It does not promise that a directory whose owner is
-// hostile holds what was put there; only that nothing outside of it is
-// touched. Durability is that of fsync(2) on the file system in question.
+// hostile holds what was put there; only that nothing outside of it is touched.
+// Durability is that of fsync(2) on the file system in question.
 package disk
 
 import (
@@ -21,10 +21,10 @@ import (
 // errUnclean is the cause of a refused path or name.
 var errUnclean = errors.New("not an absolute, clean path")
 
-// Open opens a directory. A symlink on the way is followed only where root
-// (or the effective user) owns both the link and the directory that it is in,
-// and nobody else may write to that directory; otherwise the error is a
-// *LinkError. The path must be absolute and clean.
+// Open opens a directory. It follows a symlink on the way only where root or
+// the effective user owns both the link and the directory that it is in, and
+// nobody else may write to that directory; otherwise the error is a *LinkError.
+// The path must be absolute and clean.
 func Open(path string) (*Dir, error) {
 	if !filepath.IsAbs(path) || filepath.Clean(path) != path {
 		return nil, &fs.PathError{Op: "open directory", Path: path, Err: errUnclean}
@@ -38,7 +38,7 @@ func Open(path string) (*Dir, error) {
 		return nil, err
 	}
 	d := &Dir{fd: w.here().fd, path: path, custody: w.custody.of(w.here())}
-	w.passed = slices.Delete(w.passed, len(w.passed)-1, len(w.passed)) // its descriptor is d's from now on
+	w.passed = slices.Delete(w.passed, len(w.passed)-1, len(w.passed)) // its descriptor belongs to d from now on
 	w.close()
 	return d, nil
 }

@@ -11,23 +11,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TempName gives a new name for something that is not finished or soon to be
-// removed. It never looks like a certificate: services that load all of a
-// directory's *.crt and *.pem files pass it over.
+// TempName returns a new name for something that is not finished, or is soon to
+// be removed. It does not look like that of a certificate: services that load
+// all of a directory's *.crt and *.pem files pass it over.
 func TempName() string { return tempPrefix + rand.Text() }
 
 const tempPrefix = ".certlatch-"
 
-// isTempName reports whether a name is one of TempName: rand.Text returns at
-// least 26 characters of the base32 alphabet.
+// isTempName reports whether TempName may have returned a name: rand.Text
+// returns at least 26 characters of the base32 alphabet.
 func isTempName(name string) bool {
 	text, ok := strings.CutPrefix(name, tempPrefix)
 	return ok && len(text) >= 26 && strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
 }
 
-// Replace puts a file in the place of what is at path, or of nothing,
-// atomically and durably. It belongs to who runs this, whatever was there
-// before.
+// Replace writes a file in place of what is at path, if anything, atomically
+// and durably. The file belongs to the effective user, whoever owned what was
+// there.
 func Replace(path string, data []byte, mode fs.FileMode) error {
 	return within(path, func(d *Dir, name string) error {
 		temp, file, err := d.draft(data, mode)
@@ -42,8 +42,8 @@ func Replace(path string, data []byte, mode fs.FileMode) error {
 	})
 }
 
-// Put is like Replace where there is nothing yet. What is there stays, and the
-// error is then fs.ErrExist.
+// Put is like Replace where there is nothing at path yet. Otherwise the error
+// is fs.ErrExist, and what is there stays.
 func Put(path string, data []byte, mode fs.FileMode) error {
 	return within(path, func(d *Dir, name string) error {
 		temp, file, err := d.draft(data, mode)
@@ -51,7 +51,7 @@ func Put(path string, data []byte, mode fs.FileMode) error {
 			return err
 		}
 		defer file.Close()
-		// A link is not made over what is there, as a rename is.
+		// A link, unlike a rename, does not replace what is there.
 		if err := errors.Join(d.Link(temp, name), d.Remove(temp)); err != nil {
 			return err
 		}
@@ -59,12 +59,12 @@ func Put(path string, data []byte, mode fs.FileMode) error {
 	})
 }
 
-// ReplaceLink is like Replace for a symlink with the text target.
+// ReplaceLink is like Replace for a symlink to target.
 func ReplaceLink(target, path string) error {
 	return within(path, func(d *Dir, name string) error {
 		d.sweepDrafts()
 		err := fs.ErrNotExist
-		for range 3 { // a link cannot be locked, so another's sweep may take it away
+		for range 3 { // a symlink cannot be locked, so another's sweep may remove it
 			temp := draftPrefix + rand.Text()
 			if err := d.Symlink(target, temp); err != nil {
 				return err
@@ -80,13 +80,13 @@ func ReplaceLink(target, path string) error {
 	})
 }
 
-// draftPrefix is that of files which are not complete yet and of which no
-// journal knows. Who writes one holds a lock on it (flock(2)), so what a crash
-// has left is told from it.
+// draftPrefix begins the names of files that are not complete yet and stand in
+// no journal. Their writer holds a lock on them (flock(2)), which those that a
+// crash has left lack.
 const draftPrefix = ".certlatch-draft-"
 
-// draft makes a file under a name that is not its last one, and returns it open,
-// which keeps others from taking it away. It takes away what crashes have left.
+// draft makes a file under a temporary name, and returns it open and so locked
+// against sweeps. It removes the drafts that crashes have left.
 func (d *Dir) draft(data []byte, mode fs.FileMode) (temp string, file *os.File, err error) {
 	d.sweepDrafts()
 	for file == nil {
@@ -101,8 +101,8 @@ func (d *Dir) draft(data []byte, mode fs.FileMode) (temp string, file *os.File, 
 	return temp, file, nil
 }
 
-// openLocked makes an empty draft and locks it. It returns nil where somebody
-// has swept it away between the two.
+// openLocked makes an empty draft and locks it. It returns nil where somebody's
+// sweep has removed it between the two.
 func (d *Dir) openLocked(temp string) (*os.File, error) {
 	file, err := d.open("create", temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
 	if err != nil {
@@ -122,8 +122,8 @@ func (d *Dir) openLocked(temp string) (*os.File, error) {
 	return file, nil
 }
 
-// sweepDrafts takes away the drafts that nobody is writing any more. What cannot
-// be removed is for the next time.
+// sweepDrafts removes the drafts that nobody is writing any more. What it
+// cannot remove is for the next time.
 func (d *Dir) sweepDrafts() {
 	names, err := d.List()
 	if err != nil {
@@ -136,8 +136,8 @@ func (d *Dir) sweepDrafts() {
 	}
 }
 
-// SweepDrafts takes away what crashes have left in a directory of the files that
-// Replace, ReplaceLink and Put were writing. What cannot be removed is for the
+// SweepDrafts removes what crashes have left in a directory of the files that
+// Replace, ReplaceLink and Put were writing. What it cannot remove is for the
 // next time.
 func SweepDrafts(path string) {
 	if d, err := Open(path); err == nil {
@@ -146,14 +146,15 @@ func SweepDrafts(path string) {
 	}
 }
 
-// sweepDraft takes a draft away if its process has ended. It does so under the
-// lock, so that who has just made it finds out (see openLocked).
+// sweepDraft removes a draft if its process has ended. It does so under the
+// lock, so that a process that has just made the draft finds out (see
+// openLocked).
 func (d *Dir) sweepDraft(name string) {
 	info, err := d.Stat(name)
 	if err != nil || !trusted(uint32(info.UID)) {
 		return
 	}
-	if info.Mode.Type() == fs.ModeSymlink { // it was there for an instant
+	if info.Mode.Type() == fs.ModeSymlink { // a symlink is there for an instant only
 		_ = d.Remove(name)
 		return
 	}
@@ -167,8 +168,8 @@ func (d *Dir) sweepDraft(name string) {
 	}
 }
 
-// SweepTemps takes away what bears a name of [TempName] in the directory and
-// belongs to who runs this. What cannot be removed is for the next time.
+// SweepTemps removes what has a name of [TempName] in the directory and belongs
+// to the effective user. What it cannot remove is for the next time.
 func (d *Dir) SweepTemps() {
 	names, err := d.List()
 	if err != nil {
@@ -185,8 +186,7 @@ func (d *Dir) SweepTemps() {
 	}
 }
 
-// MakeDir makes one directory, durably. One that is there already stays as it
-// is.
+// MakeDir makes a directory, durably. One that is there already stays as it is.
 func MakeDir(path string, attr Attr) error {
 	return within(path, func(d *Dir, name string) error {
 		if err := d.Mkdir(name, attr); err != nil {
@@ -199,8 +199,8 @@ func MakeDir(path string, attr Attr) error {
 	})
 }
 
-// MakeAll is like MakeDir, and makes the directories above in the same way
-// where they are missing.
+// MakeAll is like MakeDir, and makes missing directories above it in the same
+// way.
 func MakeAll(path string, attr Attr) error {
 	d, err := Open(path)
 	if err == nil {
@@ -215,11 +215,11 @@ func MakeAll(path string, attr Attr) error {
 	return MakeDir(path, attr)
 }
 
-// MakeWhole makes a directory that does not exist yet together with its
-// files, so that it is there with all of them or not at all. The files have
-// the directory's attributes without the right to search. Until it is whole it
-// is at draft, a path of the same file system that nobody else uses: what a
-// crash has left there is removed first.
+// MakeWhole makes a directory that does not exist yet together with its files,
+// so that it is there with all of them or not at all. The files have the
+// directory's attributes without the right to search. Until it is complete, the
+// directory is at draft, a path of the same file system that nobody else uses;
+// what a crash has left there is removed first.
 func MakeWhole(path, draft string, attr Attr, files map[string][]byte) error {
 	return within(draft, func(from *Dir, temp string) error {
 		return within(path, func(d *Dir, name string) error {
@@ -256,7 +256,7 @@ func (d *Dir) fill(name string, attr Attr, files map[string][]byte) error {
 	return sub.Sync()
 }
 
-// Remove takes away a file, a link or an empty directory, durably.
+// Remove removes a file, a link or an empty directory, durably.
 func Remove(path string) error {
 	return within(path, func(d *Dir, name string) error {
 		if err := d.Remove(name); err != nil {
@@ -266,8 +266,8 @@ func Remove(path string) error {
 	})
 }
 
-// RemoveFiles takes away a directory with the files in it, durably. That it does
-// not exist is no error.
+// RemoveFiles removes a directory with the files in it, durably. It is no error
+// where that does not exist.
 func RemoveFiles(path string) error {
 	err := within(path, func(d *Dir, name string) error {
 		if _, err := d.Stat(name); err != nil {
@@ -284,7 +284,8 @@ func RemoveFiles(path string) error {
 	return err
 }
 
-// within opens the directory that path is in.
+// within opens the directory that path is in, and calls act with it and the
+// name that path has there.
 func within(path string, act func(d *Dir, name string) error) error {
 	if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
 		return &fs.PathError{Op: "open", Path: path, Err: errUnclean}

@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// Where a path is not absolute or not clean, nothing is made or removed: not
-// what it would mean in this directory, nor what it would be if it were cleaned.
+// TestPathsMustBeClean wants nothing to be made or removed at a path that is
+// not absolute or not clean, neither relative to the working directory nor at
+// the clean path.
 func TestPathsMustBeClean(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
@@ -34,7 +35,7 @@ func TestPathsMustBeClean(t *testing.T) {
 			}
 		}
 	}
-	// There is no directory that / is in.
+	// / is in no directory.
 	for _, name := range []string{"Replace", "ReplaceLink", "Put", "MakeDir", "MakeWhole", "Remove", "RemoveFiles"} {
 		if err := acts[name]("/"); !errors.Is(err, errUnclean) {
 			t.Errorf("%s(%q) ends with %v", name, "/", err)

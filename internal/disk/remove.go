@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RemoveFiles takes away a directory with the files and links in it that may
-// go. What else is in it, such as a directory, stays, and so does then the
-// directory; that is an error. That the directory does not exist is none. What
-// is not a directory is taken away itself.
+// RemoveFiles removes the files and links in a directory for which may reports
+// true, and then the directory. It is an error where something else is in it,
+// such as a directory: both stay. Where name is no directory, it is removed
+// itself; where it does not exist, RemoveFiles returns nil.
 func (d *Dir) RemoveFiles(name string, may func(file string) bool) error {
 	err := d.Remove(name)
 	switch {
@@ -43,5 +43,5 @@ func (d *Dir) unlink(name string) error {
 	return retry(func() error { return unix.Unlinkat(d.fd, name, 0) })
 }
 
-// anyFile lets every file go.
+// anyFile lets [Dir.RemoveFiles] remove every file.
 func anyFile(string) bool { return true }

@@ -11,9 +11,9 @@ import (
 )
 
 // Store is an open directory in which a program keeps files, perhaps through
-// links into directories beside it. It is for who reads them as root, while
-// others may own the directory or parts of it: they cannot have a file read
-// that is not theirs to hand out.
+// links into directories beside it. It is for reading them as root while others
+// own the directory or parts of it: they cannot have a file read that is not
+// theirs to hand out.
 type Store struct {
 	way  walk
 	kept []unix.Stat_t // the directories in which its files are: itself, and those beside
@@ -30,9 +30,9 @@ func (e *OutsideError) Error() string {
 	return e.Path + " leads out of its directory, to " + e.To
 }
 
-// OwnerError says that a file belongs to somebody else than whoever could have
-// put it, or a link to it, where it was found. They may have no right to read
-// it, so they may not have it read.
+// OwnerError says that a file belongs to somebody else than those who could
+// have put it, or a link to it, where it was found. They may have no right to
+// read it, so it is not read for them.
 type OwnerError struct {
 	Path  string
 	Owner uint32 // of the file
@@ -43,8 +43,8 @@ func (e *OwnerError) Error() string {
 	return fmt.Sprintf("%s belongs to uid %d, and %s could have put it, or a link to it, there", e.Path, e.Owner, e.By)
 }
 
-// OpenStore opens a directory as a store, with the directories of the given
-// names beside it, as far as they are there.
+// OpenStore opens a directory as a store, with those of the directories beside
+// it that exist.
 func OpenStore(dir string, beside ...string) (*Store, error) {
 	if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir {
 		return nil, &fs.PathError{Op: "open directory", Path: dir, Err: errUnclean}
@@ -66,19 +66,19 @@ func OpenStore(dir string, beside ...string) (*Store, error) {
 	return s, nil
 }
 
-// follow lets every link be followed, and remembers whose it is.
+// follow allows every link to be followed, and adds its owner to the custody.
 func (c *custody) follow(_, link station) error {
 	c.add(link.stat.Uid, false)
 	return nil
 }
 
-// Close lets go of the directory.
+// Close closes the directory.
 func (s *Store) Close() { s.way.close() }
 
-// Read returns the content, or its first bytes up to the limit, and the
-// permission bits of a regular file, whose path is relative to the store. Links
-// are followed within the store only, and the file is judged and read through
-// one descriptor. Errors are *fs.PathError, *IrregularError, *LinkError,
+// Read returns the content, or its first limit bytes, and the permission bits
+// of a regular file, whose path is relative to the store. Links are followed
+// within the store only, and the file is judged and read through one
+// descriptor. Errors are *fs.PathError, *IrregularError, *LinkError,
 // *OutsideError and *OwnerError.
 func (s *Store) Read(path string, limit int64) ([]byte, fs.FileMode, error) {
 	w := s.enter()
@@ -114,7 +114,7 @@ func (s *Store) Holds(path string) bool {
 	return err == nil && s.within(w)
 }
 
-// enter begins a way in the store.
+// enter returns a walk that begins in the store.
 func (s *Store) enter() *walk {
 	w := &walk{passed: slices.Clone(s.way.passed), custody: s.way.custody.clone()}
 	w.mayFollow = w.custody.follow
@@ -124,15 +124,16 @@ func (s *Store) enter() *walk {
 	return w
 }
 
-// within reports whether a way is in the store, or in a directory beside it
-// that is its own.
+// within reports whether a walk has come to a directory of the store, or of a
+// directory beside it that is the store's.
 func (s *Store) within(w *walk) bool {
 	return slices.ContainsFunc(w.passed, func(at station) bool {
 		return slices.ContainsFunc(s.kept, func(kept unix.Stat_t) bool { return same(kept, at.stat) })
 	})
 }
 
-// judge fails where what was found may not be read; nil: a directory was.
+// judge fails where what a walk found at a path may not be read; found is nil
+// where it is a directory.
 func (s *Store) judge(w *walk, path string, found *station) error {
 	path = filepath.Join(s.way.here().path, path)
 	to := w.here().path
@@ -151,10 +152,10 @@ func (s *Store) judge(w *walk, path string, found *station) error {
 	return w.custody.of(w.here()).mayHandOut(*found)
 }
 
-// ReadFile returns the content, or its first bytes up to the limit, and the
-// permission bits of a regular file, wherever links on the way lead. It is for
-// files that were named by somebody who may read them, and for what is looked at
-// and not handed out. Like [Store.Read] it feels no device, and waits for nobody.
+// ReadFile returns the content, or its first limit bytes, and the permission
+// bits of a regular file, wherever links on the way lead. It is for files that
+// were named by somebody who may read them, and for content that is not handed
+// out. Like [Store.Read] it opens no device, and waits for nobody.
 func ReadFile(path string, limit int64) ([]byte, fs.FileMode, error) {
 	var fd int
 	err := retry(func() (err error) {
@@ -181,8 +182,8 @@ func ReadFile(path string, limit int64) ([]byte, fs.FileMode, error) {
 	return data, fs.FileMode(found.stat.Mode & 0o777), err
 }
 
-// mayHandOut fails where somebody could have put a file where it is who may
-// not read it: a link, symbolic or hard, can be made to any file.
+// mayHandOut fails where somebody who may not read a file could have put it
+// where it is: a link, symbolic or hard, can be made to any file.
 func (c custody) mayHandOut(file station) error {
 	owner := file.stat.Uid
 	for _, could := range c.owners {

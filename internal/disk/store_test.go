@@ -19,8 +19,8 @@ const (
 	other = 1235
 )
 
-// TestStore: acme's part of a store is a/ with its file, root's is b/, in a
-// store that is root's, with archive beside it. secret is root's, outside.
+// TestStore reads from a store of root's: a/ and its file are acme's, b/ is
+// root's, archive lies beside the store, and secret is root's and outside.
 func TestStore(t *testing.T) {
 	need.Root(t)
 	const owner, outside, irregular = "owner", "outside", "irregular"
@@ -126,7 +126,7 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// link makes a user's symlink.
+// link makes a symlink that belongs to a user.
 func link(t *testing.T, to, path string, user int) {
 	t.Helper()
 	symlink(t, to, path)
@@ -170,8 +170,8 @@ func TestStoreLimits(t *testing.T) {
 	}
 }
 
-// TestStoreRace: while a user flips a name between a file of his own and ways
-// to root's, what is read is never root's.
+// TestStoreRace wants no read to return root's file while a user flips a name
+// between his own file and links to root's.
 func TestStoreRace(t *testing.T) {
 	need.Root(t)
 	top := t.TempDir()
@@ -222,7 +222,7 @@ func TestStoreRace(t *testing.T) {
 	t.Log(fmt.Sprint(seen), "while the name was changed", <-flipped, "times")
 }
 
-// TestStoreLease: who holds a lease on his file makes nobody wait.
+// TestStoreLease wants nobody to wait for a user who holds a lease on his file.
 func TestStoreLease(t *testing.T) {
 	dir := t.TempDir()
 	check(t, os.WriteFile(dir+"/key", nil, 0o600))
@@ -239,7 +239,8 @@ func TestStoreLease(t *testing.T) {
 	}
 }
 
-// TestStoreWords: what a link's text may hold does not reach a terminal.
+// TestStoreWords wants control characters in a link's target not to be in the
+// error.
 func TestStoreWords(t *testing.T) {
 	top := t.TempDir()
 	strange := "a\nweb: deployed\x1b[31m"

@@ -17,9 +17,9 @@ import (
 // kernel follows (path_resolution(7)).
 const maxLinks = 40
 
-// walk is a way through directories, from / on, component by component. The
-// directories on it stay open: so .. is the one that was passed, wherever
-// somebody moves it meanwhile, and what was judged is what is used.
+// walk goes through directories, from / on, component by component. The
+// directories that it has passed stay open: so .. is the one that was passed,
+// wherever somebody moves it meanwhile, and what was judged is what is used.
 //
 // It does in user space what openat2(2) would need Linux 5.6 for, and what
 // RESOLVE_NO_SYMLINKS is too strict for.
@@ -28,20 +28,20 @@ type walk struct {
 	links   int
 	custody custody // of every directory in which a name was looked up
 
-	// mayFollow judges a symlink in the directory where the walk has come to.
+	// mayFollow fails where a symlink in a directory is not to be followed.
 	mayFollow func(in, link station) error
 }
 
-// station is something on the way, open.
+// station is a file or directory on the way of a walk, open.
 type station struct {
 	fd       int
 	name     string // in the directory above
 	path     string // without links, for people: see shown
 	stat     unix.Stat_t
-	borrowed bool // somebody else closes it
+	borrowed bool // the walk does not close it
 }
 
-// begin puts the walk at /.
+// begin starts the walk at /.
 func (w *walk) begin() error {
 	w.retreat(0)
 	fd, err := openat(unix.AT_FDCWD, "/", unix.O_PATH|unix.O_DIRECTORY)
@@ -55,7 +55,8 @@ func (w *walk) begin() error {
 	return err
 }
 
-// retreat goes back to the first n directories of the way.
+// retreat goes back to the n-th directory of the way, and closes those after
+// it.
 func (w *walk) retreat(n int) {
 	for _, at := range w.passed[min(n, len(w.passed)):] {
 		if !at.borrowed {
@@ -67,11 +68,11 @@ func (w *walk) retreat(n int) {
 
 func (w *walk) close() { w.retreat(0) }
 
-// here returns where the walk has come to.
+// here returns the directory that the walk has come to.
 func (w *walk) here() station { return w.passed[len(w.passed)-1] }
 
-// to goes to the directory at path, from where it is or, where path is
-// absolute, from /. path is the text of a link or of a configuration.
+// to goes to the directory at path, from the current one or, where path is
+// absolute, from /.
 func (w *walk) to(path string) error {
 	found, err := w.reach(path)
 	if err == nil && found != nil {
@@ -81,9 +82,9 @@ func (w *walk) to(path string) error {
 	return err
 }
 
-// reach is like to, and accepts that the last name on the way is that of
-// something else than a directory. Then it returns that, opened with O_PATH,
-// and the walk is at the directory that holds it; else nil.
+// reach is like to, but the last name on the way may be that of something else
+// than a directory. Then it returns that, opened with O_PATH, and the walk is
+// at the directory that holds it; otherwise it returns nil.
 func (w *walk) reach(path string) (*station, error) {
 	if filepath.IsAbs(path) {
 		if err := w.begin(); err != nil {
@@ -131,8 +132,8 @@ func (w *walk) reach(path string) (*station, error) {
 	return nil, nil
 }
 
-// look opens a name with O_PATH, which no device, FIFO or socket feels, and
-// says what it is.
+// look opens a name in the current directory with O_PATH, which has no effect
+// on a device, FIFO or socket.
 func (w *walk) look(name string) (station, error) {
 	at := w.here()
 	w.custody.add(at.stat.Uid, at.othersWrite() && !at.sticky())
@@ -143,8 +144,8 @@ func (w *walk) look(name string) (station, error) {
 	return stationOf(fd, at.path, name)
 }
 
-// stationOf says what an open descriptor of a name in a directory refers to. On
-// an error it is closed.
+// stationOf returns the station for an open descriptor of a name in a
+// directory. On an error it closes the descriptor.
 func stationOf(fd int, dir, name string) (station, error) {
 	s := station{fd: fd, name: name, path: filepath.Join(dir, shown(name))}
 	if err := unix.Fstat(fd, &s.stat); err != nil {
@@ -154,8 +155,8 @@ func stationOf(fd int, dir, name string) (station, error) {
 	return s, nil
 }
 
-// follow returns the text of a link that may be followed. The link is judged
-// and read through one descriptor.
+// follow returns the target of a symlink that may be followed. The link is
+// judged and read through one descriptor.
 func (w *walk) follow(link station) (string, error) {
 	if w.links++; w.links > maxLinks {
 		return "", &LinkError{Link: link.path, Why: fmt.Sprintf("more than %d links on the way", maxLinks)}
@@ -170,7 +171,7 @@ func (w *walk) follow(link station) (string, error) {
 	return target, nil
 }
 
-// components splits a path or the text of a link.
+// components splits a path, or the target of a symlink, at its slashes.
 func components(path string) []string {
 	return strings.FieldsFunc(path, func(c rune) bool { return c == '/' })
 }
@@ -189,9 +190,9 @@ func (e *LinkError) Error() string {
 	return fmt.Sprintf("open directory %s: refuse to follow the link %s: %s", e.Path, e.Link, e.Why)
 }
 
-// rootsLink lets a symlink be followed where root, or the effective user, owns
-// both the link and the directory that it is in, and nobody else may write to
-// that directory. Otherwise the error is a *LinkError.
+// rootsLink allows a symlink to be followed where root, or the effective user,
+// owns both the link and the directory that it is in, and nobody else may write
+// to that directory. Otherwise it fails with a *LinkError.
 func rootsLink(in, link station) error {
 	refuse := func(format string, args ...any) error {
 		return &LinkError{Link: link.path, Why: fmt.Sprintf(format, args...)}
@@ -207,27 +208,27 @@ func rootsLink(in, link station) error {
 	return nil
 }
 
-// othersWrite reports whether others than its owner may put names into the
-// directory. Where an ACL lets somebody write, the group's bit shows it
-// (acl(5)).
+// othersWrite reports whether others than its owner may write to the directory.
+// Where an ACL lets somebody write, the group's bit shows it (acl(5)).
 func (s station) othersWrite() bool { return s.stat.Mode&0o022 != 0 }
 
 // sticky reports whether others than the owners of its entries may not rename
 // or remove them (unlink(2)).
 func (s station) sticky() bool { return s.stat.Mode&unix.S_ISVTX != 0 }
 
-// trusted reports whether a user may decide what is used: root, or who runs
-// this.
+// trusted reports whether a user may decide what is used: root, or the
+// effective user.
 func trusted(uid uint32) bool { return uid == 0 || int(uid) == os.Geteuid() }
 
-// custody is who could have decided what names mean: the owners of the
-// directories on the way to them, and perhaps others.
+// custody is who could have decided what a name refers to: the owners of the
+// directories on the way to it, and perhaps others.
 type custody struct {
 	owners []uint32
 	others bool
 }
 
-// of returns the custody of what is in a directory that was reached.
+// of returns the custody of what is in a directory, c being that of the
+// directory.
 func (c custody) of(d station) custody {
 	c = c.clone()
 	c.add(d.stat.Uid, d.othersWrite())
@@ -241,12 +242,13 @@ func (c *custody) add(owner uint32, others bool) {
 	c.others = c.others || others
 }
 
-// by reports whether that was nobody but root, who runs this, and a user.
+// by reports whether nobody but root, the effective user and a user could have
+// decided it.
 func (c custody) by(uid int) bool {
 	return !c.others && !slices.ContainsFunc(c.owners, func(owner uint32) bool { return !trusted(owner) && int(owner) != uid })
 }
 
-// openat never follows a link in the last component.
+// openat opens a name in a directory, as openat(2) with O_NOFOLLOW.
 func openat(dir int, name string, flags int) (fd int, err error) {
 	err = retry(func() error {
 		fd, err = unix.Openat(dir, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
@@ -273,19 +275,19 @@ func retry(call func() error) error {
 	}
 }
 
-// errNotSame says that a name was given to something else meanwhile.
+// errNotSame says that something else has a name by now.
 var errNotSame = errors.New("somebody has put something else in its place")
 
-// reopen opens for reading what was opened with O_PATH, in the directory dir:
-// that very file, whatever has its name by now. It does not wait for who holds a
-// lease on the file (fcntl(2), F_SETLEASE), which its owner may.
+// reopen opens for reading what was opened with O_PATH in the directory dir:
+// that very file, whatever has its name by now. It does not wait for whoever
+// holds a lease on the file (fcntl(2), F_SETLEASE), as its owner may.
 func (s station) reopen(dir int) (*os.File, error) {
 	var fd int
 	err := retry(func() (err error) {
 		fd, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", s.fd), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		return err
 	})
-	if err == unix.ENOENT { // there is no /proc here: a name that was changed is told by the inode
+	if err == unix.ENOENT { // there is no /proc here, so the inode shows whether the name is that of another file by now
 		fd, err = openat(dir, s.name, unix.O_RDONLY|unix.O_NONBLOCK)
 		var got unix.Stat_t
 		if err == nil && (unix.Fstat(fd, &got) != nil || !same(got, s.stat)) {
@@ -305,8 +307,8 @@ func (s station) reopen(dir int) (*os.File, error) {
 // ErrLeased says that a file cannot be opened without waiting for somebody.
 var ErrLeased = errors.New("somebody holds a lease on it (see LEASE in /proc/locks)")
 
-// shown returns a name that may be anything, as a link's text may, so that it
-// can be printed: control characters and such are escaped.
+// shown returns a name in printable form: it may hold anything, as the target
+// of a link may, so control characters and such are escaped.
 func shown(name string) string {
 	quoted := strconv.Quote(name)
 	if quoted == `"`+name+`"` {

@@ -1,7 +1,7 @@
-// Package fault lets a process meet what a disk does at its worst: at every
-// system call that changes something, in one run after the other, that call
-// fails, or all of its kind do from then on, or the process is killed. strace
-// injects it. It is for tests alone.
+// Package fault lets a process meet what a disk does at its worst: in one run
+// after the other, each system call that changes something fails, or all of its
+// kind do from then on, or the process is killed. strace injects the faults. It
+// is for tests alone.
 //
 // strace counts calls by thread, so the process does its work on its first one:
 // its main function calls [Stay] first.
@@ -25,28 +25,29 @@ import (
 	"github.com/certlatch/certlatch/internal/need"
 )
 
-// astray is the exit code of a process that is not on its first thread any more.
-const astray = 99
+// offFirstThread is the exit code of a process that is not on its first thread
+// any more.
+const offFirstThread = 99
 
 // Stay keeps the caller on the process's first thread, where strace counts. In
-// the rare case that the runtime has moved it already, the process ends, and is
-// started again.
+// the rare case that the runtime has moved it already, the process exits, and
+// the sweep starts another.
 func Stay() {
 	runtime.LockOSThread()
 	if syscall.Gettid() != syscall.Getpid() {
-		os.Exit(astray)
+		os.Exit(offFirstThread)
 	}
-	// Who sets a timer earlier than all others wakes up the thread that waits
-	// for it by a write, which is not to be what fails (package runtime,
-	// netpollBreak). This one is earlier, nearly always.
+	// A goroutine that sets a timer earlier than all others wakes the thread
+	// that waits for timers by a write (package runtime, netpollBreak), which
+	// is not to fail. This timer is nearly always earlier.
 	go func() {
 		for range time.Tick(time.Millisecond) {
 		}
 	}()
 }
 
-// changing are the system calls that change what is on disk, of those that
-// there is a reason to use; openat does where it creates.
+// changing are the system calls that change what is on disk, as far as
+// certlatch may use them. openat does where it creates a file.
 var changing = []string{
 	"write", "pwrite64", "fsync", "fdatasync", "ftruncate", "fallocate",
 	"fchown", "fchownat", "fchmod", "fchmodat", "utimensat", "fsetxattr", "fremovexattr",
@@ -54,14 +55,15 @@ var changing = []string{
 	"openat",
 }
 
-// needSpace are those that fail with ENOSPC or EDQUOT by their manual pages.
+// needSpace are the system calls that may fail with ENOSPC or EDQUOT, by their
+// manual pages.
 var needSpace = []string{
 	"write", "pwrite64", "fsync", "fdatasync", "fallocate", "fsetxattr",
 	"mkdirat", "symlinkat", "linkat", "renameat", "renameat2",
 	"openat",
 }
 
-// Kind is what happens at a system call.
+// Kind is a kind of fault at a system call.
 type Kind struct {
 	Name   string
 	inject string
@@ -70,7 +72,7 @@ type Kind struct {
 }
 
 // Kinds are all kinds of faults. A disk that is full or has become read-only
-// stays so. Other errors come once, so that what is done about them can
+// stays so. Other errors occur once, so that what is done about them can
 // succeed.
 var Kinds = []Kind{
 	{Name: "SIGKILL", inject: "signal=KILL", of: changing},
@@ -84,7 +86,7 @@ var Kinds = []Kind{
 type Call struct {
 	Name string
 	Args string         // as strace shows them, the paths of descriptors too
-	made map[string]int // how many calls of each name there had been with it
+	made map[string]int // how many calls of each name were made up to this one
 }
 
 // Case is a fault at a call.
@@ -104,19 +106,19 @@ type Ended struct {
 	Output string
 }
 
-// Process is what meets faults.
+// Process is a process that is to meet faults.
 type Process struct {
-	// Start makes it anew, and what it finds, in a directory. It must do the
-	// same each time.
+	// Start returns the process, and the directory with what it finds, made
+	// anew. It must do the same each time.
 	Start func() (root string, cmd *exec.Cmd)
 
-	// Part returns those of its calls whose sweep is not elsewhere; nil: all.
+	// Part returns the calls to inject faults at, where a sweep of another
+	// process covers the rest; nil: all.
 	Part func([]Call) []Call
 }
 
 // Sweep runs the process again and again, each time with another fault, and
-// lets check look at what is left. It returns how many cases there were of each
-// kind.
+// calls check afterwards. It returns the number of cases of each kind.
 func Sweep(t *testing.T, p Process, check func(Case, Ended)) (cases map[string]int) {
 	t.Helper()
 	NeedStrace(t)
@@ -140,8 +142,8 @@ func Sweep(t *testing.T, p Process, check func(Case, Ended)) (cases map[string]i
 	return cases
 }
 
-// Count adds cases up and logs how many there were, of what. So many must there
-// have been, or the sweeps prove nothing.
+// Count logs the number of cases of all sweeps. It fails the test where there
+// were fewer than atLeast, which prove nothing.
 func Count(t *testing.T, of string, atLeast int, sweeps ...map[string]int) {
 	t.Helper()
 	all, sum := map[string]int{}, 0
@@ -161,21 +163,21 @@ func Count(t *testing.T, of string, atLeast int, sweeps ...map[string]int) {
 	}
 }
 
-// NeedStrace demands an strace that may trace.
+// NeedStrace ends the test where strace cannot trace.
 func NeedStrace(t *testing.T) {
 	t.Helper()
 	err := exec.Command("strace", "-qq", "-o", "/dev/null", "true").Run()
 	need.That(t, err == nil, "needs strace that may trace")
 }
 
-// traced is a line of strace's with a system call.
+// traced matches a line of strace's with a system call.
 var traced = regexp.MustCompile(`(?m)^(\w+)\((.*)\) += .*$`)
 
 // record returns the calls below root of a process that meets no fault.
 func record(t *testing.T, trace string, start func() (string, *exec.Cmd)) (calls []Call) {
 	t.Helper()
 	root, ended := run(t, trace, start, "-e", "trace="+strings.Join(changing, ","))
-	if ended.Killed || ended.Code == astray {
+	if ended.Killed || ended.Code == offFirstThread {
 		t.Fatalf("without a fault the process ends with %+v", ended)
 	}
 	made := map[string]int{}
@@ -195,8 +197,8 @@ func changes(line, root string) bool {
 	return below && (!strings.HasPrefix(line, "openat") || strings.Contains(line, "O_CREAT"))
 }
 
-// run runs the process until its fault has happened to what it is meant for.
-// Other threads, and the runtime's own calls, can come in between.
+// run runs the process under its fault, up to five times where that hits
+// another thread or a call of the runtime's own.
 func (c Case) run(t *testing.T, trace string, start func() (string, *exec.Cmd)) (ended Ended) {
 	t.Helper()
 	for range 5 {
@@ -210,8 +212,8 @@ func (c Case) run(t *testing.T, trace string, start func() (string, *exec.Cmd)) 
 	return ended
 }
 
-// injected reports whether the first call that was injected into is one that
-// changes something below root, and none was the runtime's own.
+// injected reports whether the first call with a fault is one that changes
+// something below root, and none with a fault is the runtime's own.
 func injected(trace, root string) bool {
 	hit := false
 	for line := range strings.Lines(trace) {
@@ -228,9 +230,9 @@ func injected(trace, root string) bool {
 	return hit
 }
 
-// options are strace's that make the fault happen. What stays spares openat,
-// of which strace cannot tell those that create from others: then the file is
-// made, and cannot be filled or removed.
+// options returns strace's options that inject the fault. Faults that stay
+// spare openat, since strace cannot tell calls that create from others: the
+// file is made then, and cannot be filled or removed.
 func (c Case) options() (options []string) {
 	names := []string{c.Call.Name}
 	options = append(options, "-e", fmt.Sprintf("inject=%s:%s:when=%d", c.Call.Name, c.Kind.inject, c.Call.made[c.Call.Name]))
@@ -271,7 +273,7 @@ func run(t *testing.T, trace string, start func() (string, *exec.Cmd), options .
 			ended.Code = exit.ExitCode()
 			ended.Killed = exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
 		}
-		if ended.Code != astray {
+		if ended.Code != offFirstThread {
 			break
 		}
 	}

@@ -15,10 +15,10 @@ import (
 	"github.com/certlatch/certlatch/internal/fault"
 )
 
-// TestDurable looks at the order of the system calls, on which it depends that
-// a power cut at any instant can be recovered from: contents are synced before
-// they are renamed, the journal and its directory before anything else, and
-// the other directories after every change.
+// TestDurable checks the order of the system calls, which a recovery from a
+// power cut at any instant depends on: contents are synced before they are
+// renamed, the journal and its directory before anything else, and the other
+// directories after every change.
 func TestDurable(t *testing.T) {
 	fault.NeedStrace(t)
 	p := inMemory(t)
@@ -62,8 +62,8 @@ func TestDurable(t *testing.T) {
 	}
 }
 
-// inMemory gives a place where fsync costs nothing, if there is one: that the
-// power stays on is a premise of these tests.
+// inMemory returns a place where fsync costs nothing, if there is one: in these
+// tests the power stays on.
 func inMemory(t *testing.T) place {
 	t.Helper()
 	root, err := os.MkdirTemp("/dev/shm", "certlatch-test-")
@@ -74,7 +74,7 @@ func inMemory(t *testing.T) place {
 	return place{root}
 }
 
-// abandon commits sets and ends there, as a process that is killed would.
+// abandon commits sets and ends there, like a process that is killed.
 func (p place) abandon(t *testing.T, sets ...Set) {
 	t.Helper()
 	tx, err := p.installer().Stage(sets)
@@ -123,8 +123,8 @@ func contents(files []File) (all []string) {
 	return all
 }
 
-// names gives what there is in a place, the state directory left out, with a
-// pair installed; with before, over the old pair.
+// names returns the paths in a place, without the state directory, where a pair
+// is installed; with before, in place of the old pair.
 func (p place) names(l layout, installed pair, before bool) []string {
 	switch {
 	case l == inPlace && installed.key == "":
@@ -147,8 +147,8 @@ func (p place) names(l layout, installed pair, before bool) []string {
 	return names
 }
 
-// tree lists everything below a directory. Of the state directory only what
-// is in the journal's.
+// tree returns the paths of everything below a directory. Of the state
+// directory it returns only what is in that of the journal.
 func tree(t *testing.T, root string) (names []string) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {

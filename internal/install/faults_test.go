@@ -14,8 +14,8 @@ import (
 	"github.com/certlatch/certlatch/internal/fault"
 )
 
-// ordeal is a process that meets faults, and what is there before it and may
-// be there after it.
+// ordeal is a process that meets faults, with the pair before it and those that
+// there may be after it.
 type ordeal struct {
 	layout layout
 	work   string
@@ -24,10 +24,10 @@ type ordeal struct {
 	after  []pair // what a recovery may find or bring about
 }
 
-// TestFaults lets a deployment, one that is undone, and the recovery of one that
-// was cut off meet a fault at every system call that changes something.
-// Afterwards one of the pairs is there in whole, what the process said of itself
-// was true, and the next run leaves nothing.
+// TestFaults lets a deployment, one that is undone, and the recovery of one
+// that was cut off meet a fault at every system call that changes something.
+// Afterwards one of the pairs must be there in whole, what the process reported
+// must be true, and the next run must leave nothing.
 func TestFaults(t *testing.T) {
 	ordeals := map[string]ordeal{}
 	for _, l := range []layout{inPlace, managed} {
@@ -89,7 +89,7 @@ func (o ordeal) sweep(t *testing.T) map[string]int {
 	})
 }
 
-// check says what is wrong after a case.
+// check returns what is wrong after a case, or "".
 func (o ordeal) check(t *testing.T, p place, ended fault.Ended) string {
 	if ended.Code == 2 || strings.Contains(ended.Output, "goroutine ") {
 		return "it panics"
@@ -114,8 +114,8 @@ func (o ordeal) check(t *testing.T, p place, ended fault.Ended) string {
 	return p.takesAnother(t, o.layout)
 }
 
-// claimed returns the pair that must be installed by what the process says;
-// nil: it does not say.
+// claimed returns the pair that must be installed if the process reported the
+// truth; nil: it reported nothing.
 func (o ordeal) claimed(ended fault.Ended) *pair {
 	switch {
 	case ended.Killed:
@@ -148,7 +148,8 @@ func (p place) state(t *testing.T, l layout) []string {
 	return append(contents(have), fmt.Sprint(err), fmt.Sprint(tree(t, p.root)))
 }
 
-// takesAnother deploys another set beside, and says what is wrong with that.
+// takesAnother deploys another set beside, and returns what is wrong with that,
+// or "".
 func (p place) takesAnother(t *testing.T, l layout) string {
 	before := tree(t, p.root)
 	set := p.set(l, newPair)

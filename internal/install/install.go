@@ -1,7 +1,7 @@
 // Package install puts pairs of certificate and key on disk, and takes them
-// back. A transaction is staged beside the files that it replaces, committed
-// by renames, and then kept or undone; an intent journal, written before
-// anything else, makes a crash at any instant recoverable.
+// back. A transaction is staged beside the files that it replaces, committed by
+// renames, and then kept or undone. An intent journal, written before anything
+// else, makes a crash at any instant recoverable.
 //
 // In a managed directory one rename commits a pair. In place there is one
 // rename a file, so for an instant the names hold a mixed pair: whoever opens
@@ -29,28 +29,28 @@ import (
 // MaxSize is the most that a file may hold, in bytes.
 const MaxSize = 256 << 10
 
-// current is the link in a managed directory that names the generation in use.
+// current is the symlink in a managed directory to the generation in use.
 const current = "current"
 
-// File is a file as it is to be, or as it is.
+// File is a file of a set: as it is to be, or as it is.
 type File struct {
 	Path     string // absolute and clean
 	Data     lineage.Secret
 	UID, GID int
 	Mode     fs.FileMode // permission bits; where there is an ACL, without what it adds
-	HoldsKey bool        // in place, such files get their names first
+	HoldsKey bool        // in place, files that do are renamed first
 
-	// Grants is who may read it by its ACL. nil: what the ACL of the file that
-	// it replaces grants, as far as that can be trusted.
+	// Grants are who may read it by its ACL. nil: those whom the ACL of the
+	// file that it replaces names, as far as that can be trusted.
 	Grants []disk.Grant
 
 	// Of a file as it is:
 	ACL  []byte // the raw attribute; empty: it has none
-	Kept bool   // nobody can have put it there who may not read it
+	Kept bool   // nobody who may not read it can have put it there
 }
 
-// Set is the files of one target and one lineage: what must not be mixed with
-// anything else.
+// Set is the files of one target and one lineage, which are only installed
+// together.
 type Set struct {
 	Target, Lineage string
 	Directory       string // managed layout: the files are DIRECTORY/current/NAME; empty: in place
@@ -59,7 +59,7 @@ type Set struct {
 	Files           []File
 }
 
-// PathError says that a path cannot be installed to as it is.
+// PathError says why nothing can be installed at a path.
 type PathError struct {
 	Path   string
 	Why    string
@@ -71,15 +71,15 @@ func (e *PathError) Error() string { return e.Path + " " + e.Why }
 // Installer installs sets, and keeps its journal in a directory of its own.
 type Installer struct{ journalDir string }
 
-// New gives the installer of a journal directory, which is made when it is
-// needed.
+// New returns an installer with a directory for its journal, which it makes
+// when it needs it.
 func New(journalDir string) *Installer { return &Installer{journalDir} }
 
-// Current gives what stands at the set's paths now; what is missing is left
-// out. In a managed directory all files are read through one descriptor, so
-// they belong together. Besides errors of reading there are *PathError (a
-// symlink or something else in the place of a file, or too large) and
-// *disk.LinkError.
+// Current returns the files at the set's paths as they are; missing ones are
+// left out. In a managed directory all files are read through one descriptor,
+// so they belong together. Besides errors of reading it fails with a *PathError
+// (where something else is in the place of a file, such as a symlink, or the
+// file is too large) or a *disk.LinkError.
 func (in *Installer) Current(set Set) ([]File, error) {
 	if err := set.check(); err != nil {
 		return nil, err
@@ -135,7 +135,8 @@ func (s Set) currentGeneration() ([]File, error) {
 	return found, nil
 }
 
-// appendFile adds what d has under the name of the wanted file, if anything.
+// appendFile appends the file that d has under the name of the wanted one, if
+// any.
 func appendFile(found []File, d *disk.Dir, want File) ([]File, error) {
 	data, attr, err := d.Read(filepath.Base(want.Path), MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -147,16 +148,18 @@ func appendFile(found []File, d *disk.Dir, want File) ([]File, error) {
 	return append(found, File{Path: want.Path, Data: data, UID: attr.UID, GID: attr.GID, Mode: attr.Mode, HoldsKey: want.HoldsKey, ACL: attr.ACL(), Kept: d.KeptBy(os.Geteuid()) || d.KeptBy(want.UID) && attr.UID == want.UID}), nil
 }
 
-// mayCarry reports whether the attributes of a file may go on to one that will
-// belong to a user: nobody but root and he can have put it there, and it is theirs.
+// mayCarry reports whether a new file, which will belong to the user uid, may
+// get the attributes of one in d: nobody but root and that user can have put
+// that there, and it belongs to one of them.
 func mayCarry(d *disk.Dir, attr disk.Attr, uid int) bool {
 	return d.KeptBy(uid) && (attr.UID == uid || attr.UID == 0 || attr.UID == os.Geteuid())
 }
 
-// Same tells whether the set is installed already: every file of it is there
+// Same reports whether the set is installed already: every file of it is there
 // with the same bytes, owner, group and mode, and the ACL that is wanted. Where
-// none is, the mode of a file with an ACL is what it would be without (see
-// [disk.Attr]), so rights that an operator granted on top make no difference.
+// no ACL is wanted, the mode of a file with one is compared without what the
+// ACL adds (see [disk.Attr]), so rights that an operator granted on top make no
+// difference.
 func Same(want Set, have []File) bool {
 	byPath := map[string]File{}
 	for _, f := range have {
@@ -174,13 +177,13 @@ func Same(want Set, have []File) bool {
 	return true
 }
 
-// What an ACL lets somebody do, in the bits of a mode.
+// The rights that an ACL grants, as the bits of a mode.
 const (
 	mayRead uint16 = 4
 	mayPass uint16 = 1 // a directory
 )
 
-// check refuses a set that contradicts itself.
+// check fails where a set contradicts itself.
 func (s Set) check() error {
 	for _, f := range s.Files {
 		switch {
@@ -193,8 +196,8 @@ func (s Set) check() error {
 	return nil
 }
 
-// generationOf gives the generation that a managed directory's link names;
-// "" where there is no link.
+// generationOf returns the generation that the link in a managed directory
+// leads to; "" where there is no link.
 func generationOf(d *disk.Dir) (string, error) {
 	path := filepath.Join(d.Path(), current)
 	info, err := d.Stat(current)
@@ -219,20 +222,20 @@ func generationOf(d *disk.Dir) (string, error) {
 	return target, nil
 }
 
-// stampLayout is that of the time with which the names of generations begin. A
-// fraction of the second may stand in it.
+// stampLayout is the layout of the time with which the names of generations
+// begin. Fractions of a second may follow the seconds.
 const stampLayout = "20060102T150405Z"
 
-// isGeneration tells the names of generations from all other names that an
-// operator may have given to something in a managed directory.
+// isGeneration reports whether a name is that of a generation, and not one that
+// an operator has given to something in a managed directory.
 func isGeneration(name string) bool {
 	stamp, word, ok := strings.Cut(name, "-")
 	_, err := time.Parse(stampLayout, stamp)
 	return ok && err == nil && word != "" && !strings.Contains(word, "/")
 }
 
-// explain gives errors that concern what stands at a path the form in which
-// an operator can act on them.
+// explain returns a *PathError, with a remedy, for errors about what is at a
+// path, and other errors as they are.
 func explain(path string, err error) error {
 	if e := new(disk.IrregularError); errors.As(err, &e) {
 		if e.Mode == fs.ModeSymlink {

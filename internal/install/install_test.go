@@ -75,7 +75,8 @@ func TestSame(t *testing.T) {
 	}
 }
 
-// TestDirectories: those of a managed layout, and those on the way to it.
+// TestDirectories checks the directories of a managed layout, and those on the
+// way to it.
 func TestDirectories(t *testing.T) {
 	need.Root(t)
 	p := place{t.TempDir()}
@@ -103,8 +104,8 @@ func TestDirectories(t *testing.T) {
 	}
 }
 
-// TestStaged: before the commit the new files are complete and nobody sees
-// them, and their names tell nothing.
+// TestStaged wants the new files to be complete before the commit, and their
+// names not to look like certificates.
 func TestStaged(t *testing.T) {
 	for _, l := range layouts {
 		t.Run(string(l), func(t *testing.T) {
@@ -172,8 +173,8 @@ func TestUndo(t *testing.T) {
 	}
 }
 
-// TestOnlyAttributesDiffer: the same bytes with another mode are installed and
-// undone like any others.
+// TestOnlyAttributesDiffer wants the same bytes with another mode to be
+// installed and undone like any others.
 func TestOnlyAttributesDiffer(t *testing.T) {
 	p := place{t.TempDir()}
 	p.prepare(t, inPlace, true)
@@ -192,7 +193,7 @@ func TestOnlyAttributesDiffer(t *testing.T) {
 	}
 }
 
-// TestSeveralSets: they are committed together, and undone together.
+// TestSeveralSets wants sets to be committed together, and undone together.
 func TestSeveralSets(t *testing.T) {
 	p := place{t.TempDir()}
 	p.prepare(t, inPlace, true)
@@ -226,9 +227,9 @@ func obstruct(t *testing.T, path string) {
 	}
 }
 
-// TestImmutable: chattr +i on the certificate lets the key be renamed, and
-// then nothing more. It also keeps the old one from getting a second name, so
-// that is a copy.
+// TestImmutable commits where chattr +i on the certificate lets the key be
+// renamed, and then nothing more. It also keeps the old certificate from
+// getting a second name, so that is a copy.
 func TestImmutable(t *testing.T) {
 	p := place{t.TempDir()}
 	p.prepare(t, inPlace, true)
@@ -254,8 +255,8 @@ func TestImmutable(t *testing.T) {
 	}
 }
 
-// TestRestoreError: what cannot be put back is said, and put back when it can
-// be.
+// TestRestoreError wants a *RestoreError for what cannot be put back, which is
+// put back once it can be.
 func TestRestoreError(t *testing.T) {
 	p := place{t.TempDir()}
 	p.prepare(t, inPlace, true)
@@ -281,7 +282,7 @@ func TestRestoreError(t *testing.T) {
 	if _, err := p.installer().Stage([]Set{p.set(inPlace, newPair)}); !errors.As(err, new(*StuckError)) {
 		t.Errorf("staged over what is stuck: %v", err)
 	}
-	// Whatever else there is can be deployed meanwhile.
+	// Other sets can be deployed meanwhile.
 	others := p.set(managed, newPair)
 	others.Target = "web"
 	deploy(t, p, others)
@@ -300,8 +301,9 @@ func TestRestoreError(t *testing.T) {
 	}
 }
 
-// TestChangedMeanwhile: what somebody else has put in the place of a new file
-// stays, and is said; so is that the old one cannot come back.
+// TestChangedMeanwhile wants what somebody else has put in the place of a new
+// file to stay, and a *ChangedError about it, since the old file cannot come
+// back.
 func TestChangedMeanwhile(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -383,8 +385,8 @@ func TestChangedMeanwhile(t *testing.T) {
 	}
 }
 
-// TestMissingMeanwhile: where somebody removed the new file, the old one
-// still comes back.
+// TestMissingMeanwhile wants the old file to come back where somebody has
+// removed the new one.
 func TestMissingMeanwhile(t *testing.T) {
 	p := place{t.TempDir()}
 	p.prepare(t, inPlace, true)
@@ -515,8 +517,8 @@ func TestAttributesCarryOver(t *testing.T) {
 	}
 }
 
-// TestNoSpace fills the disk at every file, then frees a little more: however
-// far the installation gets, the old pair stays and nothing else does.
+// TestNoSpace installs with room for one file more each time: however far the
+// installation gets, the old pair must stay and nothing else.
 func TestNoSpace(t *testing.T) {
 	for _, l := range layouts {
 		t.Run(string(l), func(t *testing.T) {
@@ -553,7 +555,7 @@ func TestNoSpace(t *testing.T) {
 	}
 }
 
-// fill uses up the files that a disk may have, all but a few.
+// fill makes files until the disk can hold only left more.
 func fill(t *testing.T, root string, left int) {
 	t.Helper()
 	dir := filepath.Join(root, "ballast")
@@ -577,8 +579,8 @@ func fill(t *testing.T, root string, left int) {
 	}
 }
 
-// TestReadOnly: a disk that is read-only from the beginning, and one that
-// becomes so before the commit.
+// TestReadOnly installs on a disk that is read-only from the beginning, and on
+// one that becomes so before the commit.
 func TestReadOnly(t *testing.T) {
 	for _, l := range layouts {
 		for _, staged := range []bool{false, true} {
@@ -682,7 +684,7 @@ func TestReader(t *testing.T) {
 			number := strings.TrimPrefix(cert, "cert ")
 			switch {
 			case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESTALE):
-				// Three generations later, what is still open is gone.
+				// What is open for three generations is removed.
 			case err != nil || key != "key "+number:
 				result <- fmt.Errorf("read %q with %q, %v", key, cert, err)
 				return
@@ -740,8 +742,8 @@ func readPair(dir string) (key, cert string, err error) {
 	return string(keyData), string(certData), errors.Join(certErr, keyErr)
 }
 
-// TestDamagedJournal: each kind of damage is told, and keeps nothing from being
-// deployed that it is not known to be about.
+// TestDamagedJournal wants each kind of damage to be reported, and to keep
+// nothing from being deployed that the journal is not known to be about.
 func TestDamagedJournal(t *testing.T) {
 	for _, test := range []struct {
 		content string
@@ -781,8 +783,8 @@ func TestDamagedJournal(t *testing.T) {
 	}
 }
 
-// TestLaterJournal: what a later version of certlatch was at stays for it, and
-// nothing else waits for that.
+// TestLaterJournal wants the sets of a later version's journal to be left to
+// that version, and no others to wait for it.
 func TestLaterJournal(t *testing.T) {
 	p := place{t.TempDir()}
 	p.prepare(t, inPlace, true)
@@ -804,7 +806,7 @@ func TestLaterJournal(t *testing.T) {
 	deploy(t, p, p.set(inPlace, newPair))
 }
 
-// TestDamagedKept: no more than three damaged journals are kept.
+// TestDamagedKept wants no more than three damaged journals to be kept.
 func TestDamagedKept(t *testing.T) {
 	p := place{t.TempDir()}
 	p.prepare(t, inPlace, true)
@@ -827,9 +829,9 @@ func TestDamagedKept(t *testing.T) {
 	}
 }
 
-// TestPlanted: attributes that somebody else than root and the owner of the new
-// file could have chosen are not carried over, and are told; what the
-// configuration names is what the file has.
+// TestPlanted wants attributes that somebody else than root and the owner of
+// the new file could have chosen not to be carried over, but to be reported,
+// and the file to have what the configuration names.
 func TestPlanted(t *testing.T) {
 	need.Root(t)
 	const user, reader = 1234, 5678
@@ -839,7 +841,7 @@ func TestPlanted(t *testing.T) {
 		plant   func(p place, set Set) error // as user, beside what is there
 		change  func(*Set)                   // what is to be installed
 		carried bool
-		acl     string // of the new key; "" where it is the planted one
+		acl     string // of the new key; "": the planted one
 	}{
 		{"root's in root's", inPlace, nil, nil, true, ""},
 		{"root's in the user's", inPlace, func(p place, set Set) error { return os.Chown(filepath.Dir(p.key()), user, user) }, nil, false, "none"},
@@ -929,8 +931,8 @@ func TestPlanted(t *testing.T) {
 	}
 }
 
-// TestGrantsOfDirectories: who may read the files may pass the directories that
-// are made for them.
+// TestGrantsOfDirectories wants whoever may read the files to be able to pass
+// the directories that are made for them.
 func TestGrantsOfDirectories(t *testing.T) {
 	need.Root(t)
 	p := place{t.TempDir()}
@@ -953,8 +955,8 @@ func grants(users ...int) []disk.Grant {
 	return all
 }
 
-// TestOneObstacle: what keeps one set from being put back, or from being tidied
-// up, concerns no other.
+// TestOneObstacle wants what keeps one set from being put back, or its names
+// from being removed, to concern no other.
 func TestOneObstacle(t *testing.T) {
 	need.Root(t)
 	p, q := place{t.TempDir()}, place{t.TempDir()}
@@ -987,9 +989,9 @@ func TestOneObstacle(t *testing.T) {
 	deploy(t, p, theirs, p.set(inPlace, newPair))
 }
 
-// TestReadOnlyMeanwhile: a file system that becomes read-only keeps its own sets
-// from being put back, and their names from being removed, until it is writable
-// again.
+// TestReadOnlyMeanwhile wants a file system that becomes read-only to keep only
+// its own sets from being put back, and their names from being removed, until
+// it is writable again.
 func TestReadOnlyMeanwhile(t *testing.T) {
 	for _, l := range layouts {
 		for _, kept := range []bool{false, true} {
@@ -1010,7 +1012,7 @@ func TestReadOnlyMeanwhile(t *testing.T) {
 					}
 				}
 				if kept {
-					// Cut off as soon as it is decided.
+					// It is cut off as soon as it is kept.
 					if err := moveJournal(tx.dir, intentFile, keptFile); err != nil {
 						t.Fatal(err)
 					}
@@ -1050,8 +1052,8 @@ func TestReadOnlyMeanwhile(t *testing.T) {
 	}
 }
 
-// TestLeftovers: what crashes have left without a journal goes at the next
-// transaction in the same directory; what others have made stays.
+// TestLeftovers wants the next transaction in a directory to remove what
+// crashes have left there without a journal, and nothing of others'.
 func TestLeftovers(t *testing.T) {
 	need.Root(t)
 	p := place{t.TempDir()}
@@ -1074,8 +1076,8 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
-// TestPruneStrange: generations of others, and such as cannot be removed, keep no
-// other from being pruned.
+// TestPruneStrange wants generations of others, and those that cannot be
+// removed, not to keep any other from being pruned.
 func TestPruneStrange(t *testing.T) {
 	need.Root(t)
 	p := place{t.TempDir()}
@@ -1138,8 +1140,8 @@ func (p place) current(t *testing.T, set Set) []File {
 	return have
 }
 
-// inodes tells exactly what is below a directory, the state directory left
-// out: by path, the inode, its mode, and how many names it has.
+// inodes returns, by path, the inode, mode and number of names of everything
+// below a directory, without the state directory.
 func inodes(t *testing.T, root string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -1170,7 +1172,7 @@ func wantPathError(t *testing.T, err error, why string) {
 	}
 }
 
-// mounted gives a place that is a small file system of its own.
+// mounted returns a place that is a small file system of its own.
 func mounted(t *testing.T, options string) place {
 	t.Helper()
 	dir := t.TempDir()
@@ -1183,8 +1185,8 @@ func mounted(t *testing.T, options string) place {
 	return place{dir}
 }
 
-// TestKept: what a user could have put there who may not read it is not to be
-// kept.
+// TestKept wants Kept to be false where a user who may not read a file could
+// have put it there.
 func TestKept(t *testing.T) {
 	need.Root(t)
 	const user = 1234

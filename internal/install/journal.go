@@ -14,14 +14,14 @@ import (
 )
 
 // journal is the intent of a transaction: every name that it will use, and how
-// to tell old from new. It is durable before any of them exists. It holds no
-// key bytes.
+// the old content of each differs from the new. It is durable before any of
+// them exists. It holds no key bytes.
 //
-// The phase is the journal's own name: [intentFile] until the transaction is
-// over, then [keptFile] while leftovers are cleared away. So the decision to
-// keep is one rename, which needs no space. What could not be put back then goes
-// to [stuckFile], and names that could not be removed to [leftFile], so that
-// they keep nothing else from being deployed.
+// The journal's name is its phase: [intentFile] until the transaction is over,
+// then [keptFile] while leftovers are removed. So the decision to keep is one
+// rename, which needs no space. What could not be put back goes to [stuckFile],
+// and names that could not be removed to [leftFile], so that they keep nothing
+// else from being deployed.
 type journal struct {
 	Schema string     `json:"schema"`
 	Sets   []entry    `json:"sets,omitempty"`
@@ -51,10 +51,10 @@ type leftover struct {
 
 func (l leftover) path() string { return filepath.Join(l.Dir, l.Name) }
 
-// holds reports whether another one is below.
+// holds reports whether another leftover is below l.
 func (l leftover) holds(other leftover) bool { return strings.HasPrefix(other.path(), l.path()+"/") }
 
-// entry is what the journal knows of a set.
+// entry is a set in the journal.
 type entry struct {
 	Target     string `json:"target"`
 	Lineage    string `json:"lineage"`
@@ -64,8 +64,8 @@ type entry struct {
 	Why        string `json:"why,omitempty"`        // it could not be put back
 }
 
-// swap is one name that the commit gives to something new: a file in place,
-// or the link to a managed directory's generation.
+// swap is a name that means something new from the commit on: that of a file in
+// place, or of the link to a managed directory's generation.
 type swap struct {
 	Dir  string   `json:"dir"`
 	Name string   `json:"name"`
@@ -77,8 +77,8 @@ type swap struct {
 
 func (s swap) path() string { return filepath.Join(s.Dir, s.Name) }
 
-// identity tells one content of a name from another: the SHA-256 of a file,
-// or the text of a link. It is empty where there is nothing.
+// identity identifies what a name holds: the SHA-256 of a file, or the target
+// of a symlink. It is empty where there is nothing.
 type identity string
 
 func fileIdentity(data []byte) identity {
@@ -90,7 +90,7 @@ const linkPrefix = "link:"
 
 func linkIdentity(target string) identity { return identity(linkPrefix + target) }
 
-// target gives the text of a link; empty for anything else.
+// target returns the target of a symlink; empty for anything else.
 func (id identity) target() string {
 	target, ok := strings.CutPrefix(string(id), linkPrefix)
 	if !ok {
@@ -99,7 +99,7 @@ func (id identity) target() string {
 	return target
 }
 
-// identify looks at what has a name now.
+// identify returns the identity of what has a name now.
 func identify(d *disk.Dir, name string) (identity, error) {
 	info, err := d.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -119,8 +119,8 @@ func identify(d *disk.Dir, name string) (identity, error) {
 	return fileIdentity(data), nil
 }
 
-// openJournal opens the directory of the journal, without what a crash in the
-// middle of writing one left.
+// openJournal opens the directory of the journal, and removes what a crash has
+// left of one that was being written.
 func (in *Installer) openJournal() (*disk.Dir, error) {
 	if err := disk.MakeAll(in.journalDir, disk.Own(0o700)); err != nil {
 		return nil, err
@@ -136,7 +136,7 @@ func (in *Installer) openJournal() (*disk.Dir, error) {
 	return d, nil
 }
 
-// writeJournal makes a journal known, durably.
+// writeJournal writes a journal under a name, durably.
 func writeJournal(d *disk.Dir, name string, j journal) error {
 	j.Schema = journalSchema
 	data, err := json.MarshalIndent(j, "", "  ")
@@ -156,12 +156,12 @@ func moveJournal(d *disk.Dir, from, to string) error {
 	return d.Sync()
 }
 
-// JournalError says that a journal cannot be made sense of.
+// JournalError says that a journal cannot be understood.
 type JournalError struct {
 	Path  string
 	Why   string
-	Newer bool   // it is of a later version, which could
-	Sets  []Ref  // of a later version, as far as that can be told: what it is about
+	Newer bool   // a later version wrote it, and can read it
+	Sets  []Ref  // the sets in a journal of a later version, as far as this one can read them
 	Aside string // where it was put; empty: it stays where it is
 }
 
@@ -171,7 +171,7 @@ func (e *JournalError) Error() string { return fmt.Sprintf("journal %s %s", e.Pa
 type Ref struct{ Target, Lineage string }
 
 // readJournal returns the journal under a name; nil: there is none. Besides
-// errors of reading there is *JournalError.
+// errors of reading it fails with a *JournalError.
 func readJournal(d *disk.Dir, name string) (*journal, error) {
 	path := filepath.Join(d.Path(), name)
 	data, _, err := d.Read(name, maxJournal)
@@ -201,9 +201,9 @@ func readJournal(d *disk.Dir, name string) (*journal, error) {
 	return j, nil
 }
 
-// discard removes a name, if it is there. It looks before, since a file
-// system that is full, or read-only by now, answers a removal with that even
-// where there is nothing to remove.
+// discard removes a name, if it is there. It checks that first, since removing
+// a name fails on a file system that is read-only by now, even where there is
+// nothing to remove.
 func discard(d *disk.Dir, name string) error {
 	if _, err := d.Stat(name); errors.Is(err, fs.ErrNotExist) {
 		return nil

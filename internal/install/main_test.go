@@ -15,7 +15,8 @@ import (
 	"github.com/certlatch/certlatch/internal/need"
 )
 
-// helperVariable makes the test binary a process that the tests let meet faults.
+// helperVariable is set for the test binary where it is the process that meets
+// faults.
 const helperVariable = "CERTLATCH_TEST_HELPER"
 
 func TestMain(m *testing.M) {
@@ -31,23 +32,22 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// What the helper process can do in a place whose layout follows, as in
-// "deploy in-place".
+// The work of the helper process. A layout follows it, as in "deploy in-place".
 const (
 	helpDeploy  = "deploy"
 	helpUndo    = "undo" // deploy, and take it back
 	helpRecover = "recover"
 )
 
-// How the helper process ends. 2 is a panic's (package runtime).
+// The exit codes of the helper process. 2 is that of a panic (package runtime).
 const (
 	codeDone = iota
 	codeFailed
 	_
 	codeNotKept
-	codeKept // but for what could not be tidied up
+	codeKept // kept, but something could not be removed
 	codeNotRestored
-	codeLeft // done, but for what could not be removed
+	codeLeft // undone or recovered, but something could not be removed
 )
 
 func helperCode(err error) int {
@@ -67,12 +67,12 @@ func helperCode(err error) int {
 	return codeFailed
 }
 
-// keepError says that it was Keep that failed.
+// keepError says that Keep failed, and not what came before.
 type keepError struct{ error }
 
 func (e keepError) Unwrap() error { return e.error }
 
-// help is the work of the helper process in a place.
+// help does the work of the helper process in a place.
 func help(work, root string) error {
 	p := place{root}
 	work, l, _ := strings.Cut(work, " ")
@@ -111,7 +111,7 @@ var (
 	newPair = pair{"20260201T000000.000001Z-bbbbbbbb", "new key\n", "new certificate\n"}
 )
 
-// place is a host's file system in a directory of a test.
+// place is a directory of a test that stands for a host's file system.
 type place struct{ root string }
 
 func (p place) installer() *Installer { return New(filepath.Join(p.root, "state", "journal")) }
@@ -121,7 +121,7 @@ func (p place) cert() string { return filepath.Join(p.root, "etc", "certs", "cer
 
 func (p place) directory() string { return filepath.Join(p.root, "etc", "tls", "sip.example") }
 
-// set gives the pair as a set. The certificate comes first, as in a plan.
+// set returns the pair as a set. The certificate comes first, as in a plan.
 func (p place) set(l layout, pair pair) Set {
 	set := Set{Target: "sip", Lineage: "sip.example"}
 	cert, key := p.cert(), p.key()

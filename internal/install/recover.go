@@ -18,31 +18,31 @@ import (
 // is back.
 type Interrupted struct {
 	Target, Lineage string
-	Changed         []string // what somebody else replaced since: left as it is
+	Changed         []string // names that somebody else has given to something else since: left as they are
 }
 
-// Stuck is a set whose previous state could not be put back. Its names may hold
-// old and new mixed.
+// Stuck is a set whose previous state could not be put back. Its files may be
+// old and new ones mixed.
 type Stuck struct {
 	Target, Lineage string
 	Err             error
 }
 
-// Recovery is what came of looking for transactions that were cut off.
+// Recovery is what came of recovering transactions that were cut off.
 type Recovery struct {
 	Interrupted []Interrupted
 	Stuck       []Stuck
 	Left        []string        // paths of certlatch's own that could not be removed
-	NotOurs     []string        // such paths at which somebody has put something else: left alone from now on
-	Damaged     []*JournalError // journals that tell nothing; what they were about is not known
+	NotOurs     []string        // such paths that somebody has given to something else: left alone from now on
+	Damaged     []*JournalError // journals that could not be understood; which sets they were about is not known
 }
 
-// Recover looks for the journals of transactions that were cut off, and puts
-// back the previous state of their sets, or, where it had been kept, clears away
-// what they left. Sets are on their own: one that cannot be put back stays for
-// the next call, and so do names that cannot be removed. Recover may be cut off
-// itself, and called again. A journal that is damaged is set aside. The error is
-// for a directory of journals that cannot be used.
+// Recover reads the journals of transactions that were cut off, and puts back
+// the previous state of their sets, or, where a transaction had been kept,
+// removes what it left. Each set is recovered on its own: one that cannot be
+// put back stays for the next call, and so do names that cannot be removed.
+// Recover may be cut off itself, and called again. It sets a damaged journal
+// aside. It fails where the directory of the journals cannot be used.
 func (in *Installer) Recover() (Recovery, error) {
 	var r Recovery
 	dir, err := in.openJournal()
@@ -90,7 +90,7 @@ func (in *Installer) Recover() (Recovery, error) {
 }
 
 // Unfinished returns what [Installer.Recover] would find, without changing
-// anything: Interrupted is what it has yet to put back.
+// anything: Interrupted are the sets that it has yet to put back.
 func (in *Installer) Unfinished() (Recovery, error) {
 	var r Recovery
 	dir, err := disk.Open(in.journalDir)
@@ -139,7 +139,8 @@ func (in *Installer) Unfinished() (Recovery, error) {
 	return r, nil
 }
 
-// pending returns what earlier recoveries could not do.
+// pending returns the sets that earlier recoveries could not put back, and the
+// names that they could not remove.
 func (t *Transaction) pending(r *Recovery) (stuck journal, left []leftover, err error) {
 	if j, err := r.read(t.dir, stuckFile); err != nil {
 		return stuck, nil, err
@@ -154,8 +155,9 @@ func (t *Transaction) pending(r *Recovery) (stuck journal, left []leftover, err 
 	return stuck, left, nil
 }
 
-// read reads a journal. One that is damaged is set aside, and so is one of a
-// later version, under a name by which [Transaction.later] finds it.
+// read returns the journal under a name; nil: there is none that can be used.
+// It sets a damaged one aside, and so one of a later version, under a name by
+// which [Transaction.later] finds it.
 func (r *Recovery) read(dir *disk.Dir, name string) (*journal, error) {
 	j, err := readJournal(dir, name)
 	damaged := new(JournalError)
@@ -180,14 +182,14 @@ func (r *Recovery) read(dir *disk.Dir, name string) (*journal, error) {
 	return nil, nil
 }
 
-// What journals are called that were set aside.
+// The names of journals that were set aside begin so.
 const (
 	damagedPrefix = "damaged-"
 	laterPrefix   = "later-" // for a later version of certlatch to recover
 )
 
-// later looks at the journals that only a later version of certlatch can
-// recover. What they are about is stuck.
+// later adds the sets of journals that only a later version of certlatch can
+// recover. They are stuck.
 func (t *Transaction) later(r *Recovery) error {
 	names, err := t.dir.List()
 	if err != nil {
@@ -207,11 +209,11 @@ func (t *Transaction) later(r *Recovery) error {
 	return nil
 }
 
-// asideKept is how many damaged journals are kept to be looked at.
+// asideKept is how many damaged journals are kept for somebody to look at.
 const asideKept = 3
 
-// keepNewest removes all but the newest of the names that begin alike and go on
-// with a time. What cannot be removed does no harm.
+// keepNewest removes all but the newest of the names that are a prefix and a
+// time. What it cannot remove does no harm.
 func keepNewest(dir *disk.Dir, prefix string) {
 	names, err := dir.List()
 	if err != nil {
@@ -242,8 +244,8 @@ type stuckSet struct {
 	err   error
 }
 
-// settle puts the previous state of sets back, in reverse order, each on its
-// own, and removes what was made for the new one.
+// settle puts the previous state of each set back, in reverse order, and
+// removes what was made for the new one.
 func (t *Transaction) settle(j journal) (s settled) {
 	for _, e := range slices.Backward(j.Sets) {
 		changed, err := t.restore(e)
@@ -278,8 +280,8 @@ func (t *Transaction) settle(j journal) (s settled) {
 	return s
 }
 
-// conclude writes down what is left to do, beside what is stuck from before, and
-// ends the journals of what is done.
+// conclude writes the journals of what is left to do, beside what is stuck from
+// before, and removes those of what is done.
 func (t *Transaction) conclude(s settled, left []leftover, stuck []entry) error {
 	for _, failed := range s.stuck {
 		failed.entry.Why = failed.err.Error()
@@ -302,7 +304,8 @@ func (t *Transaction) conclude(s settled, left []leftover, stuck []entry) error 
 // mostLeft bounds the list of what could not be removed.
 const mostLeft = 1000
 
-// replace writes a journal, or removes it where there is nothing in it.
+// replace writes a journal under a name, or removes that where the journal
+// holds nothing.
 func (t *Transaction) replace(name string, j journal, full bool) error {
 	if full {
 		return writeJournal(t.dir, name, j)
@@ -316,7 +319,7 @@ func (t *Transaction) replace(name string, j journal, full bool) error {
 	return t.dir.Sync()
 }
 
-// restore makes the names of a set mean the old ones again, and returns those
+// restore gives the names of a set back to the old files, and returns those
 // that somebody else has changed.
 func (t *Transaction) restore(e entry) (changed []string, err error) {
 	var failed []error
@@ -332,9 +335,9 @@ func (t *Transaction) restore(e entry) (changed []string, err error) {
 }
 
 // clear removes what was made for the new state of a set, once the old one is
-// back, and returns what it could not remove. Second names go before new ones,
-// so that putBack stays right if this is cut off. Where somebody has changed
-// the link to a generation it may still be in use: it stays.
+// back, and returns what it could not remove. It removes second names before
+// new ones, so that putBack still works if this is cut off. Where somebody has
+// changed the link to a generation, that generation may be in use, and stays.
 func (t *Transaction) clear(e entry, changed bool) (left []leftover) {
 	for _, s := range e.Swaps {
 		left = append(left, t.remove(leftover{Dir: s.Dir, Name: s.Undo}, leftover{Dir: s.Dir, Name: s.Temp})...)
@@ -358,8 +361,8 @@ func (t *Transaction) clearKept(sets []entry) (left []leftover) {
 	return append(left, unsyncedOf(names, t.syncAll())...)
 }
 
-// remove takes names away that are certlatch's own, and returns those that it
-// could not.
+// remove removes names of certlatch's own, and returns those that it could not
+// remove.
 func (t *Transaction) remove(names ...leftover) (left []leftover) {
 	for _, l := range names {
 		d, err := t.at(l.Dir)
@@ -383,8 +386,9 @@ func (t *Transaction) remove(names ...leftover) (left []leftover) {
 	return left
 }
 
-// removeGeneration takes a generation away, and nothing that certlatch does not
-// put into one: in a directory of somebody else another may have its name.
+// removeGeneration removes a generation, but nothing that certlatch does not
+// put into one: in somebody else's directory a directory of theirs may have the
+// name.
 func removeGeneration(d *disk.Dir, name string) error {
 	if err := ownDirectory(d, name); err != nil {
 		return err
@@ -392,7 +396,7 @@ func removeGeneration(d *disk.Dir, name string) error {
 	return d.RemoveFiles(name, func(file string) bool { return slices.Contains(inGeneration, file) })
 }
 
-// removeEmpty takes a directory away that nothing is in.
+// removeEmpty removes an empty directory.
 func removeEmpty(d *disk.Dir, name string) error {
 	if err := ownDirectory(d, name); err != nil {
 		return err
@@ -414,8 +418,8 @@ func ownDirectory(d *disk.Dir, name string) error {
 var inGeneration = []string{"fullchain.pem", "chain.pem", "privkey.pem"}
 
 // tidy tries again to remove what was left, and returns what still cannot be
-// removed. Where somebody has put something else in its place, such as a
-// directory, it is no longer certlatch's.
+// removed. What somebody has put in the place of it, such as a directory, is
+// not certlatch's, and goes from the list.
 func (t *Transaction) tidy(left []leftover, r *Recovery) (still []leftover) {
 	again := t.remove(left...)
 	if len(left) > 0 {
@@ -437,13 +441,14 @@ func (t *Transaction) tidy(left []leftover, r *Recovery) (still []leftover) {
 	return still
 }
 
-// unsyncedOf returns the names that a power cut may bring back.
+// unsyncedOf returns those of the names whose removal may not be durable, since
+// syncing their directory failed.
 func unsyncedOf(names []leftover, failed map[string]error) []leftover {
 	return slices.DeleteFunc(slices.Clone(names), func(l leftover) bool { return failed[l.Dir] == nil })
 }
 
-// syncAll makes the names in all directories durable, each once, and returns
-// where that failed.
+// syncAll makes the names in all directories durable, and returns the errors by
+// directory.
 func (t *Transaction) syncAll() map[string]error {
 	failed := map[string]error{}
 	for _, path := range slices.Sorted(maps.Keys(t.open)) {
@@ -454,7 +459,8 @@ func (t *Transaction) syncAll() map[string]error {
 	return failed
 }
 
-// unsynced returns why names of the set may not be durable.
+// unsynced returns an error because of which names of the set may not be
+// durable; nil: they are.
 func (e entry) unsynced(failed map[string]error) error {
 	for _, s := range e.Swaps {
 		if err := failed[s.Dir]; err != nil {

@@ -22,8 +22,8 @@ type Staged struct {
 	HoldsKey        bool
 }
 
-// SetError is what went wrong with one set of a transaction, which failed as a
-// whole.
+// SetError says which set of a transaction an error is about. The transaction
+// failed as a whole.
 type SetError struct {
 	Set Ref
 	Err error
@@ -36,10 +36,10 @@ func (e *SetError) Error() string {
 func (e *SetError) Unwrap() error { return e.Err }
 
 // Stage makes everything that the commit needs: the new files beside the old
-// ones or in a new generation, and second names of the old ones. Nothing gets
-// a final name, and if anything fails, nothing stays. Besides errors of
-// writing there are *PathError and *disk.LinkError, both before anything is
-// touched. What can be put down to one set is a *SetError.
+// ones or in a new generation, and second names for the old ones. Nothing gets
+// its final name, and if anything fails, nothing stays. Besides errors of
+// writing it fails with a *PathError or a *disk.LinkError, both before anything
+// is touched. An error about one set is in a *SetError.
 func (in *Installer) Stage(sets []Set) (*Transaction, error) {
 	dir, err := in.openJournal()
 	if err != nil {
@@ -65,16 +65,16 @@ func (in *Installer) Stage(sets []Set) (*Transaction, error) {
 	return t, nil
 }
 
-// StuckError says that a path still waits for what was there before an earlier
-// transaction, which could not be put back.
+// StuckError says that an earlier transaction could not put back what was at a
+// path, so that nothing else is installed there.
 type StuckError struct{ Path, Why string }
 
 func (e *StuckError) Error() string {
 	return e.Path + " has not got back what an earlier run had begun to replace: " + e.Why
 }
 
-// plan writes down what is going to be done, and touches nothing but what
-// crashes have left in the directories that are concerned.
+// plan fills in the journal with what is going to be done. It changes nothing,
+// except that it removes what crashes have left in the directories of the sets.
 func (t *Transaction) plan(sets []Set) error {
 	for _, name := range []string{intentFile, keptFile} {
 		if _, err := t.dir.Stat(name); !errors.Is(err, fs.ErrNotExist) {
@@ -107,7 +107,7 @@ func (t *Transaction) plan(sets []Set) error {
 			}
 		}
 	}
-	if len(stuck.Sets)+len(left) == 0 { // else some of these names may still be of use
+	if len(stuck.Sets)+len(left) == 0 { // otherwise a recovery may need some of these names
 		for _, d := range t.open {
 			d.SweepTemps()
 		}
@@ -174,7 +174,8 @@ func (t *Transaction) planManaged(set Set, e entry) (entry, error) {
 	return e, nil
 }
 
-// planDirectories notes the directories on the way to path that are missing.
+// planDirectories adds the missing directories on the way to path to the
+// journal.
 func (t *Transaction) planDirectories(path string) error {
 	d, err := disk.Open(path)
 	if err == nil {
@@ -196,9 +197,9 @@ func newSwap(dir, name string, content identity) swap {
 	return swap{Dir: dir, Name: name, Temp: disk.TempName(), Undo: disk.TempName(), New: content}
 }
 
-// ordered gives the files in the order of the commit: those with the key
-// first, so that a service which looks for new certificates finds their key
-// in place; otherwise as they are listed.
+// ordered returns the files in the order of the commit: those with the key
+// first, so that a service that looks for new certificates finds their key in
+// place; otherwise as they are listed.
 func (s Set) ordered() []File {
 	return slices.SortedStableFunc(slices.Values(s.Files), func(a, b File) int {
 		switch {
@@ -211,7 +212,7 @@ func (s Set) ordered() []File {
 	})
 }
 
-// make does what plan wrote down for a set.
+// make makes the files and second names that plan noted for a set.
 func (t *Transaction) make(set Set, e entry) error {
 	makeNew := t.makeFiles
 	if set.Directory != "" {
@@ -220,7 +221,8 @@ func (t *Transaction) make(set Set, e entry) error {
 	if err := makeNew(set, e); err != nil {
 		return err
 	}
-	// All new names come before the second ones of the old: see putBack.
+	// putBack relies on it that all new files are there before any second name
+	// of an old one.
 	for _, s := range e.Swaps {
 		if err := t.secure(s); err != nil {
 			return err
@@ -319,10 +321,10 @@ func (t *Transaction) stagedAt(set Set, f File, path string) {
 	t.staged = append(t.staged, Staged{set.Target, set.Lineage, f.Path, path, f.HoldsKey})
 }
 
-// create writes a file that takes the place of another, old in the directory
-// from, and carries over what the configuration does not say, as far as it can
-// be trusted: ACL, security label and user attributes. It returns the names of
-// those that it did not carry over.
+// create writes a file that is to replace another, old in the directory from,
+// and carries over the attributes of that which the configuration does not set,
+// as far as they can be trusted: ACL, security label and user attributes. It
+// returns the names of those that it did not carry over.
 func create(d *disk.Dir, name string, f File, from *disk.Dir, old string) (left []string, err error) {
 	extra, left, err := carried(from, old, f.UID)
 	if err != nil {
@@ -335,8 +337,8 @@ func create(d *disk.Dir, name string, f File, from *disk.Dir, old string) (left 
 	return chosen(f, left), d.Create(name, f.Data, attr)
 }
 
-// chosen leaves the ACL out of the names of what is not carried over where the
-// configuration says what it is to be.
+// chosen returns the names of attributes that are not carried over, without
+// that of the ACL where the configuration sets it.
 func chosen(f File, names []string) []string {
 	if f.Grants == nil {
 		return names
@@ -344,10 +346,11 @@ func chosen(f File, names []string) []string {
 	return slices.DeleteFunc(names, func(name string) bool { return name == disk.ACLName })
 }
 
-// carried returns the extended attributes of what is going to be replaced, if
-// there is anything: all of them where nobody but root and the user to whom the
-// new one will belong can have put it there, and where it is theirs. Else none,
-// and their names: whoever made it may have chosen them to be let in.
+// carried returns the extended attributes of the file that is going to be
+// replaced, if there is one: all of them where nobody but root and uid, the
+// owner of the new file, can have put it there, and it belongs to one of them.
+// Otherwise it returns their names alone: somebody may have chosen them to get
+// at the new file.
 func carried(d *disk.Dir, name string, uid int) (extra map[string][]byte, left []string, err error) {
 	if d == nil || name == "" {
 		return nil, nil, nil
@@ -362,17 +365,17 @@ func carried(d *disk.Dir, name string, uid int) (extra map[string][]byte, left [
 	return nil, slices.Sorted(maps.Keys(attr.Extra)), nil
 }
 
-// NotCarried says which extended attributes of a file or generation a new one
-// does not get, since somebody else than root and the file's owner could have
-// chosen them.
+// NotCarried are the extended attributes of a file or generation that the new
+// one does not get, since somebody else than root and the file's owner could
+// have chosen them.
 type NotCarried struct {
 	Target, Lineage string
 	Path            string
 	Names           []string
 }
 
-// NotCarried returns what the new files have not got from those that they
-// replace.
+// NotCarried returns the attributes that the new files did not get from those
+// that they replace.
 func (t *Transaction) NotCarried() []NotCarried { return t.dropped }
 
 func (t *Transaction) notCarried(set Set, path string, names []string) {
@@ -382,10 +385,11 @@ func (t *Transaction) notCarried(set Set, path string, names []string) {
 }
 
 // isLabel reports whether a name is that of a security label. Where that is not
-// carried over, the policy gives the new file the one of its directory.
+// carried over, the security policy labels the new file by its directory.
 func isLabel(name string) bool { return strings.HasPrefix(name, "security.") }
 
-// NotCarried returns what a transaction with the set would not carry over.
+// NotCarried returns the attributes that a transaction with the set would not
+// carry over.
 func (in *Installer) NotCarried(set Set) ([]NotCarried, error) {
 	t := &Transaction{open: map[string]*disk.Dir{}}
 	defer t.close()
@@ -406,7 +410,7 @@ func (in *Installer) NotCarried(set Set) ([]NotCarried, error) {
 	return t.dropped, nil
 }
 
-// holder opens the directory that holds a file of the set now.
+// holder opens the directory in which a file of the set is now.
 func (t *Transaction) holder(set Set, f File) (*disk.Dir, error) {
 	if set.Directory == "" {
 		return t.at(filepath.Dir(f.Path))
@@ -430,8 +434,8 @@ func (t *Transaction) holder(set Set, f File) (*disk.Dir, error) {
 	return t.open[path], nil
 }
 
-// secure gives the old one a second name, and looks that it is still the one
-// of the plan.
+// secure makes the second name of the old file, and fails where that is not the
+// file of the plan any more.
 func (t *Transaction) secure(s swap) error {
 	if s.Old == "" {
 		return nil

@@ -13,8 +13,8 @@ import (
 	"github.com/certlatch/certlatch/internal/disk"
 )
 
-// Transaction is a number of sets that are installed together. It ends with
-// Undo or Keep; a Commit that fails has undone itself.
+// Transaction is the installation of sets together. It ends with Undo or Keep;
+// a Commit that fails has been undone.
 type Transaction struct {
 	dir       *disk.Dir // where the journal is
 	journal   journal
@@ -33,11 +33,11 @@ func (e *ChangedError) Error() string {
 	return e.Path + " was changed by somebody else meanwhile, and is left as it is"
 }
 
-// RestoreError says that not everything of the previous state is back in its
-// place.
+// RestoreError says that not everything of the previous state could be put
+// back.
 type RestoreError struct {
 	Err  error
-	Sets []Ref // those of which it is not
+	Sets []Ref // the sets that are not back in whole
 }
 
 func (e *RestoreError) Error() string {
@@ -46,14 +46,14 @@ func (e *RestoreError) Error() string {
 
 func (e *RestoreError) Unwrap() error { return e.Err }
 
-// Staged gives the new files, so that it can be tried whether the service may
-// read them.
+// Staged returns the new files, so that the caller can try whether the service
+// may read them.
 func (t *Transaction) Staged() []Staged { return t.staged }
 
-// Commit gives the new files their names: one rename a managed set; in place
-// one a file, those with the key first. If one fails, what was renamed is put
-// back before Commit returns, and the transaction is over; if that fails too,
-// there is a *RestoreError in the error.
+// Commit renames the new files to their names: with one rename for a managed
+// set, and in place with one for each file, those with the key first. If one
+// fails, Commit puts back what was renamed, and the transaction is over; if
+// that fails too, there is a *RestoreError in the error.
 func (t *Transaction) Commit() error {
 	if err := t.commit(); err != nil {
 		return errors.Join(err, t.Undo())
@@ -77,14 +77,14 @@ func (t *Transaction) commit() error {
 	return t.sync()
 }
 
-// LeftError says that names of certlatch's own could not be removed. Nothing
-// else is wrong; Recover tries again.
+// LeftError says that names of certlatch's own could not be removed, and that
+// nothing else is wrong. Recover tries again.
 type LeftError struct{ Paths []string }
 
 func (e *LeftError) Error() string { return "cannot remove " + strings.Join(e.Paths, ", ") }
 
-// NotKeptError says that a commit could not be made final: Recover would take it
-// back.
+// NotKeptError says that a commit could not be made final: Recover would undo
+// it.
 type NotKeptError struct{ Err error }
 
 func (e *NotKeptError) Error() string {
@@ -92,11 +92,11 @@ func (e *NotKeptError) Error() string {
 }
 func (e *NotKeptError) Unwrap() error { return e.Err }
 
-// Undo puts the previous state back and removes what was made for the new
-// one. Of a transaction that is over it does nothing. Where something could
-// not be put back the error is a *RestoreError; unless that is because
-// somebody else changed it (*ChangedError), Recover will try again. Where
-// only something is left beside the old files, it is a *LeftError.
+// Undo puts the previous state back and removes what was made for the new one.
+// For a transaction that is over it does nothing. Where something could not be
+// put back the error is a *RestoreError; unless that is because somebody else
+// changed it (*ChangedError), Recover will try again. Where only something is
+// left beside the old files, it is a *LeftError.
 func (t *Transaction) Undo() error {
 	if t.over {
 		return nil
@@ -126,8 +126,8 @@ func (t *Transaction) Undo() error {
 	return cmp.Or(err, leftError(s.left))
 }
 
-// write writes down what a transaction could not settle, beside what is left
-// from others.
+// write writes the journals of what a transaction could not undo, beside what
+// is left from others.
 func (t *Transaction) write(s settled) error {
 	stuck, left, err := t.pending(new(Recovery))
 	if err != nil {
@@ -150,10 +150,10 @@ func leftError(left []leftover) error {
 
 // Keep makes the commit final: from here on a crash does not undo it. The
 // second names of the old files are removed, and of each managed directory's
-// generations all but three: the current one, the previous one, and the
-// newest of the others. If it cannot be made final, the error is a *NotKeptError,
-// and the transaction is to be undone. Where only clearing away fails, it is kept
-// all the same; Recover will do the rest.
+// generations all but three: the current one, the previous one, and the newest
+// of the others. If it cannot be made final, the error is a *NotKeptError, and
+// the transaction is to be undone. Where only removing fails, it is kept all
+// the same; Recover will do the rest.
 func (t *Transaction) Keep() error {
 	if t.over || !t.committed {
 		return errors.New("only a committed transaction can be kept")
@@ -161,7 +161,7 @@ func (t *Transaction) Keep() error {
 	if err := t.dir.Rename(intentFile, keptFile); err != nil {
 		return &NotKeptError{err}
 	}
-	t.over = true // kept is kept: an undo now that is cut off would be tidied up, not finished
+	t.over = true // from here on Recover would not finish an undo that was cut off
 	defer t.close()
 	if err := t.dir.Sync(); err != nil {
 		return err
@@ -179,18 +179,18 @@ func (t *Transaction) Keep() error {
 	return leftError(left)
 }
 
-// putBack makes a name mean the old one again. It is decided by what is there,
-// so it does not matter how far a commit, or an earlier putBack, had come.
+// putBack gives a name back to the old file. It goes by what is there, so it
+// does not matter how far a commit, or an earlier putBack, came.
 func (t *Transaction) putBack(s swap) error {
 	d, err := t.at(s.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // not made yet
+		return nil // the second name was not made yet
 	}
 	if err != nil {
 		return err
 	}
 	if _, err := d.Stat(s.Temp); !errors.Is(err, fs.ErrNotExist) {
-		return err // the new one has not been renamed
+		return err // the new file was not renamed yet
 	}
 	now, err := identify(d, s.Name)
 	if err != nil {
@@ -212,7 +212,8 @@ func (t *Transaction) putBack(s swap) error {
 	}
 }
 
-// notOurs tells what was never certlatch's from a failure to look.
+// notOurs returns a *ChangedError for a name that is somebody else's by now,
+// and err where it could not be looked at.
 func notOurs(s swap, err error) error {
 	_, irregular := errors.AsType[*disk.IrregularError](err)
 	_, large := errors.AsType[*disk.SizeError](err)
@@ -225,9 +226,9 @@ func notOurs(s swap, err error) error {
 // generationsKept is how many generations stay in a managed directory.
 const generationsKept = 3
 
-// prune removes a managed set's oldest generations, and returns what it could
-// not remove. What has another kind of name, or belongs to somebody else, is not
-// certlatch's. What a crash leaves is pruned the next time.
+// prune removes a managed set's oldest generations, and returns those that it
+// could not remove. A directory whose name is no generation's, or which belongs
+// to somebody else, stays. What a crash leaves is pruned the next time.
 func (t *Transaction) prune(e entry) (left []leftover) {
 	d, err := t.at(e.Directory)
 	if err != nil {
@@ -263,8 +264,9 @@ func (t *Transaction) prune(e entry) (left []leftover) {
 	return left
 }
 
-// sortByAge puts the oldest first. Names begin with their time; one that has
-// not come yet tells that the clock was wrong, and counts as old.
+// sortByAge sorts generations by the times that their names begin with, oldest
+// first. One whose time is yet to come is from a clock that was wrong, and
+// counts as old.
 func sortByAge(generations []string, now time.Time) {
 	limit := now.UTC().Add(24 * time.Hour).Format(stampLayout)
 	slices.SortFunc(generations, func(a, b string) int {
@@ -278,7 +280,7 @@ func sortByAge(generations []string, now time.Time) {
 	})
 }
 
-// at gives a directory that the transaction works in.
+// at returns the open directory at a path.
 func (t *Transaction) at(path string) (*disk.Dir, error) {
 	if d, ok := t.open[path]; ok {
 		return d, nil
@@ -290,7 +292,7 @@ func (t *Transaction) at(path string) (*disk.Dir, error) {
 	return d, err
 }
 
-// sync makes all names durable.
+// sync makes the names in all directories of the transaction durable.
 func (t *Transaction) sync() error {
 	return errors.Join(slices.Collect(maps.Values(t.syncAll()))...)
 }
