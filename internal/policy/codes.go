@@ -15,19 +15,19 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// code is one kind of finding. look tells what is wrong with a subject, as the
-// rest of a sentence that begins with the certificate, and what to do; an empty
-// flaw means that all is well. Codes without look are found when the bundle is
-// made, by package lineage, or belong to a service.
+// code is one kind of finding. find returns what is wrong with a subject, as
+// the rest of a sentence that begins with the certificate, and what to do; an
+// empty flaw means that all is well. Codes without find are found when the
+// bundle is made, by package lineage, or belong to a service.
 type code struct {
-	name     string
-	severity lineage.Severity
-	early    bool // found where no bundle can be made
-	look     func(subject) (flaw, remedy string)
-	eased    func(subject) bool // tells that a flaw which would refuse only warns; nil: never
+	name      string
+	severity  lineage.Severity
+	early     bool // found where no bundle can be made
+	find      func(subject) (flaw, remedy string)
+	onlyWarns func(subject) bool // reports whether a flaw that would refuse only warns; nil: never
 }
 
-// subject is what the looks are taken at.
+// subject is a bundle with what is needed to judge it.
 type subject struct {
 	*lineage.Bundle
 	Rules
@@ -44,28 +44,28 @@ func codes() []code {
 		{name: "owner-mismatch", severity: refused, early: true},
 		{name: "key-encrypted", severity: refused, early: true},
 		{name: "key-mismatch", severity: refused, early: true},
-		{name: "key-weak", severity: refused, look: keyWeak},
-		{name: "expired", severity: refused, look: expired},
-		{name: "not-yet-valid", severity: refused, look: notYetValid},
-		{name: "chain-incomplete", severity: refused, look: astray("chain-incomplete",
+		{name: "key-weak", severity: refused, find: keyWeak},
+		{name: "expired", severity: refused, find: expired},
+		{name: "not-yet-valid", severity: refused, find: notYetValid},
+		{name: "chain-incomplete", severity: refused, find: chainCode("chain-incomplete",
 			"have the client write the full chain: leaf and intermediates")},
-		{name: "untrusted", severity: refused, look: astray("untrusted",
+		{name: "untrusted", severity: refused, find: chainCode("untrusted",
 			"check that the chain is whole; for a CA of your own set trust in the policy to a PEM file of its roots")},
-		{name: "staging-issuer", severity: refused, look: astray("staging-issuer",
+		{name: "staging-issuer", severity: refused, find: chainCode("staging-issuer",
 			"have the client issue it anew at the CA's production directory")},
-		{name: "name-missing", severity: refused, look: nameMissing, eased: neverHad},
-		{name: "sip-wildcard", severity: refused, look: sipWildcard, eased: wildcardBefore},
-		{name: "eku-server-missing", severity: refused, look: serverUsageMissing},
-		{name: "downgrade", severity: refused, look: downgrade},
-		{name: "revoked", severity: refused, look: revoked},
+		{name: "name-missing", severity: refused, find: nameMissing, onlyWarns: neverHad},
+		{name: "sip-wildcard", severity: refused, find: sipWildcard, onlyWarns: wildcardBefore},
+		{name: "eku-server-missing", severity: refused, find: serverUsageMissing},
+		{name: "downgrade", severity: refused, find: downgrade},
+		{name: "revoked", severity: refused, find: revoked},
 		{name: "too-large", severity: refused, early: true},
 		{name: "chain-order", severity: warned},
 		{name: "root-included", severity: warned},
-		{name: "eku-client-lost", severity: warned, look: clientUsageLost},
-		{name: "names-lost", severity: warned, look: namesLost},
-		{name: "lifetime-short", severity: warned, look: lifetimeShort},
+		{name: "eku-client-lost", severity: warned, find: clientUsageLost},
+		{name: "names-lost", severity: warned, find: namesLost},
+		{name: "lifetime-short", severity: warned, find: lifetimeShort},
 		{name: "key-readable", severity: warned},
-		{name: "must-staple", severity: warned, look: mustStaple},
+		{name: "must-staple", severity: warned, find: mustStaple},
 	}
 }
 
@@ -100,8 +100,8 @@ func notYetValid(s subject) (flaw, remedy string) {
 		"check this host's clock with timedatectl; if it is right, deploy again once the time has come"
 }
 
-// astray looks at the way from the leaf to a root.
-func astray(code, remedy string) func(subject) (string, string) {
+// chainCode returns the find of a code about the way from the leaf to a root.
+func chainCode(code, remedy string) func(subject) (string, string) {
 	return func(s subject) (string, string) {
 		if s.path.code != code {
 			return "", ""
@@ -122,14 +122,14 @@ func nameMissing(s subject) (flaw, remedy string) {
 	return flaw, "have the client put the name into the certificate, or correct the target's names and probes, or what the service serves under it"
 }
 
-// missing gives those of the wanted names that a certificate does not cover.
+// missing returns the names that a rule wants and a certificate does not cover.
 func (r Rules) missing(cert *x509.Certificate) []string {
 	return uncovered(cert, slices.Concat(r.Names, r.ServiceNames), r.SIPDomains)
 }
 
-// neverHad tells that the installed leaf covers the missing names no better,
-// and that they are not wanted by the operator, or in the leaf after all, but
-// do not count for SIP.
+// neverHad reports whether the installed leaf, if any, covers the missing names
+// no better, and the new one lacks none that the operator wants but by the
+// rules of SIP.
 func neverHad(s subject) bool {
 	missing := s.missing(s.Leaf)
 	for _, name := range uncovered(s.Leaf, missing, nil) {
@@ -149,15 +149,15 @@ func sipWildcard(s subject) (flaw, remedy string) {
 		"have the client put the SIP domain itself into the certificate"
 }
 
-// wildcardBefore tells that the installed leaf covers the domains by a
+// wildcardBefore reports whether the installed leaf covers the domains by a
 // wildcard too.
 func wildcardBefore(s subject) bool {
 	domains := onlyByWildcard(s.Leaf, s.SIPDomains)
 	return s.Installed != nil && len(onlyByWildcard(s.Installed, domains)) == len(domains)
 }
 
-// onlyByWildcard gives those of the domains that a certificate covers, and
-// does not name.
+// onlyByWildcard returns the domains that a certificate covers by a wildcard
+// and does not name.
 func onlyByWildcard(cert *x509.Certificate, domains []string) []string {
 	names := slices.Concat(cert.DNSNames, sipURIs(cert))
 	var found []string
@@ -198,13 +198,14 @@ func revoked(s subject) (flaw, remedy string) {
 	return "was revoked by its issuer", "have the client issue it anew, with a new key"
 }
 
-// clientUsageLost explains by what the peers do: Prosody 13.0 verifies with
-// lsec_ignore_purpose (plugins/mod_tls.lua, plugins/mod_s2s.lua); Kamailio and
-// OpenSIPS leave it to OpenSSL's purpose sslclient, and have no option for it.
-// Let's Encrypt's last profile with clientAuth ended on 2026-07-08.
+// clientUsageLost names what peers make of a leaf that has no clientAuth any
+// more: Prosody 13.0 verifies with lsec_ignore_purpose (plugins/mod_tls.lua,
+// plugins/mod_s2s.lua); Kamailio and OpenSIPS leave it to OpenSSL's purpose
+// sslclient, and have no option for it. Let's Encrypt's last profile with
+// clientAuth ended on 2026-07-08.
 func clientUsageLost(s subject) (flaw, remedy string) {
 	if s.Installed == nil || lineage.SelfIssued(s.Installed) || !allows(s.Installed, x509.ExtKeyUsageClientAuth) || allows(s.Leaf, x509.ExtKeyUsageClientAuth) {
-		return "", "" // what packages sign for themselves no peer has ever trusted
+		return "", "" // no peer has ever trusted a self-signed leaf
 	}
 	return "does not allow TLS client authentication, which the installed one does; a server that calls others shows it as a client: " +
 			"in XMPP federation (s2s) Prosody, and ejabberd from 25.08 on, take it all the same, while others fall back to dialback or refuse; " +
@@ -234,8 +235,8 @@ func lifetimeShort(s subject) (flaw, remedy string) {
 		"find out why the client did not renew it in time"
 }
 
-// mustStaple looks for the TLS feature extension (RFC 7633) with
-// status_request (5, RFC 6066) or status_request_v2 (17, RFC 6961).
+// mustStaple finds the TLS feature extension (RFC 7633) with status_request (5,
+// RFC 6066) or status_request_v2 (17, RFC 6961).
 func mustStaple(s subject) (flaw, remedy string) {
 	i := slices.IndexFunc(s.Leaf.Extensions, func(e pkix.Extension) bool {
 		return e.Id.Equal(asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 24})
@@ -252,14 +253,14 @@ func mustStaple(s subject) (flaw, remedy string) {
 		"make sure that the service staples, or have the client issue it without must-staple"
 }
 
-// allows tells whether a certificate may be used for a purpose: without the
+// allows reports whether a certificate may be used for a purpose: without the
 // extension, for any (RFC 5280, section 4.2.1.12).
 func allows(cert *x509.Certificate, usage x509.ExtKeyUsage) bool {
 	return len(cert.ExtKeyUsage)+len(cert.UnknownExtKeyUsage) == 0 ||
 		slices.Contains(cert.ExtKeyUsage, usage) || slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageAny)
 }
 
-// uncovered gives the names that a certificate does not cover. Names match as
+// uncovered returns the names that a certificate does not cover. Names match as
 // in a handshake (RFC 6125, wildcards included); a wildcard or a URI only
 // matches itself. The SIP domains among them match as of RFC 5922 section 7,
 // but for wildcards: sip URIs count alone, where there are any.
@@ -278,9 +279,9 @@ func uncovered(cert *x509.Certificate, names, sipDomains []string) []string {
 	return missing
 }
 
-// sipURIs gives the domains, in lower case, that a certificate names by sip
-// URIs. Those with a user name a person, those of other schemes no SIP domain
-// (RFC 5922 section 7.1).
+// sipURIs returns the domains, in lower case, that a certificate names by sip
+// URIs. URIs with a user name a person, and those of other schemes no SIP
+// domain (RFC 5922 section 7.1).
 func sipURIs(cert *x509.Certificate) []string {
 	var domains []string
 	for _, uri := range cert.URIs {
@@ -295,7 +296,7 @@ func sipURIs(cert *x509.Certificate) []string {
 	return domains
 }
 
-// quoted lists names for people.
+// quoted returns a list of quoted names, for people.
 func quoted(names []string) string {
 	var all []string
 	for _, name := range names {
@@ -306,7 +307,7 @@ func quoted(names []string) string {
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// span writes a duration for people, in its largest unit or two.
+// span returns a duration in its largest unit or two, for people.
 func span(d time.Duration) string {
 	if days := d / (24 * time.Hour); days >= 2 {
 		return fmt.Sprintf("%d days", days)

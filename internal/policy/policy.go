@@ -1,5 +1,5 @@
-// Package policy decides whether a target may have a bundle: it looks for the
-// flaws that section 5 of the contract names, under the rules of one target.
+// Package policy decides whether a target may have a bundle: it finds the flaws
+// of the bundle under the rules of one target.
 //
 // It judges by what the bundle says and by the roots and the clock of this
 // host. It does not promise that every client accepts the certificate: clients
@@ -19,7 +19,7 @@ import (
 type Rules struct {
 	Trust  Trust    // from LoadTrust
 	Accept []string // codes that are only warned about
-	Names  []string // must be covered by the leaf
+	Names  []string // names that the leaf must cover
 
 	// ServiceNames are in the service's own configuration: they must be
 	// covered if the installed leaf covers them. SIPDomains are those of all
@@ -31,22 +31,22 @@ type Rules struct {
 	Force     bool              // accept a downgrade
 	Now       time.Time         // the time to judge by
 
-	// Revoked tells whether the issuer has taken the leaf back; nil: it is
-	// not asked. An error means that it cannot be told, and changes nothing.
+	// Revoked reports whether the issuer has revoked the leaf; nil: nobody is
+	// asked. An error means that this is not known, and makes no finding.
 	Revoked func(leaf, issuer *x509.Certificate) (bool, error)
 }
 
-// Check gives the findings about a bundle: those that refuse it, then those
-// that warn, both in the order of [Codes]. What lineage found when it made the
-// bundle is not repeated.
+// Check returns the findings about a bundle: those that refuse it, then those
+// that warn, both in the order of [Codes]. It does not repeat those of
+// [lineage.Read].
 func Check(b *lineage.Bundle, r Rules) []lineage.Finding {
 	s := subject{Bundle: b, Rules: r, path: r.Trust.follow(b, r.Now)}
 	var refused, warned []lineage.Finding
 	for _, c := range codes() {
-		if c.look == nil {
+		if c.find == nil {
 			continue
 		}
-		flaw, remedy := c.look(s)
+		flaw, remedy := c.find(s)
 		if flaw == "" {
 			continue
 		}
@@ -56,7 +56,7 @@ func Check(b *lineage.Bundle, r Rules) []lineage.Finding {
 			Detail:   fmt.Sprintf("%s: certificate %s %s", b.Lineage.Fullchain, lineage.Label(b.Leaf), flaw),
 			Remedy:   remedy,
 		}
-		if c.severity == lineage.Warned || slices.Contains(r.Accept, c.name) || c.eased != nil && c.eased(s) {
+		if c.severity == lineage.Warned || slices.Contains(r.Accept, c.name) || c.onlyWarns != nil && c.onlyWarns(s) {
 			finding.Severity = lineage.Warned
 			warned = append(warned, finding)
 		} else {
@@ -66,12 +66,12 @@ func Check(b *lineage.Bundle, r Rules) []lineage.Finding {
 	return append(refused, warned...)
 }
 
-// Refused tells whether any of the findings refuses the bundle.
+// Refused reports whether any of the findings refuses the bundle.
 func Refused(findings []lineage.Finding) bool {
 	return slices.ContainsFunc(findings, func(f lineage.Finding) bool { return f.Severity == lineage.Refused })
 }
 
-// Codes gives every code of the contract, in its order.
+// Codes returns all codes of findings, in the order of the manual.
 func Codes() []string {
 	var names []string
 	for _, c := range codes() {
@@ -80,8 +80,8 @@ func Codes() []string {
 	return names
 }
 
-// Acceptable tells whether accepting a code has a meaning: it refuses bundles,
-// and there is a bundle where it is found.
+// Acceptable reports whether a code may be accepted: it refuses bundles, and is
+// found where there is a bundle to install.
 func Acceptable(name string) bool {
 	return slices.ContainsFunc(codes(), func(c code) bool {
 		return c.name == name && c.severity == lineage.Refused && !c.early

@@ -20,7 +20,7 @@ import (
 	"github.com/certlatch/certlatch/internal/policy"
 )
 
-// check is what the findings must be about a leaf on disk.
+// check is a leaf on disk, and what the findings about it must be.
 type check struct {
 	leaf  pki.Leaf
 	mode  os.FileMode  // of the key
@@ -57,7 +57,7 @@ func TestCheck(t *testing.T) {
 			return revoked, err
 		}}
 	}
-	// Whoever else is asked about the leaf has not revoked it.
+	// Only this issuer has revoked the leaf.
 	issuerIs := func(name string) func(leaf, issuer *x509.Certificate) (bool, error) {
 		return func(_, issuer *x509.Certificate) (bool, error) { return issuer.Subject.CommonName == name, nil }
 	}
@@ -192,7 +192,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// findings are those of reading the bundle and of holding it against the rules.
+// findings returns those of reading the bundle and those of checking it against
+// the rules.
 func (c check) findings(t *testing.T) []lineage.Finding {
 	t.Helper()
 	dir := t.TempDir()
@@ -213,7 +214,8 @@ func (c check) findings(t *testing.T) []lineage.Finding {
 	return append(policy.Check(b, c.rules), findings...)
 }
 
-// The details say what an operator needs to decide whom to believe.
+// TestCheckDetails wants the details to say what an operator needs to know to
+// decide whom to believe.
 func TestCheckDetails(t *testing.T) {
 	ca := pki.NewCA(t, "Root")
 	from := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -268,7 +270,8 @@ func TestLoadTrust(t *testing.T) {
 	}
 }
 
-// crypto/x509 reads the system's roots once a process, so each case is one.
+// TestLoadTrustSystem runs a process for each case, since crypto/x509 reads the
+// system's roots once a process.
 func TestLoadTrustSystem(t *testing.T) {
 	const child, chain = "CERTLATCH_TEST_SYSTEM_ROOTS", "CERTLATCH_TEST_CHAIN"
 	if want := os.Getenv(child); want != "" {

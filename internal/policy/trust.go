@@ -20,16 +20,16 @@ type Trust struct {
 	roots *x509.CertPool
 }
 
-// TrustError says why a trust setting cannot be used.
+// TrustError says why a setting of trust cannot be used.
 type TrustError struct {
 	Setting, Why, Remedy string
 }
 
 func (e *TrustError) Error() string { return fmt.Sprintf("trust %q: %s", e.Setting, e.Why) }
 
-// LoadTrust reads a trust setting: "system" for the roots of this host, "any"
-// for no roots at all, or the path of a PEM file of roots. It fails with a
-// [*TrustError].
+// LoadTrust returns the trust for a setting: "system" for the roots of this
+// host, "any" for no roots at all, or the path of a PEM file of roots. It fails
+// with a [*TrustError].
 func LoadTrust(setting string) (Trust, error) {
 	switch setting {
 	case "any":
@@ -55,15 +55,15 @@ func LoadTrust(setting string) (Trust, error) {
 	return Trust{roots: roots}, nil
 }
 
-// path is what was found out about the way from a leaf to a root.
+// path is the way from a leaf to a root, or what is wrong with it.
 type path struct {
 	issuer *x509.Certificate // of the leaf, verified; nil: not known, or none
-	code   string            // that says what is wrong with the way; "": nothing
+	code   string            // of the finding about what is wrong with the way; "": nothing
 	flaw   string
 }
 
-// follow looks for a way from the leaf to a root. Whether the leaf itself is
-// valid now is not its business.
+// follow returns the way from the leaf to a root. Whether the leaf itself is
+// valid now is not checked here.
 func (t Trust) follow(b *lineage.Bundle, now time.Time) path {
 	if t.any {
 		return followLinks(b)
@@ -79,7 +79,7 @@ func (t Trust) follow(b *lineage.Bundle, now time.Time) path {
 		CurrentTime:   during(b.Leaf, now),
 	})
 	if err != nil {
-		return t.astray(b, err)
+		return t.chainFault(b, err)
 	}
 	if len(chains[0]) == 1 {
 		return path{} // the leaf is a root
@@ -87,7 +87,8 @@ func (t Trust) follow(b *lineage.Bundle, now time.Time) path {
 	return path{issuer: chains[0][1]}
 }
 
-// followLinks verifies the signatures of the chain, as far as it goes.
+// followLinks verifies the signatures of the chain alone, and returns how far
+// they lead.
 func followLinks(b *lineage.Bundle) path {
 	certs := b.Certificates()
 	for i, issuer := range certs[1:] {
@@ -102,8 +103,8 @@ func followLinks(b *lineage.Bundle) path {
 	return path{issuer: certs[1]}
 }
 
-// astray says in the most telling way why there is no way to a root.
-func (t Trust) astray(b *lineage.Bundle, err error) path {
+// chainFault returns the most telling reason why there is no way to a root.
+func (t Trust) chainFault(b *lineage.Bundle, err error) path {
 	certs := b.Certificates()
 	if slices.ContainsFunc(certs, issuedForTests) {
 		return path{code: "staging-issuer",
@@ -119,10 +120,11 @@ func (t Trust) astray(b *lineage.Bundle, err error) path {
 		flaw: fmt.Sprintf("leads to no trusted root: the last issuer of its chain is %.80q: %s", last.Issuer, plain(err))}
 }
 
-// plain is what crypto/x509 says, without its name.
+// plain returns the message of an error of crypto/x509, without the package's
+// name.
 func plain(err error) string { return strings.TrimPrefix(err.Error(), "x509: ") }
 
-// has tells whether there is a root of a name.
+// has reports whether there is a root with a name.
 func (t Trust) has(name []byte) bool {
 	if t.roots == nil {
 		return false
@@ -132,7 +134,8 @@ func (t Trust) has(name []byte) bool {
 	return slices.ContainsFunc(subjects, func(subject []byte) bool { return string(subject) == string(name) })
 }
 
-// during is now, or the time nearest to it at which the certificate is valid.
+// during returns now, or the time nearest to it at which the certificate is
+// valid.
 func during(cert *x509.Certificate, now time.Time) time.Time {
 	switch {
 	case now.Before(cert.NotBefore):
@@ -143,8 +146,8 @@ func during(cert *x509.Certificate, now time.Time) time.Time {
 	return now
 }
 
-// issuedForTests tells whether the issuer of cert is a CA for trials. Their names
-// begin alike:
+// issuedForTests reports whether the issuer of cert is a CA for tests, by the
+// beginning of its name:
 //
 //   - Let's Encrypt staging: "(STAGING) ", and until 2021 "Fake LE ", until 2016
 //     "happy hacker fake CA"; https://letsencrypt.org/docs/staging-environment
