@@ -8,9 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
 	"syscall"
+
+	"github.com/certlatch/certlatch/internal/disk"
 )
 
 // tryRead is the first argument by which the program becomes the child of
@@ -130,31 +130,17 @@ func open(path string) *UnreadableError {
 	return nil
 }
 
-// obstacle walks an absolute path as the kernel does (path_resolution(7)) and
-// returns the first component that cannot be passed: a directory that may not
-// be searched, a name that does not exist, or else the file that it leads to.
+// obstacle returns the first component on the way to a path that cannot be
+// passed: a directory that may not be searched, a name that does not exist, or
+// else the file that the path leads to.
 func obstacle(path string) string {
-	const mostLinks = 40
-	at, rest := "/", strings.Split(path, "/")
-	for links := 0; len(rest) > 0; {
-		name := rest[0]
-		rest = rest[1:]
-		next := filepath.Join(at, name)
-		target, err := os.Readlink(next)
-		switch {
-		case errors.Is(err, syscall.EINVAL): // it is there, and no link
-			at = next
-		case errors.Is(err, syscall.EACCES):
-			return at
-		case err != nil || links == mostLinks:
-			return next
-		default:
-			links++
-			if filepath.IsAbs(target) {
-				at = "/"
-			}
-			rest = append(strings.Split(target, "/"), rest...)
-		}
+	steps, end, err := disk.Trace(path)
+	if err == nil || len(steps) == 0 {
+		return end
 	}
-	return at
+	last := steps[len(steps)-1]
+	if errors.Is(last.Err, syscall.EACCES) {
+		return last.Dir
+	}
+	return last.Path()
 }

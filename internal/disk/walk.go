@@ -30,6 +30,10 @@ type walk struct {
 
 	// mayFollow fails where a symlink in a directory is not to be followed.
 	mayFollow func(in, link station) error
+
+	// looked is called for each name that was looked up, with what has it or
+	// why that is not known; nil: nobody wants to know.
+	looked func(name string, found station, err error)
 }
 
 // station is a file or directory on the way of a walk, open.
@@ -71,6 +75,16 @@ func (w *walk) close() { w.retreat(0) }
 // here returns the directory that the walk has come to.
 func (w *walk) here() station { return w.passed[len(w.passed)-1] }
 
+// path returns the path of the directory that the walk has come to, without
+// links.
+func (w *walk) path() string {
+	path := "/"
+	for _, at := range w.passed {
+		path = filepath.Join(path, at.name)
+	}
+	return path
+}
+
 // to goes to the directory at path, from the current one or, where path is
 // absolute, from /.
 func (w *walk) to(path string) error {
@@ -102,6 +116,9 @@ func (w *walk) reach(path string) (*station, error) {
 			continue
 		}
 		next, err := w.look(name)
+		if w.looked != nil {
+			w.looked(name, next, err)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -11,7 +11,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// workflow is what of a workflow of GitHub's is looked at here
+// workflow is a workflow of GitHub's, as far as it is checked
 // (https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax).
 type workflow struct {
 	On          map[string]any
@@ -65,7 +65,7 @@ func readWorkflow(t *testing.T, text string) (w workflow) {
 	return w
 }
 
-// TestPublicCI holds the workflow, and shows that what it holds can be missed.
+// TestPublicCI checks the workflow, and that changes for the worse are noticed.
 func TestPublicCI(t *testing.T) {
 	text, err := os.ReadFile("../../.github/workflows/ci.yml")
 	if err != nil {

@@ -66,8 +66,8 @@ func apply(t *testing.T, dir, diff string) {
 	}
 }
 
-// suiteOf runs the tests of package hooks in a copy of the tree. Without the
-// copy's path in what is built, the cache of builds has the rest of it.
+// suiteOf runs the suite of package hooks in a copy of the tree. With -trimpath
+// the build cache has what does not differ from the tree.
 func suiteOf(t *testing.T, dir string) (string, error) {
 	t.Helper()
 	cmd := exec.Command(need.Program(t, "go"), "test", "-trimpath", "-run", "^TestClients$", "./hooks")
@@ -76,8 +76,8 @@ func suiteOf(t *testing.T, dir string) (string, error) {
 	return string(out), err
 }
 
-// TestContributingClient holds that CONTRIBUTING.md shows the whole change for
-// one more client.
+// TestContributingClient wants CONTRIBUTING.md to have the whole change for one
+// more client.
 func TestContributingClient(t *testing.T) {
 	dir := copyOfTree(t)
 	apply(t, dir, exampleDiff(t, "A new ACME client"))
@@ -86,8 +86,8 @@ func TestContributingClient(t *testing.T) {
 	}
 }
 
-// TestContributingClientInParts holds that who has done a part of it is told of
-// the rest.
+// TestContributingClientInParts wants the suite to name what is missing where
+// only a part of the change is made.
 func TestContributingClientInParts(t *testing.T) {
 	dir, parts := copyOfTree(t), fileDiffs(exampleDiff(t, "A new ACME client"))
 	apply(t, dir, parts["hooks/hooks.go"]+parts["hooks/pocketcert.go"])

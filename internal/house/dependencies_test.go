@@ -61,7 +61,7 @@ func TestDependencies(t *testing.T) {
 	}
 }
 
-// TestDependenciesCanFail shows documents with flaws, and one without.
+// TestDependenciesCanFail checks documents with flaws, and one without.
 func TestDependenciesCanFail(t *testing.T) {
 	const gomod = "module m\n\ngo 1.26.0\n\nrequire (\n\texample.org/a v1.0.0\n\texample.org/b/v2 v2.0.0\n\texample.org/c v1.0.0 // indirect\n)\nrequire example.org/d v0.1.0\n"
 	const rows = "| `example.org/a` | one |\n| `example.org/b/v2` | two |\n| `example.org/d` | three |\n"

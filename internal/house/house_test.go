@@ -35,12 +35,12 @@ func parse(t *testing.T, name, text string) source {
 
 func (s source) dir() string { return path.Dir(s.path) }
 
-// in tells whether the file is one of the paths, or below one.
+// in reports whether the file is one of the paths, or below one.
 func (s source) in(paths []string) bool {
 	return slices.ContainsFunc(paths, func(p string) bool { return s.path == p || strings.HasPrefix(s.path, p+"/") })
 }
 
-// imports gives the paths that the file imports.
+// imports returns the paths that the file imports.
 func (s source) imports() (paths []string) {
 	for _, spec := range s.syntax.Imports {
 		if imported, err := strconv.Unquote(spec.Path.Value); err == nil {
@@ -50,7 +50,7 @@ func (s source) imports() (paths []string) {
 	return paths
 }
 
-// importNames gives the import path behind each name that the file uses for
+// importNames returns the import path behind each name that the file uses for
 // a package.
 func (s source) importNames() map[string]string {
 	names := map[string]string{}
@@ -64,7 +64,7 @@ func (s source) importNames() map[string]string {
 	return names
 }
 
-// repository reads the repository's Go source.
+// repository returns the repository's Go source.
 func repository(t *testing.T) (all tree) {
 	t.Helper()
 	top := os.DirFS("../..")
@@ -93,7 +93,7 @@ func repository(t *testing.T) (all tree) {
 	return all
 }
 
-// TestHouse holds every rule over the repository.
+// TestHouse checks the repository by every rule.
 func TestHouse(t *testing.T) {
 	all := repository(t)
 	for _, r := range rules {
@@ -105,8 +105,8 @@ func TestHouse(t *testing.T) {
 	}
 }
 
-// TestPermissionsAreUsed holds that who may do something does it: a permission
-// that nobody needs any more is taken back.
+// TestPermissionsAreUsed wants whoever may do something to do it: a permission
+// that nobody needs any more is withdrawn.
 func TestPermissionsAreUsed(t *testing.T) {
 	find, used := actOf(), map[string]bool{}
 	key := func(act int, allowed string) string { return fmt.Sprint(act, " ", allowed) }
@@ -132,7 +132,7 @@ func TestPermissionsAreUsed(t *testing.T) {
 	}
 }
 
-// TestToldIsUsed holds that what a report may mention it does mention.
+// TestToldIsUsed wants internal/report to mention all that it may mention.
 func TestToldIsUsed(t *testing.T) {
 	used := map[string][]string{}
 	for _, f := range repository(t) {
@@ -149,8 +149,7 @@ func TestToldIsUsed(t *testing.T) {
 	}
 }
 
-// TestRulesCanFail shows each rule sources that are against it, and such that
-// are not.
+// TestRulesCanFail checks sources that break each rule, and some that do not.
 func TestRulesCanFail(t *testing.T) {
 	const bad, good = true, false
 	for _, c := range []struct {

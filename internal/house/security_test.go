@@ -19,8 +19,8 @@ type evidence struct {
 	scenarios []string
 }
 
-// named finds what a text names: a test, perhaps with its directory before it,
-// or a scenario.
+// named matches what a text names: a test, perhaps with its directory before
+// it, or a scenario.
 var named = regexp.MustCompile("(?:`(internal/[a-z/]+)`'s )?`(?:(Test[A-Z]\\w*)|([\\w/-]+\\.txtar))`")
 
 // flaws returns what a text names that there is not, and the rows of its tables
@@ -62,8 +62,8 @@ func (e evidence) flaw(dir, test, scenario string) string {
 	return ""
 }
 
-// TestSecurityIsShown holds that what SECURITY.md promises is shown by tests
-// that there are.
+// TestSecurityIsShown wants each promise of SECURITY.md to name a test or
+// scenario that there is.
 func TestSecurityIsShown(t *testing.T) {
 	e := evidence{tests: map[string][]string{}}
 	for _, f := range repository(t) {
@@ -95,7 +95,7 @@ func TestSecurityIsShown(t *testing.T) {
 	}
 }
 
-// TestSecurityCanFail shows flaws what is against it, and what is not.
+// TestSecurityCanFail checks texts with flaws, and some without.
 func TestSecurityCanFail(t *testing.T) {
 	e := evidence{map[string][]string{"TestOne": {"internal/a"}, "TestTwo": {"internal/a", "internal/b"}}, []string{"internal/system/testdata/script/there.txtar"}}
 	for text, against := range map[string]bool{

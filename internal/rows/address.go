@@ -25,8 +25,8 @@ const (
 	verifyFull sslMode = "verify-full"
 )
 
-// address is where a server is and how to talk to it. It is built from a
-// URL, whose parameters are sslmode, sslrootcert (the path of a PEM file; the
+// address is where a server is and how to connect to it. It comes from a URL,
+// whose parameters are sslmode, sslrootcert (the path of a PEM file; the
 // default is the system's roots) and one that leads to a UNIX socket: socket
 // for MySQL, and host, as in libpq, for PostgreSQL.
 type address struct {
@@ -38,7 +38,7 @@ type address struct {
 	roots                    string // path; empty: the system's
 }
 
-// open makes ready for a database, without connecting yet.
+// open returns the database of a row, without connecting to it yet.
 func (d Databases) open(row deployers.Row) (database, error) {
 	if !plainTable.MatchString(row.Table) {
 		return nil, &AddressError{fmt.Sprintf("table %q", row.Table), "is not a plain name", "Write the table's name in letters, digits and underscores."}
@@ -68,7 +68,7 @@ func (d Databases) open(row deployers.Row) (database, error) {
 
 func refuse(u *url.URL, why, remedy string) error { return &AddressError{u.Redacted(), why, remedy} }
 
-// parse reads the URL of a server.
+// parse returns the address in the URL of a server.
 func parse(u *url.URL, socketKey string, port uint16) (address, error) {
 	query := u.Query()
 	for key := range query {
@@ -98,8 +98,8 @@ func parse(u *url.URL, socketKey string, port uint16) (address, error) {
 	return a, a.protect(u)
 }
 
-// protect sees to it that no key travels in the clear: TLS may be left out
-// where the bytes do not leave the host, and nowhere else.
+// protect fails where a key would travel in the clear: only a connection that
+// does not leave the host may be without TLS.
 func (a *address) protect(u *url.URL) error {
 	if a.mode == "" && a.local() {
 		a.mode = disable
@@ -113,14 +113,14 @@ func (a *address) protect(u *url.URL) error {
 	return refuse(u, fmt.Sprintf("has the unknown sslmode %q", string(a.mode)), "Known are disable, require and verify-full.")
 }
 
-// local tells whether the connection stays on this host.
+// local reports whether the connection stays on this host.
 func (a *address) local() bool {
 	ip, err := netip.ParseAddr(a.host)
 	return a.host == "" || a.host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// numeric gives the host without asking a resolver for localhost, which might
-// send it elsewhere.
+// numeric returns the host, and for localhost the loopback address, since a
+// resolver might return another.
 func (a *address) numeric() string {
 	if a.host == "" || a.host == "localhost" {
 		return "127.0.0.1"
@@ -128,7 +128,7 @@ func (a *address) numeric() string {
 	return a.host
 }
 
-// tls gives the settings of the mode; nil is none.
+// tls returns the configuration for the mode; nil: no TLS.
 func (a *address) tls() (*tls.Config, error) {
 	switch {
 	case a.mode == disable:
@@ -149,7 +149,7 @@ func (a *address) tls() (*tls.Config, error) {
 	return &tls.Config{ServerName: a.host, RootCAs: pool}, nil
 }
 
-// firstSocket gives the first of the paths where there is a socket.
+// firstSocket returns the first of the paths where there is a socket.
 func firstSocket(paths ...string) string {
 	for _, path := range paths {
 		if info, err := os.Stat(path); err == nil && info.Mode().Type() == fs.ModeSocket {

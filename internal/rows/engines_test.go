@@ -22,7 +22,7 @@ import (
 	"github.com/certlatch/certlatch/internal/pki"
 )
 
-// engine is a real database with the tables of a test in it.
+// engine is a real database with the tables of a test.
 type engine struct {
 	url     deployers.DatabaseURL
 	literal func([]byte) string
@@ -31,7 +31,7 @@ type engine struct {
 	*process // of a server; nil: there is none
 }
 
-// process is a server that can be ended as by a crash and started again.
+// process is a server that can be ended as by a crash and be started again.
 type process struct {
 	argv    []string
 	crash   syscall.Signal
@@ -69,7 +69,7 @@ func (p *process) end() {
 	_ = p.cmd.Wait()
 }
 
-// open connects as the administrator.
+// open returns a connection as the administrator.
 func (p *process) open(t *testing.T) *sql.DB {
 	t.Helper()
 	db, err := Databases{}.open(deployers.Row{Database: p.admin, Table: "tls_mgm"})
@@ -79,7 +79,7 @@ func (p *process) open(t *testing.T) *sql.DB {
 	return db.(*server).db
 }
 
-// serve starts the server and has it ended with the test.
+// serve starts the server, and ends it with the test.
 func (e *engine) serve(t *testing.T) {
 	t.Helper()
 	e.exec = func(t *testing.T, statement string) {
@@ -99,8 +99,8 @@ const (
 	credentials = "opensips:opensipsrw%3A%40%2F%3F"
 )
 
-// mariadb starts a MariaDB whose administrator is the account of the system
-// that runs it.
+// mariadb returns a running MariaDB whose administrator is the account that
+// runs it.
 func mariadb(t *testing.T) *engine {
 	install, program := need.Program(t, "mariadb-install-db"), need.Program(t, "mariadbd")
 	me, err := user.Current()
@@ -141,7 +141,7 @@ func mariadb(t *testing.T) *engine {
 	return e
 }
 
-// postgresql starts a PostgreSQL that trusts its administrator.
+// postgresql returns a running PostgreSQL that trusts its administrator.
 func postgresql(t *testing.T) *engine {
 	programs, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres") // Debian has it in no PATH
 	if err != nil {
@@ -183,7 +183,7 @@ func postgresql(t *testing.T) *engine {
 	return e
 }
 
-// sqlite3 makes a database in a file.
+// sqlite3 returns a database in a file.
 func sqlite3(t *testing.T) *engine {
 	need.Program(t, "sqlite3")
 	path := filepath.Join(t.TempDir(), "a name? with 100% #.db")
@@ -204,7 +204,7 @@ func sqlite3(t *testing.T) *engine {
 	return e
 }
 
-// feed runs a program with input, as Databases.SQLite wants it.
+// feed runs a program with input, as Databases.SQLite does.
 func feed(ctx context.Context, as Keeper, argv []string, input []byte) (stdout, stderr string, err error) {
 	var out, errs bytes.Buffer
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
@@ -216,7 +216,7 @@ func feed(ctx context.Context, as Keeper, argv []string, input []byte) (stdout, 
 	return out.String(), errs.String(), err
 }
 
-// asNobody makes a program run as nobody where the test is root, since
+// asNobody makes a command run as nobody where the test is root, since
 // PostgreSQL does not run as root.
 func asNobody(cmd *exec.Cmd) *exec.Cmd {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -236,7 +236,8 @@ func run(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
-// directory has a name short enough for UNIX sockets, and is the server's.
+// directory returns a directory that belongs to the server, with a name short
+// enough for UNIX sockets.
 func directory(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "rows")
@@ -266,7 +267,8 @@ func give(t *testing.T, path string) {
 	}
 }
 
-// serverPair makes a server's own certificate.
+// serverPair writes a certificate for the server, and returns the paths of its
+// files.
 func serverPair(t *testing.T, dir string) (cert, key, root string) {
 	t.Helper()
 	ca := pki.NewCA(t, "databases")
@@ -288,7 +290,7 @@ func freePort(t *testing.T) string {
 	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
-// insert makes a row, with NULL for nil.
+// insert inserts a row, with NULL for nil.
 func (e *engine) insert(t *testing.T, row deployers.Row, certificate, key []byte) {
 	t.Helper()
 	value := func(b []byte) string {

@@ -2,8 +2,8 @@ package rows
 
 import "fmt"
 
-// AddressError says that a row's database or table cannot be used as it is
-// written.
+// AddressError says that the URL of a row's database, or its table, cannot be
+// used as it is written.
 type AddressError struct {
 	Address     string // the URL without its password, or the table
 	Why, Remedy string

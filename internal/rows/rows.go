@@ -6,7 +6,7 @@
 //
 // It does not judge what it writes, and does not make a service read it.
 // Nothing here survives a crash of this program: whoever commits a change must
-// have kept what [Change.Previous] gives before. Where the connection is lost
+// have kept what [Change.Previous] returns before. Where the connection is lost
 // during a commit, the row holds the new pair or the old one; Undo can tell.
 //
 // A database of SQLite is a file of the service's, among others that the
@@ -28,28 +28,29 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// Databases is the way to the databases. MySQL, MariaDB and PostgreSQL are
-// spoken to directly.
+// Databases opens databases. It connects to MySQL, MariaDB and PostgreSQL
+// itself.
 type Databases struct {
-	// SQLite runs sqlite3, the shell of the host's own SQLite, as somebody: an
-	// argument list and what goes to its standard input in, both output streams
-	// out. The input holds keys. A driver for SQLite would add 3.4 MB, and could
-	// not become somebody else.
+	// SQLite runs sqlite3, the shell of the host's own SQLite, as somebody,
+	// with an argument list and standard input, and returns both output
+	// streams. The input holds keys. A driver for SQLite would add 3.4 MB to
+	// the program, and could not become somebody else.
 	SQLite func(ctx context.Context, as Keeper, argv []string, input []byte) (stdout, stderr string, err error)
 }
 
-// Keeper is whom a database in a file is opened as, without supplementary
-// groups.
+// Keeper is the account that a database in a file is opened as, without
+// supplementary groups.
 type Keeper struct{ UID, GID uint32 }
 
-// database is what is needed of one.
+// database is the database of a row.
 type database interface {
-	// read gives the pairs of all rows that match.
+	// read returns the pairs of all rows that match a row's domain and type.
 	read(context.Context, deployers.Row) ([]pair, error)
-	// swap puts one pair in the place of another, in one transaction. It
-	// fails with errChanged where not exactly one row holds from.
+	// swap replaces the pair from by to, in one transaction. It fails with
+	// errChanged where not exactly one row holds from.
 	swap(ctx context.Context, row deployers.Row, from, to pair) error
-	// limit is the most that a column holds, in bytes; 0: no matter.
+	// limit returns the most that a column holds, in bytes; 0: there is no
+	// limit that matters.
 	limit() int
 	close() error
 }
@@ -71,8 +72,8 @@ func (p pair) equal(other pair) bool {
 	return same(p.certificate, other.certificate) && same(p.key(), other.key())
 }
 
-// Read gives what the row holds now; nil is NULL. It fails with a *NoRowError,
-// a *ManyRowsError or an *AddressError.
+// Read returns the pair that a row holds; nil is NULL. It fails with a
+// *NoRowError, a *ManyRowsError or an *AddressError.
 func (d Databases) Read(ctx context.Context, row deployers.Row) (certificate []byte, key lineage.Secret, err error) {
 	db, err := d.open(row)
 	if err != nil {
@@ -93,8 +94,9 @@ type Change struct {
 	previous, new pair
 }
 
-// Stage looks at the row, and changes nothing. It fails like Read, and with a
-// *TooLongError where the row cannot hold the pair.
+// Stage reads the row, and returns the change to another pair. It changes
+// nothing yet. It fails like Read, and with a *TooLongError where the row
+// cannot hold the pair.
 func (d Databases) Stage(ctx context.Context, row deployers.Row, certificate []byte, key lineage.Secret) (*Change, error) {
 	db, err := d.open(row)
 	if err != nil {
@@ -118,7 +120,8 @@ func stage(ctx context.Context, db database, row deployers.Row, wanted pair) (*C
 	return &Change{db, func() deployers.Row { return row }, previous, wanted}, nil
 }
 
-// Previous gives what the row held when it was staged; nil is NULL.
+// Previous returns the pair that the row held when the change was staged; nil
+// is NULL.
 func (c *Change) Previous() (certificate []byte, key lineage.Secret) {
 	return c.previous.certificate, c.previous.key()
 }
@@ -130,8 +133,8 @@ func (c *Change) Commit(ctx context.Context) error {
 	return c.swap(ctx, "update", c.previous, c.new)
 }
 
-// Undo puts the previous pair back, where it is not there anyway. It fails
-// with a *ChangedError where the row holds neither it nor what Commit wrote.
+// Undo writes the previous pair back, unless it is there. It fails with a
+// *ChangedError where the row holds neither it nor what Commit wrote.
 func (c *Change) Undo(ctx context.Context) error {
 	held, err := one(ctx, c.db, c.row())
 	if err != nil {
@@ -143,7 +146,7 @@ func (c *Change) Undo(ctx context.Context) error {
 	return c.swap(ctx, "restore", c.new, c.previous)
 }
 
-// Close lets go of the database.
+// Close closes the database.
 func (c *Change) Close() error { return c.db.close() }
 
 func (c *Change) swap(ctx context.Context, verb string, from, to pair) error {
@@ -158,7 +161,7 @@ func (c *Change) swap(ctx context.Context, verb string, from, to pair) error {
 	return nil
 }
 
-// one reads the one row that there must be.
+// one returns the pair of the one row that there must be.
 func one(ctx context.Context, db database, row deployers.Row) (pair, error) {
 	held, err := db.read(ctx, row)
 	switch {
@@ -184,11 +187,11 @@ func fits(limit int, p pair) error {
 	return nil
 }
 
-// plainTable is a table name that needs no quotes in any of the databases, and
-// so cannot end the name in a statement.
+// plainTable matches a table name that needs no quotes in any of the databases,
+// and so cannot end the name in a statement.
 var plainTable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// name says which row it is.
+// name returns what messages call a row.
 func name(row deployers.Row) string {
 	return fmt.Sprintf("row (domain %q, type %d) of table %s in %s", row.Domain, row.Type, row.Table, row.Database)
 }

@@ -41,7 +41,7 @@ func TestSQLite(t *testing.T) {
 	t.Run("Interrupted", func(t *testing.T) { interrupted(t, e) })
 }
 
-// suite is what holds for every database.
+// suite runs the tests that every database must pass.
 func suite(t *testing.T, e *engine) {
 	for _, c := range []struct {
 		name string
@@ -61,7 +61,7 @@ func suite(t *testing.T, e *engine) {
 	}
 }
 
-// serverSuite is what holds for every database behind a connection.
+// serverSuite runs the tests that every database behind a connection must pass.
 func serverSuite(t *testing.T, e *engine) {
 	for _, c := range []struct {
 		name string
@@ -89,7 +89,7 @@ var (
 
 var databases = Databases{SQLite: feed}
 
-// row makes a row of the test's own.
+// row inserts a row for one test, and returns it.
 func (e *engine) row(t *testing.T, content held) deployers.Row {
 	t.Helper()
 	row := deployers.Row{Database: e.url, Table: "tls_mgm", Domain: strings.ReplaceAll(t.Name(), "/", "-"), Type: 2}
@@ -97,7 +97,7 @@ func (e *engine) row(t *testing.T, content held) deployers.Row {
 	return row
 }
 
-// set is what somebody else does to a row.
+// set changes a row, as somebody else may.
 func (e *engine) set(t *testing.T, row deployers.Row, content held) {
 	t.Helper()
 	e.exec(t, fmt.Sprintf("UPDATE %s SET certificate = %s, private_key = %s WHERE domain = '%s' AND type = %d",
@@ -137,7 +137,7 @@ func holds(t *testing.T, row deployers.Row, want held) {
 	}
 }
 
-// fails demands an error of a type that says nothing that is secret.
+// fails wants an error of type E that holds no secret.
 func fails[E error](t *testing.T, err error) {
 	t.Helper()
 	if _, ok := errors.AsType[E](err); !ok {
@@ -263,12 +263,12 @@ func manyRows(t *testing.T, e *engine) {
 	fails[*ChangedError](t, c.Commit(t.Context()))
 	_, _, err := databases.Read(t.Context(), row)
 	fails[*ManyRowsError](t, err)
-	e.set(t, row, previous) // both: they are as they were
+	e.set(t, row, previous) // for both types the rows are as before
 	_, err = databases.Stage(t.Context(), row, renewed.Certificate, renewed.Key)
 	fails[*ManyRowsError](t, err)
 }
 
-// long is a pair that fills a BLOB of MySQL.
+// long writes a pair that fills a BLOB of MySQL.
 func long(t *testing.T, e *engine) {
 	content := held{bytes.Repeat([]byte("c"), mysqlBlob), bytes.Repeat([]byte("k"), mysqlBlob)}
 	row := e.row(t, previous)
@@ -279,8 +279,8 @@ func long(t *testing.T, e *engine) {
 	holds(t, row, previous)
 }
 
-// tooLong is refused beforehand, and, where the server would cut it off, found
-// out before it counts.
+// tooLong wants a pair that the columns cannot hold to be refused beforehand
+// and, where the server would cut it off, before the commit.
 func tooLong(t *testing.T, e *engine) {
 	row := e.row(t, previous)
 	content := held{renewed.Certificate, bytes.Repeat([]byte("k"), mysqlBlob+1)}
@@ -301,7 +301,7 @@ func tooLong(t *testing.T, e *engine) {
 	holds(t, row, previous)
 }
 
-// text is a row whose PEM was inserted as text.
+// text changes a row whose PEM was inserted as text.
 func text(t *testing.T, e *engine) {
 	row := e.row(t, previous)
 	e.exec(t, "UPDATE tls_mgm SET certificate = CAST(certificate AS TEXT), private_key = CAST(private_key AS TEXT) WHERE domain = '"+row.Domain+"'")
@@ -312,7 +312,7 @@ func text(t *testing.T, e *engine) {
 	holds(t, row, previous)
 }
 
-// missing is a database that is not there: it must not be made.
+// missing wants a database that does not exist not to be made.
 func missing(t *testing.T) {
 	path := t.TempDir() + "/none.db"
 	_, _, err := databases.Read(t.Context(), deployers.Row{Database: deployers.DatabaseURL("sqlite://" + path), Table: "tls_mgm"})
@@ -321,8 +321,8 @@ func missing(t *testing.T) {
 	}
 }
 
-// The shell runs as whom the file belongs to, and never as root where somebody
-// else can put files beside it, or lead elsewhere.
+// keepers wants the shell to run as the owner of the file, and never as root
+// where somebody else can put files beside it, or a link on the way.
 func keepers(t *testing.T, e *engine) {
 	need.Root(t)
 	row := e.row(t, held{[]byte("certificate"), []byte("key")})

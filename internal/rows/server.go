@@ -29,17 +29,19 @@ const (
 type server struct {
 	db   *sql.DB
 	blob int
-	// Statements: %s is the table. Parameters are, for the selection, domain
-	// and type; for the update, new pair, domain, type, old pair.
+	// The statements; %s is the table. The parameters of the selection are
+	// domain and type, those of the update the new pair, domain, type, and the
+	// old pair.
 	selection, update string
 }
 
-// openMySQL is for MySQL and MariaDB. As for libmysqlclient, and so for
-// OpenSIPS, localhost is the UNIX socket, where there is one in a usual place.
+// openMySQL opens a database of MySQL or MariaDB. As for libmysqlclient, and so
+// for OpenSIPS, localhost is the UNIX socket, where there is one in a usual
+// place.
 func openMySQL(a address) (database, error) {
 	config := mysql.NewConfig()
 	config.User, config.Passwd, config.DBName = a.user, a.password, a.database
-	config.ClientFoundRows = true // an update that changes nothing has found its row all the same
+	config.ClientFoundRows = true // so that an update that changes nothing counts its row too
 	config.Logger = &mysql.NopLogger{}
 	if a.socket == "" && a.mode == disable && (a.host == "" || a.host == "localhost") {
 		a.socket = firstSocket("/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock")
@@ -64,7 +66,8 @@ func openMySQL(a address) (database, error) {
 	}, nil
 }
 
-// openPostgreSQL takes nothing from environment variables, unlike libpq.
+// openPostgreSQL opens a database of PostgreSQL. Unlike libpq it takes nothing
+// from environment variables.
 func openPostgreSQL(a address) (database, error) {
 	config := pq.Config{
 		User: a.user, Password: a.password, Database: a.database, Host: a.host, Port: a.port,
@@ -121,8 +124,8 @@ func (s *server) query(ctx context.Context, q queryer, row deployers.Row) ([]pai
 	return pairs, found.Err()
 }
 
-// swap compares and writes in one statement, which holds even where a table
-// knows no transactions, and reads back what it wrote before it commits.
+// swap compares and writes in one statement, which is atomic even where a table
+// has no transactions, and reads back what it wrote before it commits.
 func (s *server) swap(ctx context.Context, row deployers.Row, from, to pair) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {

@@ -14,11 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/disk"
 )
 
-// sqlite is a database in a file, behind the sqlite3 shell. Everything that is
-// not fixed goes to its standard input as hexadecimal, so neither an argument
-// list nor a quote can hold it.
+// sqlite is a database in a file, behind the sqlite3 shell. Every value goes to
+// the shell's standard input in hexadecimal: no argument list shows it, and no
+// quote in it can end it.
 type sqlite struct {
 	run  func(ctx context.Context, as Keeper, argv []string, input []byte) (stdout, stderr string, err error)
 	path string // without links
@@ -32,7 +33,7 @@ func (d Databases) openSQLite(u *url.URL) (database, error) {
 	case d.SQLite == nil:
 		return nil, refuse(u, "cannot be opened: there is no way to run sqlite3", "Use a database server.")
 	}
-	path, err := filepath.EvalSymlinks(u.Path)
+	_, path, err := disk.Trace(u.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -43,9 +44,9 @@ func (d Databases) openSQLite(u *url.URL) (database, error) {
 	return &sqlite{d.SQLite, path, as}, nil
 }
 
-// keeper is whom to open a file as: its owner. A file of root's must be one that
-// nobody else can write to, nor put another or a journal in its place. Who is
-// not root can be nobody else.
+// keeper returns the account to open a file as: its owner. It fails where a
+// file belongs to root and somebody else can write to it, or replace it or its
+// journal. Without root it returns the effective user.
 func keeper(path string) (Keeper, error) {
 	if uid := os.Geteuid(); uid != 0 {
 		return Keeper{uint32(uid), uint32(os.Getegid())}, nil
@@ -60,7 +61,7 @@ func keeper(path string) (Keeper, error) {
 			return Keeper{}, err
 		}
 		beside := at == path || at == filepath.Dir(path)
-		sticky := st.Mode&unix.S_ISVTX != 0 && !beside // root's directories below stay where they are
+		sticky := st.Mode&unix.S_ISVTX != 0 && !beside // in a sticky directory, root's directories below stay where they are
 		if st.Uid != 0 || st.Mode&0o022 != 0 && !sticky {
 			return Keeper{}, &AddressError{
 				path, "is root's file, and others than root may write to " + at,
@@ -103,7 +104,7 @@ func (s *sqlite) read(ctx context.Context, row deployers.Row) ([]pair, error) {
 	return pairs, nil
 }
 
-// swap is one statement, so SQLite makes it one transaction. The casts are for
+// swap runs one statement, which SQLite makes a transaction. Its casts are for
 // rows that were written as text.
 func (s *sqlite) swap(ctx context.Context, row deployers.Row, from, to pair) error {
 	out, err := s.ask(ctx, "UPDATE %[1]s SET certificate = %[2]s, private_key = %[3]s WHERE %[4]s"+
@@ -121,10 +122,10 @@ func (s *sqlite) swap(ctx context.Context, row deployers.Row, from, to pair) err
 	return nil
 }
 
-// ask runs statements in the shell of sqlite3(1): no file of the user's
-// settings is read, a database that is not there is not made, and others that
-// hold a lock are waited for. Its messages may quote the statement in all
-// lines but the first.
+// ask runs statements in the shell of sqlite3(1), and returns what it prints:
+// no file of the user's settings is read, a database that does not exist is not
+// made, and others that hold a lock are waited for. All lines of its messages
+// but the first may quote the statement.
 func (s *sqlite) ask(ctx context.Context, format string, args ...any) (string, error) {
 	file := url.URL{Scheme: "file", Path: s.path, RawQuery: "mode=rw"}
 	argv := []string{"sqlite3", "-batch", "-bail", "-init", "/dev/null", "-list", "-noheader", file.String()}
@@ -135,7 +136,7 @@ func (s *sqlite) ask(ctx context.Context, format string, args ...any) (string, e
 		return "", fmt.Errorf("run sqlite3: %w", context.Cause(ctx))
 	case first != "":
 		return "", fmt.Errorf("sqlite3, run as user %d, says: %s", s.as.UID, first)
-	case err != nil && stdout != "": // which may be in the error, and hold a key
+	case err != nil && stdout != "": // the error may quote the output, which may hold a key
 		return "", errors.New("sqlite3 failed after it had answered")
 	case err != nil:
 		return "", err
@@ -147,7 +148,7 @@ func where(row deployers.Row) string {
 	return fmt.Sprintf("domain = CAST(%s AS TEXT) AND type = %d", blob([]byte(row.Domain)), row.Type)
 }
 
-// blob writes a literal; nil is NULL.
+// blob returns the SQL literal of bytes; nil is NULL.
 func blob(b []byte) string {
 	if b == nil {
 		return "NULL"
@@ -155,7 +156,8 @@ func blob(b []byte) string {
 	return "X'" + hex.EncodeToString(b) + "'"
 }
 
-// unquote reads what SQLite's function quote makes of a blob or NULL.
+// unquote returns the bytes that SQLite's function quote has made a literal of;
+// nil is NULL.
 func unquote(literal string) ([]byte, error) {
 	if literal == "NULL" {
 		return nil, nil

@@ -9,37 +9,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Event is what the kernel tells of a path.
+// Event is an event of inotify(7) about a path.
 type Event struct {
 	path string
 	op   fsnotify.Op
-	lost bool // of others: they came faster than they were read
+	lost bool // events were lost, which came faster than they were read
 }
 
 // moves are the operations after which a path may be another file or directory.
 const moves = fsnotify.Create | fsnotify.Remove | fsnotify.Rename
 
-// errUnseen says that a directory is not there any more, or not for this user
-// to look into.
+// errUnseen says that a directory does not exist any more, or that this user
+// may not read it.
 var errUnseen = errors.New("it cannot be seen")
 
-// eyes are one instance of inotify(7).
-type eyes struct {
+// inotify is an instance of inotify(7).
+type inotify struct {
 	watcher *fsnotify.Watcher
 	dirs    map[string]*directory // by path
 	batches chan []Event
 	ended   chan struct{}
 }
 
-// directory is one that is watched.
+// directory is a directory that is watched, and what its events are about.
 type directory struct {
 	names    map[string][]ref        // what an event of a name in it is about
-	itself   *ref                    // what is concerned where it goes away
+	itself   *ref                    // what is about the directory itself, where that is removed or renamed
 	nameless func(name string) []ref // what an event of another name is about; nil: nothing
 }
 
-// leadsTo notes what would be concerned if a directory went away. Where that is
-// more than one thing, it is everything.
+// leadsTo notes what is to be looked at again if the directory is removed or
+// renamed. Where that is more than one thing, it is everything.
 func (d *directory) leadsTo(about ref) {
 	if d.itself != nil && *d.itself != about {
 		about = everything
@@ -47,41 +47,43 @@ func (d *directory) leadsTo(about ref) {
 	d.itself = &about
 }
 
-// open makes an instance. One must be closed before the next is made, since
-// users may have only a few.
-func open() (*eyes, error) {
+// newInotify returns a new instance. One must be closed before the next is
+// made, since users may have only a few.
+func newInotify() (*inotify, error) {
 	watcher, err := fsnotify.NewBufferedWatcher(mostAtOnce)
 	if err != nil {
 		return nil, fmt.Errorf("begin to watch: %w", explain(err))
 	}
-	e := &eyes{watcher: watcher, dirs: map[string]*directory{}, batches: make(chan []Event), ended: make(chan struct{})}
-	go e.read()
-	return e, nil
+	in := &inotify{watcher: watcher, dirs: map[string]*directory{}, batches: make(chan []Event), ended: make(chan struct{})}
+	go in.read()
+	return in, nil
 }
 
-func (e *eyes) close() {
-	close(e.ended)
-	_ = e.watcher.Close() // there is nothing in it that could be lost
+func (in *inotify) close() {
+	close(in.ended)
+	_ = in.watcher.Close() // nothing is watched yet, so nothing is lost
 }
 
-// add has a directory watched, if it is not yet. The path must not hold links.
-func (e *eyes) add(path string) (*directory, error) {
-	err := e.watcher.Add(path)
+// add watches a directory, if it is not watched yet. The path must not hold
+// links.
+func (in *inotify) add(path string) (*directory, error) {
+	err := in.watcher.Add(path)
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP), errors.Is(err, unix.EACCES):
 		return nil, errUnseen
 	case err != nil:
 		return nil, fmt.Errorf("watch %s: %w", path, explain(err))
 	}
-	dir := e.dirs[path]
+	dir := in.dirs[path]
 	if dir == nil {
 		dir = &directory{names: map[string][]ref{}}
-		e.dirs[path] = dir
+		in.dirs[path] = dir
 	}
 	return dir, nil
 }
 
-// explain says what errors mean here (inotify_init(2), inotify_add_watch(2)).
+// explain returns an error with what it means here (inotify_init(2),
+// inotify_add_watch(2)).
 func explain(err error) error {
 	switch {
 	case errors.Is(err, unix.ENOSPC):
@@ -92,14 +94,14 @@ func explain(err error) error {
 	return err
 }
 
-// about tells what an event is about, and whether a path may be another file or
-// directory since then.
-func (e *eyes) about(event Event) (about []ref, moved bool) {
+// about returns what an event is about, and reports whether its path may be
+// that of another file or directory since then.
+func (in *inotify) about(event Event) (about []ref, moved bool) {
 	if event.lost {
 		return []ref{everything}, false
 	}
-	if dir := e.dirs[event.path]; dir != nil && event.op&(fsnotify.Remove|fsnotify.Rename) != 0 {
-		delete(e.dirs, event.path)
+	if dir := in.dirs[event.path]; dir != nil && event.op&(fsnotify.Remove|fsnotify.Rename) != 0 {
+		delete(in.dirs, event.path)
 		if dir.itself != nil {
 			about = append(about, *dir.itself)
 		}
@@ -107,7 +109,7 @@ func (e *eyes) about(event Event) (about []ref, moved bool) {
 			about = append(about, of...)
 		}
 	}
-	if dir := e.dirs[filepath.Dir(event.path)]; dir != nil {
+	if dir := in.dirs[filepath.Dir(event.path)]; dir != nil {
 		name := filepath.Base(event.path)
 		of, known := dir.names[name]
 		if !known && dir.nameless != nil {
@@ -118,17 +120,17 @@ func (e *eyes) about(event Event) (about []ref, moved bool) {
 	return about, event.op&moves != 0
 }
 
-// mostAtOnce bounds a batch.
+// mostAtOnce is the largest number of events in a batch.
 const mostAtOnce = 4096
 
-// read hands events on, those that are there together, until the instance is
-// closed. Whatever goes wrong with them, some may be lost.
-func (e *eyes) read() {
-	defer close(e.batches)
+// read sends events on in batches until the instance is closed. An error about
+// them means that some may be lost.
+func (in *inotify) read() {
+	defer close(in.batches)
 	for {
-		batch, ok := e.next(nil)
-		for ok && len(e.watcher.Events) > 0 && len(batch) < mostAtOnce {
-			batch, ok = e.next(batch)
+		batch, ok := in.next(nil)
+		for ok && len(in.watcher.Events) > 0 && len(batch) < mostAtOnce {
+			batch, ok = in.next(batch)
 		}
 		if !ok {
 			return
@@ -137,22 +139,22 @@ func (e *eyes) read() {
 			continue
 		}
 		select {
-		case e.batches <- batch:
-		case <-e.ended:
+		case in.batches <- batch:
+		case <-in.ended:
 			return
 		}
 	}
 }
 
 // next waits for an event and adds it to a batch.
-func (e *eyes) next(batch []Event) ([]Event, bool) {
+func (in *inotify) next(batch []Event) ([]Event, bool) {
 	select {
-	case event, ok := <-e.watcher.Events:
-		if event.Op != fsnotify.Chmod { // it changes nothing that a lineage holds
+	case event, ok := <-in.watcher.Events:
+		if event.Op != fsnotify.Chmod { // a change of permissions changes nothing that a lineage holds
 			batch = append(batch, Event{path: event.Name, op: event.Op})
 		}
 		return batch, ok
-	case _, ok := <-e.watcher.Errors:
+	case _, ok := <-in.watcher.Errors:
 		return append(batch, Event{lost: true}), ok
 	}
 }

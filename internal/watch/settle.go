@@ -2,25 +2,25 @@ package watch
 
 import "time"
 
-// Pace says how long a lineage is waited for.
+// Pace is how long a lineage is waited for.
 type Pace struct {
 	Quiet    time.Duration // without an event, until it counts as at rest
 	Longest  time.Duration // from the first event, rest or not
 	Patience time.Duration // for the other half of a pair that does not fit together
 }
 
-// UsualPace is for real clients: certbot writes a renewal within milliseconds,
-// acme.sh copies its files one after the other.
+// UsualPace is the pace for real clients: certbot writes a renewal within
+// milliseconds, acme.sh copies its files one after the other.
 var UsualPace = Pace{Quiet: 2 * time.Second, Longest: 30 * time.Second, Patience: time.Minute}
 
-// settling is what there were hints about, and has not been looked at since.
+// settling is what hints were about and has not been looked at since.
 type settling map[ref]rest
 
-// rest is how long something has been hinted at.
+// rest is when there were hints about something.
 type rest struct {
 	first, last time.Time
-	patience    time.Time // when it ends, for what was found half written
-	idle        bool      // there was no hint since it was
+	patience    time.Time // the end of patience with what was found half written
+	idle        bool      // there was no hint since it was found so
 }
 
 func (s settling) hint(r ref, now time.Time) {
@@ -32,8 +32,8 @@ func (s settling) hint(r ref, now time.Time) {
 	s[r] = was
 }
 
-// bear puts off what is half written, and tells whether there is patience left
-// for it.
+// bear puts off what is half written, and reports whether the pace leaves
+// patience for that.
 func (s settling) bear(r ref, was rest, now time.Time, pace Pace) bool {
 	if was.patience.IsZero() {
 		was.patience = now.Add(pace.Patience)
@@ -56,7 +56,8 @@ func (was rest) due(pace Pace) time.Time {
 	return due
 }
 
-// due gives what has come to rest by now, or was waited for long enough.
+// due returns what has come to rest by now, or has been waited for as long as
+// the pace allows.
 func (s settling) due(now time.Time, pace Pace) (due []ref) {
 	for r, was := range s {
 		if !now.Before(was.due(pace)) {
@@ -66,7 +67,7 @@ func (s settling) due(now time.Time, pace Pace) (due []ref) {
 	return due
 }
 
-// next gives when something is due; the zero time: nothing will be.
+// next returns the time at which something is due; zero: nothing will be.
 func (s settling) next(pace Pace) (next time.Time) {
 	for _, was := range s {
 		if due := was.due(pace); next.IsZero() || due.Before(next) {

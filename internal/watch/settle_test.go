@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// TestSettling plays hints and looks at given times, in seconds, and wants to
-// know what is due at each.
+// TestSettling makes hints and looks at given times, in seconds, and checks
+// what is due at each.
 func TestSettling(t *testing.T) {
 	began := time.Now()
 	at := func(seconds float64) time.Time { return began.Add(time.Duration(seconds * float64(time.Second))) }
@@ -48,7 +48,7 @@ func TestSettling(t *testing.T) {
 			}
 		}
 		look(2, true)
-		s.hint(r, at(50)) // its client goes on
+		s.hint(r, at(50)) // the client writes on
 		look(52, true)
 		look(62, false) // a minute after the first look
 	})

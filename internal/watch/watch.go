@@ -1,13 +1,13 @@
-// Package watch tells when the lineages of ACME clients may have changed. It
-// watches the directories where they are kept by inotify(7), waits until a
-// lineage has come to rest, and then compares what its files hold with what
-// they held before: an event is a hint, and the content decides.
+// Package watch notices when lineages of ACME clients have changed. It watches
+// the directories where they are kept by inotify(7), waits until a lineage has
+// come to rest, and then compares what its files hold with what they held
+// before: an event is a hint, and the content decides.
 //
-// It does not promise to see every change as it happens. What a network file
-// system changes elsewhere gives no event, and what happens while the kernel's
-// queue is full is lost; so whoever uses a [Watcher] calls Rescan from time to
-// time, which depends on no event. Where the kernel has no watches left, there
-// are no events at all, and only Rescan sees anything.
+// It does not promise to see every change as it happens. What another host
+// changes on a network file system makes no event, and what happens while the
+// kernel's queue is full is lost; so whoever uses a [Watcher] calls Rescan from
+// time to time, which depends on no event. Where the kernel has no watches
+// left, there are no events at all, and only Rescan sees anything.
 package watch
 
 import (
@@ -28,8 +28,8 @@ type Watcher struct {
 	marks string
 	pace  Pace
 
-	eyes     *eyes // nil: it sees nothing but what Rescan finds
-	blind    error // why
+	inotify  *inotify // nil: without events, only Rescan and Poll see anything
+	blind    error    // why
 	seen     map[ref][sha256.Size]byte
 	settling settling
 }
@@ -40,40 +40,39 @@ type ref struct {
 	name string // of the lineage
 }
 
-// The other things that an event may be about.
+// Things other than one lineage that an event may be about.
 var (
 	everything = ref{-1, ""} // any lineage may have come, gone or changed
 	marksDir   = ref{-2, ""}
 )
 
-// New makes a watcher of the lineages below roots that somebody wants, and of
-// a directory in which others leave marks. It sees nothing before its first
-// Rescan. The lineages that this finds count as known; changes are told from
-// then on.
+// New returns a watcher of the lineages below roots for which wants reports
+// true, and of a directory in which others leave marks. It sees nothing before
+// its first Rescan. Changes are those since then.
 func New(roots []lineage.Root, wants func(lineage.Lineage) bool, marks string, pace Pace) *Watcher {
 	w := &Watcher{roots: roots, wants: wants, marks: marks, pace: pace, settling: settling{}}
-	w.eyes, w.blind = open()
+	w.inotify, w.blind = newInotify()
 	w.scan(func(r ref, now [sha256.Size]byte) { w.seen[r] = now })
 	return w
 }
 
-// Events gives what the kernel tells; each batch is for Note. Where it is
-// closed, there will be no more events before the next Rescan; where it is nil,
-// the watcher is blind.
+// Events returns the channel of the kernel's events; each batch is for Note.
+// Where it is closed, there will be no more events before the next Rescan;
+// where it is nil, the watcher is blind.
 func (w *Watcher) Events() <-chan []Event {
-	if w.eyes == nil {
+	if w.inotify == nil {
 		return nil
 	}
-	return w.eyes.batches
+	return w.inotify.batches
 }
 
-// Blind tells why the watcher gets no events; nil: it does.
+// Blind returns the reason why the watcher gets no events; nil: it does.
 func (w *Watcher) Blind() error { return w.blind }
 
-// Lineages gives how many wanted lineages there are.
+// Lineages returns the number of wanted lineages.
 func (w *Watcher) Lineages() int { return len(w.seen) }
 
-// Knows tells whether some lineage that is there passes a test.
+// Knows reports whether some lineage that is there passes a test.
 func (w *Watcher) Knows(test func(lineage.Lineage) bool) bool {
 	for r := range w.seen {
 		if test(lineage.Lineage{Client: w.roots[r.root].Client, Name: r.name}) {
@@ -85,21 +84,21 @@ func (w *Watcher) Knows(test func(lineage.Lineage) bool) bool {
 
 // Close ends the watch.
 func (w *Watcher) Close() {
-	if w.eyes != nil {
-		w.eyes.close()
-		w.eyes = nil
+	if w.inotify != nil {
+		w.inotify.close()
+		w.inotify = nil
 	}
 }
 
-// Note takes events as hints, and tells whether some were lost because they came
-// faster than they were noted. Then everything is looked at.
+// Note takes events as hints, and reports whether some were lost because they
+// came faster than they were noted. Then everything will be looked at.
 func (w *Watcher) Note(batch []Event, now time.Time) (lost bool) {
-	if w.eyes == nil {
+	if w.inotify == nil {
 		return false
 	}
 	for _, e := range batch {
 		lost = lost || e.lost
-		about, moved := w.eyes.about(e)
+		about, moved := w.inotify.about(e)
 		for _, r := range about {
 			w.settling.hint(r, now)
 			if moved && r.root >= 0 {
@@ -110,16 +109,16 @@ func (w *Watcher) Note(batch []Event, now time.Time) (lost bool) {
 	return lost
 }
 
-// Lost takes the end of the events as a hint that anything may have changed.
+// Lost takes the end of the events as a hint about everything.
 func (w *Watcher) Lost(now time.Time) {
 	w.Close()
 	w.settling.hint(everything, now)
 }
 
-// Rescan begins anew: with fresh watches, and a look at every lineage.
+// Rescan makes all watches anew, and looks at every lineage.
 func (w *Watcher) Rescan(now time.Time) {
 	w.Close()
-	w.eyes, w.blind = open()
+	w.inotify, w.blind = newInotify()
 	w.Poll(now)
 }
 
@@ -133,9 +132,9 @@ func (w *Watcher) Poll(now time.Time) {
 		if !ok || was != digest {
 			w.settling.hint(r, now)
 		}
-		w.seen[r] = was // changes are told by Ready
+		w.seen[r] = was // Ready returns the change
 	})
-	if w.eyes == nil {
+	if w.inotify == nil {
 		w.settling.hint(marksDir, now)
 	}
 }
@@ -158,15 +157,15 @@ func (w *Watcher) scan(found func(ref, [sha256.Size]byte)) {
 	}
 }
 
-// Changes are what has come to rest.
+// Changes are changes that have come to rest.
 type Changes struct {
-	Lineages []lineage.Lineage // whose files hold what they did not hold before
+	Lineages []lineage.Lineage // those whose files have changed
 	Marks    bool              // somebody may have left a mark
 }
 
-// Ready gives what has come to rest by now, each change once. A lineage whose
-// certificate and key do not belong together is left alone for a while: its
-// client may not have written all of it yet.
+// Ready returns the changes that have come to rest by now, each once. A lineage
+// whose certificate and key do not belong together is left alone for a while:
+// its client may not have written all of it yet.
 func (w *Watcher) Ready(now time.Time) (changes Changes) {
 	for _, r := range w.settling.due(now, w.pace) {
 		rest := w.settling[r]
@@ -185,7 +184,8 @@ func (w *Watcher) Ready(now time.Time) (changes Changes) {
 	return changes
 }
 
-// look tells whether a lineage has changed since it was last told of.
+// look returns a lineage, and reports whether it has changed since Ready
+// returned it last.
 func (w *Watcher) look(r ref, rest rest, now time.Time) (lineage.Lineage, bool) {
 	w.arm(r) // first, so that what changes after the look is seen
 	l, err := w.roots[r.root].Find(r.name)
@@ -204,11 +204,12 @@ func (w *Watcher) look(r ref, rest rest, now time.Time) (lineage.Lineage, bool) 
 	return l, true
 }
 
-// Next gives when there is something for Ready; the zero time: not before
+// Next returns the time at which there is something for Ready; zero: not before
 // another event.
 func (w *Watcher) Next() time.Time { return w.settling.next(w.pace) }
 
-// armRoot watches for lineages that come below a root, or for the root.
+// armRoot watches for lineages that are made below a root, or for the root
+// itself.
 func (w *Watcher) armRoot(i int) {
 	if dir := w.armDir(w.roots[i].Dir, everything); dir != nil {
 		dir.nameless = func(name string) []ref {
@@ -221,15 +222,15 @@ func (w *Watcher) armRoot(i int) {
 	}
 }
 
-// armDir watches what leads to a directory, and what happens in it; nil: it is
-// not there.
+// armDir watches what leads to a directory, and the directory, which it
+// returns; nil: it does not exist.
 func (w *Watcher) armDir(path string, about ref) *directory {
-	places, resolved := trail(path)
-	w.armAll(places, about)
-	if resolved == "" || w.eyes == nil {
+	points, end := watchPoints(path)
+	w.armAll(points, about)
+	if end == "" || w.inotify == nil {
 		return nil
 	}
-	dir := w.watch(resolved)
+	dir := w.watch(end)
 	if dir != nil {
 		dir.leadsTo(about)
 		dir.nameless = func(string) []ref { return []ref{about} }
@@ -237,9 +238,9 @@ func (w *Watcher) armDir(path string, about ref) *directory {
 	return dir
 }
 
-// arm watches every place whose change may change what a lineage's files are.
+// arm watches every point whose change may change what a lineage's files are.
 func (w *Watcher) arm(r ref) {
-	if w.eyes == nil {
+	if w.inotify == nil {
 		return
 	}
 	l, err := w.roots[r.root].Lineage(r.name)
@@ -248,15 +249,15 @@ func (w *Watcher) arm(r ref) {
 	}
 	for _, path := range []string{l.Fullchain, l.Chain, l.Key} {
 		if path != "" {
-			places, _ := trail(path)
-			w.armAll(places, r)
+			points, _ := watchPoints(path)
+			w.armAll(points, r)
 		}
 	}
 }
 
-// armAll watches places.
-func (w *Watcher) armAll(places []place, about ref) {
-	for _, p := range places {
+// armAll watches points.
+func (w *Watcher) armAll(points []watchPoint, about ref) {
+	for _, p := range points {
 		if p.name == "" {
 			if dir := w.watch(p.dir); dir != nil {
 				dir.leadsTo(about)
@@ -267,15 +268,15 @@ func (w *Watcher) armAll(places []place, about ref) {
 	}
 }
 
-// watch has a directory watched; nil: that cannot be. One that vanished
-// meanwhile is told of by the directory above. Where the kernel has no room
-// left, the watcher gives up all of its watches: half of them would look like
-// all, and others may need them.
+// watch watches a directory and returns it; nil: it cannot be watched. Of one
+// that has vanished, the directory above has an event. Where the kernel has no
+// watches left, the watcher gives up all of its own: half of them would look
+// like all, and others may need them.
 func (w *Watcher) watch(path string) *directory {
-	if w.eyes == nil {
+	if w.inotify == nil {
 		return nil
 	}
-	dir, err := w.eyes.add(path)
+	dir, err := w.inotify.add(path)
 	if err != nil && !errors.Is(err, errUnseen) {
 		w.Close()
 		w.blind = err

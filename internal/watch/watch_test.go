@@ -44,7 +44,7 @@ func newScene(t *testing.T, kind, dir string) *scene {
 	return s
 }
 
-// watch begins to watch all lineages but those of a name.
+// watch starts to watch all lineages but those with one name.
 func (s *scene) watch() {
 	wants := func(l lineage.Lineage) bool { return !strings.HasPrefix(l.Name, "unwanted") }
 	s.Watcher = New([]lineage.Root{s.root}, wants, filepath.Join(s.dir, "marks"), quick)
@@ -127,8 +127,8 @@ func (s *scene) expect(names ...string) {
 	s.quiet()
 }
 
-// quiet wants nothing to be left to tell, once all that has happened was seen:
-// a mark comes after it.
+// quiet wants no more changes, once everything that has happened was seen: it
+// leaves a mark last, and waits for that.
 func (s *scene) quiet() {
 	s.Helper()
 	s.write("marks/last", nil)
@@ -156,10 +156,10 @@ func TestCertbot(t *testing.T) {
 	s.write("letsencrypt/archive/a.example/fullchain2.pem", same.Fullchain)
 	s.write("letsencrypt/archive/a.example/privkey2.pem", same.Key)
 	s.expect("a.example")
-	s.write("letsencrypt/archive/a.example/privkey2.pem", same.Key) // as it was
+	s.write("letsencrypt/archive/a.example/privkey2.pem", same.Key) // with the same content
 	s.quiet()
 
-	// Directories come and go.
+	// Directories are removed and made again.
 	s.remove("letsencrypt/live/b.example")
 	s.remove("letsencrypt/archive/b.example")
 	s.quiet()
@@ -174,7 +174,7 @@ func TestCertbot(t *testing.T) {
 
 func TestWholeRootIsReplaced(t *testing.T) {
 	s := newScene(t, "certbot", "etc/letsencrypt/live")
-	s.watch() // there is none yet
+	s.watch() // there is no lineage yet
 	s.mkdir("etc")
 	s.certbot("a.example")
 	s.expect("a.example")
@@ -205,8 +205,9 @@ func TestFlatAndInPlace(t *testing.T) {
 	s.expect("c.example")
 }
 
-// acmetool's links lead to directories that are named by what they hold, and
-// Kubernetes' to one that is flipped.
+// TestRetargetedLinks renews as acmetool does, whose links lead to directories
+// that are named by what they hold, and as Kubernetes does, which flips one
+// link.
 func TestRetargetedLinks(t *testing.T) {
 	s := newScene(t, "acmetool", "live")
 	put := func(id, dir string) {
@@ -225,7 +226,7 @@ func TestRetargetedLinks(t *testing.T) {
 	s.flip("live/a.example", "../certs/TWO")
 	s.expect("a.example")
 	leaf := s.leaf("a.example")
-	s.write("certs/ONE/fullchain", leaf.Fullchain) // nobody's any more
+	s.write("certs/ONE/fullchain", leaf.Fullchain) // no link leads there any more
 	s.write("certs/TWO/fullchain", leaf.Fullchain)
 	s.write("keys/TWO/privkey", leaf.Key)
 	s.expect("a.example")
@@ -245,7 +246,8 @@ func TestRetargetedLinks(t *testing.T) {
 	k.expect("web")
 }
 
-// A client that writes one file now and the other much later is waited for.
+// TestHalfWritten wants a client that writes one file now and the other much
+// later to be waited for.
 func TestHalfWritten(t *testing.T) {
 	s := newScene(t, "directory", "certs")
 	put := func(leaf pki.Leaf) { pki.WriteDirectory(t, s.root.Dir, "web", leaf) }
@@ -253,22 +255,22 @@ func TestHalfWritten(t *testing.T) {
 	s.watch()
 	leaf := s.leaf("web")
 	s.write("certs/web/fullchain.pem", leaf.Fullchain)
-	s.quiet() // though it came to rest
+	s.quiet() // although the files are at rest
 	s.write("certs/web/privkey.pem", leaf.Key)
 	s.expect("web")
 
 	s.write("certs/web/privkey.pem", s.leaf("web").Key)
-	s.expect("web") // for ever is too long
+	s.expect("web") // the wait for the other file ends
 }
 
-// TestQueueOverflows lets the kernel's queue overflow for real: nobody reads
-// while more events come than it has room for.
+// TestQueueOverflows makes the kernel's queue overflow: nobody reads while more
+// events come than it has room for.
 func TestQueueOverflows(t *testing.T) {
 	s := newScene(t, "certbot", "live")
 	s.certbot("a.example", "b.example")
 	s.watch()
 	flooded := s.flood("live/a.example")
-	s.certbot("b.example") // of this there is no event
+	s.certbot("b.example") // of which there is no event
 	overflow := false
 	for range patience / time.Millisecond {
 		select {
@@ -289,8 +291,8 @@ func TestQueueOverflows(t *testing.T) {
 	s.expect("a.example")
 }
 
-// flood makes more events than the kernel's queue has room for, beside what
-// the reader has taken by then, and gives their number.
+// flood makes more events than the kernel's queue and the reader have room for,
+// and returns their number.
 func (s *scene) flood(dir string) int {
 	s.Helper()
 	text, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
@@ -299,7 +301,7 @@ func (s *scene) flood(dir string) int {
 	_, err = fmt.Sscan(string(text), &room)
 	s.must(err)
 	s.write(dir+"/x", nil)
-	for range room { // each is two events
+	for range room { // each makes two events
 		s.rename(dir+"/x", dir+"/y")
 		s.rename(dir+"/y", dir+"/x")
 	}
@@ -338,7 +340,7 @@ func TestNoWatchesLeft(t *testing.T) {
 		t.Errorf("it polls in vain: %v", changes)
 	}
 
-	// There is room again.
+	// Now there are watches again.
 	s.must(os.WriteFile(limit, []byte("1000"), 0o644))
 	s.Rescan(time.Now())
 	if s.Blind() != nil {
