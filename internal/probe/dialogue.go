@@ -20,19 +20,19 @@ var errTooMuch = fmt.Errorf("it sent %d bytes without coming to an end", clearLi
 
 // dialogue is what is said in the clear before TLS starts.
 //
-// It reads byte by byte, and so never a byte that belongs to TLS. What someone
-// on the way has put behind the server's go-ahead is left for TLS to stumble
-// over, instead of passing for an answer that came through it (CVE-2011-0411
+// It reads byte by byte, and so never a byte that belongs to TLS. What an
+// attacker on the way has put behind the server's go-ahead makes the handshake
+// fail, instead of passing for an answer that came through TLS (CVE-2011-0411
 // and its relatives).
 type dialogue struct {
 	conn    net.Conn
-	awaited string // what the server owes
-	heard   []byte // of that
+	awaited string // what the server is to answer
+	heard   []byte // what it answered so far
 	left    int    // bytes that the server may still send
 }
 
-// startTLS brings a connection to the point where TLS starts, which for most
-// schemes it is at already.
+// startTLS says what an endpoint's scheme wants said before TLS starts, which
+// for most schemes is nothing.
 func startTLS(ctx context.Context, conn net.Conn, e endpoint.Endpoint) error {
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -54,15 +54,15 @@ func startTLS(ctx context.Context, conn net.Conn, e endpoint.Endpoint) error {
 	return nil
 }
 
-// say sends text, perhaps none, to which the server owes an answer.
+// say sends text, perhaps none, and notes what the server is to answer.
 func (d *dialogue) say(text, awaited string) error {
 	d.awaited, d.heard = awaited, nil
 	_, err := io.WriteString(d.conn, text)
 	return err
 }
 
-// ReadByte reads one byte and no more. That a connection was closed is always
-// unexpected; package xml would make a syntax error of io.EOF.
+// ReadByte reads one byte and no more. Where the connection was closed it
+// returns io.ErrUnexpectedEOF; package xml would make a syntax error of io.EOF.
 func (d *dialogue) ReadByte() (byte, error) {
 	if d.left == 0 {
 		return 0, errTooMuch
@@ -79,7 +79,8 @@ func (d *dialogue) ReadByte() (byte, error) {
 	return one[0], nil
 }
 
-// Read is there because package xml asks for it, and uses ReadByte alone.
+// Read makes a dialogue an io.Reader for package xml, which calls ReadByte
+// alone.
 func (d *dialogue) Read(into []byte) (int, error) {
 	if len(into) == 0 {
 		return 0, nil
@@ -92,7 +93,7 @@ func (d *dialogue) Read(into []byte) (int, error) {
 	return 1, nil
 }
 
-// line reads a line and takes its end off.
+// line returns the next line without its end.
 func (d *dialogue) line() (string, error) {
 	var line strings.Builder
 	for {

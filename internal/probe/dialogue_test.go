@@ -14,7 +14,7 @@ import (
 	"github.com/certlatch/certlatch/internal/pki"
 )
 
-// turn is what a server hears, byte by byte, and then says.
+// turn is what a server must hear, byte by byte, and what it says then.
 type turn struct{ hears, says string }
 
 const (
@@ -24,7 +24,7 @@ const (
 		"xmlns='jabber:server' xmlns:db='jabber:server:dialback' xmlns:stream='http://etherx.jabber.org/streams'>"
 	startTLSTag = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
 
-	// What Prosody 13.0.1 says.
+	// These are of Prosody 13.0.1.
 	streamHeader = "<?xml version='1.0'?><stream:stream version='1.0' xmlns='jabber:client' from='a.example' " +
 		"xml:lang='en' id='1b6c' xmlns:stream='http://etherx.jabber.org/streams'>"
 	offersTLS = "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls></stream:features>"
@@ -47,8 +47,8 @@ var good = map[string][]turn{
 	},
 }
 
-// play takes the server's part up to the last turn, and tells whether it came
-// there. A client that says something else is a failure of the test.
+// play plays the server's turns, and reports whether it came to their end. It
+// fails the test where the client says something else.
 func play(t *testing.T, conn net.Conn, turns []turn) bool {
 	for _, turn := range turns {
 		heard := make([]byte, len(turn.hears))
@@ -63,8 +63,8 @@ func play(t *testing.T, conn net.Conn, turns []turn) bool {
 	return true
 }
 
-// talk is a server that plays its turns once the test connects, and then does
-// what comes after.
+// talk returns the endpoint of a server that plays its turns, and then calls
+// then.
 func talk(t *testing.T, scheme string, turns []turn, then func(net.Conn)) endpoint.Endpoint {
 	t.Helper()
 	listener := listen(t, "127.0.0.1:0")
@@ -87,7 +87,7 @@ func talk(t *testing.T, scheme string, turns []turn, then func(net.Conn)) endpoi
 	return endpoint.At(scheme, netip.MustParseAddrPort(listener.Addr().String()), "a.example")
 }
 
-// silence keeps a connection open until the client goes.
+// silence keeps a connection open until the client closes it.
 func silence(conn net.Conn) { io.Copy(io.Discard, conn) }
 
 func TestDialogue(t *testing.T) {
@@ -133,7 +133,8 @@ func TestDialogue(t *testing.T) {
 	}
 }
 
-// Every byte after the server's go-ahead belongs to TLS.
+// TestDialogueReadsNoFurther wants no byte after the server's go-ahead to be
+// read before TLS starts.
 func TestDialogueReadsNoFurther(t *testing.T) {
 	for scheme, turns := range good {
 		t.Run(scheme, func(t *testing.T) {
@@ -146,7 +147,7 @@ func TestDialogueReadsNoFurther(t *testing.T) {
 			if err := startTLS(t.Context(), conn, e); err != nil {
 				t.Fatal(err)
 			}
-			if err := conn.SetReadDeadline(time.Now().Add(Limit)); err != nil { // bytes that were taken never come
+			if err := conn.SetReadDeadline(time.Now().Add(Limit)); err != nil { // bytes that were read already never come
 				t.Fatal(err)
 			}
 			rest := make([]byte, 7)
@@ -157,8 +158,8 @@ func TestDialogueReadsNoFurther(t *testing.T) {
 	}
 }
 
-// Someone on the way may put words behind the go-ahead. They must not pass for
-// the server's under TLS, not even where a client would have left them unread.
+// TestDialogueWithInjectedWords wants words that an attacker puts behind the
+// go-ahead to make the handshake fail.
 func TestDialogueWithInjectedWords(t *testing.T) {
 	for scheme, turns := range good {
 		t.Run(scheme, func(t *testing.T) {
@@ -170,7 +171,7 @@ func TestDialogueWithInjectedWords(t *testing.T) {
 	}
 }
 
-// behind adds to what the server says last.
+// behind returns turns with words after what the server says last.
 func behind(turns []turn, words string) []turn {
 	turns = append([]turn{}, turns...)
 	turns[len(turns)-1].says += words

@@ -15,7 +15,7 @@ import (
 	"github.com/certlatch/certlatch/internal/endpoint"
 )
 
-// Kind is why a handshake showed no proven leaf.
+// Kind is a kind of reason why a handshake showed no proven leaf.
 type Kind string
 
 const (
@@ -80,7 +80,7 @@ func (e *Error) what() string {
 	}
 }
 
-// connectError sorts what dial said.
+// connectError returns the Error for an error of connecting.
 func connectError(e endpoint.Endpoint, err error) *Error {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -92,12 +92,13 @@ func connectError(e endpoint.Endpoint, err error) *Error {
 	}
 }
 
-// refusal makes an error of what a server said in the clear, as a whole sentence.
+// refusal returns the Error for what a server said in the clear, as a whole
+// sentence.
 func refusal(kind Kind, format string, args ...any) *Error {
 	return &Error{Kind: kind, Err: fmt.Errorf(format, args...)}
 }
 
-// clearError sorts what kept a dialogue from coming to TLS.
+// clearError returns the Error for what kept a dialogue from coming to TLS.
 func clearError(e endpoint.Endpoint, d *dialogue, err error) *Error {
 	instead := ""
 	if len(d.heard) > 0 {
@@ -118,7 +119,7 @@ func clearError(e endpoint.Endpoint, d *dialogue, err error) *Error {
 	return &Error{Endpoint: e, Kind: said.Kind, Err: said.Err, inClear: true}
 }
 
-// handshakeError sorts what crypto/tls said.
+// handshakeError returns the Error for an error of crypto/tls.
 func handshakeError(e endpoint.Endpoint, err error) *Error {
 	_, notTLS := errors.AsType[tls.RecordHeaderError](err)
 	switch alert, ok := alertOf(err); {
@@ -135,7 +136,8 @@ func handshakeError(e endpoint.Endpoint, err error) *Error {
 	}
 }
 
-// kindOf sorts the alerts of RFC 8446 section 6 that mean something here.
+// kindOf returns the kind that an alert (RFC 8446 section 6) means in answer to
+// a request for a type of key, which may be "".
 func kindOf(alert tls.AlertError, key string) Kind {
 	const (
 		handshakeFailure     tls.AlertError = 40
@@ -155,8 +157,8 @@ func kindOf(alert tls.AlertError, key string) Kind {
 	}
 }
 
-// alertOf finds an alert that the server sent. crypto/tls gives it a type of
-// its own that is not exported, but has the texts of tls.AlertError.
+// alertOf returns the alert that the server sent, if an error of crypto/tls is
+// one. Its type is not exported, but has the texts of tls.AlertError.
 func alertOf(err error) (tls.AlertError, bool) {
 	op, ok := errors.AsType[*net.OpError](err)
 	if !ok || op.Op != "remote error" {

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// imap waits for the greeting, asks what the server can do and negotiates
-// STARTTLS (RFC 9051 sections 6.1.1 and 6.2.1).
+// imap waits for the greeting, asks for the server's capabilities and
+// negotiates STARTTLS (RFC 9051 sections 6.1.1 and 6.2.1).
 func (d *dialogue) imap() error {
 	if err := d.say("", "an IMAP greeting"); err != nil {
 		return err
@@ -37,8 +37,8 @@ func (d *dialogue) imap() error {
 	return err
 }
 
-// imapCommand sends a command under a tag in upper case, and gives the words of the lines that came
-// before the tagged one, which must be an OK.
+// imapCommand sends a command with a tag, which is in upper case, and returns
+// the words of the lines before the tagged one, which must be an OK.
 func (d *dialogue) imapCommand(tag, command string) ([][]string, error) {
 	if err := d.say(tag+" "+command+"\r\n", "the answer to "+command); err != nil {
 		return nil, err
@@ -62,8 +62,8 @@ func (d *dialogue) imapCommand(tag, command string) ([][]string, error) {
 	}
 }
 
-// imapWords gives the words of a line in upper case, since case does not
-// matter in what is looked for (RFC 9051 section 9).
+// imapWords returns the words of a line in upper case, since case does not
+// matter in them (RFC 9051 section 9).
 func imapWords(line string) []string { return strings.Fields(strings.ToUpper(line)) }
 
 func starts(words []string, with ...string) bool {

@@ -1,10 +1,10 @@
 // Package probe makes live TLS handshakes to see which certificate a service
 // really serves, and repeats them until that is proven.
 //
-// A handshake reads the chain and judges nothing: whether the chain is
-// trusted, in time or for the right name is not looked at. It does not promise
-// to see every process behind an address, which is why a proof asks for
-// several fresh connections in a row.
+// A handshake reads the chain and judges nothing: whether the chain is trusted,
+// valid now or for the right name is not checked. It does not promise to see
+// every process behind an address, which is why a proof asks for several fresh
+// connections in a row.
 package probe
 
 import (
@@ -33,7 +33,7 @@ type Observation struct {
 	Err             error               // an *Error
 }
 
-// Leaf is the certificate that the server presented as its own, or nil.
+// Leaf returns the certificate that the server presented as its own, or nil.
 func (o Observation) Leaf() *x509.Certificate {
 	if len(o.Chain) == 0 {
 		return nil
@@ -41,17 +41,17 @@ func (o Observation) Leaf() *x509.Certificate {
 	return o.Chain[0]
 }
 
-// Protocol names the version of TLS that was agreed on.
+// Protocol returns the name of the version of TLS that was agreed on.
 func (o Observation) Protocol() string { return tls.VersionName(o.Version) }
 
-// CipherSuite names the cipher suite that was agreed on.
+// CipherSuite returns the name of the cipher suite that was agreed on.
 func (o Observation) CipherSuite() string { return tls.CipherSuiteName(o.Cipher) }
 
 // Handshake connects to an endpoint, says what the protocol of its scheme wants
 // said before TLS, and makes a full TLS handshake, with the endpoint's name as
 // SNI (RFC 6066 section 3: never an address) and the ALPN protocols of its
-// scheme. Of a host that has several addresses it is the one that answers first:
-// who wants each proven names each.
+// scheme. Of a host with several addresses it uses the one that answers first:
+// to prove each, call it with each.
 //
 // A server that wants a client certificate breaks off because it gets none.
 // By then it has signed with the leaf's key, so that is no error.
@@ -76,18 +76,18 @@ func Handshake(ctx context.Context, e endpoint.Endpoint) Observation {
 	if err != nil && !seen.ClientAuth {
 		return Observation{Endpoint: e, Err: handshakeError(e, err)}
 	}
-	client.Close() // says close_notify, the lack of which some servers log
+	client.Close() // sends close_notify, whose absence some servers log
 	return seen
 }
 
-// config makes a client that writes what it sees into the observation. It
-// never resumes a session.
+// config returns the configuration of a client that notes what it sees in the
+// observation. It never resumes a session.
 func (o *Observation) config() *tls.Config {
 	scheme, _ := endpoint.SchemeOf(o.Endpoint.Scheme)
 	config := &tls.Config{
 		ServerName:         o.Endpoint.Name,
 		NextProtos:         scheme.ALPN,
-		MinVersion:         tls.VersionTLS10, // what a service still speaks is not for us to judge, and nothing is sent
+		MinVersion:         tls.VersionTLS10, // which versions a service speaks is not judged, and no data is sent
 		InsecureSkipVerify: true,
 		VerifyConnection: func(state tls.ConnectionState) error {
 			o.Chain, o.ALPN = state.PeerCertificates, state.NegotiatedProtocol
@@ -109,8 +109,8 @@ func (o *Observation) config() *tls.Config {
 	return config
 }
 
-// suites gives the cipher suites of TLS 1.2 that need a key of a type, all
-// with ECDHE, so that the server has to sign with it.
+// suites returns the cipher suites of TLS 1.2 that need a type of key. All have
+// ECDHE, for which the server has to sign with the key.
 func suites(key string) []uint16 {
 	var found []uint16
 	for _, suite := range tls.CipherSuites() {

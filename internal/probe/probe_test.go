@@ -23,7 +23,7 @@ import (
 	"github.com/certlatch/certlatch/internal/need"
 )
 
-// listen opens a listener on a loopback address that lasts as long as the test.
+// listen listens on a loopback address until the end of the test.
 func listen(t *testing.T, address string) net.Listener {
 	t.Helper()
 	listener, err := net.Listen("tcp", address)
@@ -35,7 +35,7 @@ func listen(t *testing.T, address string) net.Listener {
 	return listener
 }
 
-// accept has every connection to the listener answered, until the test ends.
+// accept calls answer with every connection to a listener, until the test ends.
 func accept(t *testing.T, listener net.Listener, answer func(net.Conn)) endpoint.Endpoint {
 	t.Helper()
 	go func() {
@@ -53,13 +53,13 @@ func accept(t *testing.T, listener net.Listener, answer func(net.Conn)) endpoint
 	return endpoint.At("tls", netip.MustParseAddrPort(listener.Addr().String()), "a.example")
 }
 
-// serve is a TLS server.
+// serve returns the endpoint of a TLS server.
 func serve(t *testing.T, config *tls.Config) endpoint.Endpoint {
 	t.Helper()
 	return accept(t, listen(t, "127.0.0.1:0"), func(conn net.Conn) {
 		server := tls.Server(conn, config)
 		if server.Handshake() == nil {
-			io.Copy(io.Discard, server) // until the client goes
+			io.Copy(io.Discard, server) // until the client closes the connection
 		}
 	})
 }
@@ -126,7 +126,8 @@ func TestHandshakeSendsName(t *testing.T) {
 	}
 }
 
-// A server that caches sessions must still show its certificate each time.
+// TestHandshakeNeverResumes wants a server that caches sessions to show its
+// certificate each time.
 func TestHandshakeNeverResumes(t *testing.T) {
 	e := serve(t, &tls.Config{Certificates: []tls.Certificate{pair(t, pki.SelfSigned(t))}, MaxVersion: tls.VersionTLS12})
 	for range 3 {
@@ -140,7 +141,7 @@ func TestHandshakeWithoutClientCertificate(t *testing.T) {
 	leaf := pki.SelfSigned(t)
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		e := serve(t, &tls.Config{Certificates: []tls.Certificate{pair(t, leaf)}, MaxVersion: version, ClientAuth: tls.RequireAnyClientCert})
-		e.Scheme = "sips" // where OpenSIPS does so by default
+		e.Scheme = "sips" // whose servers may ask for a client certificate, as OpenSIPS does by default
 		seen := Handshake(t.Context(), e)
 		if seen.Err != nil || !seen.Leaf().Equal(leaf.Cert) || !seen.ClientAuth || seen.Version != version {
 			t.Errorf("%s: saw %+v", tls.VersionName(version), seen)
@@ -148,7 +149,8 @@ func TestHandshakeWithoutClientCertificate(t *testing.T) {
 	}
 }
 
-// What is shown is not proven: the key must be the leaf's.
+// TestHandshakeDemandsKeyOfLeaf wants a server that shows a leaf without having
+// its key to be no proof.
 func TestHandshakeDemandsKeyOfLeaf(t *testing.T) {
 	shown, held := pair(t, pki.SelfSigned(t)), pair(t, pki.SelfSigned(t))
 	shown.PrivateKey = held.PrivateKey
@@ -262,8 +264,8 @@ func kindOfError(t *testing.T, err error) Kind {
 	return e.Kind
 }
 
-// alerting is a server that answers every ClientHello with a fatal alert
-// (RFC 8446 section 6).
+// alerting returns the endpoint of a server that answers every ClientHello with
+// a fatal alert (RFC 8446 section 6).
 func alerting(t *testing.T, alert byte) endpoint.Endpoint {
 	return accept(t, listen(t, "127.0.0.1:0"), func(conn net.Conn) {
 		if _, err := conn.Read(make([]byte, 4096)); err != nil {
@@ -274,8 +276,8 @@ func alerting(t *testing.T, alert byte) endpoint.Endpoint {
 	})
 }
 
-// fullBacklog is a listener that takes no more connections: Linux then drops
-// the packets that ask for one.
+// fullBacklog returns the endpoint of a listener whose backlog is full: Linux
+// drops packets that ask for a further connection.
 func fullBacklog(t *testing.T) endpoint.Endpoint {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -293,7 +295,7 @@ func fullBacklog(t *testing.T) endpoint.Endpoint {
 		t.Fatal(err)
 	}
 	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(bound.(*syscall.SockaddrInet4).Port))
-	conn, err := net.Dial("tcp", addr.String()) // one fits
+	conn, err := net.Dial("tcp", addr.String()) // there is room for one
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,8 +303,8 @@ func fullBacklog(t *testing.T) endpoint.Endpoint {
 	return endpoint.At("tls", addr, "a.example")
 }
 
-// inTurn is a server that shows one leaf after another, and then the last one
-// for ever.
+// inTurn returns the endpoint of a server that shows one leaf after another,
+// and then always the last.
 func inTurn(t *testing.T, leaves ...pki.Leaf) endpoint.Endpoint {
 	pairs := make(chan tls.Certificate, len(leaves))
 	for _, l := range leaves {
@@ -381,7 +383,8 @@ func TestProveSaysHowFarItCame(t *testing.T) {
 	}
 }
 
-// Time does not make a key provable.
+// TestProveEndsWhereKeyIsUnprovable wants no further handshake where the wanted
+// type of key cannot be proven.
 func TestProveEndsWhereKeyIsUnprovable(t *testing.T) {
 	leaf := pki.SelfSigned(t)
 	e := serve(t, &tls.Config{Certificates: []tls.Certificate{pair(t, leaf)}, MinVersion: tls.VersionTLS13})

@@ -13,8 +13,7 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// Want is the leaf that an endpoint is to serve, or several of which each will
-// do.
+// Want is an endpoint, and the leaves of which it is to serve one.
 type Want struct {
 	Endpoint     endpoint.Endpoint
 	Fingerprints []string // as of lineage.Fingerprint
@@ -24,7 +23,7 @@ func (w Want) shownBy(o Observation) bool {
 	return o.Err == nil && slices.Contains(w.Fingerprints, lineage.Fingerprint(o.Leaf()))
 }
 
-// short gives the beginnings of the fingerprints, for people.
+// short returns the beginnings of the wanted fingerprints, for people.
 func (w Want) short() string {
 	var all []string
 	for _, fingerprint := range w.Fingerprints {
@@ -68,18 +67,18 @@ func (e *NotProvenError) Error() string {
 func (e *NotProvenError) Unwrap() error { return e.Last.Err }
 
 // The pauses between two handshakes with one endpoint. nginx's old workers
-// were seen to accept for 55 to 106 ms after a reload job was done, so the
-// first answer is often the old one.
+// accepted connections for 55 to 106 ms after a reload job was done (measured),
+// so the first answer is often the old leaf.
 const (
 	shortPause = 25 * time.Millisecond
 	longPause  = 500 * time.Millisecond
 )
 
 // Prove makes handshakes with all endpoints at once, each on fresh connections
-// one after another, until each has shown a wanted leaf inARow times in a
-// row, or ctx ends. There is at least one handshake with each, and no further
-// one where it showed that the wanted type of key cannot be proven. The answers
-// are in the order of the wants.
+// one after another, until each has shown a wanted leaf inARow times in a row,
+// or ctx ends. It makes at least one handshake with each, and no further one
+// where that showed that the wanted type of key cannot be proven. The results
+// are in the order of wants.
 func Prove(ctx context.Context, wants []Want, inARow int) []Seen {
 	seen := make([]Seen, len(wants))
 	var all sync.WaitGroup
@@ -96,7 +95,7 @@ func prove(ctx context.Context, want Want, inARow int) Seen {
 	for seen.Tries == 0 || ctx.Err() == nil {
 		now := Handshake(ctx, want.Endpoint)
 		if now.Err != nil && ctx.Err() != nil && seen.Tries > 0 {
-			break // cut short: what was seen before says more
+			break // the handshake was cut short: the one before says more
 		}
 		seen.Last = now
 		seen.Tries++

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// smtp waits for the greeting, says EHLO and negotiates STARTTLS (RFC 3207
+// smtp waits for the greeting, sends EHLO and negotiates STARTTLS (RFC 3207
 // section 4). It names itself by its address, as RFC 5321 section 4.1.4 wants
 // of clients without a name.
 func (d *dialogue) smtp() error {
@@ -25,12 +25,12 @@ func (d *dialogue) smtp() error {
 	return err
 }
 
-// smtpLine is a line of a reply (RFC 5321 section 4.2): the code, whether more
-// lines follow, the text.
+// smtpLine matches a line of a reply (RFC 5321 section 4.2): the code, whether
+// more lines follow, the text.
 var smtpLine = regexp.MustCompile(`^([2-5][0-9]{2})(?:([ -])(.*))?$`)
 
-// smtpCommand sends a command, none for the greeting, and gives the texts of
-// the reply, which must have the wanted code.
+// smtpCommand sends a command, or nothing to wait for the greeting, and returns
+// the texts of the reply, which must have the wanted code.
 func (d *dialogue) smtpCommand(command, want string) ([]string, error) {
 	verb, awaited := "the connection", "an SMTP greeting"
 	if command != "" {
@@ -60,7 +60,7 @@ func (d *dialogue) smtpCommand(command, want string) ([]string, error) {
 	}
 }
 
-// literal is an address literal of RFC 5321 section 4.1.3.
+// literal returns an address as a literal of RFC 5321 section 4.1.3.
 func literal(addr net.Addr) string {
 	host, _, _ := net.SplitHostPort(addr.String())
 	host, _, _ = strings.Cut(host, "%")

@@ -14,9 +14,9 @@ const (
 )
 
 // xmpp opens a stream to a domain and negotiates STARTTLS up to the end of
-// <proceed/> (RFC 6120 sections 4.3 and 5.4). The stream says from nobody,
-// between servers too, as openssl s_client's does: Prosody turns away whoever
-// claims to be a domain of its own (plugins/mod_s2s.lua of 13.0).
+// <proceed/> (RFC 6120 sections 4.3 and 5.4). The stream has no from, between
+// servers too, like that of openssl s_client: Prosody turns away whoever claims
+// to be a domain of its own (plugins/mod_s2s.lua of 13.0).
 func (d *dialogue) xmpp(namespace, domain string) error {
 	var to strings.Builder
 	if err := xml.EscapeText(&to, []byte(domain)); err != nil {
@@ -52,14 +52,14 @@ func (d *dialogue) xmpp(namespace, domain string) error {
 	return in.Skip()
 }
 
-// stream is what the server says.
+// stream is the server's side of an XMPP stream.
 type stream struct {
 	*xml.Decoder
 	domain string
 }
 
-// next reads on to the end of the next start tag, and wants it to be a certain
-// one.
+// next reads up to the end of the next start tag, and returns it. It fails
+// where that is another element than the wanted one.
 func (s stream) next(space, local string) (xml.StartElement, error) {
 	for {
 		token, err := s.Token()
@@ -78,7 +78,7 @@ func (s stream) next(space, local string) (xml.StartElement, error) {
 	}
 }
 
-// unwanted says what another element means than the wanted one.
+// unwanted returns the error that another element than the wanted one means.
 func (s stream) unwanted(start xml.StartElement) error {
 	switch start.Name {
 	case xml.Name{Space: streamSpace, Local: "error"}:
@@ -89,8 +89,8 @@ func (s stream) unwanted(start xml.StartElement) error {
 	return refusal(OtherProtocol, "what listens there does not speak XMPP: it said <%.40s>", start.Name.Local)
 }
 
-// ended reads a stream error (RFC 6120 section 4.9): a condition, and perhaps
-// a text.
+// ended reads a stream error (RFC 6120 section 4.9), a condition and perhaps a
+// text, and returns it.
 func (s stream) ended(start xml.StartElement) error {
 	var failed struct {
 		Text       string                       `xml:"urn:ietf:params:xml:ns:xmpp-streams text"`
@@ -109,7 +109,7 @@ func (s stream) ended(start xml.StartElement) error {
 	case condition == "host-unknown", condition == "host-gone":
 		return refusal(DomainUnknown, "the server does not serve the XMPP domain %q (stream error %s)", s.domain, condition)
 	case strings.HasPrefix(failed.Text, "No stream features"):
-		// Prosody demands TLS, and has none to offer (plugins/mod_c2s.lua and
+		// Prosody demands TLS, and cannot offer it (plugins/mod_c2s.lua and
 		// plugins/mod_s2s.lua of 13.0.1).
 		return s.withoutTLS()
 	}

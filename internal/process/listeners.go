@@ -16,9 +16,9 @@ import (
 	"syscall"
 )
 
-// Listeners gives the TCP addresses where any of the processes listens, on one
-// of the ports or, where there are none, on any; sorted, each once. An address
-// is as the process bound it: a wildcard stays one.
+// Listeners returns the TCP addresses where any of the processes listens, on
+// one of the ports or, where ports is empty, on any; sorted, each once. An
+// address is as the process bound it, which may be a wildcard.
 //
 // Sockets in another network namespace than that of certlatch are left out:
 // they cannot be reached from here.
@@ -44,7 +44,7 @@ func Listeners(pids []int, ports []uint16) ([]netip.AddrPort, error) {
 	return slices.Compact(found), nil
 }
 
-// sockets gives the inodes of the sockets that a process holds open.
+// sockets returns the inodes of the sockets that a process holds open.
 func sockets(pid int) ([]string, error) {
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
 	entries, err := os.ReadDir(dir)
@@ -74,8 +74,8 @@ func isGone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH)
 }
 
-// listeningSockets gives the TCP sockets in state LISTEN of this network
-// namespace, by inode.
+// listeningSockets returns the addresses of the TCP sockets in state LISTEN of
+// this network namespace, by inode.
 func listeningSockets() (map[string]netip.AddrPort, error) {
 	found := map[string]netip.AddrPort{}
 	for _, table := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
@@ -110,7 +110,7 @@ func addListening(found map[string]netip.AddrPort, table string) error {
 	return lines.Err()
 }
 
-// parseAddress reads the kernel's ADDRESS:PORT: the address as words of 32
+// parseAddress parses the kernel's ADDRESS:PORT: the address as words of 32
 // bits that are in network order in memory and printed as numbers of the host
 // (net/ipv4/tcp_ipv4.c, get_tcp4_sock; net/ipv6/tcp_ipv6.c, get_tcp6_sock).
 func parseAddress(text string) (netip.AddrPort, error) {

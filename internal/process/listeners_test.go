@@ -17,7 +17,7 @@ import (
 	"github.com/certlatch/certlatch/internal/need"
 )
 
-// listen listens until the end of the test and tells where.
+// listen listens until the end of the test, and returns the address.
 func listen(t *testing.T, network, address string) netip.AddrPort {
 	t.Helper()
 	listener, err := net.Listen(network, address)
@@ -94,7 +94,8 @@ func TestListeners(t *testing.T) {
 	}
 }
 
-// A child that inherited a socket listens too, as nginx's workers do.
+// TestListenersInherited wants a child that inherited a socket to count as
+// listening, as nginx's workers do.
 func TestListenersInherited(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,10 +1,10 @@
-// Package process tells what /proc knows about the processes of a service:
-// which of them live, where they listen, and whether one is still the one that
-// was seen before. It also sends signals.
+// Package process reads from /proc which processes of a service live, where
+// they listen, and whether one is still the one that was seen before. It also
+// sends signals.
 //
 // It does not promise a consistent picture: processes come and go while it
-// looks, and one that has gone is left out. What other users' processes hold
-// open only root can see.
+// looks, and one that has gone is left out. Only root can see what other users'
+// processes hold open.
 package process
 
 import (
@@ -20,23 +20,22 @@ import (
 	"syscall"
 )
 
-// GoneError says that a process has ended, even if another one has its number
-// now.
+// GoneError says that a process has ended, even if another one has its PID now.
 type GoneError struct{ PID int }
 
 func (e *GoneError) Error() string { return fmt.Sprintf("process %d has ended", e.PID) }
 
-// Started gives when a process was started, in clock ticks since boot. A
-// number and its start time together name one process for good. It fails with
-// a *GoneError.
+// Started returns the time at which a process was started, in clock ticks since
+// boot. A PID and a start time together identify one process for good. It fails
+// with a *GoneError where there is no such process.
 func Started(pid int) (uint64, error) {
 	s, err := read(pid)
 	return s.started, err
 }
 
-// FromPIDFile gives the process that a PID file names, if it lives and runs
-// the program: its name in the kernel, of 15 bytes at most, is the base name
-// of program. Otherwise, and where there is no file or it is empty, it gives 0.
+// FromPIDFile returns the PID in a PID file, if that process lives and runs the
+// program: its name in the kernel, of 15 bytes at most, is the base name of
+// program. Otherwise, and where there is no file or it is empty, it returns 0.
 func FromPIDFile(path, program string) (int, error) {
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -47,7 +46,7 @@ func FromPIDFile(path, program string) (int, error) {
 	}
 	text := strings.TrimSpace(string(content))
 	if text == "" {
-		return 0, nil // the service is about to write it
+		return 0, nil // an empty file is one that the service is about to write
 	}
 	pid, err := strconv.Atoi(text)
 	if err != nil || pid <= 0 {
@@ -68,16 +67,16 @@ func FromPIDFile(path, program string) (int, error) {
 	return pid, nil
 }
 
-// Signal sends HUP, USR1 or USR2 to the process of a number that was started
-// at a time (see [Started]), and never to another one that has the number now.
-// It fails with a *GoneError where the process has ended.
+// Signal sends HUP, USR1 or USR2 to the process with a PID and a start time
+// (see [Started]), and never to another one that has the PID now. It fails with
+// a *GoneError where the process has ended.
 func Signal(pid int, started uint64, name string) error {
 	number, ok := map[string]syscall.Signal{"HUP": syscall.SIGHUP, "USR1": syscall.SIGUSR1, "USR2": syscall.SIGUSR2}[name]
 	if !ok {
 		return fmt.Errorf("signal %q is none of HUP, USR1, USR2", name)
 	}
-	// FindProcess holds the process by a pidfd (Linux 5.3), so what is
-	// checked after it is what gets the signal.
+	// FindProcess holds the process by a pidfd (Linux 5.3), so the process that
+	// is checked next is the one that gets the signal.
 	p, err := os.FindProcess(pid)
 	if err != nil {
 		return fmt.Errorf("find process %d: %w", pid, err)
@@ -100,8 +99,9 @@ func Signal(pid int, started uint64, name string) error {
 	return nil
 }
 
-// Titles returns what processes call themselves (proc_pid_cmdline(5)): arguments,
-// or what they put in their place. Those that have ended have none.
+// Titles returns the titles of processes (proc_pid_cmdline(5)): their
+// arguments, or what they put in place of these. Those that have ended have
+// none.
 func Titles(pids []int) []string {
 	var titles []string
 	for _, pid := range pids {
@@ -114,9 +114,9 @@ func Titles(pids []int) []string {
 	return titles
 }
 
-// Members gives the processes of a control group, as systemd's ControlGroup
-// property names it, and of the groups below it, sorted. The empty name has
-// none, and so has a group that does not exist.
+// Members returns the PIDs in a control group, named as in systemd's property
+// ControlGroup, and in the groups below it, sorted. There are none in "", nor
+// in a group that does not exist.
 func Members(controlGroup string) ([]int, error) {
 	if controlGroup == "" {
 		return nil, nil
@@ -158,8 +158,8 @@ func members(group string) ([]int, error) {
 	return slices.Compact(pids), nil
 }
 
-// Descendants gives a process, its children, their children, and so on,
-// sorted.
+// Descendants returns the PIDs of a process, its children, their children, and
+// so on, sorted.
 func Descendants(pid int) ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -190,8 +190,8 @@ type stat struct {
 	started uint64 // clock ticks since boot
 }
 
-// read reads a process's stat. One that has ended, and perhaps only waits for
-// its parent to notice, is a *GoneError.
+// read returns a process's stat. It fails with a *GoneError where the process
+// has ended, also where its parent has not waited for it yet.
 func read(pid int) (stat, error) {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {

@@ -19,8 +19,8 @@ import (
 	"github.com/certlatch/certlatch/internal/need"
 )
 
-// start starts a program and reads the first line that it prints, by which it
-// is known to have come to that point. It is killed at the end of the test.
+// start starts a program, waits for the first line that it prints, and returns
+// that and a reader of the rest. The program is killed at the end of the test.
 func start(t *testing.T, cmd *exec.Cmd) (line string, rest *bufio.Reader) {
 	t.Helper()
 	stdout, err := cmd.StdoutPipe()
@@ -51,7 +51,7 @@ func shell(t *testing.T, script string) (*exec.Cmd, string, *bufio.Reader) {
 	return cmd, line, rest
 }
 
-// ended gives the number of a process that has ended, and has been waited for.
+// ended returns the PID of a process that has ended, and has been waited for.
 func ended(t *testing.T) int {
 	t.Helper()
 	cmd := exec.Command("true")
@@ -61,7 +61,7 @@ func ended(t *testing.T) int {
 	return cmd.Process.Pid
 }
 
-// copyOf puts a copy of a program under another name.
+// copyOf returns the path of a copy of a program with another name.
 func copyOf(t *testing.T, program, name string) string {
 	t.Helper()
 	from, err := exec.LookPath(program)
@@ -80,7 +80,7 @@ func copyOf(t *testing.T, program, name string) string {
 }
 
 func TestStarted(t *testing.T) {
-	// A name that reads like the fields behind it.
+	// This name looks like the fields behind it.
 	odd := copyOf(t, "sh", "a) S 1 (b c")
 	cmd := exec.Command(odd, "-c", "echo; sleep 1000 & wait")
 	start(t, cmd)
@@ -106,7 +106,8 @@ func isGoneError(err error) bool {
 	return ok
 }
 
-// One that waits for its parent to notice its end has ended.
+// TestStartedOfZombie wants a process that has ended to be gone before its
+// parent has waited for it.
 func TestStartedOfZombie(t *testing.T) {
 	cmd := exec.Command("true")
 	if err := cmd.Start(); err != nil {
@@ -182,7 +183,7 @@ func TestSignal(t *testing.T) {
 }
 
 func TestSignalRefuses(t *testing.T) {
-	cmd, _, _ := shell(t, "echo; sleep 1000 & wait") // any signal would end it
+	cmd, _, _ := shell(t, "echo; sleep 1000 & wait") // every signal would end it
 	pid := cmd.Process.Pid
 	started, err := Started(pid)
 	if err != nil {
@@ -256,7 +257,7 @@ func TestMembers(t *testing.T) {
 	}
 }
 
-// makeGroup makes a control group and gives its name and its directory.
+// makeGroup makes a control group and returns its name and its directory.
 func makeGroup(t *testing.T) (group, dir string) {
 	t.Helper()
 	group = fmt.Sprintf("/certlatch-test-%d", os.Getpid())
@@ -292,7 +293,8 @@ func TestMembersOfNothing(t *testing.T) {
 	}
 }
 
-// A process is called by its arguments, and one that has ended by nothing.
+// TestTitles wants a process to be called by its arguments, and one that has
+// ended by nothing.
 func TestTitles(t *testing.T) {
 	child := exec.Command("sleep", "1000")
 	if err := child.Start(); err != nil {

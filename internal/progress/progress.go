@@ -1,5 +1,5 @@
 // Package progress shows what long work is about, in one line that is gone when
-// the work is done. Short work is not spoken of.
+// the work is done. Short work is not shown.
 package progress
 
 import (
@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// after is how long work may take without a word.
+// after is how long work may take before it is shown.
 const after = time.Second
 
 // Line is the line of a terminal on which the cursor is.
 type Line struct {
 	w     io.Writer
-	begin *time.Timer // shows what was told first
+	begin *time.Timer // shows the line for the first time
 	mutex sync.Mutex
 	doing string
 	shown bool
-	ended bool // what was about to show it comes too late
+	ended bool // a timer that fires now comes too late
 }
 
 // Begin returns the line of a terminal for work that begins now.
@@ -36,7 +36,7 @@ func Begin(w io.Writer) *Line {
 	return l
 }
 
-// Tell says what the work is about from now on, in printable text.
+// Tell sets what the line shows from now on, in printable text.
 func (l *Line) Tell(doing string) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
@@ -47,7 +47,7 @@ func (l *Line) Tell(doing string) {
 
 func (l *Line) show() { fmt.Fprintf(l.w, "\r\x1b[K%s", l.doing) }
 
-// End takes the line away.
+// End removes the line.
 func (l *Line) End() {
 	l.begin.Stop()
 	l.mutex.Lock()

@@ -1,10 +1,10 @@
-// Package revocation asks whether a CA has taken a certificate back, by the
+// Package revocation finds out whether a CA has revoked a certificate, by the
 // revocation list that the certificate names (RFC 5280). Let's Encrypt has had
 // no other way since it ended OCSP in 2025.
 //
 // It does not promise an answer: whoever sits between this host and the CA can
 // withhold one, so an error must never keep a certificate from being used. Of
-// the list's scope (RFC 5280 section 5.2.5) it takes the CA's word.
+// the list's scope (RFC 5280 section 5.2.5) it trusts the CA.
 package revocation
 
 import (
@@ -19,20 +19,21 @@ import (
 	"time"
 )
 
-// maxList is the size in bytes up to which a list is read. Let's Encrypt splits
-// its lists to stay far below.
+// maxList bounds a list, in bytes. Let's Encrypt splits its lists to stay far
+// below.
 const maxList = 10 << 20
 
 // ErrNoList says that a certificate names no list that can be had over HTTP.
 var ErrNoList = errors.New("the certificate names no revocation list with an http URL")
 
-// Check tells whether leaf is on a list that it names and that its issuer has
+// Check reports whether leaf is on a list that it names and that its issuer has
 // signed. The lists are tried in turn until one can be used; ctx limits the
 // time for all of them.
 func Check(ctx context.Context, leaf, issuer *x509.Certificate) (bool, error) {
 	failed := ErrNoList
 	for _, address := range leaf.CRLDistributionPoints {
-		// https would need a certificate whose revocation needs a list.
+		// To trust an https server, its certificate would have to be checked by
+		// a list in turn.
 		if u, err := url.Parse(address); err != nil || u.Scheme != "http" {
 			continue
 		}

@@ -1,6 +1,7 @@
-// Package served looks at what services serve, and holds it against the rules for
-// bundles: one handshake, or all that the SRV records of a domain lead to. It
-// changes nothing. What it finds good is not proven to be what was issued.
+// Package served looks at what services serve, and checks it by the rules for
+// bundles: with one handshake, or with all that the SRV records of a domain
+// lead to. It changes nothing. It does not promise that a chain without
+// findings is the one that was issued.
 package served
 
 import (
@@ -18,7 +19,7 @@ import (
 	"github.com/certlatch/certlatch/internal/srv"
 )
 
-// Probe is a handshake, and what is to be said about the chain that it showed.
+// Probe is a handshake, and the findings about the chain that it showed.
 type Probe struct {
 	Seen     probe.Observation
 	Findings []lineage.Finding
@@ -26,7 +27,7 @@ type Probe struct {
 	Target   *srv.Target // of the record; nil: there is none
 }
 
-// Domain is what the SRV records of a domain lead to.
+// Domain is a domain, and the probes of all that its SRV records lead to.
 type Domain struct {
 	Kind    srv.Kind
 	Name    string
@@ -34,7 +35,8 @@ type Domain struct {
 	Probes  []Probe
 }
 
-// ProbeEndpoint makes a handshake, and judges what is served.
+// ProbeEndpoint makes a handshake, and returns it with the findings about what
+// is served.
 func ProbeEndpoint(ctx context.Context, e endpoint.Endpoint, trust policy.Trust) Probe {
 	p := Probe{Seen: probe.Handshake(ctx, e)}
 	p.judge(trust)
@@ -42,13 +44,14 @@ func ProbeEndpoint(ctx context.Context, e endpoint.Endpoint, trust policy.Trust)
 }
 
 // ProbeDomain makes a handshake with every address of every host that the SRV
-// records of a domain name, and judges what each serves.
+// records of a domain name, and returns them with the findings about what each
+// serves.
 func ProbeDomain(ctx context.Context, kind srv.Kind, name string, trust policy.Trust) Domain {
 	answers := srv.Lookup(ctx, &net.Resolver{PreferGo: true}, name, kind)
 	return probeAnswers(ctx, Domain{Kind: kind, Name: name, Answers: answers}, trust)
 }
 
-// probeAnswers returns a domain with the probes of what was answered.
+// probeAnswers returns a domain with the probes of what its answers name.
 func probeAnswers(ctx context.Context, d Domain, trust policy.Trust) Domain {
 	d.Probes = probeTargets(ctx, d.Answers, d.Name)
 	for i := range d.Probes {
@@ -57,8 +60,8 @@ func probeAnswers(ctx context.Context, d Domain, trust policy.Trust) Domain {
 	return d
 }
 
-// probeTargets makes all handshakes at once. What is wrong with a target's
-// addresses is a result too.
+// probeTargets makes all handshakes at once. A target without addresses is a
+// probe with the error.
 func probeTargets(ctx context.Context, answers []srv.Answer, domain string) []Probe {
 	var probes []Probe
 	for _, answer := range answers {
@@ -85,8 +88,8 @@ func probeTargets(ctx context.Context, answers []srv.Answer, domain string) []Pr
 	return probes
 }
 
-// judge holds the served chain against the rules for bundles, as far as they
-// are about certificates.
+// judge adds the findings about the served chain, by those rules for bundles
+// that are about certificates.
 func (p *Probe) judge(trust policy.Trust) {
 	leaf, at := p.Seen.Leaf(), p.Seen.Endpoint
 	if leaf == nil {

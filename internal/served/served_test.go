@@ -19,7 +19,7 @@ import (
 	"github.com/certlatch/certlatch/internal/srv"
 )
 
-// trusting returns the trust in a CA alone.
+// trusting returns a trust that trusts one CA.
 func trusting(t *testing.T, ca *pki.CA) policy.Trust {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "root.pem")
@@ -42,7 +42,7 @@ func codes(p Probe) []string {
 	return found
 }
 
-// serving returns the address of a server with a leaf.
+// serving returns the address of a server that serves a leaf.
 func serving(t *testing.T, leaf pki.Leaf) netip.AddrPort {
 	t.Helper()
 	pair, err := tls.X509KeyPair(leaf.Fullchain, leaf.Key)
@@ -72,7 +72,8 @@ func TestProbeEndpoint(t *testing.T) {
 	}
 }
 
-// What a chain lacks depends on whom it is to be for.
+// TestJudge wants findings about a chain to depend on the name that it is to be
+// for.
 func TestJudge(t *testing.T) {
 	ca := pki.NewCA(t, "Root")
 	trust := trusting(t, ca)
@@ -114,8 +115,8 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// Each address of each host that a record names is one probe, and a host without
-// any is one that failed.
+// TestProbeTargets wants a probe for each address of each host that a record
+// names, and a failed one for a host without any.
 func TestProbeTargets(t *testing.T) {
 	ca := pki.NewCA(t, "Root")
 	one, two := serving(t, ca.Leaf(t, pki.Names("a.example"))), serving(t, ca.Leaf(t, pki.Names("b.example")))

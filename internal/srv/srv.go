@@ -1,10 +1,10 @@
-// Package srv finds out by DNS where a domain's SIP or XMPP services are: its
-// SRV records (RFC 2782) and the addresses of the hosts that they name.
+// Package srv looks up in the DNS where a domain's SIP or XMPP services are:
+// its SRV records (RFC 2782) and the addresses of the hosts that they name.
 //
 // It promises only what the resolver says: answers are not validated by DNSSEC.
 // It does not fall back to the domain's own addresses where there are no
-// records, as clients do, and does not look at NAPTR records (RFC 3263). Of
-// answers that are very long it gives the beginning, and says so.
+// records, as clients do, and does not look at NAPTR records (RFC 3263). Very
+// long answers are cut off, with an error that says so.
 package srv
 
 import (
@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// Kind is what a domain is asked for.
+// Kind is a kind of service.
 type Kind string
 
 const (
@@ -28,8 +28,8 @@ const (
 	XMPP Kind = "xmpp" // RFC 6120 section 3.2.1 and XEP-0368 section 2
 )
 
-// services gives the names of a kind's services over TLS, which are those of
-// the schemes of probe URLs too.
+// services returns the names of a kind's services over TLS, which are also
+// schemes of probe URLs.
 func (k Kind) services() []string {
 	switch k {
 	case SIP:
@@ -40,7 +40,7 @@ func (k Kind) services() []string {
 	return nil
 }
 
-// Answer is what a domain says about one of its services.
+// Answer is the answer to the question for one service of a domain.
 type Answer struct {
 	Name    string   // what was asked for, such as _sips._tcp.example.org
 	Service string   // sips
@@ -58,19 +58,19 @@ type Target struct {
 	Err              error        // why there are none, or not all
 }
 
-// Limit is how long all of a Lookup may take.
+// Limit bounds the time of a Lookup.
 const Limit = 15 * time.Second
 
-// What is looked at, so that whoever writes a domain's records does not decide
-// how many connections are made. Domains that mean well stay far below.
+// The limits of an answer, so that whoever writes a domain's records does not
+// decide how many connections are made. Honest domains stay far below.
 const (
-	MostTargets = 16 // of a service
-	MostAddrs   = 8  // of a target
+	MostTargets = 16 // targets of a service
+	MostAddrs   = 8  // addresses of a target
 )
 
-// Lookup asks for all services of a kind at once. The answers are in a fixed
-// order. Targets come by priority, and those of the same priority by falling
-// weight, where RFC 2782 has clients throw dice.
+// Lookup looks up all services of a kind at once, and returns the answers in a
+// fixed order. Targets are sorted by priority, and those of one priority by
+// falling weight, where RFC 2782 has clients choose at random.
 func Lookup(ctx context.Context, resolver *net.Resolver, domain string, kind Kind) []Answer {
 	ctx, cancel := context.WithTimeout(ctx, Limit)
 	defer cancel()
@@ -115,7 +115,7 @@ func lookup(ctx context.Context, resolver *net.Resolver, domain, service string)
 	return answer
 }
 
-// resolve fills in the addresses.
+// resolve sets the addresses of a target.
 func (t *Target) resolve(ctx context.Context, resolver *net.Resolver) {
 	addrs, err := resolver.LookupNetIP(ctx, "ip", t.Host+".")
 	switch {

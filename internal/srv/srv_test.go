@@ -19,17 +19,17 @@ const (
 	serverFailure, nameError = 2, 3
 )
 
-// key is what is asked for.
+// key is the name and type of a record.
 type key struct {
 	name  string // with the closing dot
 	qtype uint16
 }
 
 // zone holds the data of records. Names without any do not exist, except that
-// those below fail.example cannot be told.
+// the question for one below fail.example fails.
 type zone map[key][][]byte
 
-// answer makes the reply to a query (RFC 1035 section 4.1).
+// answer returns the reply to a query (RFC 1035 section 4.1).
 func (z zone) answer(query []byte) []byte {
 	var labels []string
 	at := 12
@@ -64,7 +64,7 @@ func (z zone) answer(query []byte) []byte {
 	return reply
 }
 
-// record makes the data of an SRV record.
+// record returns the data of an SRV record.
 func record(priority, weight, port uint16, target string) []byte {
 	var data []byte
 	for _, n := range []uint16{priority, weight, port} {
@@ -80,8 +80,8 @@ func record(priority, weight, port uint16, target string) []byte {
 
 func address(text string) []byte { return netip.MustParseAddr(text).AsSlice() }
 
-// serve answers queries until the test ends, and gives a resolver that asks
-// there.
+// serve answers queries from a zone until the test ends, and returns a resolver
+// that asks it.
 func serve(t *testing.T, z zone) *net.Resolver {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -194,7 +194,8 @@ func TestLookup(t *testing.T) {
 	}
 }
 
-// Who writes the records does not decide how many connections are made.
+// TestLookupHasLimits wants whoever writes the records not to decide how many
+// connections are made.
 func TestLookupHasLimits(t *testing.T) {
 	z := zone{}
 	for i := range MostTargets + 1 {
