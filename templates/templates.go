@@ -3,9 +3,8 @@
 // guidelines, version 6.0 of 2026-04-06, in the words of each service's
 // version. Every line has its source beside it.
 //
-// It only fills in text. It does not look at what a service has in its
-// configuration already, and does not promise that clients older than that
-// profile can connect.
+// It only fills in text. It does not read a service's configuration, and does
+// not promise that clients older than that profile can connect.
 package templates
 
 import (
@@ -24,12 +23,12 @@ var files embed.FS
 // Service is a service that there is a snippet for.
 type Service struct {
 	Name   string
-	Ask    []string // prints its version
+	Ask    []string // command that prints its version
 	Newest Version  // the newest that the snippet was written for
 	says   string   // a regular expression; its group is the version
 }
 
-// Services are those that there are snippets for.
+// Services returns the services that there are snippets for.
 func Services() []Service {
 	return []Service{
 		// src/core/nginx.c of nginx 1.30, ngx_show_version_info.
@@ -42,8 +41,8 @@ func Services() []Service {
 	}
 }
 
-// Installed reads what a service's Ask has printed: the version, and that of
-// OpenSSL where the service tells it. Both are zero where they are not told.
+// Installed returns the version of a service, and that of its OpenSSL, from
+// what its Ask has printed. What is not in there is zero.
 func (s Service) Installed(printed string) (service, openssl Version) {
 	// nginx: "built with OpenSSL 3.5.6 7 Apr 2026 (running with OpenSSL 3.5.7 ...)".
 	return find(s.says, printed), find(`(?s).*(?:built|running) with OpenSSL (\d[\d.]*)`, printed)
@@ -59,7 +58,8 @@ func find(expression, text string) Version {
 // Version is a version of a program: major, minor, patch.
 type Version [3]int
 
-// ParseVersion reads as many of the three numbers as there are.
+// ParseVersion returns the version in a text, of which it reads as many of the
+// three numbers as there are.
 func ParseVersion(text string) Version {
 	var v Version
 	for i, part := range strings.Split(text, ".") {
@@ -72,7 +72,7 @@ func ParseVersion(text string) Version {
 	return v
 }
 
-// AtLeast tells whether a version is the given one or a later one.
+// AtLeast reports whether a version is the given one or a later one.
 func (v Version) AtLeast(text string) bool {
 	for i, n := range ParseVersion(text) {
 		if v[i] != n {
@@ -82,22 +82,22 @@ func (v Version) AtLeast(text string) bool {
 	return true
 }
 
-// Known tells whether a version was found.
+// Known reports whether a version is known: it is not zero.
 func (v Version) Known() bool { return v != Version{} }
 
 func (v Version) String() string { return fmt.Sprintf("%d.%d.%d", v[0], v[1], v[2]) }
 
-// Settings is what is filled in.
+// Settings are the values that are filled in.
 type Settings struct {
 	Fullchain, Chain, Key string // paths; Chain may be empty
-	Name                  string // by which clients come
+	Name                  string // the name by which clients connect
 	Staple                bool   // the installed leaf names an OCSP responder
 
 	Version Version // of the service; unknown: the newest is assumed
 	OpenSSL Version // that the service uses; unknown: none that needs a new one
 }
 
-// Write fills in the snippet of a service.
+// Write writes the snippet for a service with the settings filled in.
 func Write(w io.Writer, s Service, settings Settings) error {
 	values := struct {
 		Settings
@@ -118,7 +118,7 @@ func Write(w io.Writer, s Service, settings Settings) error {
 	return nil
 }
 
-// ciphers are those of the profile for TLS 1.2, by their names in OpenSSL.
+// ciphers returns the profile's ciphers for TLS 1.2, by their names in OpenSSL.
 func ciphers() []string {
 	return []string{
 		"ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256",

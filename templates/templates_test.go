@@ -71,7 +71,8 @@ func service(t *testing.T, name string) Service {
 	return Service{}
 }
 
-// What the programs print, those of Debian 13 where nothing else is said.
+// TestInstalled reads what the programs print: those of Debian 13, unless said
+// otherwise.
 func TestInstalled(t *testing.T) {
 	for _, test := range []struct{ service, printed, version, openssl string }{
 		{"nginx", "nginx version: nginx/1.26.3\nbuilt with OpenSSL 3.5.6 7 Apr 2026 (running with OpenSSL 3.5.7 9 Jun 2026)\nTLS SNI support enabled\n", "1.26.3", "3.5.7"},

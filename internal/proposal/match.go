@@ -10,14 +10,14 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 )
 
-// match is the lineage that belongs to a use, and what that was concluded
-// from, or why there is none.
+// match is the lineage that belongs to a use, and what that was concluded from,
+// or why there is no such lineage.
 type match struct {
 	lineage *Lineage
 	why     string
 }
 
-// match finds the lineage for a use, by the surest sign there is.
+// match returns the lineage for a use, by the surest sign that there is.
 func (m *maker) match(s Service, use deployers.Use) match {
 	file := m.Files[use.Certificate]
 	if at := slices.IndexFunc(m.Lineages, func(l Lineage) bool { return l.String() == file.Kept }); at >= 0 {
@@ -60,7 +60,7 @@ func (m *maker) match(s Service, use deployers.Use) match {
 	return match{nil, "It is for whatever name, so nothing tells which lineage it should have."}
 }
 
-// candidates are the lineages that a use could take at all: of several with
+// candidates returns the lineages that a use could take at all: of several with
 // one leaf the one with the name of the use, or else the first; for a twin
 // those with its type of key.
 func (m *maker) candidates(s Service, use deployers.Use, file File) []Lineage {
@@ -84,13 +84,13 @@ func (m *maker) candidates(s Service, use deployers.Use, file File) []Lineage {
 	return kept
 }
 
-// plain tells whether a name is a DNS name without a wildcard.
+// plain reports whether a name is a DNS name without a wildcard.
 func plain(name string) bool {
 	_, err := netip.ParseAddr(name)
 	return err != nil && !strings.HasPrefix(name, "*.") && !strings.Contains(name, ":")
 }
 
-// family is the type of a key as probes name it; empty: they do not.
+// family returns the type of a key as probe URLs name it, or "".
 func family(key string) string {
 	for _, family := range []string{"rsa", "ecdsa"} {
 		if strings.HasPrefix(key, family) {
@@ -100,8 +100,8 @@ func family(key string) string {
 	return ""
 }
 
-// twinFamily is the type of key that one of two pairs is for, by what is there,
-// or else by its path.
+// twinFamily returns the type of key that one of two pairs is for, by the leaf
+// that is there, or else by its path.
 func twinFamily(use deployers.Use, file File) string {
 	if file.Leaf != nil {
 		return family(file.Leaf.Key)
@@ -115,7 +115,7 @@ func twinFamily(use deployers.Use, file File) string {
 	return ""
 }
 
-// ranking ranks lineages for one use.
+// ranking ranks the candidates for one use.
 type ranking struct {
 	candidates []Lineage
 	use        deployers.Use
@@ -123,9 +123,9 @@ type ranking struct {
 	key        string // the type of the key that is there now
 }
 
-// best gives the lineage that covers most of the names. Among equals the type
-// of the key that is there now counts, then the lineage's own name, then the
-// latest expiry.
+// best returns the lineage that covers most of the names. Among equals it takes
+// the one with the type of the key that is there now, then the one with the
+// name, then the one that expires last.
 func (r ranking) best(names []string) match {
 	covered := func(l Lineage) int {
 		return len(slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !r.covers(l, name) }))
@@ -172,15 +172,15 @@ func (r ranking) best(names []string) match {
 	return match{&first, why + "."}
 }
 
-// covers tells whether a lineage is one for a name (RFC 9525 section 6.3: a
-// wildcard stands for one label).
+// covers reports whether the leaf of a lineage covers a name (RFC 9525 section
+// 6.3: a wildcard stands for one label).
 func (r ranking) covers(l Lineage, name string) bool {
 	_, parent, _ := strings.Cut(name, ".")
 	names := lower(l.Leaf.Names)
 	return slices.Contains(names, name) || !r.exact && slices.Contains(names, "*."+parent)
 }
 
-// labelled gives the lineages with a name that begins with one of the labels.
+// labelled returns the lineages with a name that begins with one of the labels.
 func (r ranking) labelled(labels []string) []Lineage {
 	return slices.DeleteFunc(slices.Clone(r.candidates), func(l Lineage) bool {
 		return !slices.ContainsFunc(lower(l.Leaf.Names), func(name string) bool {
@@ -198,7 +198,7 @@ func lower(names []string) []string {
 	return all
 }
 
-// list names some, and says how many more there are.
+// list returns some of the names, and how many more there are, for people.
 func list(names []string) string {
 	const most = 5
 	if len(names) > most {

@@ -2,8 +2,8 @@
 // host: which lineage belongs into which service, and where its files go. The
 // proposal is data, and [Proposal.Write] makes commented YAML of it.
 //
-// It looks at nothing itself. It does not promise that a proposal is what the
-// operator wants: each target says what it was concluded from.
+// It does not look at the host itself. It does not promise that a proposal is
+// what the operator wants: each target says what it was concluded from.
 package proposal
 
 import (
@@ -25,9 +25,9 @@ import (
 type Host struct {
 	Roots    []lineage.Root // where clients keep lineages
 	Lineages []Lineage
-	Services []Service       // those that are installed
+	Services []Service       // the services that are installed
 	Files    map[string]File // by the paths of certificates and keys that services name
-	Unknown  []string        // what could not be found out, for people
+	Unknown  []string        // what could not be found out, in sentences for people
 }
 
 // Lineage is a lineage with what it holds.
@@ -36,19 +36,19 @@ type Lineage struct {
 	Leaf lineage.Leaf
 }
 
-// Service is a service and what its configuration tells.
+// Service is a service and what its configuration says.
 type Service struct {
 	Name string
 	deployers.Discovery
 }
 
-// File is what lies at the path of a certificate, or of a key.
+// File is what is at the path of a certificate, or of a key.
 type File struct {
 	Leaf        *lineage.Leaf // of a certificate; nil: none could be read
 	SelfIssued  bool
 	Link        bool   // the path itself is a symlink
 	NoDirectory bool   // not even its directory exists
-	Kept        string // the lineage, CLIENT:NAME, whose own file this is; empty: none's
+	Kept        string // the lineage, CLIENT:NAME, whose own file this is; empty: of none
 	KeptBy      string // the client in whose directory it lies; empty: none
 }
 
@@ -80,7 +80,7 @@ type Step struct {
 	Lines []string // commands, or lines of a service's configuration
 }
 
-// Make makes the proposal for a host.
+// Make returns the proposal for a host.
 func Make(host Host) Proposal {
 	m := maker{Host: host, out: Proposal{Unknown: slices.Clone(host.Unknown)}}
 	for _, root := range host.Roots {
@@ -99,19 +99,19 @@ func Make(host Host) Proposal {
 	return m.out
 }
 
-// maker makes one proposal.
+// maker makes a proposal, target by target.
 type maker struct {
 	Host
 	out Proposal
 }
 
-// keeps tells whether lineages were found below a root.
+// keeps reports whether lineages were found below a root.
 func (m *maker) keeps(root lineage.Root) bool {
 	return slices.ContainsFunc(m.Lineages, func(l Lineage) bool { return within(l.Fullchain, root.Dir) })
 }
 
-// propose makes a target for one use of a service, or adds it to the one that
-// writes the same files.
+// propose adds a target for one use of a service, or adds the use to the target
+// that writes the same files.
 func (m *maker) propose(s Service, use deployers.Use) {
 	found := m.match(s, use)
 	concluded := fmt.Sprintf("%s: %s. %s", s.Name, taken(use), found.why)
@@ -136,7 +136,7 @@ func (m *maker) propose(s Service, use deployers.Use) {
 	m.out.Targets = append(m.out.Targets, t)
 }
 
-// taken says what a use takes now.
+// taken returns what a use takes now, for people.
 func taken(use deployers.Use) string {
 	switch {
 	case use.Domain != "":
@@ -147,8 +147,8 @@ func taken(use deployers.Use) string {
 	return use.Where + " takes " + use.Certificate
 }
 
-// nameOf is how a target names a lineage: with its client where another client
-// has one of that name.
+// nameOf returns how a target names a lineage: with its client where another
+// client has one with that name.
 func (m *maker) nameOf(l Lineage) string {
 	for _, other := range m.Lineages {
 		if other.Name == l.Name && other.Client != l.Client {
@@ -158,8 +158,9 @@ func (m *maker) nameOf(l Lineage) string {
 	return l.Name
 }
 
-// place says where the files go: where the service looks for them, or else to
-// a place of their own, with what that asks of the operator.
+// place sets where the files of a target go: where the service looks for them,
+// or else to a place of their own, with the steps that the operator has to take
+// for that.
 func (m *maker) place(t *Target, s Service, use deployers.Use, l Lineage) {
 	files := m.Files[use.Certificate].with(m.Files[use.Key])
 	why := kept(use, files)
@@ -184,28 +185,28 @@ func (m *maker) place(t *Target, s Service, use deployers.Use, l Lineage) {
 	}
 }
 
-// with is what there is to say of two files as one.
+// with returns what is true of a certificate and its key together.
 func (f File) with(key File) File {
 	f.Link, f.NoDirectory = f.Link || key.Link, f.NoDirectory || key.NoDirectory
 	f.KeptBy = cmp.Or(f.KeptBy, key.KeptBy)
 	return f
 }
 
-// managed gives the directory that certlatch manages where a service takes a
-// pair from one, as from an earlier configuration.
+// managed returns the managed directory that a service takes its pair from, as
+// after an earlier configuration, and reports whether it does so.
 func managed(use deployers.Use) (directory string, is bool) {
 	directory, is = strings.CutSuffix(use.Certificate, "/current/fullchain.pem")
 	return directory, is && use.Key == directory+"/current/privkey.pem"
 }
 
-// own gives the target files of its own, where the service's Discovery says.
+// own sets files of the target's own, where the service's Discovery says.
 func (t *Target) own(s Service, use deployers.Use, lineage string) {
 	fill := func(pattern string) string { return strings.ReplaceAll(pattern, "{lineage}", lineage) }
 	t.Directory, t.Certificate, t.Key = fill(s.Directory), fill(s.Certificate), fill(s.Key)
-	t.Idle = t.Certificate != "" && t.Certificate == use.Certificate // what is in the way has to go first
+	t.Idle = t.Certificate != "" && t.Certificate == use.Certificate // the file that is in the way has to be removed first
 }
 
-// toName is what has to be done so that the service takes the target's files.
+// toName returns the step that makes the service take the target's files.
 func (t *Target) toName(s Service, use deployers.Use) Step {
 	if t.Idle {
 		return Step{"remove the links, and the # before these lines; certlatch deploy then puts files there", []string{"rm " + use.Certificate + " " + use.Key}}
@@ -221,9 +222,9 @@ func (t *Target) toName(s Service, use deployers.Use) Step {
 	return Step{fmt.Sprintf("let %s name the target's files, for %s", s.Name, use.Where), lines}
 }
 
-// probe writes probes down where those that are found when the target is
-// deployed would not do: they do not tell types of keys apart, and as long as
-// the service does not name the target's files, a wildcard tells no name.
+// probe sets probes where those that a deployment finds are not enough: these
+// do not distinguish types of keys, and as long as the service does not name
+// the target's files, there is no name to probe with for a wildcard.
 func (t *Target) probe(use deployers.Use, leaf lineage.Leaf) {
 	if !use.Twin && (len(t.Steps) == 0 || slices.ContainsFunc(leaf.Names, plain)) {
 		return
@@ -236,7 +237,8 @@ func (t *Target) probe(use deployers.Use, leaf lineage.Leaf) {
 	}
 }
 
-// kept says why certlatch cannot write where the service looks; empty: it can.
+// kept returns why certlatch cannot write where the service looks; empty: it
+// can.
 func kept(use deployers.Use, file File) string {
 	switch {
 	case use.Certificate == "":
@@ -257,17 +259,17 @@ func kept(use deployers.Use, file File) string {
 	return ""
 }
 
-// writable tells whether a path may stand in a configuration.
+// writable reports whether a path may stand in a configuration.
 func writable(path string) bool {
 	return filepath.IsAbs(path) && filepath.Clean(path) == path && !strings.ContainsAny(path, "{}*?") &&
 		!strings.ContainsFunc(path, unicode.IsControl) && utf8.ValidString(path)
 }
 
-// snakeoil tells whether a path is that of Debian's package ssl-cert.
+// snakeoil reports whether a path is that of Debian's package ssl-cert.
 func snakeoil(path string) bool { return path == "/etc/ssl/certs/ssl-cert-snakeoil.pem" }
 
-// same finds the target that writes the same files of the same lineage for the
-// same service.
+// same returns the target that writes the same files of the same lineage for
+// the same service, or nil.
 func (m *maker) same(t Target) *Target {
 	at := slices.IndexFunc(m.out.Targets, func(o Target) bool {
 		return o.Service == t.Service && o.Lineage == t.Lineage && o.Domain == t.Domain &&
@@ -279,7 +281,8 @@ func (m *maker) same(t Target) *Target {
 	return &m.out.Targets[at]
 }
 
-// join adds what a second use says to a target.
+// join adds a target that a second use made to the one that writes the same
+// files.
 func (t *Target) join(o Target) {
 	for _, step := range o.Steps {
 		if !slices.ContainsFunc(t.Steps, func(s Step) bool { return s.Says == step.Says }) {
@@ -300,7 +303,8 @@ func (t *Target) join(o Target) {
 	}
 }
 
-// overlapping finds a target that writes one of the files too.
+// overlapping returns a target that writes one of the files of another too, or
+// nil.
 func (m *maker) overlapping(t Target) *Target {
 	for i, o := range m.out.Targets {
 		if o.Idle {
@@ -321,16 +325,16 @@ func (t Target) paths() []string {
 	return slices.DeleteFunc([]string{t.Directory, t.Certificate, t.Key}, func(path string) bool { return path == "" })
 }
 
-// within tells whether a path lies below dir.
+// within reports whether a path lies below dir.
 func within(path, dir string) bool {
 	return strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }
 
-// targetName is what a target may be called, if it is not too long.
+// targetName matches the names that a target may have.
 var targetName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
-// name gives the targets names: the role of their service, or where two
-// services share one their service; where there are several then, with their
+// name names the targets: by the role of their service, or by the service where
+// two share a role; where that leaves several with one name, with their
 // lineage, or a number.
 func (m *maker) name() {
 	role := func(service string) string {
@@ -362,7 +366,7 @@ func (m *maker) name() {
 	}
 }
 
-// unused lists the lineages that no target takes.
+// unused adds the lineages that no target takes to the proposal.
 func (m *maker) unused() {
 	for _, l := range m.Lineages {
 		if !slices.ContainsFunc(m.out.Targets, func(t Target) bool { return l.Is(t.Lineage) }) {

@@ -20,7 +20,7 @@ import (
 // certbot is where the lineages of the tests are kept.
 var certbot = hooks.UsualRoots()[0]
 
-// issued is a lineage with a leaf of its own.
+// issued returns a lineage with a leaf of its own.
 func issued(name, key string, names ...string) Lineage {
 	l, err := certbot.Lineage(name)
 	if err != nil {
@@ -31,7 +31,7 @@ func issued(name, key string, names ...string) Lineage {
 
 func ecdsa(name string, names ...string) Lineage { return issued(name, "ecdsa-p256", names...) }
 
-// service is a service as its deployer describes it, with its uses.
+// service returns a service as its deployer describes it, with uses.
 func service(t *testing.T, name string, uses ...deployers.Use) Service {
 	t.Helper()
 	d, _ := deployers.For(name)
@@ -53,7 +53,7 @@ func bought(names ...string) File {
 	return File{Leaf: &lineage.Leaf{Fingerprint: "bought", Names: names, Key: "rsa-2048"}}
 }
 
-// says gives a line for each target: what the tests compare.
+// says returns a line for each target, for tests to compare.
 func says(p Proposal) []string {
 	var lines []string
 	for _, t := range p.Targets {
@@ -263,7 +263,7 @@ func TestMake(t *testing.T) {
 }
 
 // loads wants the proposal to be a configuration with the targets that are not
-// idle, and with all of them once the comments are taken away.
+// idle, and with all targets once the comments are removed.
 func loads(t *testing.T, p Proposal) {
 	t.Helper()
 	var text strings.Builder
@@ -289,7 +289,8 @@ func loads(t *testing.T, p Proposal) {
 	}
 }
 
-// acmetool keeps a lineage for each name of a certificate.
+// TestOneLeafUnderSeveralNames has lineages as acmetool keeps them, one for
+// each name of a certificate.
 func TestOneLeafUnderSeveralNames(t *testing.T) {
 	a, b := ecdsa("a.example", "a.example", "b.example"), ecdsa("b.example", "a.example", "b.example")
 	b.Leaf.Fingerprint = a.Leaf.Fingerprint
@@ -364,7 +365,7 @@ func TestWrite(t *testing.T) {
 	loads(t, p)
 }
 
-// FuzzWrite holds that no name or path makes the configuration another one.
+// FuzzWrite wants no name or path to change the rest of the configuration.
 func FuzzWrite(f *testing.F) {
 	for _, seed := range []string{"www.example", "a\nb: c", "- x", "#", "\u2028targets: []", "\xff", "*", "a: b", "'", `"`, "\\"} {
 		f.Add(seed, seed)

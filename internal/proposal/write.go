@@ -15,10 +15,10 @@ import (
 //go:embed config.yaml.tmpl
 var files embed.FS
 
-// width is where comments are broken, in characters.
+// width is the longest line of a comment, in characters.
 const width = 96
 
-// Write writes the proposal as a commented configuration.
+// Write writes the proposal as a configuration with comments.
 func (p Proposal) Write(w io.Writer) error {
 	const file = "config.yaml.tmpl"
 	parsed, err := template.New(file).Funcs(template.FuncMap{"value": value, "wrap": wrap, "line": line}).ParseFS(files, file)
@@ -33,7 +33,7 @@ func (p Proposal) Write(w io.Writer) error {
 	return err
 }
 
-// Active tells whether any target is not only shown.
+// Active reports whether any target is not commented out.
 func (p Proposal) Active() bool {
 	for _, t := range p.Targets {
 		if !t.Idle {
@@ -43,7 +43,8 @@ func (p Proposal) Active() bool {
 	return false
 }
 
-// Copies gives the clients whose own files services take.
+// Copies returns the names of the clients whose own files services take, for
+// people.
 func (p Proposal) Copies() string {
 	var clients []string
 	for _, t := range p.Targets {
@@ -54,14 +55,15 @@ func (p Proposal) Copies() string {
 	return strings.Join(clients, " and ")
 }
 
-// plainValue needs no quotes in YAML, in a block or in a list.
+// plainValue matches texts that need no quotes in YAML, in a block or in a
+// list.
 var plainValue = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)?$`)
 
-// otherValue is plain, and is something else than a text.
+// otherValue matches words that YAML takes for something else than a text.
 var otherValue = regexp.MustCompile(`^(?i:true|false|null|yes|no|on|off|y|n)$`)
 
-// value writes a text as a value of YAML, whose double quotes know what Go's
-// do (YAML 1.2.2 section 7.3.1).
+// value returns a text as a value of YAML, whose double-quoted style has the
+// escapes of Go (YAML 1.2.2 section 7.3.1).
 func value(text string) string {
 	if plainValue.MatchString(text) && !otherValue.MatchString(text) {
 		return text
@@ -69,8 +71,8 @@ func value(text string) string {
 	return strconv.Quote(text)
 }
 
-// line makes a text one that may stand in a comment: a control character,
-// which a path may hold, would end it.
+// line returns a text without control characters, which a path may hold and
+// which would end a comment.
 func line(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == 0x2028 || r == 0x2029 || r == unicode.ReplacementChar {
@@ -80,7 +82,8 @@ func line(text string) string {
 	}, text)
 }
 
-// wrap makes a comment of a text: lines that begin with a prefix.
+// wrap returns a text as a comment: lines that begin with a prefix, the first
+// one with first.
 func wrap(first, further, text string) string {
 	var lines []string
 	at, empty := first, true

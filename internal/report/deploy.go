@@ -130,7 +130,7 @@ func (b Brief) Text() string {
 	return text.String()
 }
 
-// verdict returns whom an outcome is about, and what it is.
+// verdict returns the lineage and target of an outcome, and its result.
 func verdict(o engine.Outcome) string {
 	text := fmt.Sprintf("%s: %s: %s", o.Target, o.Lineage, o.Result)
 	if o.Reason != "" {
@@ -139,9 +139,9 @@ func verdict(o engine.Outcome) string {
 	return text
 }
 
-// findings adds what was found about the bundle.
+// findings adds the findings about the bundle.
 func (b *block) findings(o engine.Outcome) {
-	told := o.Result != engine.Refused // its first finding is the detail already
+	told := o.Result != engine.Refused // of a refused one, the first finding is the detail already
 	for _, f := range o.Findings {
 		if f.Severity == lineage.Refused && !told {
 			told = true
@@ -151,7 +151,7 @@ func (b *block) findings(o engine.Outcome) {
 	}
 }
 
-// plan adds what a dry run would do.
+// plan adds what a deployment by the plan would do.
 func (b *block) plan(plan deployers.Plan) {
 	if row := plan.Row; row != nil {
 		b.say("write", "the row of domain %s, type %d, in table %s of %s", row.Domain, row.Type, row.Table, row.Database)
@@ -186,7 +186,8 @@ func orWord(s, word string) string {
 	return s
 }
 
-// stepLine returns which steps were taken, and how long they took.
+// stepLine returns a line with the steps that were taken, and how long they
+// took.
 func stepLine(steps []engine.Done) string {
 	var parts []string
 	for _, s := range steps {

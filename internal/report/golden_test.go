@@ -37,7 +37,7 @@ import (
 
 var update = flag.Bool("update", false, "write testdata anew; whoever reads it relies on what changes then")
 
-// golden demands that a file of testdata holds a text.
+// golden wants a file of testdata to hold a text.
 func golden(t *testing.T, name, text string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
@@ -56,7 +56,7 @@ func golden(t *testing.T, name, text string) {
 	}
 }
 
-// shown are views by the names of their files in testdata.
+// shown returns views by the names of their files in testdata.
 func shown(t *testing.T) map[string]View {
 	views := map[string]View{
 		"deploy-failure": Deployment{Failure: errors.New("read configuration: permission denied"), Exit: ExitUsage},
@@ -114,7 +114,7 @@ func shown(t *testing.T) map[string]View {
 	return views
 }
 
-// TestViews holds what scripts and people read to the letter.
+// TestViews compares what scripts and people read with golden files.
 func TestViews(t *testing.T) {
 	for name, view := range shown(t) {
 		var asJSON, asText bytes.Buffer
@@ -129,8 +129,8 @@ func TestViews(t *testing.T) {
 	}
 }
 
-// TestSchemas demands that testdata shows each field of each schema with a value
-// and, where it may have none, without, and that the manual names it.
+// TestSchemas wants testdata to have each field of each schema with a value
+// and, where it may have none, without, and the manual to name it.
 func TestSchemas(t *testing.T) {
 	manual, err := os.ReadFile("../../packaging/man/certlatch.8.md")
 	if err != nil {
@@ -181,9 +181,10 @@ func TestSchemas(t *testing.T) {
 // without marks a field that has no value.
 const without = " without a value"
 
-// note notes which fields a value has and how they occur: found[".field"] where
+// note sets which fields a value has and how they occur: found[".field"] where
 // there is a value, and found[".field without a value"] where a field that may
-// be null or empty is. What a type may show, and did not yet, is false.
+// be null or empty is so. Where a type can show something that no value has
+// shown yet, it sets false.
 func note(found map[string]bool, path string, v reflect.Value) {
 	show(found, path, v.Type())
 	switch v.Kind() {
@@ -208,7 +209,7 @@ func note(found map[string]bool, path string, v reflect.Value) {
 	}
 }
 
-// show notes what a type may show.
+// show adds the fields that a type can show, as not found yet.
 func show(found map[string]bool, path string, of reflect.Type) {
 	switch {
 	case of.Kind() == reflect.Pointer, of.Kind() == reflect.Slice:
@@ -225,7 +226,7 @@ func show(found map[string]bool, path string, of reflect.Type) {
 	}
 }
 
-// await notes what is still to be found.
+// await adds something that is still to be found.
 func await(found map[string]bool, what string) {
 	if !found[what] {
 		found[what] = false
@@ -243,7 +244,7 @@ func fieldsOf(v reflect.Value) map[string]reflect.Value {
 	return fields
 }
 
-// TestPluginLine holds the line of check to the letter.
+// TestPluginLine compares the line of check with golden files.
 func TestPluginLine(t *testing.T) {
 	inventory := Inventory{Seen: sightings(), Snapshot: "/run/certlatch/status.json"}
 	line, severity := Check{Inventory: inventory, Now: noon.Add(2 * time.Hour), MaxAge: UsualAge}.Line()
@@ -259,7 +260,7 @@ func TestPluginLine(t *testing.T) {
 	golden(t, "check-failure.txt", PluginFailure(errors.New("read x|y: permission\ndenied"), "run it with sudo")+"\n"+PluginFailure(errors.New("unexpected"), "")+"\n")
 }
 
-// TestNotices holds what status says beside its table.
+// TestNotices compares what status prints to standard error with golden files.
 func TestNotices(t *testing.T) {
 	ahead := sightings()
 	ahead[0].Looked = noon.AddDate(1, 0, 0)
@@ -275,7 +276,7 @@ func TestNotices(t *testing.T) {
 	golden(t, "status-notices.txt", strings.Join(all, "\n")+"\n")
 }
 
-// TestNextSteps holds what init says last.
+// TestNextSteps compares what init prints last with golden files.
 func TestNextSteps(t *testing.T) {
 	found := proposal.Proposal{Unknown: []string{"prosody: cannot be asked"}, Targets: []proposal.Target{
 		{Name: "sip", Lineage: "sip.example", Service: "kamailio", Idle: true, Steps: []proposal.Step{{Says: "name it", Lines: []string{"certificate = x"}}}},
@@ -285,7 +286,7 @@ func TestNextSteps(t *testing.T) {
 	golden(t, "init-nothing.txt", NextSteps(proposal.Proposal{}, nil))
 }
 
-// TestEntries holds log entries about outcomes.
+// TestEntries compares log entries about outcomes with a golden file.
 func TestEntries(t *testing.T) {
 	var all strings.Builder
 	for _, o := range append(outcomes(), engine.Outcome{Result: engine.Unchanged}, engine.Outcome{Result: engine.Held}, engine.Outcome{Result: engine.Deferred}) {
@@ -326,7 +327,7 @@ func TestExitOf(t *testing.T) {
 			t.Errorf("%+v: %d instead of %d", test.outcome, got, test.want)
 		}
 	}
-	// Of two targets the graver counts, in either order.
+	// Of two targets the graver outcome counts, in either order.
 	codes := []engine.Outcome{
 		{Result: engine.RollbackFailed}, {Result: engine.RolledBack, At: engine.Prove}, {Result: engine.RolledBack, At: engine.Activate},
 		{Result: engine.Failed, At: engine.Stage}, {Result: engine.Failed, Reason: "unexpected"}, {Result: engine.Failed},
@@ -404,7 +405,7 @@ func findings() []lineage.Finding {
 	}
 }
 
-// outcomes are such as a run may end in.
+// outcomes returns outcomes that a run may end in.
 func outcomes() []engine.Outcome {
 	return []engine.Outcome{
 		{
@@ -429,7 +430,7 @@ func outcomes() []engine.Outcome {
 	}
 }
 
-// planned are outcomes of a dry run.
+// planned returns outcomes of a dry run.
 func planned(t *testing.T) []engine.Outcome {
 	files := &deployers.Plan{
 		Files: []deployers.File{
@@ -451,7 +452,7 @@ func planned(t *testing.T) []engine.Outcome {
 	}
 }
 
-// sightings are certificates in many states.
+// sightings returns certificates in many states.
 func sightings() []state.Sighting {
 	late := noon.Add(time.Hour)
 	stale := differing(sighting("sip", 62), engine.Stale, 2*time.Hour)
@@ -480,8 +481,8 @@ func endpointAt(t *testing.T, url string) endpoint.Endpoint {
 	return e
 }
 
-// chain is one as it is served: a leaf, whose names a hostile server may choose,
-// and its issuer.
+// chain returns a chain as it is served: a leaf, whose names a hostile server
+// may choose, and its issuer.
 func chain() []*x509.Certificate {
 	root := pkix.Name{CommonName: "Root \x1b[31m"}
 	issuer := pkix.Name{CommonName: "R11"}
@@ -497,7 +498,7 @@ func chain() []*x509.Certificate {
 	}
 }
 
-// nameless is a chain of one certificate without names.
+// nameless returns a chain of one certificate without names.
 func nameless() []*x509.Certificate {
 	leaf := *chain()[0]
 	leaf.DNSNames = nil

@@ -31,7 +31,7 @@ func (h History) JSON() any {
 func (h History) Text() string {
 	switch {
 	case len(h.Entries) == 0 && h.Damaged:
-		return "" // something may have been
+		return "" // Damaged: there may have been entries
 	case len(h.Entries) == 0:
 		return "nothing was deployed yet\n"
 	}

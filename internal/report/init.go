@@ -7,8 +7,8 @@ import (
 	"github.com/certlatch/certlatch/internal/proposal"
 )
 
-// NextSteps returns what init has found, and what is left to do. Hooks is for which
-// clients there is a hook to be installed.
+// NextSteps returns the text on what init has found, and what is left to do.
+// hooks are the clients that there is a hook to be installed for.
 func NextSteps(found proposal.Proposal, hooks []string) string {
 	var text strings.Builder
 	for _, t := range found.Targets {

@@ -12,7 +12,7 @@ const EventKey = "event"
 
 // MessageIDs returns the MESSAGE_ID of journal entries, by their kind
 // (systemd.journal-fields(7)). They were made once by systemd-id128 new, and
-// whoever filters by one relies on it.
+// never change, since people filter by them.
 func MessageIDs() map[string]string {
 	return map[string]string{
 		"certificate-deployed":        "25bded10b85a4c0590aec70b3f84f8ad",

@@ -12,10 +12,10 @@ import (
 	"github.com/certlatch/certlatch/internal/state"
 )
 
-// This file makes the line of a monitoring plugin, by the Monitoring Plugins
-// Development Guidelines ("Plugin Output for Nagios", "Performance data").
+// The line of a monitoring plugin follows the Monitoring Plugins Development
+// Guidelines ("Plugin Output for Nagios", "Performance data").
 
-// Check is what check judges an inventory by.
+// Check is an inventory, and what check judges it by.
 type Check struct {
 	Inventory Inventory
 	Now       time.Time
@@ -38,7 +38,7 @@ func pluginLine(s Severity, text string) string {
 	return fmt.Sprintf("CERTLATCH %s - %s", s, strings.ReplaceAll(Printable(text), "|", "/"))
 }
 
-// mostSaid is how many certificates a check speaks of by name.
+// mostSaid is how many certificates the line names.
 const mostSaid = 5
 
 // subject is an alarm, and what it is about.
@@ -70,7 +70,7 @@ func (c Check) Line() (string, Severity) {
 	return line, result
 }
 
-// certificates returns what is to be said about single ones.
+// certificates returns the alarms about single certificates.
 func (c Check) certificates() []subject {
 	var said []subject
 	for _, s := range c.Inventory.Seen {
@@ -85,7 +85,7 @@ func (c Check) certificates() []subject {
 	return said
 }
 
-// whole returns what is to be said about the inventory as a whole.
+// whole returns the alarms about the inventory as a whole.
 func (c Check) whole() []subject {
 	var said []subject
 	say := func(level Severity, name, format string, args ...any) {
@@ -107,8 +107,8 @@ func (c Check) whole() []subject {
 	return said
 }
 
-// performance returns how many days each certificate is good for, with the
-// margins of a warning and of what is critical.
+// performance returns performance data: the days that each certificate is still
+// valid for, with the thresholds of warning and critical.
 func (c Check) performance() []string {
 	var data []string
 	for _, s := range c.Inventory.Seen {
@@ -120,8 +120,9 @@ func (c Check) performance() []string {
 	return data
 }
 
-// nameOf names a certificate in a plugin's line. Neither name can hold a quote
-// or an equals sign, which would end a label there.
+// nameOf returns what a plugin's line calls a certificate: TARGET/LINEAGE.
+// Neither name can hold a quote or an equals sign, which would end a label
+// there.
 func nameOf(s state.Sighting) string { return s.Target + "/" + s.Lineage }
 
 func days(d time.Duration) float64 { return d.Hours() / 24 }

@@ -1,4 +1,4 @@
-// Package report says what people, scripts and monitoring read of certlatch:
+// Package report makes what people, scripts and monitoring read of certlatch:
 // JSON, text, the plugin's line, journal entries and exit codes. Fields, codes
 // and words that scripts rely on are only ever added; what people read may
 // change with any release. The schemas are documented where they are defined,
@@ -67,7 +67,7 @@ func orEmpty(s *string) string {
 	return *s
 }
 
-// Count returns how many there are of something, in words.
+// Count returns a number of things in words: 1 target, 2 targets.
 func Count(n int, one, many string) string {
 	if n == 1 {
 		return fmt.Sprintf("%d %s", n, one)
@@ -77,7 +77,7 @@ func Count(n int, one, many string) string {
 
 const day = 24 * time.Hour
 
-// roughly returns how long something is, for people.
+// roughly returns a duration in its largest unit, for people.
 func roughly(d time.Duration) string {
 	switch {
 	case d >= 10*day:
@@ -92,7 +92,7 @@ func roughly(d time.Duration) string {
 	return fmt.Sprintf("%d s", max(d, 0)/time.Second)
 }
 
-// leafLine returns a description of a leaf in one line.
+// leafLine returns a line on a leaf.
 func leafLine(l lineage.Leaf) string {
 	names := strings.Join(l.Names, " ")
 	if len(l.Names) > 4 {
@@ -105,8 +105,8 @@ func leafLine(l lineage.Leaf) string {
 // below.
 type block struct{ strings.Builder }
 
-// say adds a line with a label. Much of what it says comes from others: from
-// certificates, from programs, from the network.
+// say adds a line with a label, in printable characters: much of it comes from
+// certificates, from programs, and from the network.
 func (b *block) say(label, format string, args ...any) {
 	fmt.Fprintf(b, "  %-10s %s\n", label, inLine(fmt.Sprintf(format, args...)))
 }

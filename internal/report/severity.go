@@ -10,8 +10,8 @@ import (
 	"github.com/certlatch/certlatch/internal/state"
 )
 
-// A Severity is how bad something is, in the words of monitoring. That nothing
-// is known is less than what is known to be wrong.
+// A Severity is how bad something is, in the words of monitoring. Unknown is
+// less grave than what is known to be wrong.
 type Severity int
 
 const (
@@ -32,11 +32,11 @@ type alarm struct {
 // settles is how long a renewed certificate may take to be served.
 const settles = 15 * time.Minute
 
-// fewReloads is from how many on those that a service can still bear are warned
-// about.
+// fewReloads is the number of reloads left, of those that a service can bear,
+// at which a warning begins.
 const fewReloads = 10
 
-// alarms returns all that is to be said about a certificate, the gravest first.
+// alarms returns the alarms about a certificate, the gravest first.
 func alarms(s state.Sighting, now time.Time, expiry engine.Expiry) []alarm {
 	var all []alarm
 	say := func(l Severity, format string, args ...any) {
@@ -89,7 +89,8 @@ func alarms(s state.Sighting, now time.Time, expiry engine.Expiry) []alarm {
 	return all
 }
 
-// difference returns, in words, what is not what was issued.
+// difference returns what is installed or served in place of what was issued,
+// in words.
 func difference(s state.Sighting, now time.Time) string {
 	for _, served := range s.Served {
 		if served.Leaf != nil && served.Leaf.Fingerprint != s.Issued.Fingerprint {

@@ -11,13 +11,13 @@ import (
 // Inventory is what is known about the certificates that were asked for.
 type Inventory struct {
 	Seen     []state.Sighting
-	Snapshot string // the file that it was read from; empty: it was looked at just now
+	Snapshot string // the file that it was read from; empty: it was taken just now
 
 	Unread error  // why the state cannot be read; nil: it was
 	Remedy string // what to do about that
 }
 
-// age returns that of the oldest sighting.
+// age returns the age of the oldest sighting.
 func (i Inventory) age(now time.Time) time.Duration {
 	var oldest time.Duration
 	for _, s := range i.Seen {
@@ -26,14 +26,15 @@ func (i Inventory) age(now time.Time) time.Duration {
 	return oldest
 }
 
-// ahead reports whether it was read from a snapshot of a time that has yet to
-// come, and which.
+// ahead reports whether the inventory is from a snapshot of a time that has yet
+// to come, and returns that.
 func (i Inventory) ahead(now time.Time) (time.Time, bool) {
 	latest := (&state.Snapshot{Certificates: i.Seen}).Ahead(now)
 	return latest, i.Snapshot != "" && !latest.IsZero()
 }
 
-// UsualAge is how old a snapshot may be: several rounds of whoever refreshes it.
+// UsualAge is how old a snapshot may be by default: several times the pause
+// between two of them.
 const UsualAge = time.Hour
 
 // Status is what status has to show.
@@ -62,8 +63,7 @@ func (s Status) JSON() any {
 // Text returns the inventory as a table.
 func (s Status) Text() string { return table(s).String() }
 
-// Notices returns what has to be known about the inventory as a whole, for
-// standard error.
+// Notices returns lines about the inventory as a whole, for standard error.
 func (s Status) Notices() []string {
 	const refreshes = "certlatch status as root, the daemon, or certlatch-retry.timer refreshes it"
 	var notices []string

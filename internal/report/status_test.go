@@ -15,8 +15,8 @@ import (
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// sighting makes one of a certificate in sync whose leaf of 90 days is some
-// days old.
+// sighting returns a sighting of a certificate in sync, whose leaf of 90 days
+// is age days old.
 func sighting(target string, age int) state.Sighting {
 	leaf := &lineage.Leaf{
 		Fingerprint: "aaaaaaaa0000", Names: []string{target + ".example", "www.example"}, Issuer: "CN=R11,O=Let's Encrypt,C=US",
@@ -29,7 +29,8 @@ func sighting(target string, age int) state.Sighting {
 	}}
 }
 
-// differing lets a sighting show that another leaf is served for some time.
+// differing returns a sighting in which another leaf has been served for some
+// time.
 func differing(s state.Sighting, condition engine.Condition, lasted time.Duration) state.Sighting {
 	since := noon.Add(-lasted)
 	other := *s.Issued
@@ -120,7 +121,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// A line about many: the gravest first, and no more than somebody reads.
+// TestCheckOfMany wants a line about many certificates to begin with the
+// gravest alarm, and to be no longer than somebody reads.
 func TestCheckOfMany(t *testing.T) {
 	seen := []state.Sighting{sighting("good", 1), sighting("late", 70), sighting("gone", 91)}
 	line, level := lineOf(Inventory{Seen: seen})
@@ -140,7 +142,8 @@ func TestCheckOfMany(t *testing.T) {
 	}
 }
 
-// What was looked at long ago may have changed since; that it expires has not.
+// TestCheckOfAnOldSnapshot wants an old snapshot to be unknown, but for a
+// certificate in it that expires.
 func TestCheckOfAnOldSnapshot(t *testing.T) {
 	for _, test := range []struct {
 		age   time.Duration
@@ -155,8 +158,9 @@ func TestCheckOfAnOldSnapshot(t *testing.T) {
 	}
 }
 
-// A snapshot of a time that has yet to come is no fresh one, and what differs
-// since then has done so for who knows how long.
+// TestCheckAfterTheClockWasSetBack wants a snapshot of a time that has yet to
+// come not to pass for a fresh one, nor what differs since then for something
+// new.
 func TestCheckAfterTheClockWasSetBack(t *testing.T) {
 	ahead := noon.AddDate(74, 0, 0)
 	stale := sighting("web", 1)
@@ -223,7 +227,7 @@ func TestStatusTable(t *testing.T) {
 	}
 }
 
-// Colours are for who wants them.
+// TestPaint wants colours only where the screen shows them.
 func TestPaint(t *testing.T) {
 	if got := (Screen{Coloured: true}).paint(red, "x"); got != "\x1b[31mx\x1b[0m" {
 		t.Errorf("%q", got)

@@ -13,7 +13,7 @@ import (
 	"github.com/certlatch/certlatch/internal/state"
 )
 
-// This file draws the inventory for a terminal. The rules are these:
+// The rules by which the inventory is drawn for a terminal:
 //   - The gravest comes first, and every word of it can be read without colour:
 //     a mark (!! critical, ! look at it, ? unknown), the state, a bar.
 //   - A certificate takes one line where the terminal is wide, and two where it
@@ -70,10 +70,10 @@ func (t table) rows() []row {
 	return rows
 }
 
-// gravity is smaller for graver states.
+// gravity returns a number that is smaller for graver states.
 func (r row) gravity() int { return slices.Index(engine.Conditions(), engine.Condition(r.now.State)) }
 
-// left is what is left of the lifetime of the leaf that counts.
+// left returns what is left of the lifetime of the leaf that counts.
 func (r row) left(now time.Time) time.Duration {
 	leaf := engine.Presented(r.now)
 	if leaf == nil {
@@ -84,7 +84,7 @@ func (r row) left(now time.Time) time.Duration {
 
 func headings() []string { return []string{"TARGET", "LINEAGE", "NAMES", "ISSUER", "CONTACT"} }
 
-// The widths of what stands in every line before and between the cells.
+// The widths of what is in every line before and between the cells.
 const (
 	stateWidth = len("!! expiring")
 	barWidth   = barLength + len("[]")
@@ -145,8 +145,8 @@ func (t table) line(text *strings.Builder, r row, widths []int) {
 	}
 }
 
-// write puts the parts of a line together: what has a fixed width may have
-// colours in it already. The first two cells come before the bar.
+// write writes a line of its parts: those of a fixed width may have colours in
+// them already. The first two cells come before the bar.
 func (t table) write(text *strings.Builder, state string, cells []string, bar, left string, widths []int, c colour) {
 	var drawn []string
 	for i, cell := range cells {
@@ -157,7 +157,7 @@ func (t table) write(text *strings.Builder, state string, cells []string, bar, l
 	text.WriteString(strings.TrimRight(strings.Join(parts, strings.Repeat(" ", between)), " ") + "\n")
 }
 
-// details adds what is not as it should be, below its line.
+// details adds lines on what is not as it should be about a certificate.
 func (t table) details(text *strings.Builder, r row) {
 	s := r.seen
 	say := func(format string, args ...any) {
@@ -211,7 +211,8 @@ func (t table) nextOf(next *time.Time) string {
 	return ", next in " + roughly(next.Sub(t.Now))
 }
 
-// summary counts the states, and says how old all this is.
+// summary returns a line with the number of certificates in each state, and the
+// age of the inventory.
 func (t table) summary(rows []row) string {
 	var parts []string
 	for _, c := range engine.Conditions() {
@@ -236,7 +237,7 @@ func (t table) summary(rows []row) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// barOf draws how much of a lifetime is used.
+// barOf returns a bar of how much of a lifetime is used.
 func barOf(leaf lineage.Leaf, now time.Time) string {
 	lifetime, used := leaf.NotAfter.Sub(leaf.NotBefore), now.Sub(leaf.NotBefore)
 	n := 0
@@ -269,7 +270,7 @@ func colourOf(s Severity) colour {
 	return map[Severity]colour{SeverityOK: green, SeverityUnknown: magenta, SeverityWarning: yellow, SeverityCritical: red}[s]
 }
 
-// wanted is the leaf that is to be served; nil: nothing is known.
+// wanted returns the leaf that is to be served; nil: it is not known.
 func (r row) wanted() *lineage.Leaf { return cmp.Or(r.now.Issued, engine.Presented(r.now)) }
 
 // names returns the names of the leaf, as many as are read at a glance.
@@ -305,7 +306,7 @@ func short(leaf *lineage.Leaf) string {
 	return leaf.Short()
 }
 
-// servedLeaves names the leaves that are served.
+// servedLeaves returns the leaves that are served, for people.
 func servedLeaves(s state.Sighting) string {
 	var found []string
 	for _, p := range s.Served {

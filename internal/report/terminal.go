@@ -24,7 +24,7 @@ const (
 	grey    colour = 90
 )
 
-// paint colours a text where the screen shows colours.
+// paint returns a text in a colour, where the screen shows colours.
 func (s Screen) paint(c colour, text string) string {
 	if !s.Coloured || c == 0 || text == "" {
 		return text
@@ -32,7 +32,8 @@ func (s Screen) paint(c colour, text string) string {
 	return fmt.Sprintf("\x1b[%dm%s\x1b[0m", c, text)
 }
 
-// Printable replaces what a terminal might take for a command.
+// Printable returns a text in which what a terminal might take for a command is
+// replaced.
 func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -48,7 +49,7 @@ func inLine(text string) string {
 	return Printable(strings.ReplaceAll(strings.TrimSpace(text), "\n", " "))
 }
 
-// cut shortens a text to a width, and shows that it did.
+// cut returns a text cut to a width, with a mark where it was longer.
 func cut(text string, width int) string {
 	if utf8.RuneCountInString(text) <= width {
 		return text
@@ -56,8 +57,8 @@ func cut(text string, width int) string {
 	return string([]rune(text)[:max(width-1, 0)]) + "~"
 }
 
-// wrap breaks a text into lines at blanks. What is longer than a line stays
-// whole.
+// wrap breaks a text into lines at blanks. A word that is longer than a line
+// stays whole.
 func wrap(text string, width int) []string {
 	var lines []string
 	for utf8.RuneCountInString(text) > width {

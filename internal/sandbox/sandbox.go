@@ -1,5 +1,5 @@
-// Package sandbox lets certlatch's own units write where the configuration says,
-// and nowhere else, by drop-ins of theirs. The sandbox is no boundary against
+// Package sandbox writes drop-ins that let certlatch's own units write where
+// the configuration says, and nowhere else. The sandbox is no boundary against
 // certlatch itself; see ARCHITECTURE.md.
 package sandbox
 
@@ -14,35 +14,34 @@ import (
 	"github.com/certlatch/certlatch/internal/disk"
 )
 
-// units returns the services that certlatch's packages bring.
+// units returns the names of the services that certlatch's packages install.
 func units() []string {
 	return []string{"certlatch-recover.service", "certlatch-retry.service", "certlatch-watch.service"}
 }
 
-// Places is where units lie (systemd.unit(5)).
+// Places are the directories of units (systemd.unit(5)).
 type Places struct {
-	Packages      string // units that packages bring
+	Packages      string // units that packages install
 	Administrator string // units and drop-ins of the administrator
 }
 
-// Usual returns where units lie on a host.
+// Usual returns the directories of units on a host.
 func Usual() Places { return Places{"/usr/lib/systemd/system", "/etc/systemd/system"} }
 
-// Installed returns those units that a package or an administrator has put
-// there.
+// Installed returns those of certlatch's units that are installed.
 func (p Places) Installed() []string {
 	return slices.DeleteFunc(units(), func(unit string) bool {
 		return !exists(filepath.Join(p.Packages, unit)) && !exists(filepath.Join(p.Administrator, unit))
 	})
 }
 
-// dropIn returns where the drop-in of a unit lies.
+// dropIn returns the path of the drop-in of a unit.
 func (p Places) dropIn(unit string) string {
 	return filepath.Join(p.Administrator, unit+".d", "paths.conf")
 }
 
-// Write writes the drop-in of each unit, and returns the paths of those that
-// were written. systemd has yet to read them.
+// Write writes the drop-in of each unit, and returns the paths of those that it
+// wrote. systemd does not read them by itself.
 func (p Places) Write(cfg *config.Config) (written []string, err error) {
 	for _, unit := range units() {
 		path := p.dropIn(unit)
@@ -77,15 +76,16 @@ func allows(has, wants string) bool {
 	return true
 }
 
-// DropIn returns what lets the units write beside their own directories. A path
-// that is missing when a unit starts must not keep it from starting, hence the
-// dashes; each path is a mount of its own for the unit (systemd.exec(5)).
+// DropIn returns the drop-in that lets the units write beside their own
+// directories. A path that is missing when a unit starts must not keep it from
+// starting, hence the dashes; each path is a mount of its own for the unit
+// (systemd.exec(5)).
 func DropIn(cfg *config.Config) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "# Made of %s by certlatch config systemd, which makes it anew.\n[Service]\n", cfg.Path)
 	paths := writtenTo(cfg)
 	for _, path := range paths {
-		// Spaces part paths, and % begins a specifier.
+		// Spaces separate paths, and % begins a specifier.
 		fmt.Fprintf(&text, "ReadWritePaths=\"-%s\"\n", strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%").Replace(path))
 	}
 	if slices.ContainsFunc(paths, func(path string) bool {
@@ -106,7 +106,7 @@ func writtenTo(cfg *config.Config) []string {
 		if t.Directory != "" {
 			dir := common(t.Directory)
 			dirs = append(dirs, dir)
-			for !exists(dir) { // certlatch will make it, and must be let to
+			for !exists(dir) { // certlatch will make it, and must be allowed to
 				dir = filepath.Dir(dir)
 			}
 			dirs = append(dirs, dir)
@@ -124,7 +124,7 @@ func writtenTo(cfg *config.Config) []string {
 	return slices.Compact(dirs)
 }
 
-// common returns the part of a directory that is the same for all lineages.
+// common returns the part of a directory above {lineage}.
 func common(dir string) string {
 	before, _, named := strings.Cut(dir, "{lineage}")
 	if !named {

@@ -11,7 +11,7 @@ import (
 	"github.com/certlatch/certlatch/internal/config"
 )
 
-// parse reads a configuration that keeps its state elsewhere than by default.
+// parse returns a configuration whose state directory is not the default one.
 func parse(t *testing.T, targets string) *config.Config {
 	t.Helper()
 	cfg, err := config.Parse("config.yaml", []byte("state: /srv/state\nlineages:\n  - directory: /srv/certs\ntargets:\n"+targets))
@@ -60,8 +60,8 @@ func TestAllows(t *testing.T) {
 	}
 }
 
-// Units that are installed and have no drop-in, or one of another time, may not
-// write where they must. Those that are not installed get theirs all the same.
+// TestPlaces wants installed units without a drop-in, or with an old one, to be
+// outdated, and drop-ins to be written for units that are not installed too.
 func TestPlaces(t *testing.T) {
 	at := Places{Packages: t.TempDir(), Administrator: filepath.Join(t.TempDir(), "system")}
 	before := parse(t, "  - {name: one, service: nginx, lineage: a.example, certificate: /srv/one/a.pem, key: /srv/one/a.key}\n")

@@ -7,22 +7,21 @@ import (
 	"time"
 )
 
-// This file believes stored times only as far as they can be true. What was
-// noted while the clock was ahead would else be waited for until it is reached
+// Stored times are only believed as far as they can be true. Otherwise what was
+// noted while the clock was ahead would be waited for until that time comes
 // again, and what was noted before the clock was set would be ages old.
 
-// SetBack is what is known of a clock that was set back: times were noted that
-// have yet to come.
+// SetBack says that the clock was set back: stored times have yet to come.
 type SetBack struct {
 	Noticed time.Time `json:"noticed"`
 	From    time.Time `json:"from"`  // the latest of them
-	Where   []string  `json:"where"` // what they were the times of
+	Where   []string  `json:"where"` // what the times were stored for
 }
 
-// setBackLong is for how long a clock that was set back is spoken of.
+// setBackLong is how long after it was noticed a set-back is reported.
 const setBackLong = 24 * time.Hour
 
-// Recent reports whether that was noticed not long ago.
+// Recent reports whether the set-back was noticed not long ago.
 func (b *SetBack) Recent(now time.Time) bool {
 	return b != nil && now.Sub(b.Noticed) < setBackLong
 }
@@ -34,19 +33,20 @@ const LongestRetry = LastRetry + LastRetry/4
 // the next day at the latest.
 const OutsideWindow = "outside-window"
 
-// longestWindow is a day, on which the clocks are put back by an hour.
+// longestWindow is the length of a day on which the clocks are put back by an
+// hour.
 const longestWindow = 25 * time.Hour
 
-// Ahead reports whether a time that was noted has yet to come. A clock that is
-// being adjusted may go back by a moment.
+// Ahead reports whether a stored time has yet to come, by more than a minute: a
+// clock that is being adjusted may go back by a moment.
 func Ahead(noted, now time.Time) bool { return noted.Sub(now) > time.Minute }
 
-// unset reports whether a time is one of a clock that was not set yet: it is
-// from before there was a certlatch.
+// unset reports whether a time is from a clock that was not set yet: from
+// before there was a certlatch.
 func unset(t time.Time) bool { return t.Year() < 2025 }
 
-// since returns what is to be believed of when something began that is known
-// now.
+// since returns the stored time at which something began, as far as it can be
+// true now.
 func since(noted, now time.Time) time.Time {
 	if noted.After(now) || unset(noted) && !unset(now) {
 		return now.UTC().Truncate(time.Second)
@@ -54,8 +54,8 @@ func since(noted, now time.Time) time.Time {
 	return noted
 }
 
-// believe puts right what cannot be true at a time. What began, began by now.
-// A retry that is further away than any could have been set is due.
+// believe corrects stored times that cannot be true. Nothing began later than
+// now. A retry that is further away than any could have been set is due.
 func (st *State) believe(now time.Time) {
 	back := SetBack{Noticed: now.UTC().Truncate(time.Second)}
 	correct := func(noted *time.Time, to time.Time, what string, args ...any) {
@@ -96,7 +96,7 @@ func (st *State) believe(now time.Time) {
 	}
 }
 
-// longest is how far away the next attempt can have been set.
+// longest returns how far away the next attempt can have been set.
 func (p *Pending) longest() time.Duration {
 	if p.Reason == OutsideWindow {
 		return longestWindow
@@ -111,14 +111,14 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// Pause returns how long a service that is not to be activated twice within a
-// gap must be left alone yet: never longer than the gap.
+// Pause returns how long a service that must not be activated twice within a
+// gap must still be left alone: at most the gap.
 func (st *State) Pause(key string, gap time.Duration, now time.Time) time.Duration {
 	return min(max(st.Activations[key].Add(gap).Sub(now), 0), gap)
 }
 
-// Believe returns a sighting as it can be true at a time: what was seen was
-// seen by now, and what began, began by now.
+// Believe returns a sighting with its times corrected where they cannot be
+// true: nothing was seen or began later than now.
 func (s Sighting) Believe(now time.Time) Sighting {
 	if s.Looked.After(now) {
 		s.Looked = now
@@ -132,8 +132,8 @@ func (s Sighting) Believe(now time.Time) Sighting {
 	return s
 }
 
-// Ahead returns the latest time of a sighting that has yet to come; zero:
-// there is none.
+// Ahead returns the latest time of a sighting if it has yet to come, and else
+// zero.
 func (s *Snapshot) Ahead(now time.Time) (latest time.Time) {
 	for _, c := range s.Certificates {
 		if Ahead(c.Looked, now) {

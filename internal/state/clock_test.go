@@ -15,8 +15,9 @@ var (
 	year1970 = time.Unix(0, 0).UTC()
 )
 
-// Whatever was noted by a clock that was wrong, no wait is longer than it could
-// have been set, and nothing began in the future or before there was a certlatch.
+// TestTimesAreBelievedAsFarAsTheyCanBeTrue wants no wait to be longer than it
+// could have been set, and nothing to have begun in the future or before there
+// was a certlatch, whatever a wrong clock has noted.
 func TestTimesAreBelievedAsFarAsTheyCanBeTrue(t *testing.T) {
 	next := func(reason string, at time.Time) *Pending {
 		return &Pending{Failure: Failure{Reason: reason, Next: &at}, Since: at}
@@ -113,7 +114,8 @@ func TestClockThatWasSetBackIsNoted(t *testing.T) {
 	}
 }
 
-// What is put right stays so, and ages from then on.
+// TestCorrectionsAreKept wants corrected times to be saved, and to age from
+// then on.
 func TestCorrectionsAreKept(t *testing.T) {
 	store := open(t)
 	st := &State{Schema: stateSchema, Holds: []Hold{{Target: "sip", Since: year2100, Reason: "by-hand"}}}
@@ -189,7 +191,8 @@ func TestSightingsAreBelievedAsFarAsTheyCanBeTrue(t *testing.T) {
 	}
 }
 
-// Names sort in the order in which they were given, whatever the clock says.
+// TestGenerationsAreNamedInTheirOrder wants names to sort in the order in which
+// they were given, whatever the clock says.
 func TestGenerationsAreNamedInTheirOrder(t *testing.T) {
 	leaf := lineage.Leaf{Fingerprint: strings.Repeat("ab", 32)}
 	var names []string
@@ -204,7 +207,8 @@ func TestGenerationsAreNamedInTheirOrder(t *testing.T) {
 	}
 }
 
-// The longest pause that is believed is the longest that is set.
+// TestLongestRetryIsTheLongest wants the longest pause that is believed to be
+// the longest that is set.
 func TestLongestRetryIsTheLongest(t *testing.T) {
 	r := Record{Pending: &Pending{Failure: Failure{Fingerprint: "ab"}, Attempts: 50}}
 	var longest time.Duration
@@ -216,7 +220,8 @@ func TestLongestRetryIsTheLongest(t *testing.T) {
 	}
 }
 
-// A count that somebody has damaged makes no wait of its own.
+// TestRetriesWhateverTheCount wants a pause within its bounds for any stored
+// count of attempts.
 func TestRetriesWhateverTheCount(t *testing.T) {
 	for _, attempts := range []int{math.MinInt, -1, 0, 1, math.MaxInt} {
 		r := Record{Pending: &Pending{Failure: Failure{Fingerprint: "ab"}, Attempts: attempts}}

@@ -13,7 +13,7 @@ import (
 	"github.com/certlatch/certlatch/internal/disk"
 )
 
-// This file reads what may be damaged, and sets it aside.
+// Here files are read that may be damaged, and set aside where they are.
 
 // Damage is a file that does not hold what it should.
 type Damage struct {
@@ -21,7 +21,7 @@ type Damage struct {
 	What  string // what is wrong with it: "is empty"
 	Aside string // where it was put; empty: it is still in its place
 
-	later bool // a later version wrote it, so nothing is wrong with it
+	later bool // a later version wrote it: it is not damaged, but cannot be read
 }
 
 func (d *Damage) Error() string { return d.Path + " " + d.What }
@@ -50,8 +50,8 @@ func read(path string, limit int64) ([]byte, error) {
 	return data, err
 }
 
-// readIn looks at the size before it reads, so that little memory is spent on
-// what is too large.
+// readIn reads a file after it has checked its size, so that no memory is spent
+// on one that is too large.
 func readIn(d *disk.Dir, name string, limit int64) ([]byte, error) {
 	info, err := d.Stat(name)
 	if err != nil {
@@ -64,7 +64,7 @@ func readIn(d *disk.Dir, name string, limit int64) ([]byte, error) {
 	return data, err
 }
 
-// decode reads the JSON of a file, and says what is wrong with it; nil:
+// decode decodes the JSON of a file, and returns what is wrong with it; nil:
 // nothing is.
 func decode(path string, data []byte, into any) *Damage {
 	err := json.Unmarshal(data, into)
@@ -158,7 +158,7 @@ func (s *Store) Aside() ([]string, error) {
 	return aside, err
 }
 
-// put replaces a file. A directory in its place is set aside.
+// put replaces a file. Where a directory is in its place, put sets that aside.
 func put(path string, data []byte, mode fs.FileMode) error {
 	err := disk.Replace(path, data, mode)
 	if !errors.Is(err, syscall.EISDIR) && !errors.Is(err, syscall.ENOTEMPTY) && !errors.Is(err, fs.ErrExist) {
@@ -170,7 +170,7 @@ func put(path string, data []byte, mode fs.FileMode) error {
 	return disk.Replace(path, data, mode)
 }
 
-// DirectoryError is a failure to write to the state directory.
+// DirectoryError says that the state directory could not be written to.
 type DirectoryError struct {
 	Dir string
 	Err error
@@ -179,7 +179,7 @@ type DirectoryError struct {
 func (e *DirectoryError) Error() string { return e.Err.Error() }
 func (e *DirectoryError) Unwrap() error { return e.Err }
 
-// Remedy says what to do about it; empty: that is not known.
+// Remedy returns what to do about it; empty: that is not known.
 func (e *DirectoryError) Remedy() string {
 	for _, known := range []struct {
 		cause  error
@@ -202,8 +202,7 @@ func (e *DirectoryError) Remedy() string {
 	return ""
 }
 
-// Failed makes an error of writing one that names the state directory; nil
-// stays nil.
+// Failed returns an error of writing as a *DirectoryError; nil for nil.
 func (s *Store) Failed(doing string, err error) error {
 	if err == nil {
 		return nil

@@ -13,8 +13,7 @@ import (
 	"time"
 )
 
-// damages are ways in which a file may not hold what it should, and what is
-// said of each.
+// damages are ways in which a file may be damaged, and the error for each.
 var damages = []struct {
 	name   string
 	damage func(t *testing.T, path string)
@@ -85,7 +84,7 @@ func replaceBy(t *testing.T, path string, make func() error) {
 	}
 }
 
-// held makes a state with a hold, as it is after a crash.
+// held returns a state with a hold, as there is after a service crashed.
 func held(t *testing.T) *Store {
 	t.Helper()
 	store := open(t)
@@ -164,8 +163,8 @@ func TestDamagedCopyIsMadeAnew(t *testing.T) {
 	}
 }
 
-// Where nothing tells what is held, that is said, with a remedy that works when
-// it is followed word by word.
+// TestStateThatCannotBeRead wants an error where neither the state nor its copy
+// can be read, with a remedy that works when it is followed word by word.
 func TestStateThatCannotBeRead(t *testing.T) {
 	later := write(`{"schema":"certlatch.state/2","records":7}`)
 	nothing := func(*testing.T, string) {}
@@ -176,7 +175,7 @@ func TestStateThatCannotBeRead(t *testing.T) {
 		state, copy func(*testing.T, string)
 		says        string
 		moves       int  // how many files the remedy moves away
-		keeps       bool // the hold, after that
+		keeps       bool // whether there still is a hold after that
 	}{
 		{"both are damaged", empty, truncate, "is empty; ", 2, false},
 		{"there is no copy", empty, gone, "is empty", 1, false},
@@ -229,7 +228,7 @@ func TestStateThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// content returns everything in the state directory.
+// content returns the names and contents of everything in the state directory.
 func content(t *testing.T, store *Store) string {
 	t.Helper()
 	var text strings.Builder
@@ -365,7 +364,8 @@ func TestFewDamagedFilesAreKept(t *testing.T) {
 	}
 }
 
-// What a reader of a snapshot relies on is there, or the snapshot is damaged.
+// TestDamagedSnapshots wants a snapshot that lacks what its readers rely on to
+// be damaged.
 func TestDamagedSnapshots(t *testing.T) {
 	const leaf = `{"fingerprint_sha256":"ab"}`
 	for _, test := range []struct{ certificate, says string }{
@@ -400,7 +400,8 @@ func TestDamagedSnapshots(t *testing.T) {
 	}
 }
 
-// A state directory that cannot be written to is named, with what to do.
+// TestStateDirectoryThatCannotBeWrittenTo wants the error to name the state
+// directory and to have a remedy.
 func TestStateDirectoryThatCannotBeWrittenTo(t *testing.T) {
 	for _, test := range []struct {
 		cause  error
@@ -423,7 +424,8 @@ func TestStateDirectoryThatCannotBeWrittenTo(t *testing.T) {
 	}
 }
 
-// Everything that writes says so in the same way.
+// TestEveryWriteNamesTheStateDirectory wants every method that writes to fail
+// with a *DirectoryError.
 func TestEveryWriteNamesTheStateDirectory(t *testing.T) {
 	store := held(t)
 	st, err := store.load(noon)

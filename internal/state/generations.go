@@ -20,10 +20,10 @@ const generationsKept = 3
 // generationTime is how the name of a generation begins.
 const generationTime = "20060102T150405.000Z"
 
-// NewGeneration names a generation that comes after others: the time, and the
-// beginning of the leaf's fingerprint. Names sort in the order in which they
-// were given, so where the clock was set back since then, the time is that of
-// the last one and a moment more.
+// NewGeneration returns the name of a generation that comes after others: the
+// time, and the beginning of the leaf's fingerprint. Names sort in the order in
+// which they were given, so where the clock was set back, the time is just
+// after that of the last one.
 func NewGeneration(now time.Time, leaf lineage.Leaf, others ...string) string {
 	for _, other := range others {
 		stamp, _, _ := strings.Cut(other, "-")
@@ -34,9 +34,9 @@ func NewGeneration(now time.Time, leaf lineage.Leaf, others ...string) string {
 	return now.UTC().Format(generationTime) + "-" + leaf.Short()
 }
 
-// Generations gives the names of the kept generations, oldest first.
+// Generations returns the names of the kept generations, oldest first.
 func (s *Store) Generations(target, name string) ([]string, error) {
-	entries, err := os.ReadDir(s.generations(target, name)) // sorted by name
+	entries, err := os.ReadDir(s.generations(target, name)) // ReadDir sorts by name
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -52,8 +52,8 @@ func (s *Store) Generations(target, name string) ([]string, error) {
 	return names, nil
 }
 
-// Generation gives a kept generation in the form of a lineage, to be read
-// like one.
+// Generation returns a kept generation as a lineage, which [lineage.Read]
+// reads.
 func (s *Store) Generation(target, name, generation string) lineage.Lineage {
 	dir := filepath.Join(s.generations(target, name), generation)
 	return lineage.Lineage{
@@ -64,9 +64,9 @@ func (s *Store) Generation(target, name, generation string) lineage.Lineage {
 	}
 }
 
-// Keep stores a pair as a generation, and lets go of the oldest ones beyond
-// those that are kept; those named in spare are never let go of. A generation
-// that is there already stays as it is.
+// Keep stores a pair as a generation, and removes the oldest ones beyond those
+// that are kept, but never one named in spare. A generation that is there
+// already stays as it is.
 func (s *Store) Keep(target, name, generation string, b *lineage.Bundle, spare ...string) error {
 	if err := s.keep(target, name, generation, b, spare); err != nil {
 		return s.Failed("keep generation "+generation, err)

@@ -26,11 +26,11 @@ type Entry struct {
 	By         string        `json:"by"` // the command that did it
 }
 
-// historyLength is how many entries are kept: more than a year of daily
-// renewals of three targets.
+// historyLength is how many entries are kept: almost a year of one a day for
+// three targets.
 const historyLength = 1000
 
-// A thousand entries are less than 1 MiB.
+// maxHistory bounds the history. A thousand entries are less than 1 MiB.
 const maxHistory = 16 << 20 // bytes
 
 // History returns all entries that can be read, oldest first, and what is
@@ -64,7 +64,8 @@ func (s *Store) History() ([]Entry, *Damage, error) {
 // mostNamed is how many damaged lines are named.
 const mostNamed = 5
 
-// badLines says which lines of a file cannot be read; nil: all can.
+// badLines returns the damage of a file whose lines, named in bad, cannot be
+// read; nil: all can.
 func badLines(path string, bad []string, all int) *Damage {
 	if len(bad) == 0 {
 		return nil
@@ -76,9 +77,9 @@ func badLines(path string, bad []string, all int) *Damage {
 	return &Damage{Path: path, What: fmt.Sprintf("is damaged: of %d lines some cannot be read (%s)", all, which)}
 }
 
-// Append adds entries to the history. A damaged one is set aside as it was, and
-// goes on with what can be read; what was wrong with it is returned. The error
-// is a *DirectoryError.
+// Append adds entries to the history. A damaged history is set aside as it was
+// and goes on with those entries that can be read; the damage is returned. The
+// error is a *DirectoryError.
 func (s *Store) Append(added ...Entry) (*Damage, error) {
 	entries, damage, err := s.History()
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/certlatch/certlatch/internal/disk"
 )
 
-// MarksDir is where marks are, for who watches for them.
+// MarksDir returns the directory of the marks, for whoever watches for them.
 func (s *Store) MarksDir() string { return filepath.Join(s.dir, "marks") }
 
 // Mark notes that a lineage is to be deployed, without needing the lock: for
@@ -22,16 +22,16 @@ func (s *Store) Mark(client, lineage string) error {
 	return s.Failed("mark lineage "+name, disk.Replace(filepath.Join(s.MarksDir(), name), nil, 0o600))
 }
 
-// A Mark says that a lineage is to be deployed.
+// A Mark is a pending mark: a lineage is to be deployed.
 type Mark struct {
 	Lineage string // CLIENT:NAME
 	file    fs.FileInfo
 }
 
-// Since tells when the lineage was marked last.
+// Since returns the time at which the lineage was marked last.
 func (m Mark) Since() time.Time { return m.file.ModTime().UTC() }
 
-// Marks gives the marks that there are.
+// Marks returns all marks.
 func (s *Store) Marks() ([]Mark, error) {
 	entries, err := os.ReadDir(s.MarksDir())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -44,14 +44,14 @@ func (s *Store) Marks() ([]Mark, error) {
 	for _, entry := range entries {
 		info, err := entry.Info()
 		if err != nil || strings.HasPrefix(entry.Name(), ".") {
-			continue // taken away meanwhile, or not put there yet
+			continue // it was removed meanwhile, or is not complete yet
 		}
 		marks = append(marks, Mark{entry.Name(), info})
 	}
 	return marks, nil
 }
 
-// Unmark takes a mark away, unless its lineage was marked again meanwhile.
+// Unmark removes a mark, unless its lineage was marked again meanwhile.
 func (s *Store) Unmark(mark Mark) error {
 	path := filepath.Join(s.MarksDir(), mark.Lineage)
 	now, err := os.Lstat(path)

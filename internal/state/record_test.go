@@ -10,7 +10,7 @@ import (
 	"github.com/certlatch/certlatch/internal/pki"
 )
 
-// A record is that of one lineage at one target.
+// TestRecord wants each lineage at each target to have a record of its own.
 func TestRecord(t *testing.T) {
 	st := new(State)
 	for i, place := range []Record{{Target: "a", Lineage: "x"}, {Target: "a", Lineage: "y"}, {Target: "b", Lineage: "x"}} {
@@ -30,7 +30,8 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// The pause doubles with every attempt at one leaf, and begins anew with another.
+// TestRetry wants the pause to double with every attempt at one leaf, and to
+// begin anew with another.
 func TestRetry(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	r := new(Record)
@@ -56,8 +57,8 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-// What is remembered of a service survives a run, and what cannot be written
-// is an error.
+// TestActivationsAreKept wants activations to be remembered after a run, and an
+// error where they cannot be written.
 func TestActivationsAreKept(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	store, err := Open(t.TempDir())
@@ -81,7 +82,8 @@ func TestActivationsAreKept(t *testing.T) {
 	}
 }
 
-// Three generations are kept, the newest, and those that are to be spared.
+// TestGenerationsAreLetGo wants the three newest generations to be kept, and
+// those that are to be spared.
 func TestGenerationsAreLetGo(t *testing.T) {
 	store, err := Open(t.TempDir())
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// Certificate is what there is to say about one lineage at one target. The
-// words are the engine's.
+// Certificate is the condition of one lineage at one target. The words are the
+// engine's.
 type Certificate struct {
 	Lineage   string        `json:"lineage"`
 	Target    string        `json:"target"`
@@ -25,27 +25,27 @@ type Certificate struct {
 	Since     *time.Time    `json:"since"` // when that state began, as far as is known
 	Pending   *Waiting      `json:"pending"`
 
-	// ReloadsLeft is how many more reloads the service can bear before it has to
-	// be restarted; nil: there is no end to them that is known.
+	// ReloadsLeft is how many more reloads the service can bear before it has
+	// to be restarted; nil: no limit is known.
 	ReloadsLeft *int `json:"reloads_left"`
 }
 
-// Served is what one probe saw. Without a probe it says why there is none.
+// Served is what one probe saw, or why there is no probe.
 type Served struct {
 	Probe *string       `json:"probe"`
 	Leaf  *lineage.Leaf `json:"leaf"`
 	Error *string       `json:"error"`
 }
 
-// Waiting is what is told to everybody of a pending deployment.
+// Waiting is what everybody may know about a pending deployment.
 type Waiting struct {
 	Reason   string     `json:"reason"`
 	Attempts int        `json:"attempts"`
 	Next     *time.Time `json:"next"`
 }
 
-// Sighting is a certificate as it was found at one time. Its state is that of
-// what was found; that a certificate expires since then is for the reader.
+// Sighting is a certificate as it was found at one time. Its state is of that
+// time; whether the certificate has expired since is for the reader to add.
 type Sighting struct {
 	Certificate
 	Looked  time.Time  `json:"looked"`
@@ -54,7 +54,7 @@ type Sighting struct {
 	Outage  *Outage    `json:"outage,omitempty"`
 }
 
-// Outage is about a certificate that was proven to be served, where a probe
+// Outage says that a probe of a certificate that was proven to be served
 // completes no handshake any more, whatever became of deployments since.
 type Outage struct {
 	Since  time.Time `json:"since"` // when that was seen first
@@ -70,14 +70,16 @@ type Snapshot struct {
 
 const snapshotSchema = "certlatch.snapshot/1"
 
-// SnapshotFile is where the snapshot lies in its directory.
+// SnapshotFile returns the path of the snapshot in a directory.
 func SnapshotFile(dir string) string { return filepath.Join(dir, "status.json") }
 
-// Of a sighting there are some 2 KiB, and some run for 100,000 lineages.
+// maxSnapshot bounds a snapshot. A sighting takes some 2 KiB, and there may be
+// 100,000 of them.
 const maxSnapshot = 512 << 20 // bytes
 
-// ReadSnapshot reads the snapshot in a directory. One that is not there is
-// fs.ErrNotExist, and one that cannot be read as a snapshot is a *Damage.
+// ReadSnapshot returns the snapshot in a directory. It fails with
+// fs.ErrNotExist where there is none, and with a *Damage where it cannot be
+// read as a snapshot.
 func ReadSnapshot(dir string) (*Snapshot, error) {
 	path := SnapshotFile(dir)
 	data, err := read(path, maxSnapshot)
@@ -100,17 +102,17 @@ func ReadSnapshot(dir string) (*Snapshot, error) {
 	return snapshot, nil
 }
 
-// whole reports whether a sighting has all that its readers rely on: what is
-// pending has a reason, what differs was issued, and a probe saw something or
-// says why not.
+// whole reports whether a sighting has all that its readers rely on: a reason
+// for what is pending, an issued leaf for what differs, and for each probe what
+// it saw or why it saw nothing.
 func (s Sighting) whole() bool {
 	pending := s.State == "pending" || s.State == "failed"
 	return (!pending || s.Pending != nil) && (s.Differs == nil || s.Issued != nil) &&
 		!slices.ContainsFunc(s.Served, func(p Served) bool { return p.Error == nil && (p.Leaf == nil || p.Probe == nil) })
 }
 
-// WriteSnapshot writes the snapshot, for everybody to read, into a directory
-// that is made where it is missing; the one above must be there.
+// WriteSnapshot writes the snapshot, for everybody to read, into a directory,
+// which it makes where it is missing; the one above must exist.
 func WriteSnapshot(dir string, certificates []Sighting) error {
 	data, err := json.Marshal(Snapshot{snapshotSchema, certificates})
 	if err != nil {
@@ -126,7 +128,7 @@ func WriteSnapshot(dir string, certificates []Sighting) error {
 	return nil
 }
 
-// Of finds what was seen last of a lineage at a target; nil: nothing was.
+// Of returns the sighting of a lineage at a target; nil: there is none.
 func (s *Snapshot) Of(target, lineage string) *Sighting {
 	for i := range s.Certificates {
 		if c := &s.Certificates[i]; c.Target == target && c.Lineage == lineage {

@@ -8,10 +8,10 @@
 // enter. Whoever changes anything but a mark must hold the lock; the package
 // does not check that.
 //
-// What something else has damaged is told apart, set aside, and never read as
-// if it were whole; of the state there is a copy. Stored times are believed as
-// far as they can be true. It does not promise that the state is the last one
-// where somebody has put an older one in the place of both copies.
+// A file that something else has damaged is recognised, set aside, and never
+// read as if it were whole; of the state there is a copy. Stored times are
+// believed as far as they can be true. It does not notice where somebody has
+// replaced the state and its copy by older ones.
 package state
 
 import (
@@ -35,26 +35,27 @@ import (
 // Store is the state directory.
 type Store struct{ dir string }
 
-// Open makes sure that the state directory exists, for its owner only.
+// Open returns the state directory, which it makes, for its owner only, where
+// it is missing.
 func Open(dir string) (*Store, error) {
 	s := &Store{dir}
 	for _, dir := range []string{dir, filepath.Join(dir, "generations"), filepath.Join(dir, "marks"), filepath.Join(dir, "journal")} {
 		err := disk.MakeAll(dir, disk.Attr{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o700})
-		if err != nil && dir != s.MarksDir() { // what is pending is tried without marks, too
+		if err != nil && dir != s.MarksDir() { // without marks, what is pending is tried all the same
 			return nil, s.Failed("open state directory", err)
 		}
 	}
 	return s, nil
 }
 
-// View opens the state directory for reading; it need not exist.
+// View returns the state directory for reading; it need not exist.
 func View(dir string) *Store { return &Store{dir} }
 
-// JournalDir is where the installer keeps its intent journal.
+// JournalDir returns the directory of the installer's intent journal.
 func (s *Store) JournalDir() string { return filepath.Join(s.dir, "journal") }
 
-// Lock takes the one lock of all runs on this host. When ctx ends before, the
-// error is a *disk.LockedError.
+// Lock takes the one lock of all runs on this host, and returns a function that
+// releases it. When ctx ends before, the error is a *disk.LockedError.
 func (s *Store) Lock(ctx context.Context) (release func(), err error) {
 	release, err = disk.Lock(ctx, filepath.Join(s.dir, "lock"))
 	if locked := new(disk.LockedError); err == nil || errors.As(err, &locked) {
@@ -63,25 +64,26 @@ func (s *Store) Lock(ctx context.Context) (release func(), err error) {
 	return nil, s.Failed("lock the state directory", err)
 }
 
-// State is what is known about targets beyond the configuration.
+// State is what is remembered of targets.
 type State struct {
 	Schema  string   `json:"schema"`
 	Records []Record `json:"records"`
 	Holds   []Hold   `json:"holds"`
 
-	// Activations tells when services that must not be activated in quick
-	// succession were activated last.
+	// Activations are the times at which services that must not be activated in
+	// quick succession were activated last.
 	Activations map[string]time.Time `json:"activations,omitempty"`
 
-	// SetBack is what was noticed last of a clock that was set back; nil: of
-	// none.
+	// SetBack is what was noticed last about the clock being set back; nil: it
+	// never was.
 	SetBack *SetBack `json:"clock_set_back,omitempty"`
 
 	// Damage is what is wrong with the state's file, where this one was read
 	// from its copy. Saving it mends that.
 	Damage *Damage `json:"-"`
 
-	// Copied is when the copy was made that it was read from; zero: it was not.
+	// Copied is the time of the copy that this one was read from; zero: it was
+	// not.
 	Copied time.Time `json:"-"`
 
 	// Corrected reports whether some of the stored times could not be true.
@@ -93,7 +95,7 @@ const (
 	schemas     = "certlatch.state/" // of every version
 )
 
-// Record is what is known about one lineage at one target.
+// Record is what is remembered of one lineage at one target.
 type Record struct {
 	Target  string   `json:"target"`
 	Lineage string   `json:"lineage"`
@@ -108,15 +110,16 @@ type Proof struct {
 	Generation string       `json:"generation"`
 	Time       time.Time    `json:"time"`
 
-	// What was installed then, and for which configuration of the target. So
-	// a hook that is called without need can tell from files alone.
+	// What was installed then, and for which configuration of the target. By
+	// that a hook that is called without need sees from files alone that
+	// nothing is to be done.
 	Target    string `json:"target_sha256,omitempty"`
 	Directory string `json:"directory,omitempty"` // managed layout
 	Files     []File `json:"files,omitempty"`     // none: the pair is in a database
 
 	// Probes are the URLs of the found probes that showed the leaf. Where none
-	// of the service's listeners completes a handshake any more, they tell
-	// what there was.
+	// of the service's listeners completes a handshake any more, they are what
+	// there was to prove with.
 	Probes []string `json:"probes,omitempty"`
 }
 
@@ -129,7 +132,8 @@ type File struct {
 	Mode    fs.FileMode `json:"mode"`
 }
 
-// Failure is how a deployment did not end well. The words are the engine's.
+// Failure is how a deployment failed, or why it waits. The words are the
+// engine's.
 type Failure struct {
 	Result      string     `json:"result"`
 	Reason      string     `json:"reason"`
@@ -139,32 +143,34 @@ type Failure struct {
 	Fingerprint string     `json:"fingerprint"` // of the leaf that was tried; "" where it could not be read
 	Next        *time.Time `json:"next"`        // when to try again; nil: when the lineage's files change
 
-	// Alone tells that it is tried without the service's other lineages: it
-	// failed together with some, and nothing told which of them was at fault.
+	// Alone reports whether it is tried without the service's other lineages:
+	// it failed together with some, and it is not known which was at fault.
 	Alone bool `json:"alone,omitempty"`
 }
 
-// Pending is a deployment that did not end well and will be tried again.
+// Pending is a deployment that failed or waits, and will be tried again.
 type Pending struct {
 	Failure
 	Since    time.Time `json:"since"`
 	Attempts int       `json:"attempts"` // with this leaf
 }
 
-// Due tells whether to try again now, with the leaf that the lineage has now.
+// Due reports whether to try again now, where the lineage's leaf has the
+// fingerprint.
 func (p Pending) Due(now time.Time, fingerprint string) bool {
 	return p.Fingerprint != fingerprint || p.Next != nil && !now.Before(*p.Next)
 }
 
-// Hold is the word of somebody, or of certlatch itself after a crash, that a
-// target is to be left alone.
+// Hold says that a target is to be left alone: somebody wants that, or its
+// service crashed under a new certificate.
 type Hold struct {
 	Target string    `json:"target"`
 	Since  time.Time `json:"since"`
 	Reason string    `json:"reason"`
 }
 
-// Of a record there are some 2 KiB, and some run for 100,000 lineages.
+// maxState bounds the state. A record takes some 2 KiB, and there may be
+// 100,000 of them.
 const maxState = 512 << 20 // bytes
 
 // UnreadableError says that neither the state nor its copy can be used, so
@@ -179,7 +185,7 @@ func (e *UnreadableError) Error() string {
 	return "read state: " + strings.Join(parts, "; ")
 }
 
-// Remedy says what to do about it.
+// Remedy returns what to do about it.
 func (e *UnreadableError) Remedy() string {
 	var moves []string
 	for _, d := range e.Files {
@@ -192,7 +198,7 @@ func (e *UnreadableError) Remedy() string {
 	return "nothing is deployed, since nobody knows which targets are held: see in certlatch status and certlatch history which were; " + forget
 }
 
-// Load reads the state, or its copy where its file is damaged. A state that
+// Load returns the state, or its copy where its file is damaged. A state that
 // does not exist yet is empty. Where neither can be read, or a later version
 // wrote it, the error is an *UnreadableError.
 func (s *Store) Load() (*State, error) { return s.load(time.Now()) }
@@ -208,7 +214,7 @@ func (s *Store) load(now time.Time) (*State, error) {
 	return state, nil
 }
 
-// loadCopy reads the copy of a state that could not be read.
+// loadCopy returns the copy of a state that could not be read, with the damage.
 func (s *Store) loadCopy(unread error) (*State, error) {
 	damage, missing := new(Damage), errors.Is(unread, fs.ErrNotExist)
 	if !missing && !errors.As(unread, &damage) {
@@ -238,7 +244,7 @@ func (s *Store) loadCopy(unread error) (*State, error) {
 	return state, nil
 }
 
-// readState reads one copy. It fails as read does.
+// readState returns the state in a file. It fails as read does.
 func readState(path string) (*State, error) {
 	data, err := read(path, maxState)
 	if err != nil {
@@ -251,7 +257,7 @@ func readState(path string) (*State, error) {
 	}
 	var head struct{ Schema string }
 	if decode(path, data, &head) != nil {
-		return nil, damage // of the whole, which says more
+		return nil, damage // that of the JSON as a whole says more
 	}
 	version, err := strconv.Atoi(strings.TrimPrefix(head.Schema, schemas))
 	switch {
@@ -263,9 +269,9 @@ func readState(path string) (*State, error) {
 	return nil, &Damage{Path: path, What: fmt.Sprintf("is JSON of another form: its schema is %.40q", head.Schema)}
 }
 
-// Save writes the state, and then its copy: once it has returned well, damage
-// to either file loses nothing. A damaged file is set aside first. The error
-// is a *DirectoryError.
+// Save writes the state, and then its copy: once it has returned nil, damage to
+// either file loses nothing. It sets a damaged file aside first. The error is a
+// *DirectoryError.
 func (s *Store) Save(state *State) error {
 	data, err := json.MarshalIndent(state, "", "  ")
 	if err != nil {
@@ -296,7 +302,8 @@ func (s *Store) CheckCopy() *Damage {
 func (s *Store) file() string { return filepath.Join(s.dir, "state.json") }
 func (s *Store) copy() string { return filepath.Join(s.dir, "state.copy.json") }
 
-// Get gives what is known about a lineage at a target.
+// Get returns the record of a lineage at a target, which is empty where there
+// is none.
 func (st *State) Get(target, lineage string) Record {
 	for _, r := range st.Records {
 		if r.Target == target && r.Lineage == lineage {
@@ -306,8 +313,8 @@ func (st *State) Get(target, lineage string) Record {
 	return Record{Target: target, Lineage: lineage}
 }
 
-// Record finds the record of a lineage at a target to change it, and makes it
-// where it is missing.
+// Record returns the record of a lineage at a target, to be changed. It adds
+// one where there is none.
 func (st *State) Record(target, lineage string) *Record {
 	for i := range st.Records {
 		if r := &st.Records[i]; r.Target == target && r.Lineage == lineage {
@@ -318,7 +325,7 @@ func (st *State) Record(target, lineage string) *Record {
 	return &st.Records[len(st.Records)-1]
 }
 
-// Held finds the hold of a target; nil: it is not held.
+// Held returns the hold of a target; nil: it is not held.
 func (st *State) Held(target string) *Hold {
 	for i := range st.Holds {
 		if st.Holds[i].Target == target {
@@ -328,14 +335,14 @@ func (st *State) Held(target string) *Hold {
 	return nil
 }
 
-// Hold holds a target. The first reason stays.
+// Hold holds a target. Where it is held already, that reason stays.
 func (st *State) Hold(target, reason string, now time.Time) {
 	if st.Held(target) == nil {
 		st.Holds = append(st.Holds, Hold{Target: target, Since: now.UTC(), Reason: reason})
 	}
 }
 
-// Release ends a target's hold, and tells whether there was one.
+// Release ends a target's hold, and reports whether there was one.
 func (st *State) Release(target string) bool {
 	before := len(st.Holds)
 	st.Holds = slices.DeleteFunc(st.Holds, func(h Hold) bool { return h.Target == target })
@@ -350,7 +357,7 @@ func (st *State) NoteActivation(key string, now time.Time) {
 	st.Activations[key] = now.UTC()
 }
 
-// Fail notes that a deployment did not end well.
+// Fail notes that a deployment failed or waits.
 func (r *Record) Fail(failure Failure, now time.Time) {
 	if r.Pending == nil {
 		r.Pending = &Pending{Since: now.UTC()}
@@ -363,7 +370,7 @@ func (r *Record) Fail(failure Failure, now time.Time) {
 	p.Failure = failure
 }
 
-// Retry gives the time of the next attempt at a deployment that fails now.
+// Retry returns the time of the next attempt at a deployment that fails now.
 func (r *Record) Retry(fingerprint string, now time.Time) *time.Time {
 	attempts := 1
 	if r.Pending != nil && r.Pending.Fingerprint == fingerprint {
@@ -379,12 +386,13 @@ const (
 	LastRetry  = 6 * time.Hour
 )
 
-// backoff is the pause after the n-th failed attempt: doubling, capped, and
-// spread by a quarter so that hosts with one cause do not retry in step.
+// backoff returns the pause after the n-th failed attempt: it doubles up to a
+// bound, and is spread by a quarter, so that hosts that failed for one cause do
+// not retry in step.
 func backoff(n int) time.Duration {
 	pause := LastRetry
 	n = max(n, 1) // whatever was stored
-	if n < 10 {   // beyond, the doubling would overflow sooner or later
+	if n < 10 {   // with more, doubling would overflow sooner or later
 		pause = min(FirstRetry<<(n-1), LastRetry)
 	}
 	return pause + time.Duration(rand.Int64N(int64(pause/4)))

@@ -75,7 +75,8 @@ func TestRecordsAreOfOneLineageAtOneTarget(t *testing.T) {
 	}
 }
 
-// What cannot be written as JSON is not written, and what was there stays.
+// TestTimesBeyondJSON wants a state that cannot be encoded not to replace the
+// one that is there.
 func TestTimesBeyondJSON(t *testing.T) {
 	store := held(t)
 	never := time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -338,7 +339,7 @@ func TestGenerations(t *testing.T) {
 	}
 }
 
-// TestSweep: what crashes have left goes, and nothing else.
+// TestSweep wants what crashes have left to be removed, and nothing else.
 func TestSweep(t *testing.T) {
 	dir, run := t.TempDir(), t.TempDir()
 	store, err := Open(dir)

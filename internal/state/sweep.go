@@ -10,8 +10,9 @@ import (
 	"github.com/certlatch/certlatch/internal/disk"
 )
 
-// Sweep takes away what crashes have left of files that were being written, also
-// in the directory of the snapshot. The error is for what holds a key.
+// Sweep removes what crashes have left of files that were being written, also
+// in the directory of the snapshot. It fails only where something that holds a
+// key could not be removed.
 func (s *Store) Sweep(snapshotDir string) error {
 	for _, dir := range []string{s.dir, s.MarksDir(), snapshotDir} {
 		disk.SweepDrafts(dir)
@@ -19,12 +20,12 @@ func (s *Store) Sweep(snapshotDir string) error {
 	return disk.RemoveFiles(s.generationDraft())
 }
 
-// generationDraft is where a generation is until it is whole. Only who holds the
-// lock makes one.
+// generationDraft returns the path at which a generation is until it is
+// complete. Only the run that holds the lock makes one.
 func (s *Store) generationDraft() string { return filepath.Join(s.dir, "generations", ".draft") }
 
-// sweepGenerations takes away what earlier versions have left of generations
-// beside them, under names that nothing else finds.
+// sweepGenerations removes the incomplete generations that earlier versions
+// have left beside the others, under names that nothing else looks for.
 func (s *Store) sweepGenerations(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -15,7 +15,7 @@ const (
 	restart = "restart"
 )
 
-// JobError says that a job ended otherwise than done.
+// JobError says that a job ended with another result than done.
 type JobError struct {
 	Unit, Verb string
 	Result     string // canceled, timeout, failed, dependency, skipped, invalid, ... (systemd 257 src/core/job.h)
@@ -34,12 +34,12 @@ func (e *JobError) Error() string {
 	return text
 }
 
-// TimedOut tells whether it was the verb's own command that did not end within
-// the unit's limit.
+// TimedOut reports whether the command of the verb did not end within the
+// unit's own limit.
 func (e *JobError) TimedOut() bool { return e.Result == "timeout" || e.UnitResult == "timeout" }
 
-// NeverEndedError says that a job had not ended when the wait for it did. It
-// goes on.
+// NeverEndedError says that a job had not ended when the wait for it did. The
+// job goes on.
 type NeverEndedError struct {
 	Unit, Verb string
 	State      string // of the job and the unit, in systemd's words; may be empty
@@ -79,7 +79,7 @@ func (e *RefusedError) Error() string {
 func (e *RefusedError) Unwrap() error { return e.Err }
 
 // Reload reloads a unit and waits for the end of the job. It fails with a
-// *RefusedError, *JobError, *NeverEndedError or *GoneError.
+// *RefusedError, a *JobError, a *NeverEndedError or a *GoneError.
 func (m *Manager) Reload(ctx context.Context, unit string) error {
 	return m.run(ctx, reload, unit, m.conn.ReloadUnitContext)
 }
@@ -94,8 +94,8 @@ func (m *Manager) Restart(ctx context.Context, unit string) error {
 func (m *Manager) run(ctx context.Context, verb, unit string, start func(context.Context, string, string, chan<- string) (int, error)) error {
 	// go-systemd sends into the channel under a lock, so it needs room for the
 	// result even when nobody waits any more (its dbus/methods.go,
-	// StartUnitContext). In mode "fail" the job takes the place of no other:
-	// somebody else's stop is not undone by our reload.
+	// StartUnitContext). In mode "fail" the job replaces no other: a reload
+	// does not cancel somebody else's stop.
 	result := make(chan string, 1)
 	id, err := start(ctx, unit, "fail", result)
 	if err != nil {
@@ -122,15 +122,15 @@ func (m *Manager) run(ctx context.Context, verb, unit string, start func(context
 }
 
 const (
-	// connectionPoll is how often a waiting job looks whether the connection
-	// still stands. A result that is lost with it never comes.
+	// connectionPoll is the pause between two checks of the connection while a
+	// job is waited for. A result that is lost with the connection never comes.
 	connectionPoll = 250 * time.Millisecond
 
-	// askLimit is how long may be asked for the details of an error.
+	// askLimit bounds the time that is spent on the details of an error.
 	askLimit = 2 * time.Second
 )
 
-// startError sorts what went wrong before there was a job.
+// startError returns the error for what went wrong before there was a job.
 func (m *Manager) startError(ctx context.Context, verb, unit string, err error) error {
 	if _, answered := errors.AsType[dbus.Error](err); answered {
 		return &RefusedError{unit, verb, err}
@@ -144,7 +144,7 @@ func (m *Manager) startError(ctx context.Context, verb, unit string, err error) 
 	return fmt.Errorf("%s %s: %w", verb, unit, err)
 }
 
-// outcome gives a unit's own result of a verb, and its state; both empty where
+// outcome returns a unit's own result of a verb, and its state; both empty where
 // systemd does not say.
 func (m *Manager) outcome(ctx context.Context, verb, unit string) (result, state string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askLimit)
@@ -160,7 +160,8 @@ func (m *Manager) outcome(ctx context.Context, verb, unit string) (result, state
 	return result, property[string](properties, "ActiveState") + "/" + property[string](properties, "SubState")
 }
 
-// progress describes a job that has not ended and its unit, or gives "".
+// progress returns the states of a job that has not ended and of its unit, or
+// "" where systemd does not say.
 func (m *Manager) progress(ctx context.Context, id int, verb, unit string) string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askLimit)
 	defer cancel()

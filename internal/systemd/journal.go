@@ -10,13 +10,14 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// JournalHandler sends records to the journal, attributes as fields
-// (systemd.journal-fields(7): upper case, no leading underscore).
+// JournalHandler is a [slog.Handler] that sends records to the journal, their
+// attributes as fields (systemd.journal-fields(7): upper case, no leading
+// underscore).
 type JournalHandler struct {
 	Least   slog.Level
 	Replace func(groups []string, a slog.Attr) slog.Attr // as in slog.HandlerOptions
 
-	KindKey    string            // the attribute that says an entry's kind, which is no part of its message
+	KindKey    string            // the attribute that is an entry's kind, and no part of its message
 	MessageIDs map[string]string // MESSAGE_ID by kind
 
 	fields map[string]string
@@ -38,7 +39,7 @@ func (h JournalHandler) Handle(_ context.Context, r slog.Record) error {
 	return journal.Send(message, priority(r.Level), fields)
 }
 
-// entry returns what the journal gets of a record.
+// entry returns the message and fields for a record.
 func (h JournalHandler) entry(r slog.Record) (message string, fields map[string]string) {
 	fields = map[string]string{"SYSLOG_IDENTIFIER": "certlatch"}
 	maps.Copy(fields, h.fields)

@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// An entry has its attributes as fields and in its message, but for its kind,
-// which is what its MESSAGE_ID is found by.
+// TestJournalEntry wants an entry to have its attributes as fields and in its
+// message, but for its kind, which becomes its MESSAGE_ID.
 func TestJournalEntry(t *testing.T) {
 	hide := func(_ []string, a slog.Attr) slog.Attr {
 		if a.Value.String() == "secret" {

@@ -9,17 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Service is this process as a service that tells the service manager about
-// itself (sd_notify(3)). Where nobody listens, telling does nothing. Every word
-// of the protocol that is used here is known to systemd 249 and later; older
-// ones pass over what they do not know.
+// Service reports this process's status to the service manager (sd_notify(3)).
+// Without a service manager its methods do nothing. systemd 249 and later
+// understand every message of the protocol that is used here; older versions
+// pass over what they do not understand.
 type Service struct{}
 
-// Ready tells that the service has started, or has ended a reload.
+// Ready reports that the service has started, or has ended a reload.
 func (Service) Ready(status string) error { return notify(daemon.SdNotifyReady, "STATUS="+status) }
 
-// Reloading tells that a reload begins; Ready ends it. The time is for units of
-// Type=notify-reload, which systemd 253 and later have.
+// Reloading reports that a reload begins, which ends with Ready. It sends the
+// time for units of Type=notify-reload, which systemd 253 and later have.
 func (Service) Reloading() error {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
@@ -28,20 +28,20 @@ func (Service) Reloading() error {
 	return notify(daemon.SdNotifyReloading, fmt.Sprintf("MONOTONIC_USEC=%d", now.Nano()/1000))
 }
 
-// Status tells in one line what the service does.
+// Status reports what the service does, in one line.
 func (Service) Status(status string) error { return notify("STATUS=" + status) }
 
 // Alive feeds the watchdog.
 func (Service) Alive() error { return notify(daemon.SdNotifyWatchdog) }
 
-// Stopping tells that the service ends, and may take some time from now on: it
-// is told again while it takes longer.
+// Stopping reports that the service is about to end, and may take some time
+// from now on. It is called again while that takes longer.
 func (Service) Stopping(status string, within time.Duration) error {
 	return notify(daemon.SdNotifyStopping, "STATUS="+status, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", within.Microseconds()))
 }
 
-// Watchdog gives how long the service manager waits for Alive; 0: it does not
-// (sd_watchdog_enabled(3)).
+// Watchdog returns how long the service manager waits between two calls of
+// Alive; 0: it does not wait (sd_watchdog_enabled(3)).
 func (Service) Watchdog() (time.Duration, error) { return daemon.SdWatchdogEnabled(false) }
 
 func notify(lines ...string) error {

@@ -1,10 +1,11 @@
 // Package systemd talks to the system's service manager over D-Bus: it reads
-// the state of units, and reloads or restarts them and waits for the outcome. It
-// also has the manager know how certlatch itself is, and writes to the journal.
+// the state of units, and reloads or restarts them and waits for the outcome.
+// It also reports certlatch's own status to the manager, and writes to the
+// journal.
 //
-// A job that is done is no proof that the service took what it was to take;
-// that is package probe's business. A [Manager] does not outlive the service
-// manager's re-execution and is not kept: each deployment makes its own.
+// A job that is done does not prove that the service serves a new certificate;
+// package probe does. A [Manager] does not outlive the service manager's
+// re-execution and is not kept: each deployment makes its own.
 package systemd
 
 import (
@@ -20,7 +21,7 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 )
 
-// Booted tells whether systemd runs this host, as sd_booted(3) does.
+// Booted reports whether systemd runs this host, as sd_booted(3) does.
 func Booted() bool {
 	info, err := os.Lstat("/run/systemd/system")
 	return err == nil && info.IsDir()
@@ -54,8 +55,8 @@ func Connect(ctx context.Context) (*Manager, error) {
 	return m, nil
 }
 
-// connect gives the connection a context of its own: go-systemd and godbus
-// close a connection when the context that it was made with ends.
+// connect dials with a context of the connection's own, since go-systemd and
+// godbus close a connection when the context that it was made with ends.
 func connect(ctx context.Context, dial func(context.Context) (*dbus.Conn, error)) (*Manager, error) {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, end)
@@ -76,8 +77,8 @@ func (m *Manager) Close() {
 	m.end()
 }
 
-// Unit gives the state of a unit. One that does not exist has the LoadState
-// not-found; that is no error.
+// Unit returns the state of a unit. For one that does not exist the LoadState
+// is not-found, and the error nil.
 func (m *Manager) Unit(ctx context.Context, name string) (deployers.Unit, error) {
 	properties, err := m.conn.GetAllPropertiesContext(ctx, name)
 	if err != nil {
@@ -105,8 +106,8 @@ func (m *Manager) Unit(ctx context.Context, name string) (deployers.Unit, error)
 	}, nil
 }
 
-// ReadUnitFiles has the service manager read all unit files again, as systemctl
-// daemon-reload does.
+// ReadUnitFiles makes the service manager read all unit files again, as
+// systemctl daemon-reload does.
 func (m *Manager) ReadUnitFiles(ctx context.Context) error {
 	if err := m.conn.ReloadContext(ctx); err != nil {
 		return fmt.Errorf("have systemd read its unit files again: %w", err)
@@ -114,20 +115,20 @@ func (m *Manager) ReadUnitFiles(ctx context.Context) error {
 	return nil
 }
 
-// hasJob reports whether a unit has a job, whose number is 0 otherwise.
+// hasJob reports whether a unit has a job; without one the number of its job is
+// 0.
 func hasJob(properties map[string]any) bool {
 	job := property[[]any](properties, "Job")
 	return len(job) > 0 && job[0] != uint32(0)
 }
 
-// span returns the duration that a property tells in microseconds, all of them
-// set for one without end.
+// span returns the duration of a property in microseconds, in which all bits
+// are set where there is no limit.
 func span(microseconds uint64) time.Duration {
 	return time.Duration(min(microseconds, math.MaxInt64/1000)) * time.Microsecond
 }
 
-// moment returns the time that a property tells in microseconds; zero where it
-// is none.
+// moment returns the time of a property in microseconds since 1970; zero for 0.
 func moment(microseconds uint64) time.Time {
 	if microseconds == 0 || microseconds > math.MaxInt64 {
 		return time.Time{}
@@ -135,7 +136,7 @@ func moment(microseconds uint64) time.Time {
 	return time.UnixMicro(int64(microseconds))
 }
 
-// property gives a property of a unit (org.freedesktop.systemd1(5)), or the
+// property returns a property of a unit (org.freedesktop.systemd1(5)), or the
 // zero value: units other than services lack some, and so do those that do
 // not exist.
 func property[T any](properties map[string]any, name string) T {

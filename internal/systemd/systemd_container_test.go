@@ -23,14 +23,14 @@ import (
 	"github.com/certlatch/certlatch/internal/process"
 )
 
-// inContainer says that this host is there for these tests. They make units,
+// inContainer is set where this host is only for these tests. They make units,
 // add a user and re-execute the service manager, as root:
 //
 //	go test -c -tags systemdtest -o systemd.test ./internal/systemd
 //	CERTLATCH_SYSTEMD_TEST=1 ./systemd.test
 const inContainer = "CERTLATCH_SYSTEMD_TEST"
 
-// patience is far longer than anything takes that is not meant to hang.
+// patience is far longer than anything takes that does not hang.
 const patience = time.Minute
 
 func TestMain(m *testing.M) {
@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// run runs a program that must succeed, and gives what it prints.
+// run runs a program, which must succeed, and returns what it prints.
 func run(t *testing.T, argv ...string) string {
 	t.Helper()
 	output, err := command.Run(t.Context(), argv)
@@ -51,8 +51,8 @@ func run(t *testing.T, argv ...string) string {
 	return strings.TrimSpace(output.Stdout)
 }
 
-// unit makes a service of the lines of its [Service] section, which is gone
-// with the test. Its name is like no other's.
+// unit makes a service of the lines of its [Service] section, with a name of
+// its own, and removes it at the end of the test.
 func unit(t *testing.T, lines ...string) string {
 	t.Helper()
 	name := "certlatch-" + strconv.FormatInt(time.Now().UnixNano(), 36) + ".service"
@@ -75,7 +75,7 @@ func writeUnit(t *testing.T, name string, lines []string) {
 	}
 }
 
-// started makes a service and starts it.
+// started makes a service, starts it, and returns its name.
 func started(t *testing.T, lines ...string) string {
 	t.Helper()
 	name := unit(t, lines...)
@@ -214,7 +214,7 @@ func refused(says string) func(*testing.T, string, error) {
 	}
 }
 
-// A stop that is going on is not undone.
+// TestReloadOfStoppingUnit wants a reload not to cancel a stop.
 func TestReloadOfStoppingUnit(t *testing.T) {
 	name := started(t, sleeps, "ExecReload=true", "ExecStop=sleep infinity")
 	run(t, "systemctl", "stop", "--no-block", name)
@@ -238,8 +238,8 @@ func await(t *testing.T, name, activeState string) {
 	t.Fatalf("%s has not become %s", name, activeState)
 }
 
-// A service that never says that it has reloaded keeps its job for ever: no
-// result comes (systemd 257).
+// TestReloadNeverEnds reloads a service that never reports the end of a reload.
+// Its job never ends, and no result comes (systemd 257).
 func TestReloadNeverEnds(t *testing.T) {
 	name := started(t, "Type=notify-reload", "NotifyAccess=all",
 		`ExecStart=sh -c 'trap : HUP; systemd-notify --ready; while :; do sleep infinity & wait $!; done'`)
@@ -255,8 +255,8 @@ func TestReloadNeverEnds(t *testing.T) {
 	}
 }
 
-// The result of a job does not come over a connection that is lost, and the
-// time to wait for it may be long.
+// TestReloadLosesConnection wants the wait for a job to end when the connection
+// is lost, over which no result can come.
 func TestReloadLosesConnection(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -312,7 +312,8 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// A crash that systemd mends shows in the unit's identity.
+// TestUnitThatCrashes wants a crash after which systemd restarted the service
+// to show in the unit's state.
 func TestUnitThatCrashes(t *testing.T) {
 	m := manager(t)
 	name := started(t, sleeps, "ExecReload=sh -c 'kill -KILL $MAINPID'", "Restart=always", "RestartSec=0")
@@ -325,7 +326,8 @@ func TestUnitThatCrashes(t *testing.T) {
 	}
 }
 
-// The context of Connect is for the attempt only.
+// TestConnectOutlivesContext wants a connection to outlive the context that it
+// was made with.
 func TestConnectOutlivesContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	m, err := Connect(ctx)
@@ -343,7 +345,8 @@ func TestConnectOutlivesContext(t *testing.T) {
 	}
 }
 
-// The system bus does as well as the private socket.
+// TestReloadBySystemBus reloads over the system bus in place of the private
+// socket.
 func TestReloadBySystemBus(t *testing.T) {
 	m, err := connect(t.Context(), dbus.NewSystemConnectionContext)
 	if err != nil {
@@ -356,8 +359,8 @@ func TestReloadBySystemBus(t *testing.T) {
 	}
 }
 
-// Without root, and without a rule of polkit's, a unit can be looked at and
-// not reloaded.
+// TestReloadWithoutRoot wants units to be readable without root and without a
+// rule of polkit's, and a reload to be refused.
 func TestReloadWithoutRoot(t *testing.T) {
 	const reloadThis = "CERTLATCH_SYSTEMD_TEST_UNIT"
 	if os.Geteuid() == 0 {
@@ -376,7 +379,7 @@ func TestReloadWithoutRoot(t *testing.T) {
 	}
 }
 
-// forEveryone puts this program where everyone may run it.
+// forEveryone returns the path of a copy of this program that everyone may run.
 func forEveryone(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "certlatch-")
@@ -392,7 +395,8 @@ func forEveryone(t *testing.T) string {
 	return path
 }
 
-// What package account foretells is what systemd gives a service's processes.
+// TestCredentials wants the processes of a service to have the credential that
+// package account returns.
 func TestCredentials(t *testing.T) {
 	run(t, "useradd", "--user-group", "--groups=audio,video", "latch")
 	t.Cleanup(func() { command.Run(context.Background(), []string{"userdel", "latch"}) })
@@ -424,7 +428,7 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// credentialOf reads proc_pid_status(5).
+// credentialOf returns the credential of a process (proc_pid_status(5)).
 func credentialOf(t *testing.T, pid int) (c account.Credential) {
 	t.Helper()
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
