@@ -29,8 +29,8 @@ func (a authority) leaf(t testing.TB, name string, opts ...pki.Option) pki.Leaf 
 	return a.intermediate.Leaf(t, append([]pki.Option{pki.Names(name)}, opts...)...)
 }
 
-// flaws are bundles that no ACME client should produce, by the word that a
-// script uses.
+// flaws make bundles that no ACME client should produce, by the words that
+// scripts have for them.
 var flaws = map[string]func(t testing.TB, a authority, name string) pki.Leaf{
 	"other-key": func(t testing.TB, a authority, name string) pki.Leaf {
 		leaf := a.leaf(t, name)
@@ -86,8 +86,9 @@ func (s *scenario) pebble(_ *testscript.TestScript, args []string) error {
 			return err
 		}
 	}
-	// It is told to believe every name and to be neither slow nor forgetful
-	// (README of Pebble v2.10.1, "Testing at full speed" and "Invalid Anti-Replay Nonce Errors").
+	// Pebble is to validate every name, and to be neither slow nor forgetful
+	// (README of Pebble v2.10.1, "Testing at full speed" and "Invalid
+	// Anti-Replay Nonce Errors").
 	if _, err := s.host.run("systemd-run", "--quiet", "--unit=pebble", "--setenv=PEBBLE_VA_ALWAYS_VALID=1",
 		"--setenv=PEBBLE_VA_NOSLEEP=1", "--setenv=PEBBLE_WFE_NONCEREJECT=0", "pebble", "-config", "/root/pebble.json"); err != nil {
 		return err
@@ -102,7 +103,8 @@ func (s *scenario) pebble(_ *testscript.TestScript, args []string) error {
 	return s.host.write("/root/pebble-root.pem", root, "0644", "root")
 }
 
-// pebbleRoot asks Pebble's management interface for the root it has made.
+// pebbleRoot returns the root that Pebble has made, from its management
+// interface.
 func (s *scenario) pebbleRoot(ca *pki.CA) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(s.Context(), waitLimit)
 	defer cancel()

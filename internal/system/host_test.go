@@ -24,9 +24,9 @@ import (
 // bootLimit is far beyond the second or two that a boot takes.
 const bootLimit = 2 * time.Minute
 
-// host is a booted system of its own: processes, files, loopback network. It
-// lives in memory above the root that all hosts share, and is gone with its
-// first process.
+// host is a booted system of its own: processes, files, loopback network. Its
+// files are in memory, above the root that all hosts share, and are gone with
+// its first process.
 type host struct {
 	leader int // its process 1, as this machine numbers it
 }
@@ -34,13 +34,13 @@ type host struct {
 // booted counts the hosts, so that each has a name of its own.
 var booted atomic.Int64
 
-// boot starts a host that has the given programs of this machine in /usr/bin,
-// and waits until systemd has started everything. It ends with the test.
+// boot starts a host with the given programs of this machine in /usr/bin, and
+// waits until systemd has started everything. The host ends with the test.
 func boot(t testing.TB, root string, programs ...string) *host {
 	t.Helper()
 	name := fmt.Sprintf("certlatch-%d-%d", os.Getpid(), booted.Add(1))
-	// The container manager and systemd in the container tell through this
-	// socket who the leader is and when it is ready (sd_notify(3);
+	// Through this socket the container manager and systemd in the container
+	// send who the leader is and when it is ready (sd_notify(3);
 	// systemd-nspawn(1), --notify-ready).
 	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "@" + name, Net: "unixgram"})
 	if err != nil {
@@ -77,7 +77,7 @@ func boot(t testing.TB, root string, programs ...string) *host {
 	init := -1 // a file descriptor, so that no other process can be meant
 	end := sync.OnceFunc(func() {
 		if init < 0 {
-			_ = cmd.Process.Kill() // it may have ended by itself
+			_ = cmd.Process.Kill() // the process may have ended by itself
 		} else if err := unix.PidfdSendSignal(init, unix.SIGKILL, nil, 0); err != nil {
 			t.Errorf("end host %s: %v", name, err)
 		}
@@ -137,15 +137,15 @@ func drain(notify *net.UnixConn) {
 	}
 }
 
-// command gives the argument list that runs a program inside. Words of the
-// form NAME=VALUE before it set its environment, which is otherwise that of a
+// command returns the argument list that runs a program inside. Words of the
+// form NAME=VALUE before it set its environment, which otherwise is that of a
 // service.
 func (h *host) command(args ...string) []string {
 	return append([]string{"nsenter", "--target=" + strconv.Itoa(h.leader), "--all", "env", "--ignore-environment",
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"}, args...)
 }
 
-// run runs a program inside and gives what it prints to standard output.
+// run runs a program inside and returns its standard output.
 func (h *host) run(args ...string) (string, error) {
 	args = h.command(args...)
 	return output(args[0], args[1:]...)
@@ -167,8 +167,8 @@ func (h *host) write(path string, content []byte, mode, owner string) error {
 	return nil
 }
 
-// path is where this machine sees a file of the host. Absolute links on the
-// way would lead back to this machine.
+// path returns the path by which this machine reaches a file of the host.
+// Absolute links on the way would lead back to this machine.
 func (h *host) path(inside string) string {
 	return filepath.Join("/proc", strconv.Itoa(h.leader), "root", inside)
 }
@@ -202,14 +202,14 @@ func (h *host) dial(ctx context.Context, network, address string) (net.Conn, err
 	return r.conn, r.err
 }
 
-// served makes one TLS handshake and gives the leaf that came.
+// served makes one TLS handshake and returns the leaf that is served.
 func (h *host) served(ctx context.Context, address, name string) (*x509.Certificate, error) {
 	conn, err := h.dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	// What is served is what is asked here, not whether it is to be trusted.
+	// The question here is what is served, not whether to trust it.
 	client := tls.Client(conn, &tls.Config{ServerName: name, InsecureSkipVerify: true})
 	if err := client.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("handshake with %s: %w", address, err)

@@ -17,11 +17,11 @@ import (
 	"github.com/certlatch/certlatch/internal/need"
 )
 
-// runLimit is what no run of certlatch may take, hooks included, whatever is
-// done to it: a client waits for it.
+// runLimit bounds every run of certlatch, hooks included, whatever an attacker
+// does: a client waits for it.
 const runLimit = 100 * time.Second
 
-// clock takes the time of a command in which certlatch runs.
+// clock measures a command in which certlatch runs, until stop is called.
 func (s *scenario) clock(args []string) (stop func()) {
 	began := time.Now()
 	return func() {
@@ -31,7 +31,8 @@ func (s *scenario) clock(args []string) (stop func()) {
 	}
 }
 
-// judgeLongest prints what took longest, which may not be too long.
+// judgeLongest logs how long the longest run took, and fails where that was
+// longer than runLimit.
 func (s *scenario) judgeLongest() {
 	s.Helper()
 	if s.longest > 0 {
@@ -50,9 +51,9 @@ func (s *scenario) as(ts *testscript.TestScript, args []string) error {
 	return s.runHost(ts, append([]string{"setpriv", "--reuid=" + args[0], "--regid=" + args[0], "--init-groups"}, args[1:]...))
 }
 
-// hostile lets a user of the host attack from now on. With stop in place of
-// the attack, all of the user's attacks end; one that has ended by itself
-// before then was no attack.
+// hostile starts an attack of a user of the host. With stop in place of the
+// attack, it ends all of the user's attacks, and fails where one had ended by
+// itself.
 func (s *scenario) hostile(ts *testscript.TestScript, args []string) error {
 	if len(args) < 2 {
 		return errUsage
@@ -73,8 +74,8 @@ func (s *scenario) hostile(ts *testscript.TestScript, args []string) error {
 	}, args[1:]))
 }
 
-// rounds runs a program again and again, and says how that ended. No round
-// may take too long; how it ends is for what is looked at afterwards.
+// rounds runs a program again and again, and logs the exit codes. No round may
+// take longer than runLimit; the script checks afterwards what became of them.
 func (s *scenario) rounds(ts *testscript.TestScript, args []string) error {
 	if len(args) < 3 || args[1] != "host" {
 		return errUsage
@@ -104,8 +105,8 @@ func (s *scenario) rounds(ts *testscript.TestScript, args []string) error {
 	return nil
 }
 
-// timed runs a program, however it ends, and says how long that took, which
-// may not be longer than a limit.
+// timed runs a program, however it ends, and logs how long that took. It fails
+// where that was longer than a limit.
 func (s *scenario) timed(ts *testscript.TestScript, args []string) error {
 	if len(args) < 3 || args[1] != "host" {
 		return errUsage
@@ -126,7 +127,7 @@ func (s *scenario) timed(ts *testscript.TestScript, args []string) error {
 
 // sweep runs a program again and again, each time killed at the next system
 // call of one kind, until it gets to its end; then on to the next kind. After
-// each a program in the host looks whether all is well.
+// each run a program in the host checks whether all is well.
 func (s *scenario) sweep(ts *testscript.TestScript, args []string) error {
 	if len(args) < 4 || args[2] != "host" {
 		return errUsage

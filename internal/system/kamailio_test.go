@@ -14,8 +14,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// reloadKamailio has Kamailio reload its TLS configuration so many times, one after
-// the other, as its administrators do.
+// reloadKamailio makes Kamailio reload its TLS configuration a number of times,
+// one after the other, as its administrators do.
 func (s *scenario) reloadKamailio(_ *testscript.TestScript, args []string) error {
 	if len(args) != 1 {
 		return errUsage
@@ -32,9 +32,9 @@ func (s *scenario) reloadKamailio(_ *testscript.TestScript, args []string) error
 	return nil
 }
 
-// renewals renews a lineage again and again, each time with certbot's hook, while
-// somebody looks all the time at what is served. The service must answer at every
-// look; what became of the renewals and how long the hooks took is for the log.
+// renewals renews a lineage again and again, each time with certbot's hook,
+// while handshakes are made all the time. The service must complete each of
+// them; what became of the renewals and how long the hooks took is logged.
 func (s *scenario) renewals(ts *testscript.TestScript, args []string) error {
 	if len(args) != 3 {
 		return errUsage
@@ -93,7 +93,8 @@ func (s *scenario) renewals(ts *testscript.TestScript, args []string) error {
 	return nil
 }
 
-// ignoreStatus leaves a program's exit status aside, which its JSON tells too.
+// ignoreStatus returns an error, but nil for an exit status, which a program's
+// JSON has too.
 func ignoreStatus(err error) error {
 	if errors.As(err, new(*exec.ExitError)) {
 		return nil

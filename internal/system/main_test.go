@@ -7,7 +7,7 @@ import (
 	"github.com/certlatch/certlatch/internal/need"
 )
 
-// TestMain has the tests make their files where certlatch trusts them.
+// TestMain sets a directory for temporary files that certlatch trusts.
 func TestMain(m *testing.M) {
 	need.KeptTemp()
 	os.Exit(m.Run())

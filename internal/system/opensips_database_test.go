@@ -12,9 +12,9 @@ import (
 )
 
 // TestOpenSIPSDatabases plays the scenarios of testdata/opensips-database with
-// each of the databases that OpenSIPS's table tls_mgm may be in. They find
-// which one it is in DATABASE, its URL in DATABASE_URL, and one that lets nobody
-// in in CLOSED_URL.
+// each of the databases that OpenSIPS's table tls_mgm may be in. DATABASE is
+// its kind, DATABASE_URL its URL, and CLOSED_URL the URL of one that lets
+// nobody in.
 func TestOpenSIPSDatabases(t *testing.T) {
 	stage := newStage(t)
 	for _, name := range slices.Sorted(maps.Keys(databaseKinds)) {
@@ -29,13 +29,13 @@ func TestOpenSIPSDatabases(t *testing.T) {
 type databaseKind struct {
 	url     string     // for certlatch and OpenSIPS alike
 	closed  string     // one that lets nobody in: a wrong password, a file that is no database
-	up      [][]string // start it, and make the database opensips and the user of the URL
+	up      [][]string // commands that start it, and make the database opensips and the user of the URL
 	stop    []string
 	start   []string
 	client  []string // runs the statement that comes after as the administrator
 	binary  string   // the column type for PEM
 	literal string   // the form of hexadecimal bytes
-	grant   string   // lets the user of the URL at the tables; empty: it may
+	grant   string   // statement that grants the user of the URL the tables; empty: none is needed
 }
 
 var databaseKinds = map[string]databaseKind{
@@ -135,7 +135,8 @@ func (s *scenario) runDatabase(_ *testscript.TestScript, args []string) error {
 	return nil
 }
 
-// sql runs a statement as the administrator, and gives the values it brings.
+// sql runs a statement as the administrator, and returns the values that it
+// selects.
 func (s *scenario) sql(statement string) (string, error) {
 	if statement == "" {
 		return "", nil
@@ -143,7 +144,7 @@ func (s *scenario) sql(statement string) (string, error) {
 	return s.host.run(append(slices.Clone(s.database.client), statement)...)
 }
 
-// pairLiterals gives the pair in a directory of the host as it is written in
+// pairLiterals returns the pair in a directory of the host as literals for
 // statements.
 func (s *scenario) pairLiterals(dir string) (certificate, key string, err error) {
 	var literals [2]string
@@ -165,7 +166,7 @@ func (s *scenario) runSQL(ts *testscript.TestScript, args []string) error {
 	return s.runHost(ts, append(slices.Clone(s.database.client), args[0]))
 }
 
-// row wants the row of domain sip and a type, 1 for a client's and 2 for a
+// row wants the row of the domain sip and a type, 1 for a client's and 2 for a
 // server's, to hold the pair in a directory of the host, byte for byte.
 func (s *scenario) row(_ *testscript.TestScript, args []string) error {
 	if len(args) != 2 {

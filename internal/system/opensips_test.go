@@ -13,8 +13,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// opensipsUnit is the upstream unit (packaging/debian of 3.6.8), but that it
-// does not wait with its restart, nor give up on it.
+// opensipsUnit is the upstream unit (packaging/debian of 3.6.8), but it
+// restarts at once, and as often as needed.
 const opensipsUnit = `[Unit]
 StartLimitIntervalSec=0
 [Service]
@@ -32,10 +32,10 @@ PIDFile=/run/opensips/opensips.pid
 ExecStart=/usr/sbin/opensips -P /run/opensips/opensips.pid -f /etc/opensips/opensips.cfg
 ExecStop=/usr/bin/pkill --pidfile /run/opensips/opensips.pid`
 
-// usualVersion is that of an OpenSIPS which does not crash on tls_reload.
+// usualVersion is a version of OpenSIPS that does not crash on tls_reload.
 const usualVersion = "3.6.8"
 
-// opensipsFlags say what an OpenSIPS is like.
+// opensipsFlags are the flags with which a script starts an OpenSIPS.
 type opensipsFlags struct {
 	script             bool
 	version            string // that the scenario is about; empty: any
@@ -99,7 +99,7 @@ const (
 	scriptKey         = "/etc/opensips/tls/privkey.pem"
 )
 
-// fake is how the fake is started.
+// fake returns the command line that starts the fake.
 func (want opensipsFlags) fake() string {
 	flags := []string{"-version=" + cmp.Or(want.version, usualVersion), "-fifo=" + want.fifo, "-socket=" + want.socket, "-http=" + want.http}
 	if want.script {
@@ -110,7 +110,7 @@ func (want opensipsFlags) fake() string {
 	return "ExecStart=/usr/bin/fakeopensips " + strings.Join(flags, " ")
 }
 
-// realOpenSIPS brings this machine's OpenSIPS into the host.
+// realOpenSIPS copies this machine's OpenSIPS into the host.
 func (s *scenario) realOpenSIPS(ts *testscript.TestScript, want opensipsFlags, program string) (service string, err error) {
 	program, err = filepath.EvalSymlinks(program)
 	if err != nil {
@@ -145,7 +145,7 @@ func (s *scenario) realOpenSIPS(ts *testscript.TestScript, want opensipsFlags, p
 
 const opensipsModules = "/usr/lib/opensips/modules"
 
-// configuration is an opensips.cfg.
+// configuration returns the text of an opensips.cfg.
 func (want opensipsFlags) configuration() string {
 	var text strings.Builder
 	text.WriteString("log_level=3\nudp_workers=1\ntcp_workers=1\nsocket=tls:127.0.0.1:5061\nmpath=\"" + opensipsModules + "/\"\n")

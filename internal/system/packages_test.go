@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// The hosts that packages are installed on. Their packages are fewer than the
-// scenarios need, and those that judge packages are among them.
+// The hosts that packages are installed on. They have fewer packages than those
+// of the scenarios, and lintian and rpm among them.
 var (
 	judges = recipe{
 		"--variant=minbase",
@@ -31,8 +31,8 @@ var (
 	}
 )
 
-// TestPackages judges, installs, upgrades, removes and purges the packages,
-// deploys within their units, and has a first day with them.
+// TestPackages checks, installs, upgrades, removes and purges the packages,
+// deploys in their units, and follows README's first steps with them.
 func TestPackages(t *testing.T) {
 	needMachine(t)
 	files, err := filepath.Abs("testdata/files")

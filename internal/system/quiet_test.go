@@ -15,12 +15,12 @@ import (
 const effects = "socket,connect,sendto,sendmsg,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat," +
 	"mkdir,mkdirat,mknod,mknodat,truncate,ftruncate,pwrite64,fsync,chmod,fchmod,fchmodat,chown,fchown,fchownat,utimensat"
 
-// someCall finds a line of strace's that is about a call, and not about a
+// someCall matches a line of strace's that is about a call, and not about a
 // thread that ended meanwhile: PID ???( <detached ...>
 var someCall = regexp.MustCompile(`(?m)^\d+ +[a-z]`)
 
-// quiet runs a program inside, and wants it to end well without an effect. It
-// is looked at from this machine, since the hosts have no strace.
+// quiet runs a program inside, and wants it to succeed without an effect.
+// strace runs on this machine, since the hosts have none.
 func (s *scenario) quiet(ts *testscript.TestScript, args []string) error {
 	if len(args) < 2 || args[0] != "host" {
 		return errUsage

@@ -20,19 +20,20 @@ import (
 	"github.com/certlatch/certlatch/internal/need"
 )
 
-// recipe is what mmdebstrap(1) is told about the file system of a host. A
-// changed recipe makes a new root; to renew one without a change, delete it.
+// recipe is the arguments of mmdebstrap(1) that make the file system of a host.
+// A changed recipe makes a new root; to renew one without a change, delete it.
 type recipe []string
 
-// trixie is that of the hosts on which the scenarios play.
+// trixie is the recipe of the hosts on which the scenarios play.
 var trixie = recipe{
 	"--variant=minbase",
 	"--include=systemd,systemd-sysv,dbus,ca-certificates,acl,openssl,iproute2,curl,dnsmasq-base," + strings.Join(slices.Concat(clients, services, databases), ","),
 	"--dpkgopt=path-exclude=/usr/share/doc/*",
 	"--dpkgopt=path-exclude=/usr/share/locale/*",
 	"--dpkgopt=path-exclude=/usr/share/man/*",
-	// What its packages start costs every host time, and ports that others
-	// want: but for nginx, a scenario starts what it is about.
+	// The services of these packages would cost every host time, and take ports
+	// that others want. A scenario starts what it is about; only nginx runs
+	// from the start.
 	`--customize-hook=chroot "$1" systemctl disable --quiet ` + strings.Join(disabled, " "),
 	"trixie",
 }
@@ -56,9 +57,9 @@ func needMachine(t *testing.T) {
 	}
 }
 
-// root gives the directory with the file system of a recipe, which no host ever
-// writes to. It is made once and kept for later runs; runs at the same time
-// wait for each other.
+// root returns the directory with the file system of a recipe, which no host
+// ever writes to. It is made once and kept for later runs; runs at the same
+// time wait for the first.
 func root(t *testing.T, recipe recipe) string {
 	t.Helper()
 	cache := os.Getenv("XDG_CACHE_HOME")
@@ -128,7 +129,7 @@ func build(dir string, recipe recipe) error {
 // programLimit is far beyond what anything here takes, building a root included.
 const programLimit = 5 * time.Minute
 
-// output runs a program on this machine and gives what it prints.
+// output runs a program on this machine and returns its standard output.
 func output(name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), programLimit)
 	defer cancel()

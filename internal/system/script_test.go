@@ -29,7 +29,7 @@ import (
 	"github.com/certlatch/certlatch/internal/pki"
 )
 
-// waitLimit is how long a scenario waits for what systemd or a server does in
+// waitLimit bounds the wait of a scenario for what systemd or a server does in
 // a moment.
 const waitLimit = 30 * time.Second
 
@@ -128,7 +128,7 @@ func TestSystemdPackage(t *testing.T) {
 	}
 }
 
-// goBuild builds a program without C and gives its path.
+// goBuild builds a program without cgo and returns its path.
 func goBuild(t *testing.T, name, dir string, args ...string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), name)
@@ -160,11 +160,11 @@ type scenario struct {
 
 type scenarioKey struct{}
 
-// errUsage says that a script calls a command wrongly.
+// errUsage says that a script uses a command in a wrong way.
 var errUsage = errors.New("usage")
 
-// mismatch says that a script's claim about the host is not true, in contrast
-// to errors that kept it from being looked at.
+// mismatch says that a script's claim about the host is not true. Other errors
+// say why that could not be found out.
 type mismatch string
 
 func (m mismatch) Error() string { return string(m) }
@@ -172,7 +172,7 @@ func (m mismatch) Error() string { return string(m) }
 // mismatchf makes a mismatch.
 func mismatchf(format string, args ...any) error { return mismatch(fmt.Sprintf(format, args...)) }
 
-// command makes a script's command of a method. Written with a ! before it,
+// command returns a script's command that calls a method. With a ! before it,
 // it must end in a mismatch.
 func command(usage string, do func(*scenario, *testscript.TestScript, []string) error) func(*testscript.TestScript, bool, []string) {
 	return func(ts *testscript.TestScript, neg bool, args []string) {
@@ -205,7 +205,7 @@ func (s *scenario) runHost(ts *testscript.TestScript, args []string) error {
 	return nil
 }
 
-// status runs a program inside and gives its exit status.
+// status runs a program inside and returns its exit status.
 func (s *scenario) status(ts *testscript.TestScript, args []string) (int, error) {
 	defer s.clock(args)()
 	args = s.host.command(args...)
@@ -247,7 +247,8 @@ func (s *scenario) together(_ *testscript.TestScript, args []string) error {
 	return errors.Join(errs...)
 }
 
-// put copies a file of the script into the host, 0644 and root's by default.
+// put copies a file of the script into the host, with mode 0644 and owner root
+// by default.
 func (s *scenario) put(ts *testscript.TestScript, args []string) error {
 	if len(args) < 2 || len(args) > 4 {
 		return errUsage
@@ -275,8 +276,8 @@ func (s *scenario) lineage(_ *testscript.TestScript, args []string) error {
 	return s.host.write("/root/ca.pem", s.ca.root(), "0644", "root")
 }
 
-// lineages makes many, as lineage does, with the numbers from 1 on in their
-// names.
+// lineages makes a number of lineages, as lineage does, with the numbers from 1
+// on in their names.
 func (s *scenario) lineages(ts *testscript.TestScript, args []string) error {
 	if len(args) != 2 {
 		return errUsage
@@ -335,8 +336,8 @@ func (s *scenario) json(ts *testscript.TestScript, args []string) error {
 	return nil
 }
 
-// inodes remembers everything below some paths, and later wants that not one
-// inode was touched: neither content nor owner, mode or times.
+// inodes saves what is below some paths, and later wants no inode to have been
+// touched: neither content nor owner, mode or times.
 func (s *scenario) inodes(_ *testscript.TestScript, args []string) error {
 	if len(args) < 2 {
 		return errUsage
@@ -364,8 +365,8 @@ func (s *scenario) inodes(_ *testscript.TestScript, args []string) error {
 	return nil
 }
 
-// inodes describes what is at a path and below, links not followed. Nothing
-// there is described too.
+// inodes describes what is at a path and below, by path, and follows no links.
+// That nothing is there is described too.
 func inodes(top string) (map[string]string, error) {
 	found := map[string]string{}
 	err := filepath.WalkDir(top, func(path string, _ fs.DirEntry, err error) error {
@@ -401,8 +402,8 @@ func inodes(top string) (map[string]string, error) {
 	return found, err
 }
 
-// countReloads wants the number of reload jobs that a unit has ended, however they
-// ended, since they were last saved.
+// countReloads wants a number of reload jobs of a unit to have ended, however
+// they did, since they were last saved.
 func (s *scenario) countReloads(_ *testscript.TestScript, args []string) error {
 	if len(args) != 2 {
 		return errUsage
@@ -427,8 +428,8 @@ func (s *scenario) countReloads(_ *testscript.TestScript, args []string) error {
 	return nil
 }
 
-// served wants a handshake with a server in the host, which may be about to
-// start, to bring the leaf that a file of the host begins with.
+// served wants a server in the host, which may be about to start, to serve the
+// leaf that a file of the host begins with.
 func (s *scenario) served(_ *testscript.TestScript, args []string) error {
 	if len(args) != 3 {
 		return errUsage
@@ -454,7 +455,7 @@ func (s *scenario) served(_ *testscript.TestScript, args []string) error {
 	return nil
 }
 
-// waitServed waits until served is so.
+// waitServed waits until served is true.
 func (s *scenario) waitServed(ts *testscript.TestScript, args []string) error {
 	return s.until(func() error { return s.served(ts, args) })
 }
@@ -487,7 +488,8 @@ func (s *scenario) waitUnit(_ *testscript.TestScript, args []string) error {
 	})
 }
 
-// until tries until it works, or gives the last error when time is over.
+// until calls try until it returns nil, or returns its last error after
+// waitLimit.
 func (s *scenario) until(try func() error) error {
 	ctx, cancel := context.WithTimeout(s.Context(), waitLimit)
 	defer cancel()

@@ -1,11 +1,10 @@
-// Fakeopensips stands in for OpenSIPS, which no suite of Debian has: it
-// answers its management interface over FIFO, UNIX datagram and HTTP, and
-// serves TLS with what its script or its database holds. Its words are those
-// of OpenSIPS 3.6.8 and 4.1-dev, each with the place that it was seen at or
-// read in.
+// Fakeopensips stands in for OpenSIPS, which no suite of Debian has: it answers
+// at its management interface over FIFO, UNIX datagram and HTTP, and serves TLS
+// with what its script or its database holds. Its replies are those of OpenSIPS
+// 3.6.8 and 4.1-dev; each has its source, or the version that it was seen with.
 //
-// It speaks no SIP, and knows of server domains only. What it does where
-// OpenSIPS was not seen to do it is a guess, and promises nothing.
+// It does not speak SIP, and has server domains only. What has no source here
+// is a guess.
 package main
 
 import (
@@ -31,7 +30,7 @@ import (
 	"time"
 )
 
-// opensips is one running daemon.
+// opensips is a running daemon.
 type opensips struct {
 	version   string
 	script    domain
@@ -44,7 +43,7 @@ type opensips struct {
 	domains []domain
 }
 
-// domain is one that can be used.
+// domain is a TLS domain that can be used.
 type domain struct {
 	name, match string // match is the SIP domain, or * for any
 	pair        tls.Certificate
@@ -168,9 +167,9 @@ func (o *opensips) load() error {
 	return nil
 }
 
-// client is the program that asks the database what is said after it, and
-// answers with a line a row and tabs between the columns, and the function for
-// bytes in hexadecimal.
+// client returns the program that runs the statement that follows it, and
+// prints a line for each row with tabs between the columns, and a function that
+// returns the expression for a column in hexadecimal.
 func (o *opensips) client() (argv []string, hexOf func(column string) string) {
 	hexOf = func(column string) string { return "hex(" + column + ")" }
 	at, err := url.Parse(o.database)
@@ -189,14 +188,14 @@ func (o *opensips) client() (argv []string, hexOf func(column string) string) {
 		func(column string) string { return "encode(" + column + ", 'hex')" }
 }
 
-// usable makes a pair of what a row holds, if OpenSSL takes the ciphers.
+// usable returns the pair in a row, if OpenSSL accepts the ciphers.
 func usable(certHex, keyHex, ciphers string) (tls.Certificate, error) {
 	cert, certErr := hex.DecodeString(certHex)
 	key, keyErr := hex.DecodeString(keyHex)
 	if err := errors.Join(certErr, keyErr); err != nil {
 		return tls.Certificate{}, err
 	}
-	if ciphers != "" && ciphers != "NULL" { // which is how mariadb writes it
+	if ciphers != "" && ciphers != "NULL" { // mariadb prints NULL
 		if err := exec.Command("openssl", "ciphers", ciphers).Run(); err != nil {
 			return tls.Certificate{}, fmt.Errorf("the cipher list %q: %w", ciphers, err)
 		}
@@ -204,7 +203,8 @@ func usable(certHex, keyHex, ciphers string) (tls.Certificate, error) {
 	return tls.X509KeyPair(cert, key)
 }
 
-// answer is MI's (JSON-RPC 2.0).
+// answer returns the answer to a request to the management interface (JSON-RPC
+// 2.0).
 func (o *opensips) answer(request []byte) []byte {
 	var call struct {
 		ID     json.RawMessage
@@ -227,8 +227,8 @@ func (o *opensips) answer(request []byte) []byte {
 	return []byte(`{"jsonrpc":"2.0",` + outcome + `,"id":` + string(call.ID) + `}`)
 }
 
-// list is what tls_list tells of the domains (seen with 3.6.8). The values of
-// a domain in the script are those that were seen, in the order of tls_mgm.c,
+// list returns the result of tls_list (seen with 3.6.8). The values of a domain
+// in the script are those that were seen, in the order of tls_mgm.c,
 // list_domain.
 func (o *opensips) list() string {
 	file := func(key, path string) string {
@@ -247,7 +247,7 @@ func (o *opensips) list() string {
 	return strings.Join(list, ",")
 }
 
-// reload is tls_reload.
+// reload does what tls_reload does, and returns its result.
 func (o *opensips) reload() string {
 	switch {
 	case o.database == "":
@@ -266,7 +266,7 @@ func (o *opensips) reload() string {
 	return `"result":"OK"` // seen with 3.6.8, with a row that cannot be used too
 }
 
-// serveFIFO is mi_fifo (fifo_fnc.c of 3.6.8).
+// serveFIFO answers at a FIFO, as mi_fifo does (fifo_fnc.c of 3.6.8).
 func (o *opensips) serveFIFO(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -293,8 +293,8 @@ func (o *opensips) serveFIFO(path string) error {
 	}
 }
 
-// reply opens the caller's FIFO, which must be one and not be linked, before
-// it does what was asked (mi_open_reply_pipe, mi_fifo_check, mi_fifo_callback).
+// reply opens the caller's FIFO, which must be a FIFO and not a link, before it
+// does what was asked (mi_open_reply_pipe, mi_fifo_check, mi_fifo_callback).
 func (o *opensips) reply(path string, request []byte) error {
 	caller, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -316,8 +316,8 @@ func (o *opensips) reply(path string, request []byte) error {
 	return err
 }
 
-// serveDatagrams is mi_datagram with a UNIX socket, which answers from another
-// that has no name (datagram_fnc.c of 3.6.8).
+// serveDatagrams answers at a UNIX socket, as mi_datagram does: from another
+// socket, which has no name (datagram_fnc.c of 3.6.8).
 func (o *opensips) serveDatagrams(path string) error {
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: path})
 	if err != nil {
@@ -340,7 +340,8 @@ func (o *opensips) serveDatagrams(path string) error {
 	}
 }
 
-// serveHTTP is mi_http: status 200 also for errors (seen with 3.6.8).
+// serveHTTP answers over HTTP, as mi_http does: with status 200 also for errors
+// (seen with 3.6.8).
 func (o *opensips) serveHTTP(address string) error {
 	return http.ListenAndServe(address, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		request, err := io.ReadAll(r.Body)

@@ -2,8 +2,8 @@
 // it changes what lies in that user's own directories as fast as it can, and
 // opens whatever appears there. It runs until it is killed.
 //
-// It is no proof that nothing faster exists; the scenarios that use it count
-// rounds, and show on a tree with the hole that so many are enough.
+// It is no proof that nothing faster exists. The scenarios that use it make as
+// many rounds as were enough where there still was the hole.
 package main
 
 import (
@@ -64,8 +64,8 @@ func main() {
 	}
 }
 
-// again does something without end. That it fails now and then is part of
-// the race; that it never works any more is an error.
+// again repeats an attack without end. It may fail now and then, as in any
+// race; that it never works any more is an error.
 func again(attack func(n int) error) error {
 	failures := 0
 	for n := 0; ; n++ {
@@ -78,8 +78,8 @@ func again(attack func(n int) error) error {
 	}
 }
 
-// exchange lets a name mean each of the others for an instant, without an
-// instant in which it means nothing.
+// exchange gives a name to each of the other files for an instant, without an
+// instant in which nothing has it.
 func exchange(name string, others []string) error {
 	for {
 		for _, other := range others {
@@ -92,8 +92,7 @@ func exchange(name string, others []string) error {
 	}
 }
 
-// plant puts a file of this user's own, with rights for this user, in the
-// place of one.
+// plant replaces a file by one of this user's own, with rights for this user.
 func plant(path string, withACL bool) error {
 	temp := path + ".planted"
 	if err := os.WriteFile(temp, nil, 0o600); err != nil {
@@ -110,7 +109,7 @@ func plant(path string, withACL bool) error {
 	return os.Rename(temp, path)
 }
 
-// plantGeneration makes a generation with rights for this user, and lets the
+// plantGeneration makes a generation with rights for this user, and makes the
 // link to the current one lead there.
 func plantGeneration(directory, name string) error {
 	generation := filepath.Join(directory, name)
@@ -135,11 +134,11 @@ func plantGeneration(directory, name string) error {
 	if err := os.Rename(temp, filepath.Join(directory, "current")); err != nil {
 		return err
 	}
-	_ = os.RemoveAll(filepath.Join(directory, previous)) // of what is root's nothing goes
+	_ = os.RemoveAll(filepath.Join(directory, previous)) // what is root's cannot be removed
 	return nil
 }
 
-// usurp takes away what somebody else makes in a directory under the names of
+// usurp removes what somebody else makes in a directory under the names of
 // certlatch's temporary files and generations, and puts something of this
 // user's own in its place.
 func usurp(directory string, n int) error {
@@ -267,8 +266,8 @@ func lock(directories []string) error {
 	}
 }
 
-// lease has whoever opens some files wait (fcntl(2), F_SETLEASE), for as long
-// as the kernel lets it.
+// lease makes whoever opens some files wait (fcntl(2), F_SETLEASE), for as long
+// as the kernel allows.
 func lease(paths []string) error {
 	signal.Ignore(unix.SIGIO)
 	var files []*os.File
@@ -288,7 +287,7 @@ func lease(paths []string) error {
 	}
 }
 
-// deep makes so many directories one in the other.
+// deep makes a number of directories, one in the other.
 func deep(path, levels string) error {
 	count, err := strconv.Atoi(levels)
 	if err != nil {
@@ -310,7 +309,7 @@ func deep(path, levels string) error {
 	return err
 }
 
-// setFlags is what chattr(1) does.
+// setFlags sets a file's flags, as chattr(1) does.
 func setFlags(path string, flags int) error {
 	file, err := os.Open(path)
 	if err != nil {
@@ -320,7 +319,7 @@ func setFlags(path string, flags int) error {
 	return unix.IoctlSetPointerInt(int(file.Fd()), unix.FS_IOC_SETFLAGS, flags)
 }
 
-// lineages makes so many in a directory, each with files that hold no more
+// lineages makes a number of lineages in a directory, whose files hold no more
 // than their names.
 func lineages(directory, count string) error {
 	n, err := strconv.Atoi(count)
@@ -336,7 +335,8 @@ func lineages(directory, count string) error {
 	return nil
 }
 
-// lineage makes a directory with what is to stand for a lineage's files.
+// lineage makes a directory with something in place of each of a lineage's
+// files.
 func lineage(path string, file func(path string) error) error {
 	if err := os.Mkdir(path, 0o755); err != nil {
 		return err
@@ -344,9 +344,9 @@ func lineage(path string, file func(path string) error) error {
 	return errors.Join(file(path+"/fullchain.pem"), file(path+"/privkey.pem"))
 }
 
-// crowd fills a directory with so many of everything that is no lineage: empty
-// directories, links in a ring, FIFOs, sockets, devices, and links and FIFOs
-// in the place of a lineage's files.
+// crowd fills a directory with a number of everything that is no lineage: empty
+// directories, links in a ring, FIFOs, sockets, devices, and links and FIFOs in
+// the place of a lineage's files.
 func crowd(directory, count string) error {
 	n, err := strconv.Atoi(count)
 	if err != nil {

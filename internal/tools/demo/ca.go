@@ -64,7 +64,7 @@ func startCA(ctx context.Context, dir, pebble string, children *children) (*ca, 
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, pebble, "-config", configFile)
-	// It believes every name, at once (README of Pebble v2.10.1).
+	// Pebble is to validate every name, at once (README of Pebble v2.10.1).
 	cmd.Env = append(os.Environ(), "PEBBLE_VA_ALWAYS_VALID=1", "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=0")
 	if err := children.start(cmd); err != nil {
 		return nil, err
@@ -97,7 +97,8 @@ func startCA(ctx context.Context, dir, pebble string, children *children) (*ca, 
 	return c, nil
 }
 
-// fetch asks a server that is starting until it answers.
+// fetch returns what a server that is starting serves at a URL, once it
+// answers.
 func fetch(ctx context.Context, web *http.Client, url string) ([]byte, error) {
 	var body []byte
 	err := retry(ctx, func() error {
@@ -116,7 +117,8 @@ func fetch(ctx context.Context, web *http.Client, url string) ([]byte, error) {
 	return body, err
 }
 
-// retry tries until it works, or gives the last error after ten seconds.
+// retry calls try until it returns nil, or returns its last error after ten
+// seconds.
 func retry(ctx context.Context, try func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -135,11 +137,11 @@ func retry(ctx context.Context, try func() error) error {
 	}
 }
 
-// live is the lineage's directory, as certbot names it to hooks.
+// live returns the lineage's directory, as certbot names it to hooks.
 func (c *ca) live() string { return filepath.Join(c.dir, "live", name) }
 
 // issue gets a certificate and keeps it as certbot does: numbered files in
-// archive, and links to them in live. It gives the leaf's fingerprint.
+// archive, and links to them in live. It returns the leaf's fingerprint.
 func (c *ca) issue(ctx context.Context) (string, error) {
 	order, err := c.client.AuthorizeOrder(ctx, acme.DomainIDs(name))
 	if err != nil {
@@ -216,7 +218,7 @@ func (c *ca) keep(chain [][]byte, key crypto.Signer) error {
 	return nil
 }
 
-// archived is the path of a file of the certificate issued last.
+// archived returns the path of a file of the certificate issued last.
 func (c *ca) archived(file string) string {
 	return filepath.Join(c.dir, "archive", name, fmt.Sprintf("%s%d.pem", file, c.issued))
 }
@@ -234,7 +236,7 @@ func (c *ca) swapKey() error {
 	return writeFile(c.archived("privkey"), private)
 }
 
-// seen connects as a client that trusts Pebble would, and gives the
+// seen connects as a client that trusts Pebble would, and returns the
 // fingerprint of the leaf.
 func (c *ca) seen(ctx context.Context, address string) (string, error) {
 	dialer := tls.Dialer{Config: &tls.Config{ServerName: name, RootCAs: c.root}}
@@ -251,7 +253,7 @@ func fingerprint(der []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// pair is the paths of a certificate and its key.
+// pair is the paths of a certificate and of its key.
 type pair struct{ certificate, key string }
 
 // selfSigned makes a pair for a host, such as a package makes at its

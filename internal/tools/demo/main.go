@@ -22,8 +22,8 @@ import (
 	"time"
 )
 
-// limit is far beyond what the whole demo takes, which is mostly certlatch
-// waiting for a proof that never comes.
+// limit is far beyond what the whole demo takes. Most of that certlatch waits
+// for a proof that never comes.
 const limit = 3 * time.Minute
 
 func main() {
@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string) error {
 	return d.show(ctx)
 }
 
-// demo is the stage: a CA, a service, and certlatch between them.
+// demo is a CA, a service, and certlatch between them.
 type demo struct {
 	dir       string
 	certlatch string
@@ -80,7 +80,7 @@ type demo struct {
 	step      int
 }
 
-// name is what the certificates are for.
+// name is the name that the certificates are for.
 const name = "web.example"
 
 const welcome = `
@@ -128,7 +128,7 @@ targets:
 	return d, os.WriteFile(d.config, []byte(config), 0o600)
 }
 
-// show plays the story.
+// show shows the demo, step by step.
 func (d *demo) show(ctx context.Context) error {
 	d.title("The first certificate",
 		"The service has started with the self-signed certificate of its installation.",
@@ -194,8 +194,9 @@ func (d *demo) title(title string, text ...string) {
 	fmt.Printf("\n%d. %s\n\n%s\n\n", d.step, title, strings.Join(text, "\n"))
 }
 
-// hook calls certlatch as certbot would and shows what it says. It fails where
-// the exit code is another, or the service serves another certificate.
+// hook calls certlatch as certbot would and shows what it prints. It fails
+// where the exit code is not want, or the service does not serve the leaf with
+// the fingerprint served.
 func (d *demo) hook(ctx context.Context, want int, served string, meaning string) error {
 	lineage := d.ca.live()
 	cmd := exec.CommandContext(ctx, d.certlatch, "--config", d.config, "hook", "certbot")
@@ -220,7 +221,7 @@ func (d *demo) hook(ctx context.Context, want int, served string, meaning string
 	return nil
 }
 
-// quote sets text off from what the demo says itself.
+// quote returns output in a form that sets it off from the demo's own text.
 func (d *demo) quote(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(strings.ReplaceAll(text, d.dir, "…")) {

@@ -23,9 +23,9 @@ type service interface {
 	address() string
 	config() string // its lines of certlatch's target
 
-	// start starts it and returns when it serves the pair.
+	// start starts the server and returns when it serves the pair.
 	start(context.Context, pair, *children) error
-	// point makes it serve the pair at other paths.
+	// point makes the server serve the pair at other paths.
 	point(context.Context, pair) error
 }
 
@@ -48,8 +48,8 @@ func newService(kind, dir string) (service, error) {
 	}
 }
 
-// nginxBinary looks in the directory of administrators' programs too, which
-// other users may not have in their PATH.
+// nginxBinary returns the path of nginx, or "". It looks in the administrator's
+// directory too, which other users may not have in their PATH.
 func nginxBinary() string {
 	for _, name := range []string{"nginx", "/usr/sbin/nginx", "/usr/local/sbin/nginx"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -104,7 +104,7 @@ func (n *nginx) point(ctx context.Context, p pair) error {
 }
 
 func (n *nginx) write(p pair) error {
-	user := "" // only root may say it
+	user := "" // only root may set it
 	if os.Geteuid() == 0 {
 		user = "user root;\n"
 	}
@@ -165,8 +165,8 @@ func (e *embedded) write(p pair) error {
 	return writeFile(e.paths, []byte(p.certificate+"\n"+p.key+"\n"))
 }
 
-// serve is the embedded server: TLS on an address, and a control socket on
-// which any connection means a reload and gets the answer.
+// serve runs the embedded server: TLS on an address, and a control socket,
+// where every connection means a reload and is sent the result.
 func serve(ctx context.Context, address, paths, socket string) error {
 	var current atomic.Pointer[tls.Certificate]
 	load := func() error {
@@ -208,7 +208,8 @@ func serve(ctx context.Context, address, paths, socket string) error {
 	})
 	serving.Go(func() {
 		accept(listener, func(conn net.Conn) {
-			// Who hangs up or does not trust the certificate is the client's affair.
+			// Where the client hangs up, or does not trust the certificate,
+			// that is for the client to report.
 			_ = conn.(*tls.Conn).HandshakeContext(ctx)
 		})
 	})
@@ -216,7 +217,8 @@ func serve(ctx context.Context, address, paths, socket string) error {
 	return nil
 }
 
-// accept serves connections, each for a moment, until the listener is closed.
+// accept calls do with each connection, and closes it, until the listener is
+// closed.
 func accept(listener net.Listener, do func(net.Conn)) {
 	for {
 		conn, err := listener.Accept()
@@ -234,7 +236,7 @@ func accept(listener net.Listener, do func(net.Conn)) {
 
 const reloaded = "reloaded"
 
-// reload tells the embedded server to load the files it is pointed at.
+// reload makes the embedded server load the files that it is pointed at.
 func reload(socket string) error {
 	conn, err := net.Dial("unix", socket)
 	if err != nil {
@@ -251,15 +253,16 @@ func reload(socket string) error {
 	return nil
 }
 
-// awaitServed waits until the server has come up, or has come round, to the
-// pair at the paths. An nginx that reloads may answer once more as before.
+// awaitServed waits until the server serves the pair at the paths. An nginx
+// that reloads may still serve the old one once.
 func awaitServed(ctx context.Context, address string, p pair) error {
 	want, err := tls.LoadX509KeyPair(p.certificate, p.key)
 	if err != nil {
 		return err
 	}
 	return retry(ctx, func() error {
-		// Which certificate is served is asked here, not whether it is to be trusted.
+		// The question here is which certificate is served, not whether to
+		// trust it.
 		dialer := tls.Dialer{Config: &tls.Config{ServerName: name, InsecureSkipVerify: true}}
 		conn, err := dialer.DialContext(ctx, "tcp", address)
 		if err != nil {
@@ -273,7 +276,7 @@ func awaitServed(ctx context.Context, address string, p pair) error {
 	})
 }
 
-// freePort finds a port of the loopback interface that nobody listens on.
+// freePort returns the address of a loopback port that nobody listens on.
 func freePort() (string, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -288,8 +291,8 @@ type children struct {
 	running []*exec.Cmd
 }
 
-// start starts one. It is ended with a SIGTERM when its context is done or
-// the demo is over.
+// start starts a process. It is sent a SIGTERM when its context ends or the
+// demo is over.
 func (c *children) start(cmd *exec.Cmd) error {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second

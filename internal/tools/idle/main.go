@@ -25,10 +25,10 @@ import (
 	"time"
 )
 
-// rest is for how long the daemon is looked at.
+// rest is how long the daemon is measured.
 const rest = 10 * time.Second
 
-// patience bounds the wait until it is at rest.
+// patience bounds the wait until the daemon is at rest.
 const patience = time.Minute
 
 func main() {
@@ -121,7 +121,7 @@ func measure(program string, lineages int) (err error) {
 	return nil
 }
 
-// furnish makes a configuration, and lineages as certbot keeps them. They all
+// furnish writes a configuration, and lineages as certbot keeps them, which all
 // hold the same pair.
 func furnish(dir string, lineages int) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -193,7 +193,7 @@ func awaitReady(notify *net.UnixConn) error {
 	}
 }
 
-// processor gives the processor time that a process has used (proc_pid_stat(5),
+// processor returns the processor time that a process has used (proc_pid_stat(5),
 // utime and stime, in hundredths of a second).
 func processor(pid int) (time.Duration, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -209,7 +209,8 @@ func processor(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * 10 * time.Millisecond, err
 }
 
-// field gives the number behind a word at the beginning of a line.
+// field returns the number that follows a word at the beginning of a line of a
+// file.
 func field(path, word string) (int, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -223,7 +224,8 @@ func field(path, word string) (int, error) {
 	return 0, fmt.Errorf("%s has no %s", path, word)
 }
 
-// watches counts a process's inotify watches (proc_pid_fdinfo(5)).
+// watches returns the number of a process's inotify watches
+// (proc_pid_fdinfo(5)).
 func watches(pid int) (count int, err error) {
 	paths, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
 	for _, path := range paths {

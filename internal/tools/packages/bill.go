@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// modules reads what a program says it was built of.
+// modules returns the build information of a program.
 func modules(program string) (*buildinfo.BuildInfo, error) {
 	info, err := buildinfo.ReadFile(program)
 	if err != nil {
@@ -27,7 +27,7 @@ func modules(program string) (*buildinfo.BuildInfo, error) {
 	return info, nil
 }
 
-// A bill of materials in the form of CycloneDX 1.6
+// bill is a bill of materials in the form of CycloneDX 1.6
 // (cyclonedx.org/docs/1.6/json).
 type bill struct {
 	Format       string       `json:"bomFormat"`
@@ -62,7 +62,7 @@ type dependency struct {
 	On  []string `json:"dependsOn,omitempty"`
 }
 
-// bill lists what a program is made of.
+// bill returns the bill of materials of a program.
 func (b build) bill(program string) ([]byte, error) {
 	info, err := modules(program)
 	if err != nil {
@@ -97,14 +97,14 @@ func (b build) bill(program string) ([]byte, error) {
 	return append(data, '\n'), err
 }
 
-// newComponent names a Go module by its package URL
+// newComponent returns a component for a Go module, with its package URL
 // (github.com/package-url/purl-spec, golang).
 func newComponent(kind, path, version string) component {
 	purl := "pkg:golang/" + path + "@" + strings.ReplaceAll(version, "+", "%2B")
 	return component{Ref: purl, Type: kind, Name: path, Version: version, PURL: purl}
 }
 
-// hashes gives the module's sum of go.sum, "h1:" and a SHA-256 in Base64.
+// hashes returns the module's sum in go.sum, "h1:" and a SHA-256 in Base64.
 func hashes(m *debug.Module) ([]hash, error) {
 	sum, ok := strings.CutPrefix(m.Sum, "h1:")
 	if !ok {

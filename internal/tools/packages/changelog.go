@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// packageVersion makes a package's version of what git describe says, so that
-// packages of later commits are newer: 1.2.3, 1.2.3~rc1 before it,
-// 1.2.3+5.gabc1234 five commits after it. Without a tag it is older than all
-// of these, and the date of the commit decides.
+// packageVersion returns the version of packages for what git describe prints,
+// so that packages of later commits are newer: 1.2.3, 1.2.3~rc1 before it,
+// 1.2.3+5.gabc1234 five commits after it. Without a tag it is older than all of
+// these, and the date of the commit decides.
 func packageVersion(described string, date time.Time) string {
 	described, dirty := strings.CutSuffix(described, "-dirty")
 	form := regexp.MustCompile(`^v?(\d+(?:\.\d+)*)(?:-([a-z]+[\d.]*))?(?:-(\d+)-(g[0-9a-f]+))?$`)
@@ -34,16 +34,16 @@ func packageVersion(described string, date time.Time) string {
 	return version
 }
 
-// changes are those of one version, a sentence or some each.
+// changes are the changes of one version, each a sentence or a few.
 type changes struct {
 	version string
 	date    time.Time
 	items   []string
 }
 
-// changelog reads CHANGELOG.md: sections with the heading "## VERSION, DATE",
-// newest first, of lists whose items begin with a dash. Unreleased changes are
-// those of the version that is packaged.
+// changelog returns the changes in CHANGELOG.md: sections with the heading "##
+// VERSION, DATE", newest first, of lists whose items begin with a dash.
+// Unreleased changes are those of the version that is packaged.
 func (b build) changelog() ([]changes, error) {
 	text, err := os.ReadFile(filepath.Join(b.source, "CHANGELOG.md"))
 	if err != nil {
@@ -76,7 +76,7 @@ func (b build) changelog() ([]changes, error) {
 	return all, nil
 }
 
-// debianChangelog gives the changes in the form of deb-changelog(5).
+// debianChangelog returns the changes in the form of deb-changelog(5).
 func (b build) debianChangelog() ([]byte, error) {
 	all, err := b.changelog()
 	if err != nil {
@@ -93,7 +93,8 @@ func (b build) debianChangelog() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// wrapped breaks a text into lines of at most so many bytes.
+// wrapped returns a text in lines of at most width bytes, with between in place
+// of the line breaks.
 func wrapped(text string, width int, between string) string {
 	var out strings.Builder
 	length := 0
@@ -112,8 +113,8 @@ func wrapped(text string, width int, between string) string {
 	return out.String()
 }
 
-// rpmChangelog writes a file with the changes as nfpm wants them for the
-// header of an rpm, and gives its path; nothing for other formats.
+// rpmChangelog writes a file with the changes as nfpm wants them for the header
+// of an rpm, and returns its path; "" for other formats.
 func (b build) rpmChangelog(dir, format string) (string, error) {
 	if format != "rpm" {
 		return "", nil
@@ -139,7 +140,7 @@ func (b build) rpmChangelog(dir, format string) (string, error) {
 		}
 		entries = append(entries, e)
 	}
-	data, err := json.Marshal(entries) // which is YAML too
+	data, err := json.Marshal(entries) // JSON is YAML too
 	if err != nil {
 		return "", err
 	}

@@ -34,14 +34,14 @@ type content struct {
 	data []byte
 }
 
-// contents are the files of a package.
+// contents collects the files of a package.
 type contents struct {
 	source string // the source tree
 	all    []content
-	failed error // to read or make the first that could not be
+	failed error // the first error of reading or making a file
 }
 
-// add adds a file that was read or made, if it could be.
+// add adds a file, or notes the error of reading or making it.
 func (c *contents) add(path string, data []byte, err error) {
 	if err != nil && c.failed == nil {
 		c.failed = fmt.Errorf("%s: %w", path, err)
@@ -55,8 +55,8 @@ func (c *contents) copy(path, from string) {
 	c.add(path, data, err)
 }
 
-// info describes a package in nfpm's words. The files that it names are
-// written below a directory.
+// info returns a package as nfpm describes it. It writes the files that the
+// description names below a directory.
 func (b build) info(dir, format, arch, program string) (*nfpm.Info, error) {
 	contents, err := b.contents(format, program)
 	if err != nil {
@@ -111,7 +111,7 @@ func (b build) info(dir, format, arch, program string) (*nfpm.Info, error) {
 	return info, nil
 }
 
-// kind is nfpm's word for files that are more than files.
+// kind returns nfpm's type for a file; "" for a plain one.
 func kind(format, path string) string {
 	switch {
 	case format == "rpm" && strings.HasPrefix(path, "/usr/share/licenses/"):
@@ -122,7 +122,7 @@ func kind(format, path string) string {
 	return files.TypeFile
 }
 
-// mode is that of a file.
+// mode returns the permissions of a file.
 func mode(path string) fs.FileMode {
 	if strings.HasPrefix(path, "/usr/bin/") {
 		return 0o755
@@ -130,7 +130,7 @@ func mode(path string) fs.FileMode {
 	return 0o644
 }
 
-// contents gives the files of a package, where its distributions expect them.
+// contents returns the files of a package, where its distributions expect them.
 func (b build) contents(format, program string) ([]content, error) {
 	c := contents{source: b.source}
 	binary, err := os.ReadFile(program)
@@ -171,26 +171,26 @@ func (b build) contents(format, program string) ([]content, error) {
 	return c.all, c.failed
 }
 
-// page is a page of the manual, as man(1) reads it.
+// page returns a page of the manual, as man(1) reads it.
 func (b build) page(name string) ([]byte, error) {
 	text, err := os.ReadFile(filepath.Join(b.source, "packaging/man", name+".md"))
 	return zipped(md2man.Render(text)), err
 }
 
-// zipped compresses as gzip -9n does: without a name or a time.
+// zipped returns data compressed as by gzip -9n: without a name or a time.
 func zipped(data []byte) []byte {
 	var out bytes.Buffer
 	w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
 	if err != nil {
-		panic(err) // the level is one there is
+		panic(err) // the level is valid
 	}
-	w.Write(data) // a buffer takes everything
+	w.Write(data) // a buffer never fails
 	w.Close()
 	return out.Bytes()
 }
 
-// notices gives the licenses of all that the program is linked with, as most
-// of them demand.
+// notices returns the licenses of all modules that the program is linked with,
+// since most licenses demand that.
 func (b build) notices(program string) ([]byte, error) {
 	info, err := modules(program)
 	if err != nil {
@@ -229,7 +229,7 @@ func (b build) notices(program string) ([]byte, error) {
 	return text.Bytes(), nil
 }
 
-// licenses gives the texts of a module's license files.
+// licenses returns the texts of a module's license files.
 func licenses(dir string) ([]byte, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -250,7 +250,7 @@ func licenses(dir string) ([]byte, error) {
 	return bytes.Join(texts, []byte("\n")), nil
 }
 
-// goes runs the go command in the source tree.
+// goes runs the go command in the source tree, and returns its output.
 func (b build) goes(args ...string) ([]byte, error) {
 	cmd := exec.Command("go", args...)
 	cmd.Dir, cmd.Stderr = b.source, os.Stderr

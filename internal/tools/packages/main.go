@@ -2,7 +2,8 @@
 // with a bill of materials (CycloneDX) for each and SHA256SUMS beside them.
 //
 // The same source, programs and date give the same bytes. It does not sign
-// anything, and does not check what is in the packages: the system tests do.
+// anything, and does not check what is in the packages: internal/system's tests
+// do.
 package main
 
 import (
@@ -29,7 +30,7 @@ func main() {
 	}
 }
 
-// build is what packages are made of.
+// build is what the packages are made from.
 type build struct {
 	source  string    // directory of the source tree
 	out     string    // directory for what is made
@@ -69,7 +70,7 @@ func run() error {
 	return b.sums(made)
 }
 
-// packages makes the packages of one architecture, and tells their names.
+// packages makes the packages of one architecture, and returns their names.
 func (b build) packages(arch, program string) (made []string, err error) {
 	tree, err := os.MkdirTemp("", "certlatch-packages-")
 	if err != nil {
@@ -103,7 +104,7 @@ func (b build) packages(arch, program string) (made []string, err error) {
 	return append(made, name), os.WriteFile(filepath.Join(b.out, name), bill, 0o644)
 }
 
-// sums writes SHA256SUMS, as sha256sum(1) reads it.
+// sums writes SHA256SUMS for files, as sha256sum(1) reads it.
 func (b build) sums(names []string) error {
 	slices.Sort(names)
 	var sums strings.Builder

@@ -42,7 +42,8 @@ func TestReproducible(t *testing.T) {
 	}
 }
 
-// makePackages runs make package in a source tree, and gives what it made.
+// makePackages runs make package in a source tree, and returns the files that
+// it made.
 func makePackages(t *testing.T, tree string) map[string][]byte {
 	t.Helper()
 	out := t.TempDir()
