@@ -10,6 +10,7 @@ import (
 
 	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/paths"
 )
 
 // checkLayout wants each lineage's name to lead to its files, and the files to
@@ -33,11 +34,11 @@ func (s *suite) checkLayout() {
 			s.flaw("it makes no lineage of the name %s: %v", name, err)
 			return
 		}
-		if at := entry(root, l); !filepath.IsLocal(strings.TrimPrefix(at, root.Dir+"/")) || root.NameAt(at) != name {
+		if at := entry(root, l); !paths.Within(at, root.Dir) || root.NameAt(at) != name {
 			s.flaw("the lineage %s lies at %s, and what lies there is called %q: correct Layout", name, at, root.NameAt(at))
 		}
 		for _, file := range []string{l.Fullchain, l.Key} {
-			if other, taken := owner[file]; taken || !strings.HasPrefix(file, root.Dir+"/") {
+			if other, taken := owner[file]; taken || !paths.Within(file, root.Dir) {
 				s.flaw("the lineages %s and %q have the file %s: let Layout's patterns hold {dir} or {base}", name, other, file)
 			}
 			owner[file] = name
@@ -59,7 +60,8 @@ func (s *suite) checkLayout() {
 // entry returns the path by which a client names a lineage: the first below the
 // root on the way to its full chain.
 func entry(root lineage.Root, l lineage.Lineage) string {
-	first, _, _ := strings.Cut(strings.TrimPrefix(l.Fullchain, root.Dir+"/"), "/")
+	rest, _ := paths.Below(l.Fullchain, root.Dir)
+	first, _, _ := strings.Cut(rest, "/")
 	return filepath.Join(root.Dir, first)
 }
 

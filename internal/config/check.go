@@ -13,6 +13,7 @@ import (
 	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/paths"
 )
 
 // build fills in the effective configuration from what was written, and checks
@@ -252,7 +253,7 @@ func (r *report) checkPaths(cfg *Config) {
 		}
 	}
 	for _, root := range cfg.Roots {
-		if within(cfg.State, root.Dir) || within(root.Dir, cfg.State) {
+		if paths.Within(cfg.State, root.Dir) || paths.Within(root.Dir, cfg.State) {
 			r.at("state", fmt.Sprintf("%s and the lineages of %s in %s lie in each other", cfg.State, root.Client, root.Dir), "keep them apart, as with state: "+DefaultState)
 		}
 	}
@@ -261,9 +262,9 @@ func (r *report) checkPaths(cfg *Config) {
 func (r *report) checkKept(cfg *Config, c claim) {
 	kept := func(dir, by string) {
 		switch {
-		case within(c.path, dir):
+		case paths.Within(c.path, dir):
 			r.at(c.where, fmt.Sprintf("the path lies in %s, where %s keeps its own files", dir, by), "choose one outside, in a directory of the service")
-		case c.tree && within(dir, c.path):
+		case c.tree && paths.Within(dir, c.path):
 			r.at(c.where, fmt.Sprintf("%s lies in this directory, and %s keeps its own files there", dir, by), "choose a directory that holds nothing else")
 		}
 	}
@@ -315,10 +316,5 @@ func (c claim) collides(other claim) bool {
 }
 
 func (c claim) touches(other claim) bool {
-	return c.row == other.row && c.path == other.path || c.tree && within(other.path, c.path) || other.tree && within(c.path, other.path)
-}
-
-// within reports whether a path is dir or lies below it.
-func within(path, dir string) bool {
-	return dir != "" && (path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/"))
+	return c.row == other.row && c.path == other.path || c.tree && paths.Within(other.path, c.path) || other.tree && paths.Within(c.path, other.path)
 }

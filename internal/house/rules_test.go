@@ -95,13 +95,13 @@ var knows = []struct {
 	pure    bool
 }{
 	{[]string{"deployers", "hooks"}, []string{"internal/lineage", "internal/endpoint"}, true},
-	{[]string{"internal/proposal"}, []string{"deployers", "internal/lineage", "internal/endpoint"}, true},
+	{[]string{"internal/proposal"}, []string{"internal/paths", "deployers", "internal/lineage", "internal/endpoint"}, true},
 	{[]string{"internal/report"}, []string{"deployers", "internal/engine", "internal/lineage", "internal/proposal", "internal/served", "internal/srv", "internal/state"}, true},
 	{[]string{"internal/completion", "internal/progress"}, nil, true},
 	{[]string{"internal/served"}, []string{"internal/endpoint", "internal/lineage", "internal/policy", "internal/probe", "internal/srv"}, false},
 	{[]string{"internal/endpoint", "internal/disk"}, nil, false},
 	{[]string{"internal/command"}, []string{"internal/disk"}, false},
-	{[]string{"internal/lineage"}, []string{"internal/disk"}, false},
+	{[]string{"internal/lineage"}, []string{"internal/disk", "internal/paths"}, false},
 	{[]string{"internal/watch"}, []string{"internal/disk", "internal/lineage"}, false},
 	{[]string{"internal/hookfiles"}, []string{"hooks", "deployers", "internal/disk", "internal/lineage"}, false},
 	{[]string{"internal/daemon"}, []string{"internal/config", "internal/disk", "internal/engine", "internal/lineage", "internal/state", "internal/watch"}, false},

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/certlatch/certlatch/internal/disk"
+	"github.com/certlatch/certlatch/internal/paths"
 )
 
 // journal is the intent of a transaction: every name that it will use, and how
@@ -52,7 +53,10 @@ type leftover struct {
 func (l leftover) path() string { return filepath.Join(l.Dir, l.Name) }
 
 // holds reports whether another leftover is below l.
-func (l leftover) holds(other leftover) bool { return strings.HasPrefix(other.path(), l.path()+"/") }
+func (l leftover) holds(other leftover) bool {
+	_, below := paths.Below(other.path(), l.path())
+	return below
+}
 
 // entry is a set in the journal.
 type entry struct {

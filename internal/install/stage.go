@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/certlatch/certlatch/internal/disk"
+	"github.com/certlatch/certlatch/internal/paths"
 )
 
 // Staged is a new file before the commit.
@@ -259,7 +260,7 @@ func (t *Transaction) makeGeneration(set Set, e entry) error {
 		switch {
 		case path == set.Directory:
 			err = disk.MakeDir(path, attr)
-		case strings.HasPrefix(set.Directory, path+"/"):
+		case paths.Within(set.Directory, path):
 			err = disk.MakeDir(path, disk.Own(0o755))
 		}
 		if err != nil {

@@ -19,6 +19,7 @@ import (
 	"unicode"
 
 	"github.com/certlatch/certlatch/internal/disk"
+	"github.com/certlatch/certlatch/internal/paths"
 )
 
 // Lineage is one named set of certificate files kept by an ACME client. The
@@ -123,7 +124,7 @@ func (r Root) Find(name string) (Lineage, error) {
 // Holds reports whether a path lies in the root, or leads to something in it or
 // in the directories beside it that are the client's.
 func (r Root) Holds(path string) bool {
-	if strings.HasPrefix(filepath.Clean(path), strings.TrimSuffix(r.Dir, "/")+"/") {
+	if _, below := paths.Below(filepath.Clean(path), r.Dir); below {
 		return true
 	}
 	store, err := r.store()

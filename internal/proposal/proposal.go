@@ -19,6 +19,7 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/paths"
 )
 
 // Host is what was found.
@@ -107,7 +108,7 @@ type maker struct {
 
 // keeps reports whether lineages were found below a root.
 func (m *maker) keeps(root lineage.Root) bool {
-	return slices.ContainsFunc(m.Lineages, func(l Lineage) bool { return within(l.Fullchain, root.Dir) })
+	return slices.ContainsFunc(m.Lineages, func(l Lineage) bool { return paths.Within(l.Fullchain, root.Dir) })
 }
 
 // propose adds a target for one use of a service, or adds the use to the target
@@ -312,7 +313,7 @@ func (m *maker) overlapping(t Target) *Target {
 		}
 		for _, mine := range t.paths() {
 			for _, its := range o.paths() {
-				if mine == its || within(mine, its) || within(its, mine) {
+				if paths.Within(mine, its) || paths.Within(its, mine) {
 					return &m.out.Targets[i]
 				}
 			}
@@ -323,11 +324,6 @@ func (m *maker) overlapping(t Target) *Target {
 
 func (t Target) paths() []string {
 	return slices.DeleteFunc([]string{t.Directory, t.Certificate, t.Key}, func(path string) bool { return path == "" })
-}
-
-// within reports whether a path lies below dir.
-func within(path, dir string) bool {
-	return strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }
 
 // targetName matches the names that a target may have.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/disk"
+	"github.com/certlatch/certlatch/internal/paths"
 )
 
 // units returns the names of the services that certlatch's packages install.
@@ -83,13 +84,13 @@ func allows(has, wants string) bool {
 func DropIn(cfg *config.Config) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "# Made of %s by certlatch config systemd, which makes it anew.\n[Service]\n", cfg.Path)
-	paths := writtenTo(cfg)
-	for _, path := range paths {
+	dirs := writtenTo(cfg)
+	for _, path := range dirs {
 		// Spaces separate paths, and % begins a specifier.
 		fmt.Fprintf(&text, "ReadWritePaths=\"-%s\"\n", strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%").Replace(path))
 	}
-	if slices.ContainsFunc(paths, func(path string) bool {
-		return strings.HasPrefix(path+"/", "/tmp/") || strings.HasPrefix(path+"/", "/var/tmp/")
+	if slices.ContainsFunc(dirs, func(path string) bool {
+		return paths.Within(path, "/tmp") || paths.Within(path, "/var/tmp")
 	}) {
 		fmt.Fprintln(&text, "# A service is met there.\nPrivateTmp=no")
 	}
