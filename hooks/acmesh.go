@@ -22,13 +22,13 @@ type acmesh struct{}
 
 func (acmesh) Name() string { return "acme.sh" }
 
-func (acmesh) Mark(call Call) string { return call.variable("CERT_FULLCHAIN_PATH") }
+func (acmesh) Evidence(call Call) string { return call.variable("CERT_FULLCHAIN_PATH") }
 
 func (a acmesh) Events(call Call) ([]Event, error) {
 	if err := call.noArguments(a.Name()); err != nil {
 		return nil, err
 	}
-	if a.Mark(call) == "" {
+	if a.Evidence(call) == "" {
 		return nil, &NotCalledError{a.Name(), "CERT_FULLCHAIN_PATH is not set"}
 	}
 	fullchain, err := cleanPath(a.Name(), "CERT_FULLCHAIN_PATH", call.Env("CERT_FULLCHAIN_PATH"))
@@ -97,7 +97,7 @@ func (a acmesh) Setup(self string) Setup {
 	return Setup{
 		Dirs:  []string{"/root/.acme.sh/deploy"},
 		Needs: "..",
-		Parts: []Part{{Name: "certlatch.sh", Text: fmt.Sprintf(acmeshDeploy, mark(a.Name()), quote(self))}},
+		Parts: []Part{{Name: "certlatch.sh", Text: fmt.Sprintf(acmeshDeploy, writtenBy(a.Name()), shellQuote(self))}},
 		Memory: Memory{
 			File:   func(dir string) string { return strings.TrimSuffix(dir, acmeshECC) + ".conf" },
 			Calls:  func(conf string) bool { return acmeshDeployHook.MatchString(conf) || acmeshReloads(conf) },
@@ -115,6 +115,6 @@ or, without that file, the command that --install-cert runs:
 
 For a certificate with an RSA key and one with an ECDSA key, say both, the latter
 with --ecc.
-`, quote(quote(self)+" hook acme.sh")),
+`, shellQuote(shellQuote(self)+" hook acme.sh")),
 	}
 }

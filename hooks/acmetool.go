@@ -22,7 +22,7 @@ func (acmetool) Name() string { return "acmetool" }
 // most some hundred names, and a name at most 253 bytes.
 const maxHosts = 1 << 20
 
-func (acmetool) Mark(call Call) string {
+func (acmetool) Evidence(call Call) string {
 	if len(call.Args) == 0 {
 		return ""
 	}

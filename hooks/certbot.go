@@ -17,13 +17,13 @@ type certbot struct{}
 
 func (certbot) Name() string { return "certbot" }
 
-func (certbot) Mark(call Call) string { return call.variable("RENEWED_LINEAGE") }
+func (certbot) Evidence(call Call) string { return call.variable("RENEWED_LINEAGE") }
 
 func (c certbot) Events(call Call) ([]Event, error) {
 	if err := call.noArguments(c.Name()); err != nil {
 		return nil, err
 	}
-	if c.Mark(call) == "" {
+	if c.Evidence(call) == "" {
 		return nil, &NotCalledError{c.Name(), "RENEWED_LINEAGE is not set"}
 	}
 	dir, err := cleanPath(c.Name(), "RENEWED_LINEAGE", call.Env("RENEWED_LINEAGE"))
@@ -72,6 +72,6 @@ certbot 5.3 not after the first issue. So the first certificate goes in by
 once certbot has it, or by giving certbot the hook when it is issued:
 
     certbot certonly ... --deploy-hook %s
-`, quote(quote(self)+" hook certbot")),
+`, shellQuote(shellQuote(self)+" hook certbot")),
 	}
 }

@@ -24,7 +24,7 @@ type dehydrated struct{}
 
 func (dehydrated) Name() string { return "dehydrated" }
 
-func (dehydrated) Mark(call Call) string {
+func (dehydrated) Evidence(call Call) string {
 	if len(call.Args) > 0 && slices.Contains([]string{
 		"deploy_cert", "unchanged_cert", "sync_cert", "deploy_ocsp", "startup_hook", "exit_hook", "generate_csr",
 		"deploy_challenge", "clean_challenge", "invalid_challenge", "request_failure",
@@ -82,8 +82,8 @@ export CERTLATCH_OTHER_HOOK="${HOOK}"
 HOOK="${CONFIG_D}/../certlatch-hook"
 `
 
-// Layout is that of certs/ALIAS, whose files are links to their latest (dehydrated
-// 0.7.2 sign_domain).
+// Layout is that of certs/ALIAS, whose files are links to their latest
+// (dehydrated 0.7.2 sign_domain).
 func (dehydrated) Layout() lineage.Layout {
 	return lineage.Layout{Fullchain: "{dir}/fullchain.pem", Key: "{dir}/privkey.pem"}
 }
@@ -100,8 +100,8 @@ func (d dehydrated) Setup(self string) Setup {
 		Dirs:  []string{"/etc/dehydrated"},
 		Needs: "conf.d",
 		Parts: []Part{
-			{Name: "certlatch-hook", Text: fmt.Sprintf(dehydratedHook, mark(d.Name()), quote(self)), Run: true},
-			{Name: "conf.d/zz-certlatch.sh", Text: fmt.Sprintf(dehydratedConfig, mark(d.Name()))},
+			{Name: "certlatch-hook", Text: fmt.Sprintf(dehydratedHook, writtenBy(d.Name()), shellQuote(self)), Run: true},
+			{Name: "conf.d/zz-certlatch.sh", Text: fmt.Sprintf(dehydratedConfig, writtenBy(d.Name()))},
 		},
 		Own: OwnHooks{
 			Files:  "/var/lib/dehydrated/certs/*/config",

@@ -69,16 +69,16 @@ func (e *UnsupportedError) Error() string {
 	return fmt.Sprintf("%s hook: nothing to do at %.100q", e.Client, e.Event)
 }
 
-// AmbiguousError says that a call bears the marks of several clients.
+// AmbiguousError says that a call shows evidence of several clients.
 type AmbiguousError struct {
-	Clients []string
-	Marks   []string // of each
+	Clients  []string
+	Evidence []string // for each
 }
 
 func (e *AmbiguousError) Error() string {
 	var said []string
 	for i, client := range e.Clients {
-		said = append(said, fmt.Sprintf("%s speaks of %s", e.Marks[i], client))
+		said = append(said, fmt.Sprintf("%s speaks of %s", e.Evidence[i], client))
 	}
 	return "cannot tell which ACME client called: " + strings.Join(said, ", ")
 }
@@ -89,9 +89,9 @@ type Client interface {
 	// Name returns the client's name on the command line.
 	Name() string
 
-	// Mark returns the variable or argument that shows a call to be this
+	// Evidence returns the variable or argument that shows a call to be this
 	// client's, or "".
-	Mark(Call) string
+	Evidence(Call) string
 
 	// Events returns what the client said with a call, which may be nothing.
 	// The error is a *NotCalledError where the client did not call, an
@@ -146,10 +146,10 @@ func Detect(call Call) (Client, error) {
 	var found []Client
 	var ambiguous AmbiguousError
 	for _, c := range All() {
-		if mark := c.Mark(call); mark != "" {
+		if evidence := c.Evidence(call); evidence != "" {
 			found = append(found, c)
 			ambiguous.Clients = append(ambiguous.Clients, c.Name())
-			ambiguous.Marks = append(ambiguous.Marks, mark)
+			ambiguous.Evidence = append(ambiguous.Evidence, evidence)
 		}
 	}
 	switch len(found) {

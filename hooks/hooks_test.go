@@ -230,7 +230,7 @@ func TestOwnHooks(t *testing.T) {
 
 func TestQuote(t *testing.T) {
 	for word, want := range map[string]string{"/usr/bin/certlatch": "/usr/bin/certlatch", "": "''", "a b": "'a b'", "it's": `'it'\''s'`, "$(x)": "'$(x)'"} {
-		if got := quote(word); got != want {
+		if got := shellQuote(word); got != want {
 			t.Errorf("%s: %s instead of %s", fmt.Sprintf("%q", word), got, want)
 		}
 	}

@@ -16,7 +16,7 @@ type lego struct{}
 
 func (lego) Name() string { return "lego" }
 
-func (lego) Mark(call Call) string {
+func (lego) Evidence(call Call) string {
 	return call.variable("LEGO_HOOK_CERT_PATH", "LEGO_CERT_PATH")
 }
 
@@ -24,7 +24,7 @@ func (l lego) Events(call Call) ([]Event, error) {
 	if err := call.noArguments(l.Name()); err != nil {
 		return nil, err
 	}
-	variable := l.Mark(call)
+	variable := l.Evidence(call)
 	if variable == "" {
 		return nil, &NotCalledError{l.Name(), "neither LEGO_CERT_PATH nor LEGO_HOOK_CERT_PATH is set"}
 	}

@@ -55,22 +55,22 @@ type Memory struct {
 	Choose func(dir string) string // returns the command that chooses certlatch for a lineage; nil: it need not be chosen
 }
 
-// mark returns the line that is in every file that certlatch writes for a
+// writtenBy returns the line that is in every file that certlatch writes for a
 // client. Without it a file is somebody else's, and is neither replaced nor
 // removed.
-func mark(client string) string {
+func writtenBy(client string) string {
 	return fmt.Sprintf(`Written by "certlatch hook install %[1]s", taken away by "certlatch hook remove %[1]s".`, client)
 }
 
 // Wrote reports whether any version of certlatch wrote a file with that text
 // for a client.
-func Wrote(client Client, text string) bool { return strings.Contains(text, mark(client.Name())) }
+func Wrote(client Client, text string) bool { return strings.Contains(text, writtenBy(client.Name())) }
 
 // plainWord matches words that need no quotes in a POSIX shell.
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./-]+$`)
 
-// quote returns a word quoted for a POSIX shell.
-func quote(word string) string {
+// shellQuote returns a word quoted for a POSIX shell.
+func shellQuote(word string) string {
 	if plainWord.MatchString(word) {
 		return word
 	}

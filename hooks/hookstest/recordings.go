@@ -103,11 +103,11 @@ func (s *suite) checkRecorded(recorded []recording) {
 		if diff := cmp.Diff(r.means, paths); diff != "" || err != nil {
 			s.flaw("testdata/%s is not understood: correct Events: %v (-meant +understood)\n%s", r.file, err, diff)
 		}
-		if mark := s.client.Mark(r.call()); r.call().Env(mark) != "" {
-			s.checkText("packaging/man/certlatch.8.md", "**"+mark+"**", "name the variable under ENVIRONMENT")
+		if evidence := s.client.Evidence(r.call()); r.call().Env(evidence) != "" {
+			s.checkText("packaging/man/certlatch.8.md", "**"+evidence+"**", "name the variable under ENVIRONMENT")
 		}
 		if as, err := hooks.Detect(r.call()); err != nil || as.Name() != s.client.Name() {
-			s.flaw("testdata/%s is not taken for its call: correct Mark: %v", r.file, err)
+			s.flaw("testdata/%s is not taken for its call: correct Evidence: %v", r.file, err)
 		}
 	}
 }
