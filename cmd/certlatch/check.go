@@ -43,7 +43,7 @@ func (p *program) checkCommand() *cli.Command {
 }
 
 func (p *program) check(c *cli.Context) error {
-	expiry, err := expiryOf(c.String("warning"), c.String("critical"))
+	expiry, err := parseExpiry(c.String("warning"), c.String("critical"))
 	if err != nil {
 		return err
 	}
@@ -59,17 +59,17 @@ func (p *program) check(c *cli.Context) error {
 	if _, err := fmt.Fprintln(p.stdout, line); err != nil {
 		return err
 	}
-	return status(worst.Exit())
+	return exitError(worst.Exit())
 }
 
-// expiryOf parses the margins of the command line.
-func expiryOf(warning, critical string) (engine.Expiry, error) {
+// parseExpiry parses the margins of the command line.
+func parseExpiry(warning, critical string) (engine.Expiry, error) {
 	var expiry engine.Expiry
 	var err error
-	if expiry.Warning, err = margin(warning); err != nil {
+	if expiry.Warning, err = parseMargin(warning); err != nil {
 		return expiry, err
 	}
-	if expiry.Critical, err = margin(critical); err != nil {
+	if expiry.Critical, err = parseMargin(critical); err != nil {
 		return expiry, err
 	}
 	if w, c := expiry.Warning, expiry.Critical; w.Share > 0 && w.Share < c.Share || w.Left > 0 && w.Left < c.Left {
@@ -78,10 +78,10 @@ func expiryOf(warning, critical string) (engine.Expiry, error) {
 	return expiry, nil
 }
 
-// margin parses a share of the lifetime (10%) or a number of days. A plain
+// parseMargin parses a share of the lifetime (10%) or a number of days. A plain
 // number means "less than", as with check_http --certificate; so does a range
 // that begins with it.
-func margin(text string) (engine.Margin, error) {
+func parseMargin(text string) (engine.Margin, error) {
 	if text == "" {
 		return engine.Margin{}, nil
 	}

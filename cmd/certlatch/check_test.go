@@ -19,14 +19,14 @@ func TestExpiryOfTheCommandLine(t *testing.T) {
 		{"30%", "", engine.Expiry{Warning: engine.Margin{Share: 0.3}}},
 		{"30%", "7", engine.Expiry{Warning: engine.Margin{Share: 0.3}, Critical: engine.Margin{Left: 7 * day}}},
 	} {
-		if got, err := expiryOf(test.warning, test.critical); err != nil || got != test.want {
+		if got, err := parseExpiry(test.warning, test.critical); err != nil || got != test.want {
 			t.Errorf("%s and %s: %+v, %v", test.warning, test.critical, got, err)
 		}
 	}
 	for _, wrong := range [][2]string{
 		{"7", "14"}, {"10%", "20%"}, {"0", ""}, {"-1", ""}, {"100%", ""}, {"NaN", ""}, {"", "inf"}, {"@14", ""}, {"10:20", ""}, {"~:5", ""}, {"1e9", ""}, {"two", ""},
 	} {
-		if got, err := expiryOf(wrong[0], wrong[1]); !errors.As(err, new(*usageError)) {
+		if got, err := parseExpiry(wrong[0], wrong[1]); !errors.As(err, new(*usageError)) {
 			t.Errorf("%q is taken for %+v (%v)", wrong, got, err)
 		}
 	}

@@ -18,26 +18,27 @@ func (p *program) completionCommand() *cli.Command {
 		Description: "SHELL is bash, fish or zsh. The packages have installed it already.\n\n" +
 			"Example: certlatch completion bash > /etc/bash_completion.d/certlatch\n\nExit codes: 0; 2 usage.",
 		Action: func(c *cli.Context) error {
-			if err := arguments(c, 1, 1); err != nil {
+			if err := checkArguments(c, 1, 1); err != nil {
 				return err
 			}
 			script, ok := completion.Shells()[c.Args().First()]
 			if !ok {
 				return &usageError{fmt.Sprintf("there is no completion for %q", c.Args().First()), "use one of bash, fish and zsh"}
 			}
-			fmt.Fprint(p.stdout, script(levels("", c.App.Commands, c.App.Flags, "")))
+			fmt.Fprint(p.stdout, script(completionLevels("", c.App.Commands, c.App.Flags, "")))
 			return nil
 		},
 	}
 }
 
-// levels returns the level at a path of commands, and all levels below it.
-func levels(path string, commands []*cli.Command, flags []cli.Flag, arguments string) []completion.Level {
+// completionLevels returns the level at a path of commands, and all levels
+// below it.
+func completionLevels(path string, commands []*cli.Command, flags []cli.Flag, arguments string) []completion.Level {
 	here := completion.Level{Path: path}
 	var below []completion.Level
 	for _, c := range commands {
 		here.Words = append(here.Words, completion.Word{Text: c.Name, About: c.Usage})
-		below = append(below, levels(path+" "+c.Name, c.Subcommands, c.Flags, c.ArgsUsage)...)
+		below = append(below, completionLevels(path+" "+c.Name, c.Subcommands, c.Flags, c.ArgsUsage)...)
 	}
 	for _, text := range choices(arguments) {
 		here.Words = append(here.Words, completion.Word{Text: text})

@@ -49,7 +49,7 @@ func (p *program) configCommand() *cli.Command {
 }
 
 func (p *program) loadConfig(c *cli.Context) (*config.Config, error) {
-	if err := arguments(c, 0, 0); err != nil {
+	if err := checkArguments(c, 0, 0); err != nil {
 		return nil, err
 	}
 	return config.Load(c.String("config"))

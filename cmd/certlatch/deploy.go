@@ -55,7 +55,7 @@ func (p *program) deployCommand() *cli.Command {
 			if c.Bool("dry-run") {
 				do = e.Plan
 			}
-			done := p.watched(e)
+			done := p.showProgress(e)
 			became, err := do(c.Context, req)
 			done()
 			if err != nil {
@@ -82,14 +82,14 @@ func (p *program) rollbackCommand() *cli.Command {
 			jsonFlag(),
 		},
 		Action: func(c *cli.Context) error {
-			if err := arguments(c, 1, 2); err != nil {
+			if err := checkArguments(c, 1, 2); err != nil {
 				return err
 			}
 			e, err := p.engine(c)
 			if err != nil {
 				return p.fail(c, err)
 			}
-			done := p.watched(e)
+			done := p.showProgress(e)
 			became, err := e.Rollback(c.Context, c.Args().Get(0), c.Args().Get(1), c.String("to"),
 				engine.Request{By: "rollback", Limits: engine.HandLimits})
 			done()
@@ -126,15 +126,15 @@ func (p *program) viewer(c *cli.Context) (*engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine.Engine{Config: cfg, Store: state.View(cfg.State), Log: p.log, Revoked: p.revoked, Rows: rows.Databases{SQLite: sqlite}}
+	e := &engine.Engine{Config: cfg, Store: state.View(cfg.State), Log: p.log, Revoked: p.isRevoked, Rows: rows.Databases{SQLite: runSQLite}}
 	if systemd.Booted() {
 		e.Units = func(ctx context.Context) (engine.Units, error) { return systemd.Connect(ctx) }
 	}
 	return e, nil
 }
 
-// sqlite runs SQLite's own shell, which is smaller than a driver.
-func sqlite(ctx context.Context, as rows.Keeper, argv []string, input []byte) (stdout, stderr string, err error) {
+// runSQLite runs SQLite's own shell, which is smaller than a driver.
+func runSQLite(ctx context.Context, as rows.Keeper, argv []string, input []byte) (stdout, stderr string, err error) {
 	output, err := command.Feed(ctx, command.Credential{UID: as.UID, GID: as.GID}, argv, input)
 	return output.Stdout, output.Stderr, err
 }
@@ -142,9 +142,9 @@ func sqlite(ctx context.Context, as rows.Keeper, argv []string, input []byte) (s
 // revocationLimit bounds the wait for a CRL, which comes over the network.
 const revocationLimit = 5 * time.Second
 
-// revoked reports whether the CRL that a certificate names lists it. An error
+// isRevoked reports whether the CRL that a certificate names lists it. An error
 // means that the list cannot be had, and says nothing against the certificate.
-func (p *program) revoked(ctx context.Context, leaf, issuer *x509.Certificate) (bool, error) {
+func (p *program) isRevoked(ctx context.Context, leaf, issuer *x509.Certificate) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, revocationLimit)
 	defer cancel()
 	is, err := revocation.Check(ctx, leaf, issuer)
@@ -166,7 +166,7 @@ func (p *program) fail(c *cli.Context, err error) error {
 	if !c.Bool("json") {
 		return err
 	}
-	code, _ := explain(err)
+	code, _ := adviceFor(err)
 	if printed := report.Write(p.stdout, report.Deployment{Failure: err, Exit: code}, true); printed != nil {
 		return printed
 	}
@@ -176,11 +176,11 @@ func (p *program) fail(c *cli.Context, err error) error {
 // print prints a result as text, or as JSON where that was asked for, and
 // returns an exit code as an error.
 func (p *program) print(c *cli.Context, v report.View, code int) error {
-	return errors.Join(report.Write(p.stdout, v, c.Bool("json")), status(code))
+	return errors.Join(report.Write(p.stdout, v, c.Bool("json")), exitError(code))
 }
 
-// status returns an exit code as an error; nil for 0.
-func status(code int) error {
+// exitError returns an exit code as an error; nil for 0.
+func exitError(code int) error {
 	if code == report.ExitOK {
 		return nil
 	}

@@ -35,7 +35,7 @@ func (p *program) doctor(c *cli.Context) error {
 		return err
 	}
 	req := engine.Request{Lineages: c.Args().Slice(), Targets: c.StringSlice("target")}
-	done := p.watched(e)
+	done := p.showProgress(e)
 	found, err := e.Examine(c.Context, req)
 	done()
 	if err != nil {

@@ -45,8 +45,8 @@ type usageError struct{ what, hint string }
 
 func (e *usageError) Error() string { return e.what }
 
-// finish prints an error with the advice about it, and returns the exit code.
-func (p *program) finish(err error) int {
+// printError prints an error with the advice about it, and returns the exit code.
+func (p *program) printError(err error) int {
 	if err == nil {
 		return report.ExitOK
 	}
@@ -54,7 +54,7 @@ func (p *program) finish(err error) int {
 	if errors.As(err, &status) {
 		return int(status)
 	}
-	code, hint := explain(err)
+	code, hint := adviceFor(err)
 	if p.plugin {
 		fmt.Fprintln(p.stdout, report.PluginFailure(err, hint))
 		return report.ExitCheckUnknown
@@ -66,8 +66,8 @@ func (p *program) finish(err error) int {
 	return code
 }
 
-// explain returns the exit code for an error, and advice; empty: there is none.
-func explain(err error) (code int, hint string) {
+// adviceFor returns the exit code for an error, and advice; empty: there is none.
+func adviceFor(err error) (code int, hint string) {
 	var (
 		usage     *usageError
 		request   *engine.RequestError

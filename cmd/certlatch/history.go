@@ -18,7 +18,7 @@ func (p *program) historyCommand() *cli.Command {
 			"Example: certlatch history web\n\nExit codes: 0; 1 unexpected; 2 usage or configuration.",
 		Flags: []cli.Flag{jsonFlag()},
 		Action: func(c *cli.Context) error {
-			if err := arguments(c, 0, 1); err != nil {
+			if err := checkArguments(c, 0, 1); err != nil {
 				return err
 			}
 			cfg, err := config.Load(c.String("config"))

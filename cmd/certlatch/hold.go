@@ -46,7 +46,7 @@ func (p *program) releaseCommand() *cli.Command {
 }
 
 func (p *program) changeHold(c *cli.Context, change func(*state.State, string) string) error {
-	if err := arguments(c, 1, 1); err != nil {
+	if err := checkArguments(c, 1, 1); err != nil {
 		return err
 	}
 	e, err := p.engine(c)

@@ -61,7 +61,7 @@ func (p *program) hook(c *cli.Context) error {
 	if err != nil {
 		return p.fail(c, err)
 	}
-	req := engine.Request{Lineages: names(wanted), By: "hook " + events[0].Client, Share: true, Limits: engine.HookLimits}
+	req := engine.Request{Lineages: lineageNames(wanted), By: "hook " + events[0].Client, Share: true, Limits: engine.HookLimits}
 	switch {
 	case len(wanted) == 0 && events[0].Unchanged:
 		return nil
@@ -69,9 +69,9 @@ func (p *program) hook(c *cli.Context) error {
 		p.log.Info("no target wants this lineage", "path", events[0].Path)
 		return p.showBriefly(c, engine.Report{})
 	case events[0].Unchanged:
-		return p.retry(c, e, req)
+		return p.retryPending(c, e, req)
 	case c.Bool("defer"):
-		if err := mark(e, wanted); err != nil {
+		if err := markPending(e, wanted); err != nil {
 			return p.fail(c, err)
 		}
 		return p.showBriefly(c, engine.Report{})
@@ -90,10 +90,10 @@ func (p *program) showBriefly(c *cli.Context, became engine.Report) error {
 	return p.print(c, report.Brief{Outcomes: became.Outcomes, Exit: code}, code)
 }
 
-// retry tries what is pending and due of lineages that were not renewed. What
-// fails again is printed, but does not fail the hook: dehydrated would stop
-// there, before the renewals that are still to come.
-func (p *program) retry(c *cli.Context, e *engine.Engine, req engine.Request) error {
+// retryPending tries what is pending and due of lineages that were not renewed.
+// What fails again is printed, but does not fail the hook: dehydrated would
+// stop there, before the renewals that are still to come.
+func (p *program) retryPending(c *cli.Context, e *engine.Engine, req engine.Request) error {
 	if c.Bool("defer") {
 		return nil
 	}
@@ -115,8 +115,8 @@ func (p *program) retry(c *cli.Context, e *engine.Engine, req engine.Request) er
 	return nil
 }
 
-// mark leaves a pending mark for each lineage.
-func mark(e *engine.Engine, lineages []lineage.Lineage) error {
+// markPending leaves a pending mark for each lineage.
+func markPending(e *engine.Engine, lineages []lineage.Lineage) error {
 	for _, l := range lineages {
 		if err := e.Store.Mark(l.Client, l.Name); err != nil {
 			return err
@@ -125,7 +125,7 @@ func mark(e *engine.Engine, lineages []lineage.Lineage) error {
 	return nil
 }
 
-func names(lineages []lineage.Lineage) []string {
+func lineageNames(lineages []lineage.Lineage) []string {
 	var names []string
 	for _, l := range lineages {
 		names = append(names, l.String())

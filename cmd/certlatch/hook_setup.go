@@ -33,7 +33,7 @@ func (p *program) hookFileCommand(name, use string, do func(hookfiles.Place) (st
 }
 
 func hookPlace(c *cli.Context) (hookfiles.Place, error) {
-	if err := arguments(c, 1, 1); err != nil {
+	if err := checkArguments(c, 1, 1); err != nil {
 		return hookfiles.Place{}, err
 	}
 	client, err := clientNamed(c.Args().First())

@@ -46,7 +46,7 @@ func (p *program) initCommand() *cli.Command {
 }
 
 func (p *program) init(c *cli.Context) error {
-	if err := arguments(c, 0, 0); err != nil {
+	if err := checkArguments(c, 0, 0); err != nil {
 		return err
 	}
 	path, err := filepath.Abs(c.String("config"))
@@ -54,9 +54,9 @@ func (p *program) init(c *cli.Context) error {
 		return fmt.Errorf("find out where the configuration goes: %w", err)
 	}
 	if _, err := os.Lstat(path); err == nil && !c.Bool("print") {
-		return overwrites(path)
+		return refuseOverwrite(path)
 	}
-	roots, err := rootsOf(c.StringSlice("lineages"))
+	roots, err := parseRoots(c.StringSlice("lineages"))
 	if err != nil {
 		return err
 	}
@@ -101,8 +101,8 @@ func withHooks(roots []lineage.Root) []string {
 	return clients
 }
 
-// rootsOf parses the values of --lineages; nil: there are none.
-func rootsOf(given []string) ([]lineage.Root, error) {
+// parseRoots parses the values of --lineages; nil: there are none.
+func parseRoots(given []string) ([]lineage.Root, error) {
 	var roots []lineage.Root
 	for _, text := range given {
 		client, dir, _ := strings.Cut(text, ":")
@@ -127,7 +127,7 @@ func (p *program) survey(ctx context.Context, roots []lineage.Root) (proposal.Pr
 	return proposal.Make(host), err
 }
 
-func overwrites(path string) error {
+func refuseOverwrite(path string) error {
 	return &engine.RequestError{What: path + " exists, and is left as it is", Remedy: "certlatch init --print shows what would stand in a new one"}
 }
 
@@ -142,7 +142,7 @@ func writeConfiguration(path string, text []byte, secret bool) error {
 		return fmt.Errorf("write configuration: %w", err)
 	}
 	if err := disk.Put(path, text, mode); errors.Is(err, fs.ErrExist) {
-		return overwrites(path)
+		return refuseOverwrite(path)
 	} else if err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}

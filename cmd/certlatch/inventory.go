@@ -36,7 +36,7 @@ func inventoryFlags() []cli.Flag {
 // somebody else: whoever may not read keys, state and configuration is shown
 // what was seen last.
 func (p *program) inventory(c *cli.Context) (report.Inventory, error) {
-	if err := arguments(c, 0, 0); err != nil {
+	if err := checkArguments(c, 0, 0); err != nil {
 		return report.Inventory{}, err
 	}
 	req := engine.Request{Targets: c.StringSlice("target"), Lineages: c.StringSlice("lineage")}
@@ -45,14 +45,14 @@ func (p *program) inventory(c *cli.Context) (report.Inventory, error) {
 		return readInventory(config.DefaultRun, req)
 	case err != nil:
 		return report.Inventory{}, err
-	case !ours(cfg.State):
+	case !mayLook(cfg.State):
 		return readInventory(cfg.Run, req)
 	}
-	return p.look(c, req)
+	return p.lookAtHost(c, req)
 }
 
-// ours reports whether this process may read what is below a state directory.
-func ours(dir string) bool {
+// mayLook reports whether this process may read what is below a state directory.
+func mayLook(dir string) bool {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return os.Geteuid() == 0 || errors.Is(err, fs.ErrNotExist)
@@ -61,17 +61,17 @@ func ours(dir string) bool {
 	return uid == 0 || int(info.Sys().(*syscall.Stat_t).Uid) == uid
 }
 
-func (p *program) look(c *cli.Context, req engine.Request) (report.Inventory, error) {
+func (p *program) lookAtHost(c *cli.Context, req engine.Request) (report.Inventory, error) {
 	e, err := p.viewer(c)
 	if err != nil {
 		return report.Inventory{}, err
 	}
-	defer p.watched(e)()
+	defer p.showProgress(e)()
 	seen, err := e.Inventory(c.Context, req)
 	i := report.Inventory{Seen: seen}
 	if seen != nil { // so the error is about the state alone
 		i.Unread, err = err, nil
-		_, i.Remedy = explain(i.Unread)
+		_, i.Remedy = adviceFor(i.Unread)
 	}
 	return i, err
 }
@@ -84,7 +84,7 @@ func readInventory(dir string, req engine.Request) (report.Inventory, error) {
 	}
 	i := report.Inventory{Snapshot: state.SnapshotFile(dir)}
 	for _, s := range snapshot.Certificates {
-		if (req.Targets == nil || slices.Contains(req.Targets, s.Target)) && (req.Lineages == nil || slices.ContainsFunc(req.Lineages, named(s.Lineage))) {
+		if (req.Targets == nil || slices.Contains(req.Targets, s.Target)) && (req.Lineages == nil || slices.ContainsFunc(req.Lineages, nameMatcher(s.Lineage))) {
 			i.Seen = append(i.Seen, s)
 		}
 	}
@@ -97,8 +97,8 @@ func readInventory(dir string, req engine.Request) (report.Inventory, error) {
 	return i, nil
 }
 
-// named returns a function that reports whether its argument, NAME or
+// nameMatcher returns a function that reports whether its argument, NAME or
 // CLIENT:NAME, has the given name.
-func named(name string) func(string) bool {
+func nameMatcher(name string) func(string) bool {
 	return func(wanted string) bool { return wanted[strings.Index(wanted, ":")+1:] == name }
 }

@@ -55,7 +55,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	app := p.app()
 	args = flagsFirst(app, args)
 	p.plugin = commandOf(app, args) == "check"
-	return p.finish(app.RunContext(ctx, args))
+	return p.printError(app.RunContext(ctx, args))
 }
 
 // commandOf returns the name of the command in a command line whose flags come
@@ -171,7 +171,7 @@ func flagsFirst(app *cli.App, args []string) []string {
 				ordered, args = append(ordered, args[0]), args[1:]
 			}
 		default:
-			next := find(commands, arg)
+			next := findCommand(commands, arg)
 			if next == nil || len(positional) > 0 {
 				positional = append(positional, arg)
 				continue
@@ -183,7 +183,7 @@ func flagsFirst(app *cli.App, args []string) []string {
 	return append(ordered, positional...)
 }
 
-func find(commands []*cli.Command, name string) *cli.Command {
+func findCommand(commands []*cli.Command, name string) *cli.Command {
 	for _, c := range commands {
 		if c.HasName(name) {
 			return c
@@ -209,9 +209,9 @@ func takesValue(flags []cli.Flag, arg string) bool {
 	return false
 }
 
-// arguments returns an error unless there are at least least and at most most
-// positional arguments.
-func arguments(c *cli.Context, least, most int) error {
+// checkArguments returns an error unless there are at least least and at most
+// most positional arguments.
+func checkArguments(c *cli.Context, least, most int) error {
 	switch n := c.Args().Len(); {
 	case n < least:
 		return &usageError{"something is missing: " + c.Command.HelpName + " " + c.Command.ArgsUsage, "add --help to see an example"}

@@ -300,7 +300,7 @@ func commandLine(text string) error {
 	known := false
 	for _, word := range words[1:] {
 		name, _, _ := strings.Cut(strings.TrimLeft(word, "-"), "=")
-		switch next := find(commands, word); {
+		switch next := findCommand(commands, word); {
 		case strings.ContainsAny(word, `&|>\`):
 			return nil // another program's, from here on
 		case strings.HasPrefix(word, "-") && name != "help" && !slices.Contains(flagsOf(flags), dashed(name)):

@@ -58,7 +58,7 @@ func schemesHelp() string {
 }
 
 func (p *program) probe(c *cli.Context) error {
-	if err := arguments(c, 1, 1); err != nil {
+	if err := checkArguments(c, 1, 1); err != nil {
 		return err
 	}
 	trust, err := policy.LoadTrust(c.String("trust"))

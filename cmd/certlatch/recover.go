@@ -15,7 +15,7 @@ func (p *program) recoverCommand() *cli.Command {
 			"Exit codes: 0 nothing is half done any more; 1 unexpected; 2 usage or configuration;\n" +
 			"7 something could not be put back; 8 another run held the lock too long.",
 		Action: func(c *cli.Context) error {
-			if err := arguments(c, 0, 0); err != nil {
+			if err := checkArguments(c, 0, 0); err != nil {
 				return err
 			}
 			e, err := p.engine(c)

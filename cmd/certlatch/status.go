@@ -25,7 +25,7 @@ func (p *program) statusCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			width, terminal := columns(p.stdout)
+			width, terminal := terminalWidth(p.stdout)
 			status := report.Status{Inventory: inventory, Now: time.Now(), Screen: report.Screen{Width: width, Coloured: terminal && wantsColours()}}
 			for _, notice := range status.Notices() {
 				fmt.Fprintf(p.stderr, "certlatch: %s\n", notice)

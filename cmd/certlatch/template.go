@@ -46,7 +46,7 @@ func templateNames() []string {
 }
 
 func (p *program) template(c *cli.Context) error {
-	if err := arguments(c, 1, 1); err != nil {
+	if err := checkArguments(c, 1, 1); err != nil {
 		return err
 	}
 	name := c.Args().First()

@@ -16,9 +16,9 @@ import (
 // and of output that is no terminal.
 const usualWidth = 80
 
-// columns returns the width of w in columns, and reports whether w is a
+// terminalWidth returns the width of w in columns, and reports whether w is a
 // terminal. Where it is none, the width is that in COLUMNS, or usualWidth.
-func columns(w io.Writer) (width int, terminal bool) {
+func terminalWidth(w io.Writer) (width int, terminal bool) {
 	width = usualWidth
 	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
 		width = n
@@ -41,10 +41,10 @@ func columns(w io.Writer) (width int, terminal bool) {
 // (no-color.org: a NO_COLOR that is not empty asks for none).
 func wantsColours() bool { return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" }
 
-// watched shows at a terminal what an engine is doing, until the returned
+// showProgress shows at a terminal what an engine is doing, until the returned
 // function is called.
-func (p *program) watched(e *engine.Engine) (end func()) {
-	if _, terminal := columns(p.stderr); !terminal {
+func (p *program) showProgress(e *engine.Engine) (end func()) {
+	if _, terminal := terminalWidth(p.stderr); !terminal {
 		return func() {}
 	}
 	line := progress.Begin(p.stderr)

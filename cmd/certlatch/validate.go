@@ -24,7 +24,7 @@ func (p *program) validateCommand() *cli.Command {
 }
 
 func (p *program) validate(c *cli.Context) error {
-	if err := arguments(c, 0, 1); err != nil {
+	if err := checkArguments(c, 0, 1); err != nil {
 		return err
 	}
 	files := c.IsSet("cert") || c.IsSet("key")

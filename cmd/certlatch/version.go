@@ -22,7 +22,7 @@ func (p *program) versionCommand() *cli.Command {
 		Name: "version", Usage: "print the version",
 		Description: "Example: certlatch version\n\nExit codes: 0.",
 		Action: func(c *cli.Context) error {
-			if err := arguments(c, 0, 0); err != nil {
+			if err := checkArguments(c, 0, 0); err != nil {
 				return err
 			}
 			fmt.Fprintf(p.stdout, "certlatch %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)

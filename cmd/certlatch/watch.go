@@ -25,7 +25,7 @@ func (p *program) watchCommand() *cli.Command {
 			"Example: certlatch --log-level debug watch\n\n" +
 			"Exit codes: 0 it was told to end; 1 unexpected; 2 usage or configuration.",
 		Action: func(c *cli.Context) error {
-			if err := arguments(c, 0, 0); err != nil {
+			if err := checkArguments(c, 0, 0); err != nil {
 				return err
 			}
 			return p.watch(c)
