@@ -77,7 +77,7 @@ func (a Attr) apply(file *os.File) error {
 			return fail("set ACL of", err)
 		}
 		// It was on a file of the same directory, so it can be set here too.
-		if err := unix.Fsetxattr(fd, ACLName, list.with(a.Mode).encode(), 0); err != nil {
+		if err := unix.Fsetxattr(fd, ACLName, list.withMode(a.Mode).encode(), 0); err != nil {
 			return fail("set ACL of", err)
 		}
 	}
@@ -185,7 +185,7 @@ func ACL(mode fs.FileMode, grants []Grant, perm uint16) []byte {
 		list = append(list, aclEntry{tag, perm, uint32(g.ID)})
 	}
 	slices.SortFunc(list, func(a, b aclEntry) int { return cmp.Or(cmp.Compare(a.Tag, b.Tag), cmp.Compare(a.ID, b.ID)) })
-	return slices.Compact(list).with(mode).encode()
+	return slices.Compact(list).withMode(mode).encode()
 }
 
 // ACL returns the attribute as [ACL] does; empty where there is none.
@@ -260,9 +260,9 @@ func (l acl) mode() fs.FileMode {
 	return fs.FileMode(mode)
 }
 
-// with returns a list with the mode's rights for the owner, the owning group
+// withMode returns a list with the mode's rights for the owner, the owning group
 // and all others, and the same rights as l for those that it names.
-func (l acl) with(mode fs.FileMode) acl {
+func (l acl) withMode(mode fs.FileMode) acl {
 	changed := slices.Clone(l)
 	mask := uint16(mode>>3) & 7
 	for i := range changed {

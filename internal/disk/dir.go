@@ -27,7 +27,7 @@ func (d *Dir) Path() string { return d.path }
 // KeptBy reports whether nobody but root, the effective user and the user uid
 // can have put what is in the directory there: they own it and every directory
 // on the way to it, and nobody else may write to any of these.
-func (d *Dir) KeptBy(uid int) bool { return d.custody.by(uid) }
+func (d *Dir) KeptBy(uid int) bool { return d.custody.onlyBy(uid) }
 
 // Close closes the directory, which cannot be used afterwards.
 func (d *Dir) Close() error {
@@ -73,7 +73,7 @@ func (e *SizeError) Error() string {
 
 // Sub opens a directory in this one.
 func (d *Dir) Sub(name string) (*Dir, error) {
-	if err := d.check("open directory", name); err != nil {
+	if err := d.checkName("open directory", name); err != nil {
 		return nil, err
 	}
 	fd, err := openat(d.fd, name, unix.O_PATH|unix.O_DIRECTORY)
@@ -84,12 +84,12 @@ func (d *Dir) Sub(name string) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dir{fd: fd, path: at.path, custody: d.custody.of(at)}, nil
+	return &Dir{fd: fd, path: at.path, custody: d.custody.inside(at)}, nil
 }
 
 // Stat returns the Info for a name.
 func (d *Dir) Stat(name string) (Info, error) {
-	if err := d.check("stat", name); err != nil {
+	if err := d.checkName("stat", name); err != nil {
 		return Info{}, err
 	}
 	var st unix.Stat_t
@@ -104,7 +104,7 @@ func (d *Dir) Stat(name string) (Info, error) {
 // through one descriptor. It fails with an *IrregularError too, and with a
 // *SizeError where the file has more bytes than the limit.
 func (d *Dir) Read(name string, limit int64) ([]byte, Attr, error) {
-	file, attr, err := d.look(name, 0)
+	file, attr, err := d.openForReading(name, 0)
 	if err != nil {
 		return nil, Attr{}, err
 	}
@@ -122,18 +122,19 @@ func (d *Dir) Read(name string, limit int64) ([]byte, Attr, error) {
 // Attributes returns the attributes of a regular file or a directory. For
 // anything else it fails with an *IrregularError.
 func (d *Dir) Attributes(name string) (Attr, error) {
-	file, attr, err := d.look(name, fs.ModeDir)
+	file, attr, err := d.openForReading(name, fs.ModeDir)
 	if err != nil {
 		return Attr{}, err
 	}
 	return attr, file.Close()
 }
 
-// look opens a regular file, or a file of the type accept, for reading. What it
-// is, is found out before through a descriptor of O_PATH, whose making has no
-// effect on a device, FIFO or socket; that very file is then opened.
-func (d *Dir) look(name string, accept fs.FileMode) (*os.File, Attr, error) {
-	if err := d.check("open", name); err != nil {
+// openForReading opens a regular file, or a file of the type accept, for
+// reading. What it is, is found out before through a descriptor of O_PATH,
+// whose making has no effect on a device, FIFO or socket; that very file is
+// then opened.
+func (d *Dir) openForReading(name string, accept fs.FileMode) (*os.File, Attr, error) {
+	if err := d.checkName("open", name); err != nil {
 		return nil, Attr{}, err
 	}
 	fd, err := openat(d.fd, name, unix.O_PATH)
@@ -182,14 +183,15 @@ func (d *Dir) Create(name string, data []byte, attr Attr) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(complete(file, data, attr), file.Close()); err != nil {
+	if err := errors.Join(writeComplete(file, data, attr), file.Close()); err != nil {
 		return errors.Join(err, d.Remove(name))
 	}
 	return nil
 }
 
-// complete sets the attributes of a new file and then writes its content, durably.
-func complete(file *os.File, data []byte, attr Attr) error {
+// writeComplete sets the attributes of a new file and then writes its content,
+// durably.
+func writeComplete(file *os.File, data []byte, attr Attr) error {
 	if err := attr.apply(file); err != nil {
 		return err
 	}
@@ -202,22 +204,22 @@ func complete(file *os.File, data []byte, attr Attr) error {
 // Mkdir makes a directory that does not exist yet. Sync makes its name
 // durable.
 func (d *Dir) Mkdir(name string, attr Attr) error {
-	if err := d.check("mkdir", name); err != nil {
+	if err := d.checkName("mkdir", name); err != nil {
 		return err
 	}
 	if err := retry(func() error { return unix.Mkdirat(d.fd, name, 0o700) }); err != nil {
 		return d.fail("mkdir", name, err)
 	}
-	if err := d.furnish(name, attr); err != nil {
+	if err := d.setDirAttr(name, attr); err != nil {
 		return errors.Join(err, d.Remove(name))
 	}
 	return nil
 }
 
-// furnish sets the attributes of a new directory. It fails where that does not
+// setDirAttr sets the attributes of a new directory. It fails where that does not
 // belong to the effective user, since whoever may write to d may put another in
 // its place.
-func (d *Dir) furnish(name string, attr Attr) error {
+func (d *Dir) setDirAttr(name string, attr Attr) error {
 	file, err := d.open("open directory", name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
@@ -242,7 +244,7 @@ func (d *Dir) furnish(name string, attr Attr) error {
 
 // Symlink makes a symlink to target.
 func (d *Dir) Symlink(target, name string) error {
-	if err := d.check("symlink", name); err != nil {
+	if err := d.checkName("symlink", name); err != nil {
 		return err
 	}
 	return d.fail("symlink", name, retry(func() error { return unix.Symlinkat(target, d.fd, name) }))
@@ -250,7 +252,7 @@ func (d *Dir) Symlink(target, name string) error {
 
 // Readlink returns the target of a symlink, as it is written in it.
 func (d *Dir) Readlink(name string) (string, error) {
-	if err := d.check("readlink", name); err != nil {
+	if err := d.checkName("readlink", name); err != nil {
 		return "", err
 	}
 	target, err := readlinkat(d.fd, name)
@@ -259,7 +261,7 @@ func (d *Dir) Readlink(name string) (string, error) {
 
 // Rename renames something, in place of what has the new name.
 func (d *Dir) Rename(from, to string) error {
-	if err := errors.Join(d.check("rename", from), d.check("rename", to)); err != nil {
+	if err := errors.Join(d.checkName("rename", from), d.checkName("rename", to)); err != nil {
 		return err
 	}
 	return d.fail("rename "+from+" to", to, retry(func() error { return unix.Renameat(d.fd, from, d.fd, to) }))
@@ -268,7 +270,7 @@ func (d *Dir) Rename(from, to string) error {
 // MoveTo moves something into another directory of the same file system, in
 // place of what has the name there.
 func (d *Dir) MoveTo(from string, into *Dir, to string) error {
-	if err := errors.Join(d.check("rename", from), into.check("rename", to)); err != nil {
+	if err := errors.Join(d.checkName("rename", from), into.checkName("rename", to)); err != nil {
 		return err
 	}
 	return into.fail("rename "+filepath.Join(d.path, from)+" to", to, retry(func() error { return unix.Renameat(d.fd, from, into.fd, to) }))
@@ -282,7 +284,7 @@ const copyLimit = 1 << 20
 // fs.protected_hardlinks), it makes a copy with the same rights and extended
 // attributes.
 func (d *Dir) Link(from, to string) error {
-	if err := errors.Join(d.check("link", from), d.check("link", to)); err != nil {
+	if err := errors.Join(d.checkName("link", from), d.checkName("link", to)); err != nil {
 		return err
 	}
 	err := retry(func() error { return unix.Linkat(d.fd, from, d.fd, to, 0) })
@@ -314,7 +316,7 @@ func (d *Dir) copy(from, to string) error {
 
 // Remove removes a file, a link or an empty directory.
 func (d *Dir) Remove(name string) error {
-	if err := d.check("remove", name); err != nil {
+	if err := d.checkName("remove", name); err != nil {
 		return err
 	}
 	err := retry(func() error { return unix.Unlinkat(d.fd, name, 0) })
@@ -361,7 +363,7 @@ func (d *Dir) reopen() (*os.File, error) {
 }
 
 func (d *Dir) open(op, name string, flags int) (*os.File, error) {
-	if err := d.check(op, name); err != nil {
+	if err := d.checkName(op, name); err != nil {
 		return nil, err
 	}
 	fd, err := openat(d.fd, name, flags)
@@ -371,8 +373,8 @@ func (d *Dir) open(op, name string, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), filepath.Join(d.path, name)), nil
 }
 
-// check fails where a name would lead out of the directory.
-func (d *Dir) check(op, name string) error {
+// checkName fails where a name would lead out of the directory.
+func (d *Dir) checkName(op, name string) error {
 	if name == "" || name == "." || name == ".." || strings.Contains(name, "/") {
 		return &fs.PathError{Op: op, Path: filepath.Join(d.path, name), Err: fmt.Errorf("%q is not a name", name)}
 	}

@@ -233,7 +233,7 @@ func TestACLWithMode(t *testing.T) {
 			if got := test.have.mode(); got != test.wantShown {
 				t.Errorf("mode before: %04o, want %04o", got, test.wantShown)
 			}
-			got := test.have.with(test.mode)
+			got := test.have.withMode(test.mode)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -276,7 +276,7 @@ func TestAttributesCarryOver(t *testing.T) {
 	_, got, err := d.Read("new", 10)
 	if diff := cmp.Diff(Attr{
 		UID: attr.UID, GID: attr.GID, Mode: 0o640,
-		Extra: map[string][]byte{ACLName: backupACL.with(0o640).encode(), "user.note": []byte("of the operator")},
+		Extra: map[string][]byte{ACLName: backupACL.withMode(0o640).encode(), "user.note": []byte("of the operator")},
 	}, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
@@ -348,7 +348,7 @@ func TestLinkCopies(t *testing.T) {
 	need.Root(t)
 	d := openTemp(t)
 	needACL(t, d)
-	attr := Attr{UID: 1234, GID: 5678, Mode: 0o440, Extra: map[string][]byte{ACLName: backupACL.with(0o440).encode(), "user.note": []byte("x")}}
+	attr := Attr{UID: 1234, GID: 5678, Mode: 0o440, Extra: map[string][]byte{ACLName: backupACL.withMode(0o440).encode(), "user.note": []byte("x")}}
 	check(t, d.Create("file", []byte("old"), attr))
 	path := filepath.Join(d.Path(), "file")
 	need.That(t, exec.Command("chattr", "+i", path).Run() == nil, "needs a file system with chattr +i")

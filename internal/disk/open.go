@@ -30,14 +30,14 @@ func Open(path string) (*Dir, error) {
 		return nil, &fs.PathError{Op: "open directory", Path: path, Err: errUnclean}
 	}
 	w := walk{mayFollow: rootsLink}
-	if err := w.to(path); err != nil {
+	if err := w.goTo(path); err != nil {
 		w.close()
 		if link, ok := errors.AsType[*LinkError](err); ok {
 			link.Path = path
 		}
 		return nil, err
 	}
-	d := &Dir{fd: w.here().fd, path: path, custody: w.custody.of(w.here())}
+	d := &Dir{fd: w.current().fd, path: path, custody: w.custody.inside(w.current())}
 	w.passed = slices.Delete(w.passed, len(w.passed)-1, len(w.passed)) // its descriptor belongs to d from now on
 	w.close()
 	return d, nil

@@ -29,7 +29,7 @@ func isTempName(name string) bool {
 // and durably. The file belongs to the effective user, whoever owned what was
 // there.
 func Replace(path string, data []byte, mode fs.FileMode) error {
-	return within(path, func(d *Dir, name string) error {
+	return inParent(path, func(d *Dir, name string) error {
 		temp, file, err := d.draft(data, mode)
 		if err != nil {
 			return err
@@ -45,7 +45,7 @@ func Replace(path string, data []byte, mode fs.FileMode) error {
 // Put is like Replace where there is nothing at path yet. Otherwise the error
 // is fs.ErrExist, and what is there stays.
 func Put(path string, data []byte, mode fs.FileMode) error {
-	return within(path, func(d *Dir, name string) error {
+	return inParent(path, func(d *Dir, name string) error {
 		temp, file, err := d.draft(data, mode)
 		if err != nil {
 			return err
@@ -61,7 +61,7 @@ func Put(path string, data []byte, mode fs.FileMode) error {
 
 // ReplaceLink is like Replace for a symlink to target.
 func ReplaceLink(target, path string) error {
-	return within(path, func(d *Dir, name string) error {
+	return inParent(path, func(d *Dir, name string) error {
 		d.sweepDrafts()
 		err := fs.ErrNotExist
 		for range 3 { // a symlink cannot be locked, so another's sweep may remove it
@@ -95,7 +95,7 @@ func (d *Dir) draft(data []byte, mode fs.FileMode) (temp string, file *os.File, 
 			return "", nil, err
 		}
 	}
-	if err := complete(file, data, Own(mode)); err != nil {
+	if err := writeComplete(file, data, Own(mode)); err != nil {
 		return "", nil, errors.Join(err, file.Close(), d.Remove(temp))
 	}
 	return temp, file, nil
@@ -158,7 +158,7 @@ func (d *Dir) sweepDraft(name string) {
 		_ = d.Remove(name)
 		return
 	}
-	file, _, err := d.look(name, 0)
+	file, _, err := d.openForReading(name, 0)
 	if err != nil {
 		return
 	}
@@ -188,7 +188,7 @@ func (d *Dir) SweepTemps() {
 
 // MakeDir makes a directory, durably. One that is there already stays as it is.
 func MakeDir(path string, attr Attr) error {
-	return within(path, func(d *Dir, name string) error {
+	return inParent(path, func(d *Dir, name string) error {
 		if err := d.Mkdir(name, attr); err != nil {
 			if info, statErr := d.Stat(name); statErr == nil && info.Mode.IsDir() && errors.Is(err, fs.ErrExist) {
 				return nil
@@ -221,8 +221,8 @@ func MakeAll(path string, attr Attr) error {
 // directory is at draft, a path of the same file system that nobody else uses;
 // what a crash has left there is removed first.
 func MakeWhole(path, draft string, attr Attr, files map[string][]byte) error {
-	return within(draft, func(from *Dir, temp string) error {
-		return within(path, func(d *Dir, name string) error {
+	return inParent(draft, func(from *Dir, temp string) error {
+		return inParent(path, func(d *Dir, name string) error {
 			if err := from.RemoveFiles(temp, anyFile); err != nil {
 				return err
 			}
@@ -258,7 +258,7 @@ func (d *Dir) fill(name string, attr Attr, files map[string][]byte) error {
 
 // Remove removes a file, a link or an empty directory, durably.
 func Remove(path string) error {
-	return within(path, func(d *Dir, name string) error {
+	return inParent(path, func(d *Dir, name string) error {
 		if err := d.Remove(name); err != nil {
 			return err
 		}
@@ -269,7 +269,7 @@ func Remove(path string) error {
 // RemoveFiles removes a directory with the files in it, durably. It is no error
 // where that does not exist.
 func RemoveFiles(path string) error {
-	err := within(path, func(d *Dir, name string) error {
+	err := inParent(path, func(d *Dir, name string) error {
 		if _, err := d.Stat(name); err != nil {
 			return err
 		}
@@ -284,9 +284,9 @@ func RemoveFiles(path string) error {
 	return err
 }
 
-// within opens the directory that path is in, and calls act with it and the
+// inParent opens the directory that path is in, and calls act with it and the
 // name that path has there.
-func within(path string, act func(d *Dir, name string) error) error {
+func inParent(path string, act func(d *Dir, name string) error) error {
 	if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
 		return &fs.PathError{Op: "open", Path: path, Err: errUnclean}
 	}

@@ -50,24 +50,24 @@ func OpenStore(dir string, beside ...string) (*Store, error) {
 		return nil, &fs.PathError{Op: "open directory", Path: dir, Err: errUnclean}
 	}
 	s := &Store{}
-	s.way.mayFollow = s.way.custody.follow
-	if err := s.way.to(dir); err != nil {
+	s.way.mayFollow = s.way.custody.followAny
+	if err := s.way.goTo(dir); err != nil {
 		s.Close()
 		return nil, err
 	}
-	s.kept = append(s.kept, s.way.here().stat)
+	s.kept = append(s.kept, s.way.current().stat)
 	for _, name := range beside {
 		other := walk{mayFollow: rootsLink}
-		if err := other.to(filepath.Join(filepath.Dir(s.way.here().path), name)); err == nil {
-			s.kept = append(s.kept, other.here().stat)
+		if err := other.goTo(filepath.Join(filepath.Dir(s.way.current().path), name)); err == nil {
+			s.kept = append(s.kept, other.current().stat)
 		}
 		other.close()
 	}
 	return s, nil
 }
 
-// follow allows every link to be followed, and adds its owner to the custody.
-func (c *custody) follow(_, link station) error {
+// followAny allows every link to be followed, and adds its owner to the custody.
+func (c *custody) followAny(_, link station) error {
 	c.add(link.stat.Uid, false)
 	return nil
 }
@@ -81,7 +81,7 @@ func (s *Store) Close() { s.way.close() }
 // descriptor. Errors are *fs.PathError, *IrregularError, *LinkError,
 // *OutsideError and *OwnerError.
 func (s *Store) Read(path string, limit int64) ([]byte, fs.FileMode, error) {
-	w := s.enter()
+	w := s.walkFrom()
 	defer w.close()
 	found, err := w.reach(path)
 	if err != nil {
@@ -90,10 +90,10 @@ func (s *Store) Read(path string, limit int64) ([]byte, fs.FileMode, error) {
 	if found != nil {
 		defer unix.Close(found.fd)
 	}
-	if err := s.judge(w, path, found); err != nil {
+	if err := s.checkReadable(w, path, found); err != nil {
 		return nil, 0, err
 	}
-	file, err := found.reopen(w.here().fd)
+	file, err := found.reopen(w.current().fd)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -105,7 +105,7 @@ func (s *Store) Read(path string, limit int64) ([]byte, fs.FileMode, error) {
 // Holds reports whether a path, absolute or relative to the store, is that of
 // something in it.
 func (s *Store) Holds(path string) bool {
-	w := s.enter()
+	w := s.walkFrom()
 	defer w.close()
 	found, err := w.reach(path)
 	if found != nil {
@@ -114,10 +114,10 @@ func (s *Store) Holds(path string) bool {
 	return err == nil && s.within(w)
 }
 
-// enter returns a walk that begins in the store.
-func (s *Store) enter() *walk {
+// walkFrom returns a walk that begins in the store.
+func (s *Store) walkFrom() *walk {
 	w := &walk{passed: slices.Clone(s.way.passed), custody: s.way.custody.clone()}
-	w.mayFollow = w.custody.follow
+	w.mayFollow = w.custody.followAny
 	for i := range w.passed {
 		w.passed[i].borrowed = true
 	}
@@ -128,15 +128,15 @@ func (s *Store) enter() *walk {
 // directory beside it that is the store's.
 func (s *Store) within(w *walk) bool {
 	return slices.ContainsFunc(w.passed, func(at station) bool {
-		return slices.ContainsFunc(s.kept, func(kept unix.Stat_t) bool { return same(kept, at.stat) })
+		return slices.ContainsFunc(s.kept, func(kept unix.Stat_t) bool { return sameInode(kept, at.stat) })
 	})
 }
 
-// judge fails where what a walk found at a path may not be read; found is nil
-// where it is a directory.
-func (s *Store) judge(w *walk, path string, found *station) error {
-	path = filepath.Join(s.way.here().path, path)
-	to := w.here().path
+// checkReadable fails where what a walk found at a path may not be read; found
+// is nil where it is a directory.
+func (s *Store) checkReadable(w *walk, path string, found *station) error {
+	path = filepath.Join(s.way.current().path, path)
+	to := w.current().path
 	if found != nil {
 		to = found.path
 	}
@@ -149,7 +149,7 @@ func (s *Store) judge(w *walk, path string, found *station) error {
 	if kind := typeOf(found.stat); kind != 0 {
 		return &IrregularError{to, kind}
 	}
-	return w.custody.of(w.here()).mayHandOut(*found)
+	return w.custody.inside(w.current()).checkHandOut(*found)
 }
 
 // ReadFile returns the content, or its first limit bytes, and the permission
@@ -182,9 +182,9 @@ func ReadFile(path string, limit int64) ([]byte, fs.FileMode, error) {
 	return data, fs.FileMode(found.stat.Mode & 0o777), err
 }
 
-// mayHandOut fails where somebody who may not read a file could have put it
+// checkHandOut fails where somebody who may not read a file could have put it
 // where it is: a link, symbolic or hard, can be made to any file.
-func (c custody) mayHandOut(file station) error {
+func (c custody) checkHandOut(file station) error {
 	owner := file.stat.Uid
 	for _, could := range c.owners {
 		if !trusted(could) && could != owner {

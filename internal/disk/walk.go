@@ -40,7 +40,7 @@ type walk struct {
 type station struct {
 	fd       int
 	name     string // in the directory above
-	path     string // without links, for people: see shown
+	path     string // without links, for people: see printable
 	stat     unix.Stat_t
 	borrowed bool // the walk does not close it
 }
@@ -72,8 +72,8 @@ func (w *walk) retreat(n int) {
 
 func (w *walk) close() { w.retreat(0) }
 
-// here returns the directory that the walk has come to.
-func (w *walk) here() station { return w.passed[len(w.passed)-1] }
+// current returns the directory that the walk has come to.
+func (w *walk) current() station { return w.passed[len(w.passed)-1] }
 
 // path returns the path of the directory that the walk has come to, without
 // links.
@@ -85,9 +85,9 @@ func (w *walk) path() string {
 	return path
 }
 
-// to goes to the directory at path, from the current one or, where path is
+// goTo goes to the directory at path, from the current one or, where path is
 // absolute, from /.
-func (w *walk) to(path string) error {
+func (w *walk) goTo(path string) error {
 	found, err := w.reach(path)
 	if err == nil && found != nil {
 		unix.Close(found.fd)
@@ -115,7 +115,7 @@ func (w *walk) reach(path string) (*station, error) {
 			w.retreat(max(len(w.passed)-1, 1))
 			continue
 		}
-		next, err := w.look(name)
+		next, err := w.lookUp(name)
 		if w.looked != nil {
 			w.looked(name, next, err)
 		}
@@ -149,14 +149,14 @@ func (w *walk) reach(path string) (*station, error) {
 	return nil, nil
 }
 
-// look opens a name in the current directory with O_PATH, which has no effect
+// lookUp opens a name in the current directory with O_PATH, which has no effect
 // on a device, FIFO or socket.
-func (w *walk) look(name string) (station, error) {
-	at := w.here()
+func (w *walk) lookUp(name string) (station, error) {
+	at := w.current()
 	w.custody.add(at.stat.Uid, at.othersWrite() && !at.sticky())
 	fd, err := openat(at.fd, name, unix.O_PATH)
 	if err != nil {
-		return station{}, &fs.PathError{Op: "open", Path: filepath.Join(at.path, shown(name)), Err: err}
+		return station{}, &fs.PathError{Op: "open", Path: filepath.Join(at.path, printable(name)), Err: err}
 	}
 	return stationOf(fd, at.path, name)
 }
@@ -164,7 +164,7 @@ func (w *walk) look(name string) (station, error) {
 // stationOf returns the station for an open descriptor of a name in a
 // directory. On an error it closes the descriptor.
 func stationOf(fd int, dir, name string) (station, error) {
-	s := station{fd: fd, name: name, path: filepath.Join(dir, shown(name))}
+	s := station{fd: fd, name: name, path: filepath.Join(dir, printable(name))}
 	if err := unix.Fstat(fd, &s.stat); err != nil {
 		unix.Close(fd)
 		return station{}, &fs.PathError{Op: "stat", Path: s.path, Err: err}
@@ -178,7 +178,7 @@ func (w *walk) follow(link station) (string, error) {
 	if w.links++; w.links > maxLinks {
 		return "", &LinkError{Link: link.path, Why: fmt.Sprintf("more than %d links on the way", maxLinks)}
 	}
-	if err := w.mayFollow(w.here(), link); err != nil {
+	if err := w.mayFollow(w.current(), link); err != nil {
 		return "", err
 	}
 	target, err := readlinkat(link.fd, "")
@@ -244,9 +244,9 @@ type custody struct {
 	others bool
 }
 
-// of returns the custody of what is in a directory, c being that of the
+// inside returns the custody of what is in a directory, c being that of the
 // directory.
-func (c custody) of(d station) custody {
+func (c custody) inside(d station) custody {
 	c = c.clone()
 	c.add(d.stat.Uid, d.othersWrite())
 	return c
@@ -259,9 +259,9 @@ func (c *custody) add(owner uint32, others bool) {
 	c.others = c.others || others
 }
 
-// by reports whether nobody but root, the effective user and a user could have
-// decided it.
-func (c custody) by(uid int) bool {
+// onlyBy reports whether nobody but root, the effective user and a user could
+// have decided it.
+func (c custody) onlyBy(uid int) bool {
 	return !c.others && !slices.ContainsFunc(c.owners, func(owner uint32) bool { return !trusted(owner) && int(owner) != uid })
 }
 
@@ -307,7 +307,7 @@ func (s station) reopen(dir int) (*os.File, error) {
 	if err == unix.ENOENT { // there is no /proc here, so the inode shows whether the name is that of another file by now
 		fd, err = openat(dir, s.name, unix.O_RDONLY|unix.O_NONBLOCK)
 		var got unix.Stat_t
-		if err == nil && (unix.Fstat(fd, &got) != nil || !same(got, s.stat)) {
+		if err == nil && (unix.Fstat(fd, &got) != nil || !sameInode(got, s.stat)) {
 			unix.Close(fd)
 			err = errNotSame
 		}
@@ -324,9 +324,9 @@ func (s station) reopen(dir int) (*os.File, error) {
 // ErrLeased says that a file cannot be opened without waiting for somebody.
 var ErrLeased = errors.New("somebody holds a lease on it (see LEASE in /proc/locks)")
 
-// shown returns a name in printable form: it may hold anything, as the target
+// printable returns a name in printable form: it may hold anything, as the target
 // of a link may, so control characters and such are escaped.
-func shown(name string) string {
+func printable(name string) string {
 	quoted := strconv.Quote(name)
 	if quoted == `"`+name+`"` {
 		return name
@@ -334,4 +334,4 @@ func shown(name string) string {
 	return quoted[1 : len(quoted)-1]
 }
 
-func same(a, b unix.Stat_t) bool { return a.Dev == b.Dev && a.Ino == b.Ino }
+func sameInode(a, b unix.Stat_t) bool { return a.Dev == b.Dev && a.Ino == b.Ino }

@@ -143,7 +143,7 @@ func appendFile(found []File, d *disk.Dir, want File) ([]File, error) {
 		return found, nil
 	}
 	if err != nil {
-		return nil, explain(want.Path, err)
+		return nil, pathError(want.Path, err)
 	}
 	return append(found, File{Path: want.Path, Data: data, UID: attr.UID, GID: attr.GID, Mode: attr.Mode, HoldsKey: want.HoldsKey, ACL: attr.ACL(), Kept: d.KeptBy(os.Geteuid()) || d.KeptBy(want.UID) && attr.UID == want.UID}), nil
 }
@@ -234,9 +234,9 @@ func isGeneration(name string) bool {
 	return ok && err == nil && word != "" && !strings.Contains(word, "/")
 }
 
-// explain returns a *PathError, with a remedy, for errors about what is at a
+// pathError returns a *PathError, with a remedy, for errors about what is at a
 // path, and other errors as they are.
-func explain(path string, err error) error {
+func pathError(path string, err error) error {
 	if e := new(disk.IrregularError); errors.As(err, &e) {
 		if e.Mode == fs.ModeSymlink {
 			return &PathError{path, "is a symlink", "set the target to the path that it points to, or remove the link"}

@@ -103,8 +103,8 @@ func (id identity) target() string {
 	return target
 }
 
-// identify returns the identity of what has a name now.
-func identify(d *disk.Dir, name string) (identity, error) {
+// identityOf returns the identity of what has a name now.
+func identityOf(d *disk.Dir, name string) (identity, error) {
 	info, err := d.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil

@@ -65,14 +65,14 @@ func (in *Installer) Recover() (Recovery, error) {
 		case j == nil:
 			continue
 		case name == keptFile:
-			left = append(left, t.clearKept(j.Sets)...)
+			left = append(left, t.removeOld(j.Sets)...)
 		default:
 			stuck.Sets = append(stuck.Sets, j.Sets...)
 			stuck.Made = append(stuck.Made, j.Made...)
 		}
 		was++
 	}
-	if err := t.later(&r); err != nil || was == 0 {
+	if err := t.addLater(&r); err != nil || was == 0 {
 		return r, err
 	}
 	s := t.settle(stuck)
@@ -82,11 +82,11 @@ func (in *Installer) Recover() (Recovery, error) {
 	for _, failed := range s.stuck {
 		r.Stuck = append(r.Stuck, Stuck{failed.entry.Target, failed.entry.Lineage, failed.err})
 	}
-	left = t.tidy(slices.Concat(left, s.left), &r)
+	left = t.removeLeft(slices.Concat(left, s.left), &r)
 	for _, l := range left {
 		r.Left = append(r.Left, l.path())
 	}
-	return r, t.conclude(s, left, nil)
+	return r, t.writeRest(s, left, nil)
 }
 
 // Unfinished returns what [Installer.Recover] would find, without changing
@@ -157,7 +157,7 @@ func (t *Transaction) pending(r *Recovery) (stuck journal, left []leftover, err 
 
 // read returns the journal under a name; nil: there is none that can be used.
 // It sets a damaged one aside, and so one of a later version, under a name by
-// which [Transaction.later] finds it.
+// which [Transaction.addLater] finds it.
 func (r *Recovery) read(dir *disk.Dir, name string) (*journal, error) {
 	j, err := readJournal(dir, name)
 	damaged := new(JournalError)
@@ -188,9 +188,9 @@ const (
 	laterPrefix   = "later-" // for a later version of certlatch to recover
 )
 
-// later adds the sets of journals that only a later version of certlatch can
+// addLater adds the sets of journals that only a later version of certlatch can
 // recover. They are stuck.
-func (t *Transaction) later(r *Recovery) error {
+func (t *Transaction) addLater(r *Recovery) error {
 	names, err := t.dir.List()
 	if err != nil {
 		return err
@@ -226,8 +226,8 @@ func keepNewest(dir *disk.Dir, prefix string) {
 	}
 }
 
-// settled is what came of putting sets back.
-type settled struct {
+// settlement is what came of putting sets back.
+type settlement struct {
 	back  []backSet
 	stuck []stuckSet
 	made  []string // directories that stay for now, since a set that is stuck may lie in them
@@ -246,14 +246,14 @@ type stuckSet struct {
 
 // settle puts the previous state of each set back, in reverse order, and
 // removes what was made for the new one.
-func (t *Transaction) settle(j journal) (s settled) {
+func (t *Transaction) settle(j journal) (s settlement) {
 	for _, e := range slices.Backward(j.Sets) {
 		changed, err := t.restore(e)
 		if err != nil {
 			s.stuck = append(s.stuck, stuckSet{e, err})
 			continue
 		}
-		s.left = append(s.left, t.clear(e, len(changed) > 0)...)
+		s.left = append(s.left, t.removeNew(e, len(changed) > 0)...)
 		s.back = append(s.back, backSet{e, changed})
 	}
 	slices.Reverse(s.back)
@@ -280,9 +280,9 @@ func (t *Transaction) settle(j journal) (s settled) {
 	return s
 }
 
-// conclude writes the journals of what is left to do, beside what is stuck from
+// writeRest writes the journals of what is left to do, beside what is stuck from
 // before, and removes those of what is done.
-func (t *Transaction) conclude(s settled, left []leftover, stuck []entry) error {
+func (t *Transaction) writeRest(s settlement, left []leftover, stuck []entry) error {
 	for _, failed := range s.stuck {
 		failed.entry.Why = failed.err.Error()
 		stuck = append(stuck, failed.entry)
@@ -334,11 +334,11 @@ func (t *Transaction) restore(e entry) (changed []string, err error) {
 	return changed, errors.Join(failed...)
 }
 
-// clear removes what was made for the new state of a set, once the old one is
+// removeNew removes what was made for the new state of a set, once the old one is
 // back, and returns what it could not remove. It removes second names before
 // new ones, so that putBack still works if this is cut off. Where somebody has
 // changed the link to a generation, that generation may be in use, and stays.
-func (t *Transaction) clear(e entry, changed bool) (left []leftover) {
+func (t *Transaction) removeNew(e entry, changed bool) (left []leftover) {
 	for _, s := range e.Swaps {
 		left = append(left, t.remove(leftover{Dir: s.Dir, Name: s.Undo}, leftover{Dir: s.Dir, Name: s.Temp})...)
 	}
@@ -348,9 +348,9 @@ func (t *Transaction) clear(e entry, changed bool) (left []leftover) {
 	return left
 }
 
-// clearKept removes the second names of what kept transactions replaced, and
+// removeOld removes the second names of what kept transactions replaced, and
 // returns what it could not remove.
-func (t *Transaction) clearKept(sets []entry) (left []leftover) {
+func (t *Transaction) removeOld(sets []entry) (left []leftover) {
 	var names []leftover
 	for _, e := range sets {
 		for _, s := range e.Swaps {
@@ -365,7 +365,7 @@ func (t *Transaction) clearKept(sets []entry) (left []leftover) {
 // remove.
 func (t *Transaction) remove(names ...leftover) (left []leftover) {
 	for _, l := range names {
-		d, err := t.at(l.Dir)
+		d, err := t.openDir(l.Dir)
 		switch {
 		case err != nil:
 		case l.Tree:
@@ -417,10 +417,10 @@ func ownDirectory(d *disk.Dir, name string) error {
 // inGeneration are the names of the files in a generation.
 var inGeneration = []string{"fullchain.pem", "chain.pem", "privkey.pem"}
 
-// tidy tries again to remove what was left, and returns what still cannot be
-// removed. What somebody has put in the place of it, such as a directory, is
+// removeLeft tries again to remove what was left, and returns what still cannot
+// be removed. What somebody has put in the place of it, such as a directory, is
 // not certlatch's, and goes from the list.
-func (t *Transaction) tidy(left []leftover, r *Recovery) (still []leftover) {
+func (t *Transaction) removeLeft(left []leftover, r *Recovery) (still []leftover) {
 	again := t.remove(left...)
 	if len(left) > 0 {
 		again = append(again, unsyncedOf(left, t.syncAll())...)
@@ -429,7 +429,7 @@ func (t *Transaction) tidy(left []leftover, r *Recovery) (still []leftover) {
 		if slices.Contains(still, l) {
 			continue
 		}
-		d, err := t.at(l.Dir)
+		d, err := t.openDir(l.Dir)
 		if err == nil {
 			if info, err := d.Stat(l.Name); err == nil && (info.Mode.IsDir() != (l.Tree || l.Empty) || info.UID != os.Geteuid()) {
 				r.NotOurs = append(r.NotOurs, l.path())

@@ -56,7 +56,7 @@ func (in *Installer) Stage(sets []Set) (*Transaction, error) {
 		return nil, err
 	}
 	for i, set := range sets {
-		if err := t.make(set, t.journal.Sets[i]); err != nil {
+		if err := t.makeNames(set, t.journal.Sets[i]); err != nil {
 			return nil, errors.Join(&SetError{Ref{set.Target, set.Lineage}, err}, t.Undo())
 		}
 	}
@@ -126,7 +126,7 @@ func (t *Transaction) planSet(set Set) (entry, error) {
 	}
 	for _, f := range set.ordered() {
 		s := newSwap(filepath.Dir(f.Path), filepath.Base(f.Path), fileIdentity(f.Data))
-		d, err := t.at(s.Dir)
+		d, err := t.openDir(s.Dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			return e, &PathError{s.Dir, "does not exist", "make the directory, or correct the path of " + s.Name}
 		}
@@ -138,7 +138,7 @@ func (t *Transaction) planSet(set Set) (entry, error) {
 		case err == nil:
 			s.Old = fileIdentity(old)
 		case !errors.Is(err, fs.ErrNotExist):
-			return e, explain(f.Path, err)
+			return e, pathError(f.Path, err)
 		}
 		e.Swaps = append(e.Swaps, s)
 	}
@@ -151,7 +151,7 @@ func (t *Transaction) planManaged(set Set, e entry) (entry, error) {
 	}
 	e.Directory, e.Generation = set.Directory, set.Generation
 	s := newSwap(set.Directory, current, linkIdentity(set.Generation))
-	d, err := t.at(set.Directory)
+	d, err := t.openDir(set.Directory)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if err := t.planDirectories(set.Directory); err != nil {
@@ -213,8 +213,8 @@ func (s Set) ordered() []File {
 	})
 }
 
-// make makes the files and second names that plan noted for a set.
-func (t *Transaction) make(set Set, e entry) error {
+// makeNames makes the files and second names that plan noted for a set.
+func (t *Transaction) makeNames(set Set, e entry) error {
 	makeNew := t.makeFiles
 	if set.Directory != "" {
 		makeNew = t.makeGeneration
@@ -225,7 +225,7 @@ func (t *Transaction) make(set Set, e entry) error {
 	// putBack relies on it that all new files are there before any second name
 	// of an old one.
 	for _, s := range e.Swaps {
-		if err := t.secure(s); err != nil {
+		if err := t.linkOld(s); err != nil {
 			return err
 		}
 	}
@@ -235,7 +235,7 @@ func (t *Transaction) make(set Set, e entry) error {
 func (t *Transaction) makeFiles(set Set, e entry) error {
 	for i, f := range set.ordered() {
 		s := e.Swaps[i]
-		d, err := t.at(s.Dir)
+		d, err := t.openDir(s.Dir)
 		if err != nil {
 			return err
 		}
@@ -267,14 +267,14 @@ func (t *Transaction) makeGeneration(set Set, e entry) error {
 			return err
 		}
 	}
-	d, err := t.at(set.Directory)
+	d, err := t.openDir(set.Directory)
 	if err != nil {
 		return err
 	}
 	link := e.Swaps[0]
 	previous := link.Old.target()
 	var left []string
-	if attr.Extra, left, err = carried(d, previous, attr.UID); err != nil {
+	if attr.Extra, left, err = carriedAttributes(d, previous, attr.UID); err != nil {
 		return err
 	}
 	if grants != nil {
@@ -327,32 +327,32 @@ func (t *Transaction) stagedAt(set Set, f File, path string) {
 // as far as they can be trusted: ACL, security label and user attributes. It
 // returns the names of those that it did not carry over.
 func create(d *disk.Dir, name string, f File, from *disk.Dir, old string) (left []string, err error) {
-	extra, left, err := carried(from, old, f.UID)
+	extra, left, err := carriedAttributes(from, old, f.UID)
 	if err != nil {
-		return nil, explain(f.Path, err)
+		return nil, pathError(f.Path, err)
 	}
 	attr := disk.Attr{UID: f.UID, GID: f.GID, Mode: f.Mode, Extra: extra}
 	if f.Grants != nil {
 		attr = attr.WithACL(f.Grants, mayRead)
 	}
-	return chosen(f, left), d.Create(name, f.Data, attr)
+	return exceptChosenACL(f, left), d.Create(name, f.Data, attr)
 }
 
-// chosen returns the names of attributes that are not carried over, without
-// that of the ACL where the configuration sets it.
-func chosen(f File, names []string) []string {
+// exceptChosenACL returns the names of attributes that are not carried over,
+// without that of the ACL where the configuration sets it.
+func exceptChosenACL(f File, names []string) []string {
 	if f.Grants == nil {
 		return names
 	}
 	return slices.DeleteFunc(names, func(name string) bool { return name == disk.ACLName })
 }
 
-// carried returns the extended attributes of the file that is going to be
-// replaced, if there is one: all of them where nobody but root and uid, the
-// owner of the new file, can have put it there, and it belongs to one of them.
-// Otherwise it returns their names alone: somebody may have chosen them to get
-// at the new file.
-func carried(d *disk.Dir, name string, uid int) (extra map[string][]byte, left []string, err error) {
+// carriedAttributes returns the extended attributes of the file that is going
+// to be replaced, if there is one: all of them where nobody but root and uid,
+// the owner of the new file, can have put it there, and it belongs to one of
+// them. Otherwise it returns their names alone: somebody may have chosen them
+// to get at the new file.
+func carriedAttributes(d *disk.Dir, name string, uid int) (extra map[string][]byte, left []string, err error) {
 	if d == nil || name == "" {
 		return nil, nil, nil
 	}
@@ -395,28 +395,28 @@ func (in *Installer) NotCarried(set Set) ([]NotCarried, error) {
 	t := &Transaction{open: map[string]*disk.Dir{}}
 	defer t.close()
 	for _, f := range set.Files {
-		d, err := t.holder(set, f)
+		d, err := t.openHolder(set, f)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		_, left, err := carried(d, filepath.Base(f.Path), f.UID)
+		_, left, err := carriedAttributes(d, filepath.Base(f.Path), f.UID)
 		if err != nil {
-			return nil, explain(f.Path, err)
+			return nil, pathError(f.Path, err)
 		}
-		t.notCarried(set, f.Path, chosen(f, left))
+		t.notCarried(set, f.Path, exceptChosenACL(f, left))
 	}
 	return t.dropped, nil
 }
 
-// holder opens the directory in which a file of the set is now.
-func (t *Transaction) holder(set Set, f File) (*disk.Dir, error) {
+// openHolder opens the directory in which a file of the set is now.
+func (t *Transaction) openHolder(set Set, f File) (*disk.Dir, error) {
 	if set.Directory == "" {
-		return t.at(filepath.Dir(f.Path))
+		return t.openDir(filepath.Dir(f.Path))
 	}
-	d, err := t.at(set.Directory)
+	d, err := t.openDir(set.Directory)
 	if err != nil {
 		return nil, err
 	}
@@ -435,20 +435,20 @@ func (t *Transaction) holder(set Set, f File) (*disk.Dir, error) {
 	return t.open[path], nil
 }
 
-// secure makes the second name of the old file, and fails where that is not the
+// linkOld makes the second name of the old file, and fails where that is not the
 // file of the plan any more.
-func (t *Transaction) secure(s swap) error {
+func (t *Transaction) linkOld(s swap) error {
 	if s.Old == "" {
 		return nil
 	}
-	d, err := t.at(s.Dir)
+	d, err := t.openDir(s.Dir)
 	if err != nil {
 		return err
 	}
 	if err := d.Link(s.Name, s.Undo); err != nil {
 		return err
 	}
-	if saved, err := identify(d, s.Undo); err != nil {
+	if saved, err := identityOf(d, s.Undo); err != nil {
 		return err
 	} else if saved != s.Old {
 		return &ChangedError{s.path()}

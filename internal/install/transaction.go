@@ -65,7 +65,7 @@ func (t *Transaction) Commit() error {
 func (t *Transaction) commit() error {
 	for _, e := range t.journal.Sets {
 		for _, s := range e.Swaps {
-			d, err := t.at(s.Dir)
+			d, err := t.openDir(s.Dir)
 			if err == nil {
 				err = d.Rename(s.Temp, s.Name)
 			}
@@ -118,7 +118,7 @@ func (t *Transaction) Undo() error {
 			lost.Sets = append(lost.Sets, Ref{done.entry.Target, done.entry.Lineage})
 		}
 	}
-	err := t.write(s)
+	err := t.writeUnsettled(s)
 	if lost.Err = errors.Join(errs...); lost.Err != nil {
 		lost.Err = errors.Join(lost.Err, err)
 		return lost
@@ -126,15 +126,15 @@ func (t *Transaction) Undo() error {
 	return cmp.Or(err, leftError(s.left))
 }
 
-// write writes the journals of what a transaction could not undo, beside what
-// is left from others.
-func (t *Transaction) write(s settled) error {
+// writeUnsettled writes the journals of what a transaction could not undo,
+// beside what is left from others.
+func (t *Transaction) writeUnsettled(s settlement) error {
 	stuck, left, err := t.pending(new(Recovery))
 	if err != nil {
 		return err
 	}
 	s.made = slices.Concat(stuck.Made, s.made)
-	return t.conclude(s, slices.Concat(left, s.left), stuck.Sets)
+	return t.writeRest(s, slices.Concat(left, s.left), stuck.Sets)
 }
 
 func leftError(left []leftover) error {
@@ -166,8 +166,8 @@ func (t *Transaction) Keep() error {
 	if err := t.dir.Sync(); err != nil {
 		return err
 	}
-	s := settled{left: t.clearKept(t.journal.Sets)}
-	if err := t.write(s); err != nil {
+	s := settlement{left: t.removeOld(t.journal.Sets)}
+	if err := t.writeUnsettled(s); err != nil {
 		return err
 	}
 	left := s.left
@@ -182,7 +182,7 @@ func (t *Transaction) Keep() error {
 // putBack gives a name back to the old file. It goes by what is there, so it
 // does not matter how far a commit, or an earlier putBack, came.
 func (t *Transaction) putBack(s swap) error {
-	d, err := t.at(s.Dir)
+	d, err := t.openDir(s.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // the second name was not made yet
 	}
@@ -192,11 +192,11 @@ func (t *Transaction) putBack(s swap) error {
 	if _, err := d.Stat(s.Temp); !errors.Is(err, fs.ErrNotExist) {
 		return err // the new file was not renamed yet
 	}
-	now, err := identify(d, s.Name)
+	now, err := identityOf(d, s.Name)
 	if err != nil {
 		return notOurs(s, err)
 	}
-	undo, err := identify(d, s.Undo)
+	undo, err := identityOf(d, s.Undo)
 	if err != nil {
 		return notOurs(s, err)
 	}
@@ -230,11 +230,11 @@ const generationsKept = 3
 // could not remove. A directory whose name is no generation's, or which belongs
 // to somebody else, stays. What a crash leaves is pruned the next time.
 func (t *Transaction) prune(e entry) (left []leftover) {
-	d, err := t.at(e.Directory)
+	d, err := t.openDir(e.Directory)
 	if err != nil {
 		return nil
 	}
-	now, err := identify(d, current)
+	now, err := identityOf(d, current)
 	if err != nil {
 		return nil
 	}
@@ -280,8 +280,8 @@ func sortByAge(generations []string, now time.Time) {
 	})
 }
 
-// at returns the open directory at a path.
-func (t *Transaction) at(path string) (*disk.Dir, error) {
+// openDir returns the open directory at a path.
+func (t *Transaction) openDir(path string) (*disk.Dir, error) {
 	if d, ok := t.open[path]; ok {
 		return d, nil
 	}
