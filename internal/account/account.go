@@ -82,7 +82,7 @@ func Grants(readers []deployers.Reader) ([]disk.Grant, error) {
 // *UnknownError.
 func CredentialOf(a deployers.Account) (Credential, error) {
 	if a.User == "" && os.Geteuid() != 0 {
-		return own()
+		return ownCredential()
 	}
 	who, err := lookUp(cmp.Or(a.User, "root"))
 	if err != nil {
@@ -110,8 +110,8 @@ func CredentialOf(a deployers.Account) (Credential, error) {
 	return credential(who.name, who.uid, gid, groups), nil
 }
 
-// own returns the credential of this process.
-func own() (Credential, error) {
+// ownCredential returns the credential of this process.
+func ownCredential() (Credential, error) {
 	groups, err := os.Getgroups()
 	if err != nil {
 		return Credential{}, fmt.Errorf("read the groups of this process: %w", err)
@@ -134,7 +134,7 @@ func userID(name string) (int, error) {
 	if name == "" {
 		return os.Geteuid(), nil
 	}
-	if uid, ok := number(name); ok {
+	if uid, ok := parseID(name); ok {
 		return uid, nil
 	}
 	who, err := lookUp(name)
@@ -151,7 +151,7 @@ func groupID(name string) (int, error) {
 		who, err := lookUp(user)
 		return who.gid, err
 	}
-	if gid, ok := number(name); ok {
+	if gid, ok := parseID(name); ok {
 		return gid, nil
 	}
 	return lookUpGroup(name)

@@ -23,7 +23,7 @@ type entry struct {
 // lookUp returns the user with a name or number.
 func lookUp(name string) (entry, error) {
 	find := user.Lookup
-	if _, ok := number(name); ok {
+	if _, ok := parseID(name); ok {
 		find = user.LookupId
 	}
 	if u, err := find(name); err == nil {
@@ -47,8 +47,8 @@ func lookUp(name string) (entry, error) {
 func parseEntry(asked, name, uid, gid string) (entry, error) {
 	e := entry{name: name}
 	var okUID, okGID bool
-	e.uid, okUID = number(uid)
-	e.gid, okGID = number(gid)
+	e.uid, okUID = parseID(uid)
+	e.gid, okGID = parseID(gid)
 	if !okUID || !okGID {
 		return entry{}, fmt.Errorf("look up user %s: uid %q and gid %q are not both numbers", asked, uid, gid)
 	}
@@ -91,7 +91,7 @@ func (e entry) memberships(gid int) ([]int, error) {
 	}
 	groups := []int{gid}
 	for _, text := range ids {
-		if id, ok := number(text); ok {
+		if id, ok := parseID(text); ok {
 			groups = append(groups, id)
 		}
 	}
@@ -130,9 +130,9 @@ func isUnknown(err error) bool {
 	return name || id || group
 }
 
-// number parses a uid or gid: 32 bits, of which the last value means none
+// parseID parses a uid or gid: 32 bits, of which the last value means none
 // (chown(2)).
-func number(text string) (int, bool) {
+func parseID(text string) (int, bool) {
 	n, err := strconv.ParseUint(text, 10, 32)
 	return int(n), err == nil && n != 1<<32-1
 }

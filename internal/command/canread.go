@@ -78,7 +78,7 @@ func CanRead(ctx context.Context, cred Credential, paths []string) error {
 func trial(ctx context.Context, cred Credential, paths []string) (cmd *exec.Cmd, done func(), err error) {
 	if confined() {
 		program, err := os.Executable()
-		return outside(ctx, cred, program, append([]string{program, tryRead}, paths...)), func() {}, err
+		return systemdRun(ctx, cred, program, append([]string{program, tryRead}, paths...)), func() {}, err
 	}
 	// The child is started through a descriptor, because the account may not
 	// be able to reach the path of the program.
@@ -105,7 +105,7 @@ func TryReadMain() (code int, handled bool) {
 		return 0, false
 	}
 	for _, path := range os.Args[2:] {
-		refusal := open(path)
+		refusal := tryOpen(path)
 		if refusal == nil {
 			continue
 		}
@@ -118,8 +118,8 @@ func TryReadMain() (code int, handled bool) {
 	return 0, true
 }
 
-// open tries to open a file for reading; it returns nil where that works.
-func open(path string) *UnreadableError {
+// tryOpen tries to open a file for reading; it returns nil where that works.
+func tryOpen(path string) *UnreadableError {
 	// O_NONBLOCK: a FIFO must not hold the trial up.
 	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if err != nil {

@@ -67,7 +67,7 @@ func Ask(ctx context.Context, argv []string) (Output, error) {
 // on its standard input. The input may hold secrets: it goes through a pipe,
 // and is neither kept nor printed. Only root can become somebody else.
 func Feed(ctx context.Context, as Credential, argv []string, input []byte) (Output, error) {
-	cmd, err := named(ctx, as, argv)
+	cmd, err := commandFor(ctx, as, argv)
 	if err != nil {
 		return Output{}, err
 	}
@@ -77,25 +77,25 @@ func Feed(ctx context.Context, as Credential, argv []string, input []byte) (Outp
 
 func start(ctx context.Context, argv []string, limit int) (Output, error) {
 	itself := Credential{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}
-	cmd, err := named(ctx, itself, argv)
+	cmd, err := commandFor(ctx, itself, argv)
 	if err != nil {
 		return Output{}, err
 	}
 	return run(ctx, argv[0], cmd, limit)
 }
 
-// named returns the command that runs, with a credential, an argument list that
-// begins with a path or a name.
-func named(ctx context.Context, as Credential, argv []string) (*exec.Cmd, error) {
+// commandFor returns the command that runs, with a credential, an argument list
+// that begins with a path or a name.
+func commandFor(ctx context.Context, as Credential, argv []string) (*exec.Cmd, error) {
 	if len(argv) == 0 {
 		return nil, &NotStartedError{Err: errors.New("the argument list is empty")}
 	}
-	path, err := find(argv[0])
+	path, err := findProgram(argv[0])
 	if err != nil {
 		return nil, &NotStartedError{argv[0], err}
 	}
 	if confined() {
-		return outside(ctx, as, path, argv), nil
+		return systemdRun(ctx, as, path, argv), nil
 	}
 	cmd := prepare(ctx, path, argv)
 	if int(as.UID) != os.Geteuid() {
@@ -120,7 +120,7 @@ func prepare(ctx context.Context, path string, argv []string) *exec.Cmd {
 // run starts a command, which errors call program, and waits for its end. It
 // keeps limit bytes of each stream.
 func run(ctx context.Context, program string, cmd *exec.Cmd, limit int) (Output, error) {
-	stdout, stderr := head{limit: limit}, head{limit: limit}
+	stdout, stderr := headBuffer{limit: limit}, headBuffer{limit: limit}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {
 		return Output{}, &NotStartedError{program, err}
@@ -142,8 +142,8 @@ func run(ctx context.Context, program string, cmd *exec.Cmd, limit int) (Output,
 	}
 }
 
-// find returns the path of a program by its name.
-func find(program string) (string, error) {
+// findProgram returns the path of a program by its name.
+func findProgram(program string) (string, error) {
 	if filepath.IsAbs(program) {
 		return program, nil
 	}
@@ -158,19 +158,19 @@ func find(program string) (string, error) {
 	return "", fmt.Errorf("%w in %s", fs.ErrNotExist, searchPath)
 }
 
-// head keeps the beginning of what is written to it. Of the end, a part of a
-// key might be kept without the line that shows it to be one.
-type head struct {
+// headBuffer keeps the beginning of what is written to it. Of the end, a part
+// of a key might be kept without the line that shows it to be one.
+type headBuffer struct {
 	kept  bytes.Buffer
 	limit int // bytes
 }
 
-func (h *head) Write(p []byte) (int, error) {
+func (h *headBuffer) Write(p []byte) (int, error) {
 	h.kept.Write(p[:min(len(p), h.limit-h.kept.Len())])
 	return len(p), nil
 }
 
-func (h *head) String() string {
+func (h *headBuffer) String() string {
 	return privateKey().ReplaceAllLiteralString(h.kept.String(), "[REDACTED]")
 }
 

@@ -30,13 +30,13 @@ func confined() bool {
 // longestOutside limits programs whose context has no deadline.
 const longestOutside = time.Hour
 
-// outside returns a command that has systemd run a program (its path, and its
+// systemdRun returns a command that has systemd run a program (its path, and its
 // arguments with its name first) in a unit of its own (systemd-run(1)). Its
 // output and its exit status are the program's, but a program that a signal
 // ended has the status 255. To the environment systemd adds variables of its
 // own. A moment after ctx's deadline systemd ends the program; where ctx ends
 // before that, the program runs on until then, and nobody listens.
-func outside(ctx context.Context, as Credential, path string, argv []string) *exec.Cmd {
+func systemdRun(ctx context.Context, as Credential, path string, argv []string) *exec.Cmd {
 	limit := longestOutside
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = max(time.Until(deadline), 0) + time.Second

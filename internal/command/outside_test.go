@@ -13,7 +13,7 @@ func TestOutside(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
 	as := Credential{User: "kamailio", UID: 105, GID: 110, Groups: []uint32{42, 43}}
-	cmd := outside(ctx, as, "/usr/sbin/kamailio", []string{"kamailio", "-c", "$HOME %n"})
+	cmd := systemdRun(ctx, as, "/usr/sbin/kamailio", []string{"kamailio", "-c", "$HOME %n"})
 	for _, want := range []string{"--uid=105", "--gid=110", "--property=SupplementaryGroups=42 43", "--setenv=PATH=" + searchPath} {
 		if !slices.Contains(cmd.Args, want) {
 			t.Errorf("%q is not among %q", want, cmd.Args)

@@ -24,7 +24,7 @@ func (r *report) build(cfg *Config, doc *document, exists func(dir string) bool)
 		cfg.Run = path.Join(cfg.State, "run")
 	}
 	cfg.Roots = r.roots(doc.Lineages, exists)
-	cfg.Policy = doc.Policy.over(Policy{Trust: "system"})
+	cfg.Policy = doc.Policy.overlay(Policy{Trust: "system"})
 	for i, keys := range doc.Targets {
 		where := fmt.Sprintf("targets[%d]", i)
 		target := r.target(where, keys, cfg.Policy)
@@ -67,8 +67,8 @@ func (r *report) roots(written *[]rootKeys, exists func(dir string) bool) []line
 	return roots
 }
 
-// over returns a policy with the keys that are written in place of its own.
-func (k policyKeys) over(p Policy) Policy {
+// overlay returns a policy with the keys that are written in place of its own.
+func (k policyKeys) overlay(p Policy) Policy {
 	p.Trust = cmp.Or(string(k.Trust), p.Trust)
 	if k.Accept != nil {
 		p.Accept = texts[string](*k.Accept)
@@ -86,7 +86,7 @@ func texts[To, From ~string](list []From) []To {
 }
 
 func (r *report) target(where string, k targetKeys, global Policy) Target {
-	t := Target{Policy: k.Policy.over(global), Line: r.line(where)}
+	t := Target{Policy: k.Policy.overlay(global), Line: r.line(where)}
 	t.Target = deployers.Target{
 		Name: string(k.Name), Service: k.Service, Lineage: string(k.Lineage),
 		Directory: string(k.Directory), Certificate: string(k.Certificate), Key: string(k.Key),

@@ -55,15 +55,15 @@ func (r *report) decode(root *yaml.Node, into any) bool {
 	return false
 }
 
-// more counts a key or value, and reports whether there were no more than
+// countValue counts a key or value, and reports whether there were no more than
 // maxValues.
-func (d *decoder) more() bool {
+func (d *decoder) countValue() bool {
 	d.values++
 	return d.values < maxValues
 }
 
 func (d *decoder) value(where string, line int, node *yaml.Node, into reflect.Value) {
-	if !d.more() {
+	if !d.countValue() {
 		return
 	}
 	d.lines[where] = line
@@ -108,7 +108,7 @@ func (d *decoder) block(where string, node *yaml.Node, into reflect.Value) {
 		return
 	}
 	first := map[string]int{}
-	for i := 0; i < len(node.Content) && d.more(); i += 2 {
+	for i := 0; i < len(node.Content) && d.countValue(); i += 2 {
 		line, key, value := node.Content[i].Line, resolve(node.Content[i]), node.Content[i+1]
 		at := join(where, key.Value)
 		field, known := fieldOf(into, key.Value)

@@ -71,7 +71,7 @@ const tick = time.Minute
 // undone, and then returns nil. A signal from hangup makes it read the
 // configuration again. An error means that it could not begin.
 func (d *Daemon) Run(ctx context.Context, hangup <-chan os.Signal) error {
-	l := &loop{Daemon: d, ended: make(chan ended, 1)}
+	l := &loop{Daemon: d, ended: make(chan finishedRun, 1)}
 	e, err := d.Load()
 	if err != nil {
 		return err
@@ -105,7 +105,7 @@ func (d *Daemon) Run(ctx context.Context, hangup <-chan os.Signal) error {
 		case <-timer.C:
 		}
 		l.step(ctx, time.Now())
-		timer.Reset(time.Until(l.wake()))
+		timer.Reset(time.Until(l.nextStep()))
 	}
 	l.stop()
 	return nil
@@ -127,7 +127,7 @@ type loop struct {
 
 	running   bool
 	began     time.Time // the last run
-	ended     chan ended
+	ended     chan finishedRun
 	task      task      // of the next run
 	hinted    bool      // somebody may have left a mark
 	notBefore time.Time // when it may begin
@@ -151,11 +151,11 @@ func (l *loop) adopt(e *engine.Engine) {
 	l.watcher = watch.New(e.Config.Roots, wants, e.Store.MarksDir(), l.Pace.Pace)
 	l.engine, l.loaded, l.wrong = e, l.Wall(), false
 	l.task = task{compare: true, pending: true} // there may be marks, and what an interrupted run left
-	for _, t := range l.lack() {
+	for _, t := range l.targetsWithoutLineage() {
 		l.Log.Warn("no client keeps the lineage of this target yet", "event", LineageMissing, "target", t.Name, "lineage", t.Lineage)
 	}
 	l.resyncAt = l.nextResync(time.Now())
-	l.count()
+	l.countPending()
 }
 
 // nextResync returns when to look at everything next, spread by a tenth of the
@@ -164,8 +164,8 @@ func (l *loop) nextResync(now time.Time) time.Time {
 	return now.Add(l.Pace.Resync + rand.N(l.Pace.Resync/10))
 }
 
-// lack returns the targets whose one lineage is not there.
-func (l *loop) lack() (lacking []config.Target) {
+// targetsWithoutLineage returns the targets whose one lineage is not there.
+func (l *loop) targetsWithoutLineage() (lacking []config.Target) {
 	for _, t := range l.engine.Config.Targets {
 		if !t.IsGlob() && !l.watcher.Knows(t.Wants) {
 			lacking = append(lacking, t)
@@ -178,7 +178,7 @@ func (l *loop) lack() (lacking []config.Target) {
 // reload reads the configuration again, and keeps the old one if the new one is
 // wrong. A run in progress goes on with that which it began with.
 func (l *loop) reload() {
-	l.heard(l.Service.Reloading())
+	l.warnUnnotified(l.Service.Reloading())
 	e, err := l.Load()
 	if err != nil {
 		l.wrong = true
@@ -203,13 +203,13 @@ func problems(err error) []string {
 }
 
 func (l *loop) ready() {
-	l.said = l.standing().String()
-	l.heard(l.Service.Ready(l.said))
+	l.said = l.status().String()
+	l.warnUnnotified(l.Service.Ready(l.said))
 }
 
-// heard logs that the service manager could not be told something, on which the
-// daemon's work does not depend.
-func (l *loop) heard(err error) {
+// warnUnnotified logs that the service manager could not be told something, on
+// which the daemon's work does not depend.
+func (l *loop) warnUnnotified(err error) {
 	if err != nil {
 		l.Log.Warn("systemd was not told", "error", err)
 	}
@@ -217,33 +217,33 @@ func (l *loop) heard(err error) {
 
 // step does everything that is due.
 func (l *loop) step(ctx context.Context, now time.Time) {
-	l.alive(now)
+	l.feedWatchdog(now)
 	l.checkClock(now)
 	switch {
 	case l.running:
 	case !now.Before(l.resyncAt):
 		l.watcher.Rescan(now)
-		l.lack()
+		l.targetsWithoutLineage()
 		l.task.compare, l.task.pending = true, l.task.pending || l.pending > 0
 		l.resyncAt = l.nextResync(now)
 	case l.blind && !now.Before(l.pollAt):
 		l.watcher.Poll(now)
 		l.pollAt = now.Add(l.Pace.Poll)
 	}
-	l.checkSight(now)
+	l.checkBlind(now)
 
 	changes := l.watcher.Ready(now)
 	if len(changes.Lineages) > 0 {
-		l.task = l.task.and(task{changed: changes.Lineages, since: now})
-		l.lack()
+		l.task = l.task.merge(task{changed: changes.Lineages, since: now})
+		l.targetsWithoutLineage()
 	}
 	l.hinted = l.hinted || changes.Marks
 	if !l.running {
 		l.begin(ctx, now)
 	}
-	if status := l.standing().String(); status != l.said {
+	if status := l.status().String(); status != l.said {
 		l.said = status
-		l.heard(l.Service.Status(status))
+		l.warnUnnotified(l.Service.Status(status))
 	}
 }
 
@@ -251,7 +251,7 @@ func (l *loop) step(ctx context.Context, now time.Time) {
 // since the run before has taken its own away. It waits for lineages that are
 // about to come to rest, so that renewals in quick succession cost one run.
 func (l *loop) begin(ctx context.Context, now time.Time) {
-	if l.hinted && l.marked() || l.due() {
+	if l.hinted && l.hasMarks() || l.due() {
 		l.task.pending = true
 	}
 	l.hinted = false
@@ -262,9 +262,9 @@ func (l *loop) begin(ctx context.Context, now time.Time) {
 	}
 }
 
-// wake returns the time at which the next step is due, if nothing happens
+// nextStep returns the time at which the next step is due, if nothing happens
 // before.
-func (l *loop) wake() time.Time {
+func (l *loop) nextStep() time.Time {
 	wake := l.mono.Add(tick)
 	earlier := func(at time.Time) {
 		if !at.IsZero() && at.Before(wake) {
@@ -291,15 +291,15 @@ func (l *loop) wake() time.Time {
 	return wake
 }
 
-// alive feeds the watchdog, unless a run has taken longer than any limit
+// feedWatchdog feeds the watchdog, unless a run has taken longer than any limit
 // allows.
-func (l *loop) alive(now time.Time) {
+func (l *loop) feedWatchdog(now time.Time) {
 	if l.feed == 0 || now.Sub(l.fed) < l.feed {
 		return
 	}
 	l.fed = now
 	if !l.running || now.Sub(l.began) < limits.Total+time.Minute {
-		l.heard(l.Service.Alive())
+		l.warnUnnotified(l.Service.Alive())
 	}
 }
 
@@ -315,8 +315,8 @@ func (l *loop) checkClock(now time.Time) {
 	l.wall, l.mono = wall, now
 }
 
-// checkSight logs that the watcher has gone blind, or sees again.
-func (l *loop) checkSight(now time.Time) {
+// checkBlind logs that the watcher has gone blind, or sees again.
+func (l *loop) checkBlind(now time.Time) {
 	err := l.watcher.Blind()
 	switch blind := err != nil; {
 	case blind == l.blind:
@@ -330,11 +330,11 @@ func (l *loop) checkSight(now time.Time) {
 	l.blind = err != nil
 }
 
-// marked reports whether there are pending marks.
-func (l *loop) marked() bool {
+// hasMarks reports whether there are pending marks.
+func (l *loop) hasMarks() bool {
 	marks, err := l.engine.Store.Marks()
 	if err != nil {
-		l.failed(err)
+		l.runFailed(err)
 	}
 	return len(marks) > 0
 }
@@ -353,10 +353,10 @@ func (l *loop) start(ctx context.Context) {
 }
 
 // finish takes the end of a run. What the run could not do stays to do.
-func (l *loop) finish(run ended) {
+func (l *loop) finish(run finishedRun) {
 	l.running, l.failure = false, ""
 	if run.err != nil {
-		l.task = run.task.and(l.task)
+		l.task = run.task.merge(l.task)
 	}
 	locked, isLocked := errors.AsType[*disk.LockedError](run.err)
 	switch {
@@ -364,15 +364,15 @@ func (l *loop) finish(run ended) {
 		l.Log.Info("another run is at work", "error", locked)
 		l.notBefore = time.Now().Add(l.Pace.Again)
 	case run.err != nil:
-		l.failed(run.err)
+		l.runFailed(run.err)
 	default:
 		l.Tell(run.report)
 	}
-	l.count()
+	l.countPending()
 }
 
-// failed logs why a run did not happen, and sets when to try again.
-func (l *loop) failed(err error) {
+// runFailed logs why a run did not happen, and sets when to try again.
+func (l *loop) runFailed(err error) {
 	l.failure = err.Error()
 	about := []any{"event", RunFailed, "error", err}
 	var known interface{ Remedy() string }
@@ -383,12 +383,12 @@ func (l *loop) failed(err error) {
 	l.notBefore = time.Now().Add(state.FirstRetry)
 }
 
-// count counts the pending deployments, and notes when the next is due.
-func (l *loop) count() {
+// countPending counts the pending deployments, and notes when the next is due.
+func (l *loop) countPending() {
 	l.pending, l.next = 0, time.Time{}
 	st, err := l.engine.Store.Load()
 	if err != nil {
-		l.failed(err)
+		l.runFailed(err)
 		return
 	}
 	for _, r := range st.Records {
@@ -418,13 +418,13 @@ func (l *loop) stop() {
 	l.Log.Info(status, "event", Stopped)
 	every := time.NewTicker(stopping / 3)
 	defer every.Stop()
-	for l.heard(l.Service.Stopping(status, stopping)); l.running; {
+	for l.warnUnnotified(l.Service.Stopping(status, stopping)); l.running; {
 		select {
 		case run := <-l.ended:
 			l.finish(run)
 		case now := <-every.C:
-			l.alive(now)
-			l.heard(l.Service.Stopping(status, stopping))
+			l.feedWatchdog(now)
+			l.warnUnnotified(l.Service.Stopping(status, stopping))
 		}
 	}
 }

@@ -501,20 +501,20 @@ func TestResyncNeedsNoEvents(t *testing.T) {
 	h.untilServed()
 }
 
-func TestStanding(t *testing.T) {
+func TestStatusLine(t *testing.T) {
 	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.Local)
 	for _, test := range []struct {
-		standing
+		statusLine
 		want string
 	}{
-		{standing{lineages: 12, targets: 4}, "watching 12 lineages for 4 targets"},
-		{standing{lineages: 1, targets: 1, running: true}, "watching 1 lineage for 1 target; deploying"},
-		{standing{pending: 1, next: noon.Add(2*time.Hour + 2*time.Minute)}, "watching 0 lineages for 0 targets; 1 pending, next try 14:02"},
-		{standing{pending: 3, lacking: 1}, "watching 0 lineages for 0 targets; 3 pending, until something changes; 1 target without a lineage"},
-		{standing{poll: 30 * time.Second, wrong: true, loaded: noon, failure: "read state: no"},
+		{statusLine{lineages: 12, targets: 4}, "watching 12 lineages for 4 targets"},
+		{statusLine{lineages: 1, targets: 1, running: true}, "watching 1 lineage for 1 target; deploying"},
+		{statusLine{pending: 1, next: noon.Add(2*time.Hour + 2*time.Minute)}, "watching 0 lineages for 0 targets; 1 pending, next try 14:02"},
+		{statusLine{pending: 3, lacking: 1}, "watching 0 lineages for 0 targets; 3 pending, until something changes; 1 target without a lineage"},
+		{statusLine{poll: 30 * time.Second, wrong: true, loaded: noon, failure: "read state: no"},
 			"watching 0 lineages for 0 targets; looking every 30s, since inotify has no room; the configuration is wrong, that of 12:00 stays in effect; failing: read state: no"},
 	} {
-		if got := test.standing.String(); got != test.want {
+		if got := test.statusLine.String(); got != test.want {
 			t.Errorf("%q\n%q", got, test.want)
 		}
 	}

@@ -22,8 +22,8 @@ const (
 	RunFailed      Event = "run-failed"
 )
 
-// standing is the daemon's status, for the one line of it that systemctl shows.
-type standing struct {
+// statusLine is the daemon's status, for the one line of it that systemctl shows.
+type statusLine struct {
 	lineages, targets, lacking int
 	poll                       time.Duration // 0: there are events
 	running                    bool
@@ -34,8 +34,8 @@ type standing struct {
 	failure                    string
 }
 
-func (l *loop) standing() standing {
-	s := standing{
+func (l *loop) status() statusLine {
+	s := statusLine{
 		lineages: l.watcher.Lineages(), targets: len(l.engine.Config.Targets), lacking: l.lacking, running: l.running,
 		pending: l.pending, next: l.next, wrong: l.wrong, loaded: l.loaded, failure: l.failure,
 	}
@@ -45,7 +45,7 @@ func (l *loop) standing() standing {
 	return s
 }
 
-func (s standing) String() string {
+func (s statusLine) String() string {
 	parts := []string{fmt.Sprintf("watching %s for %s", count(s.lineages, "lineage"), count(s.targets, "target"))}
 	add := func(is bool, format string, args ...any) {
 		if is {

@@ -20,8 +20,8 @@ type task struct {
 
 func (t task) empty() bool { return len(t.changed) == 0 && !t.compare && !t.pending }
 
-// and returns a task of both; u is the younger.
-func (t task) and(u task) task {
+// merge returns a task of both; u is the younger.
+func (t task) merge(u task) task {
 	if len(t.changed) == 0 {
 		t.since = u.since
 	}
@@ -30,8 +30,8 @@ func (t task) and(u task) task {
 	return t
 }
 
-// ended is a run that has ended.
-type ended struct {
+// finishedRun is a run that has ended.
+type finishedRun struct {
 	task   task
 	report engine.Report
 	err    error
@@ -41,22 +41,22 @@ type ended struct {
 // deploy what is pending. It waits for other runs first: a hook may be about to
 // deploy what has changed, and what it has tried in vain must not be tried at
 // once again.
-func (t task) run(ctx context.Context, e *engine.Engine) ended {
+func (t task) run(ctx context.Context, e *engine.Engine) finishedRun {
 	wait, cancel := context.WithTimeout(ctx, limits.Lock)
 	defer cancel()
 	release, err := e.Store.Lock(wait)
 	if err != nil {
-		return ended{task: t, err: err}
+		return finishedRun{task: t, err: err}
 	}
 	release()
 	if t.compare {
-		err = t.mark(e, nil)
+		err = t.markOutdated(e, nil)
 	}
 	if err == nil && len(t.changed) > 0 {
-		err = t.mark(e, t.changed)
+		err = t.markOutdated(e, t.changed)
 	}
 	if err != nil {
-		return ended{task: t, err: err}
+		return finishedRun{task: t, err: err}
 	}
 	var report engine.Report
 	if t.pending {
@@ -66,11 +66,11 @@ func (t task) run(ctx context.Context, e *engine.Engine) ended {
 		_, err = e.Inventory(ctx, engine.Request{})
 		debug.FreeOSMemory() // of a look at thousands of lineages, much is not needed for minutes
 	}
-	return ended{t, report, err}
+	return finishedRun{t, report, err}
 }
 
-// mark marks those of some lineages that a target has not got.
-func (t *task) mark(e *engine.Engine, changed []lineage.Lineage) error {
+// markOutdated marks those of some lineages that a target has not got.
+func (t *task) markOutdated(e *engine.Engine, changed []lineage.Lineage) error {
 	behind, err := e.MarkBehind(changed)
 	t.pending = t.pending || behind > 0
 	return err

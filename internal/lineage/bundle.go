@@ -35,10 +35,10 @@ func (b *Bundle) Certificates() []*x509.Certificate {
 // FullchainPEM returns leaf and intermediates in PEM. As with [Bundle.ChainPEM]
 // and [Bundle.KeyPEM] the bytes depend only on what the bundle holds, so they
 // may be compared with what was written before.
-func (b *Bundle) FullchainPEM() Secret { return encode(b.Certificates()) }
+func (b *Bundle) FullchainPEM() Secret { return encodePEM(b.Certificates()) }
 
 // ChainPEM returns the intermediates in PEM; it is empty where there are none.
-func (b *Bundle) ChainPEM() Secret { return encode(b.Intermediates) }
+func (b *Bundle) ChainPEM() Secret { return encodePEM(b.Intermediates) }
 
 // KeyPEM returns the private key in PEM, in the encoding that the client chose.
 func (b *Bundle) KeyPEM() Secret { return slices.Clone(b.key()) }
@@ -136,7 +136,7 @@ func arrange(leaf *x509.Certificate, certs []*x509.Certificate) (chain, roots, s
 		}
 	}
 	for last := leaf; !SelfIssued(last); {
-		i := slices.IndexFunc(strangers, func(cert *x509.Certificate) bool { return issued(cert, last) })
+		i := slices.IndexFunc(strangers, func(cert *x509.Certificate) bool { return isIssuer(cert, last) })
 		if i < 0 {
 			break
 		}

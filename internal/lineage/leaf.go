@@ -62,12 +62,12 @@ func Label(cert *x509.Certificate) string {
 
 // SelfIssued reports whether a certificate names itself as its issuer, as roots
 // and self-signed leaves do. The signature is not verified.
-func SelfIssued(cert *x509.Certificate) bool { return issued(cert, cert) }
+func SelfIssued(cert *x509.Certificate) bool { return isIssuer(cert, cert) }
 
-// issued reports whether issuer is what cert names as its issuer: by name, and
+// isIssuer reports whether issuer is what cert names as its issuer: by name, and
 // by key identifier where both have one (RFC 5280, sections 4.2.1.1 and
 // 4.2.1.2).
-func issued(issuer, cert *x509.Certificate) bool {
+func isIssuer(issuer, cert *x509.Certificate) bool {
 	wanted, had := cert.AuthorityKeyId, issuer.SubjectKeyId
 	return bytes.Equal(issuer.RawSubject, cert.RawIssuer) &&
 		(len(wanted) == 0 || len(had) == 0 || bytes.Equal(wanted, had))

@@ -30,7 +30,7 @@ func parseChain(l Lineage, fullchain, chain []byte) ([]*x509.Certificate, error)
 }
 
 func appendCertificates(certs []*x509.Certificate, path string, text []byte) ([]*x509.Certificate, error) {
-	blocks, err := decode(path, text)
+	blocks, err := decodePEM(path, text)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func appendCertificates(certs []*x509.Certificate, path string, text []byte) ([]
 // parseKey returns the first private key in a text, parsed and as its PEM
 // block, without headers.
 func parseKey(path string, text []byte) (crypto.Signer, *pem.Block, error) {
-	blocks, err := decode(path, text)
+	blocks, err := decodePEM(path, text)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -81,7 +81,7 @@ func parseKey(path string, text []byte) (crypto.Signer, *pem.Block, error) {
 	case "EC PRIVATE KEY":
 		key, err = x509.ParseECPrivateKey(b.Bytes)
 	}
-	if err != nil || trailing(b.Bytes) {
+	if err != nil || hasTrailingBytes(b.Bytes) {
 		return nil, nil, b.malformed(path, "private key")
 	}
 	signer, ok := key.(crypto.Signer)
@@ -92,9 +92,9 @@ func parseKey(path string, text []byte) (crypto.Signer, *pem.Block, error) {
 	return signer, &pem.Block{Type: b.Type, Bytes: b.Bytes}, nil
 }
 
-// trailing reports whether something follows the DER value: crypto/x509 passes
-// it over in PKCS#8 and SEC 1 keys.
-func trailing(der []byte) bool {
+// hasTrailingBytes reports whether something follows the DER value: crypto/x509
+// passes it over in PKCS#8 and SEC 1 keys.
+func hasTrailingBytes(der []byte) bool {
 	rest, err := asn1.Unmarshal(der, &asn1.RawValue{})
 	return err != nil || len(rest) > 0
 }
@@ -110,11 +110,11 @@ func (b block) malformed(path, what string) error {
 		"%s: the %s at line %d cannot be read", path, what, b.line)
 }
 
-// decode returns all PEM blocks of a text. Unlike pem.Decode it does not pass
+// decodePEM returns all PEM blocks of a text. Unlike pem.Decode it does not pass
 // over what it cannot read, which would make a file that was cut short look
 // like a shorter chain: each line that begins or ends a block must be part of
 // one. Every byte is decoded at most once, whatever the text.
-func decode(path string, text []byte) ([]block, error) {
+func decodePEM(path string, text []byte) ([]block, error) {
 	if len(text) > maxFile {
 		return nil, refuse("too-large", "check that this is the right file",
 			"%s: it is larger than %d KiB", path, maxFile>>10)
@@ -146,7 +146,7 @@ func decode(path string, text []byte) ([]block, error) {
 	return blocks, nil
 }
 
-func encode(certs []*x509.Certificate) Secret {
+func encodePEM(certs []*x509.Certificate) Secret {
 	var text []byte
 	for _, cert := range certs {
 		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})...)

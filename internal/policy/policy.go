@@ -40,7 +40,7 @@ type Rules struct {
 // that warn, both in the order of [Codes]. It does not repeat those of
 // [lineage.Read].
 func Check(b *lineage.Bundle, r Rules) []lineage.Finding {
-	s := subject{Bundle: b, Rules: r, path: r.Trust.follow(b, r.Now)}
+	s := subject{Bundle: b, Rules: r, path: r.Trust.findPath(b, r.Now)}
 	var refused, warned []lineage.Finding
 	for _, c := range codes() {
 		if c.find == nil {

@@ -62,11 +62,11 @@ type path struct {
 	flaw   string
 }
 
-// follow returns the way from the leaf to a root. Whether the leaf itself is
+// findPath returns the way from the leaf to a root. Whether the leaf itself is
 // valid now is not checked here.
-func (t Trust) follow(b *lineage.Bundle, now time.Time) path {
+func (t Trust) findPath(b *lineage.Bundle, now time.Time) path {
 	if t.any {
-		return followLinks(b)
+		return checkSignatures(b)
 	}
 	intermediates := x509.NewCertPool()
 	for _, cert := range b.Intermediates {
@@ -87,14 +87,14 @@ func (t Trust) follow(b *lineage.Bundle, now time.Time) path {
 	return path{issuer: chains[0][1]}
 }
 
-// followLinks verifies the signatures of the chain alone, and returns how far
+// checkSignatures verifies the signatures of the chain alone, and returns how far
 // they lead.
-func followLinks(b *lineage.Bundle) path {
+func checkSignatures(b *lineage.Bundle) path {
 	certs := b.Certificates()
 	for i, issuer := range certs[1:] {
 		if err := certs[i].CheckSignatureFrom(issuer); err != nil {
 			return path{code: "untrusted", flaw: fmt.Sprintf("has a broken chain: %s was not signed by %s: %s",
-				lineage.Label(certs[i]), lineage.Label(issuer), plain(err))}
+				lineage.Label(certs[i]), lineage.Label(issuer), x509Message(err))}
 		}
 	}
 	if len(certs) == 1 {
@@ -112,20 +112,20 @@ func (t Trust) chainFault(b *lineage.Bundle, err error) path {
 	}
 	last := certs[len(certs)-1]
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
-	if unknown && last == b.Leaf && !lineage.SelfIssued(last) && !t.has(last.RawIssuer) {
+	if unknown && last == b.Leaf && !lineage.SelfIssued(last) && !t.hasRoot(last.RawIssuer) {
 		return path{code: "chain-incomplete",
 			flaw: fmt.Sprintf("comes without its issuer, which is not among the roots either: %.80q", last.Issuer)}
 	}
 	return path{code: "untrusted",
-		flaw: fmt.Sprintf("leads to no trusted root: the last issuer of its chain is %.80q: %s", last.Issuer, plain(err))}
+		flaw: fmt.Sprintf("leads to no trusted root: the last issuer of its chain is %.80q: %s", last.Issuer, x509Message(err))}
 }
 
-// plain returns the message of an error of crypto/x509, without the package's
-// name.
-func plain(err error) string { return strings.TrimPrefix(err.Error(), "x509: ") }
+// x509Message returns the message of an error of crypto/x509, without the
+// package's name.
+func x509Message(err error) string { return strings.TrimPrefix(err.Error(), "x509: ") }
 
-// has reports whether there is a root with a name.
-func (t Trust) has(name []byte) bool {
+// hasRoot reports whether there is a root with a name.
+func (t Trust) hasRoot(name []byte) bool {
 	if t.roots == nil {
 		return false
 	}

@@ -54,8 +54,8 @@ func startTLS(ctx context.Context, conn net.Conn, e endpoint.Endpoint) error {
 	return nil
 }
 
-// say sends text, perhaps none, and notes what the server is to answer.
-func (d *dialogue) say(text, awaited string) error {
+// send sends text, perhaps none, and notes what the server is to answer.
+func (d *dialogue) send(text, awaited string) error {
 	d.awaited, d.heard = awaited, nil
 	_, err := io.WriteString(d.conn, text)
 	return err

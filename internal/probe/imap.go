@@ -8,7 +8,7 @@ import (
 // imap waits for the greeting, asks for the server's capabilities and
 // negotiates STARTTLS (RFC 9051 sections 6.1.1 and 6.2.1).
 func (d *dialogue) imap() error {
-	if err := d.say("", "an IMAP greeting"); err != nil {
+	if err := d.send("", "an IMAP greeting"); err != nil {
 		return err
 	}
 	greeting, err := d.line()
@@ -40,7 +40,7 @@ func (d *dialogue) imap() error {
 // imapCommand sends a command with a tag, which is in upper case, and returns
 // the words of the lines before the tagged one, which must be an OK.
 func (d *dialogue) imapCommand(tag, command string) ([][]string, error) {
-	if err := d.say(tag+" "+command+"\r\n", "the answer to "+command); err != nil {
+	if err := d.send(tag+" "+command+"\r\n", "the answer to "+command); err != nil {
 		return nil, err
 	}
 	var untagged [][]string

@@ -104,14 +104,14 @@ func (o *Observation) config() *tls.Config {
 	}
 	if o.Endpoint.Key != "" {
 		config.MaxVersion = tls.VersionTLS12
-		config.CipherSuites = suites(o.Endpoint.Key)
+		config.CipherSuites = cipherSuites(o.Endpoint.Key)
 	}
 	return config
 }
 
-// suites returns the cipher suites of TLS 1.2 that need a type of key. All have
-// ECDHE, for which the server has to sign with the key.
-func suites(key string) []uint16 {
+// cipherSuites returns the cipher suites of TLS 1.2 that need a type of key.
+// All have ECDHE, for which the server has to sign with the key.
+func cipherSuites(key string) []uint16 {
 	var found []uint16
 	for _, suite := range tls.CipherSuites() {
 		if strings.HasPrefix(suite.Name, fmt.Sprintf("TLS_ECDHE_%s_", strings.ToUpper(key))) {

@@ -37,7 +37,7 @@ func (d *dialogue) smtpCommand(command, want string) ([]string, error) {
 		verb, _, _ = strings.Cut(command, " ")
 		command, awaited = command+"\r\n", "the answer to "+verb
 	}
-	if err := d.say(command, awaited); err != nil {
+	if err := d.send(command, awaited); err != nil {
 		return nil, err
 	}
 	var texts []string

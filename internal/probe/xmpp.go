@@ -22,7 +22,7 @@ func (d *dialogue) xmpp(namespace, domain string) error {
 	if err := xml.EscapeText(&to, []byte(domain)); err != nil {
 		return err
 	}
-	if err := d.say("<?xml version='1.0'?><stream:stream to='"+to.String()+"' version='1.0' xml:lang='en' "+
+	if err := d.send("<?xml version='1.0'?><stream:stream to='"+to.String()+"' version='1.0' xml:lang='en' "+
 		namespace+" xmlns:stream='"+streamSpace+"'>", "an XMPP stream"); err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (d *dialogue) xmpp(namespace, domain string) error {
 	if features.StartTLS == nil {
 		return in.withoutTLS()
 	}
-	if err := d.say("<starttls xmlns='"+tlsSpace+"'/>", "the answer to starttls"); err != nil {
+	if err := d.send("<starttls xmlns='"+tlsSpace+"'/>", "the answer to starttls"); err != nil {
 		return err
 	}
 	if _, err := in.next(tlsSpace, "proceed"); err != nil {
@@ -69,7 +69,7 @@ func (s stream) next(space, local string) (xml.StartElement, error) {
 		switch token := token.(type) {
 		case xml.StartElement:
 			if token.Name != (xml.Name{Space: space, Local: local}) {
-				return token, s.unwanted(token)
+				return token, s.unexpected(token)
 			}
 			return token, nil
 		case xml.EndElement:
@@ -78,20 +78,20 @@ func (s stream) next(space, local string) (xml.StartElement, error) {
 	}
 }
 
-// unwanted returns the error that another element than the wanted one means.
-func (s stream) unwanted(start xml.StartElement) error {
+// unexpected returns the error that another element than the wanted one means.
+func (s stream) unexpected(start xml.StartElement) error {
 	switch start.Name {
 	case xml.Name{Space: streamSpace, Local: "error"}:
-		return s.ended(start)
+		return s.streamError(start)
 	case xml.Name{Space: tlsSpace, Local: "failure"}:
 		return refusal(TurnedAway, "the server offers STARTTLS for the XMPP domain %q, but refuses to go on with it (failure)", s.domain)
 	}
 	return refusal(OtherProtocol, "what listens there does not speak XMPP: it said <%.40s>", start.Name.Local)
 }
 
-// ended reads a stream error (RFC 6120 section 4.9), a condition and perhaps a
-// text, and returns it.
-func (s stream) ended(start xml.StartElement) error {
+// streamError reads a stream error (RFC 6120 section 4.9), a condition and
+// perhaps a text, and returns it.
+func (s stream) streamError(start xml.StartElement) error {
 	var failed struct {
 		Text       string                       `xml:"urn:ietf:params:xml:ns:xmpp-streams text"`
 		Conditions []struct{ XMLName xml.Name } `xml:",any"`

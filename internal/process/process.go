@@ -29,7 +29,7 @@ func (e *GoneError) Error() string { return fmt.Sprintf("process %d has ended", 
 // boot. A PID and a start time together identify one process for good. It fails
 // with a *GoneError where there is no such process.
 func Started(pid int) (uint64, error) {
-	s, err := read(pid)
+	s, err := readStat(pid)
 	return s.started, err
 }
 
@@ -52,7 +52,7 @@ func FromPIDFile(path, program string) (int, error) {
 	if err != nil || pid <= 0 {
 		return 0, fmt.Errorf("PID file %s holds no process number", path)
 	}
-	s, err := read(pid)
+	s, err := readStat(pid)
 	if _, gone := errors.AsType[*GoneError](err); gone {
 		return 0, nil
 	}
@@ -171,7 +171,7 @@ func Descendants(pid int) ([]int, error) {
 		if err != nil {
 			continue
 		}
-		if s, err := read(child); err == nil {
+		if s, err := readStat(child); err == nil {
 			children[s.parent] = append(children[s.parent], child)
 		}
 	}
@@ -190,9 +190,9 @@ type stat struct {
 	started uint64 // clock ticks since boot
 }
 
-// read returns a process's stat. It fails with a *GoneError where the process
+// readStat returns a process's stat. It fails with a *GoneError where the process
 // has ended, also where its parent has not waited for it yet.
-func read(pid int) (stat, error) {
+func readStat(pid int) (stat, error) {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 		return stat{}, &GoneError{pid}

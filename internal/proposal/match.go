@@ -36,7 +36,7 @@ func (m *maker) match(s Service, use deployers.Use) match {
 		if best := r.best(use.Names); best.lineage != nil {
 			return best
 		}
-		return match{nil, fmt.Sprintf("No lineage covers %s.", list(use.Names))}
+		return match{nil, fmt.Sprintf("No lineage covers %s.", someOf(use.Names))}
 	}
 	issued := file.Leaf != nil && !file.SelfIssued
 	if file.Leaf != nil {
@@ -51,7 +51,7 @@ func (m *maker) match(s Service, use deployers.Use) match {
 	}
 	switch labelled := r.labelled(s.Labels); {
 	case issued:
-		return match{nil, fmt.Sprintf("It is for whatever name, and the certificate there, of %s, is no lineage's.", list(file.Leaf.Names))}
+		return match{nil, fmt.Sprintf("It is for whatever name, and the certificate there, of %s, is no lineage's.", someOf(file.Leaf.Names))}
 	case len(r.candidates) == 1:
 		return match{&r.candidates[0], fmt.Sprintf("It is for whatever name, and %s is the only lineage of this host.", r.candidates[0])}
 	case len(labelled) == 1:
@@ -70,7 +70,7 @@ func (m *maker) candidates(s Service, use deployers.Use, file File) []Lineage {
 	}
 	var kept []Lineage
 	for _, l := range m.Lineages {
-		if want != "" && family(l.Leaf.Key) != want || s.Exact && !slices.ContainsFunc(l.Leaf.Names, plain) {
+		if want != "" && keyFamily(l.Leaf.Key) != want || s.Exact && !slices.ContainsFunc(l.Leaf.Names, isPlainName) {
 			continue
 		}
 		same := slices.IndexFunc(kept, func(k Lineage) bool { return k.Leaf.Fingerprint == l.Leaf.Fingerprint && k.Client == l.Client })
@@ -84,14 +84,14 @@ func (m *maker) candidates(s Service, use deployers.Use, file File) []Lineage {
 	return kept
 }
 
-// plain reports whether a name is a DNS name without a wildcard.
-func plain(name string) bool {
+// isPlainName reports whether a name is a DNS name without a wildcard.
+func isPlainName(name string) bool {
 	_, err := netip.ParseAddr(name)
 	return err != nil && !strings.HasPrefix(name, "*.") && !strings.Contains(name, ":")
 }
 
-// family returns the type of a key as probe URLs name it, or "".
-func family(key string) string {
+// keyFamily returns the type of a key as probe URLs name it, or "".
+func keyFamily(key string) string {
 	for _, family := range []string{"rsa", "ecdsa"} {
 		if strings.HasPrefix(key, family) {
 			return family
@@ -104,7 +104,7 @@ func family(key string) string {
 // that is there, or else by its path.
 func twinFamily(use deployers.Use, file File) string {
 	if file.Leaf != nil {
-		return family(file.Leaf.Key)
+		return keyFamily(file.Leaf.Key)
 	}
 	switch path := strings.ToLower(use.Certificate); {
 	case strings.Contains(path, "ecdsa") || strings.Contains(path, "ecc"):
@@ -143,7 +143,7 @@ func (r ranking) best(names []string) match {
 		}
 		return 1
 	}
-	sameKey := func(l Lineage) bool { return family(l.Leaf.Key) == family(r.key) }
+	sameKey := func(l Lineage) bool { return keyFamily(l.Leaf.Key) == keyFamily(r.key) }
 	sameName := func(l Lineage) bool { return slices.Contains(names, l.Name) }
 	slices.SortStableFunc(ranked, func(a, b Lineage) int {
 		return cmp.Or(
@@ -160,9 +160,9 @@ func (r ranking) best(names []string) match {
 			lacks = append(lacks, name)
 		}
 	}
-	why := fmt.Sprintf("%s covers %s", first, list(has))
+	why := fmt.Sprintf("%s covers %s", first, someOf(has))
 	if len(lacks) > 0 {
-		why += fmt.Sprintf(", but not %s", list(lacks))
+		why += fmt.Sprintf(", but not %s", someOf(lacks))
 	}
 	for _, other := range ranked[1:] {
 		if covered(other) == covered(first) {
@@ -198,8 +198,8 @@ func lower(names []string) []string {
 	return all
 }
 
-// list returns some of the names, and how many more there are, for people.
-func list(names []string) string {
+// someOf returns some of the names, and how many more there are, for people.
+func someOf(names []string) string {
 	const most = 5
 	if len(names) > most {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)

@@ -85,7 +85,7 @@ type Step struct {
 func Make(host Host) Proposal {
 	m := maker{Host: host, out: Proposal{Unknown: slices.Clone(host.Unknown)}}
 	for _, root := range host.Roots {
-		if m.keeps(root) {
+		if m.hasLineages(root) {
 			m.out.Roots = append(m.out.Roots, root)
 		}
 	}
@@ -95,8 +95,8 @@ func Make(host Host) Proposal {
 		}
 		m.out.Unknown = append(m.out.Unknown, s.Unknown...)
 	}
-	m.name()
-	m.unused()
+	m.nameTargets()
+	m.addUnused()
 	return m.out
 }
 
@@ -106,8 +106,8 @@ type maker struct {
 	out Proposal
 }
 
-// keeps reports whether lineages were found below a root.
-func (m *maker) keeps(root lineage.Root) bool {
+// hasLineages reports whether lineages were found below a root.
+func (m *maker) hasLineages(root lineage.Root) bool {
 	return slices.ContainsFunc(m.Lineages, func(l Lineage) bool { return paths.Within(l.Fullchain, root.Dir) })
 }
 
@@ -115,7 +115,7 @@ func (m *maker) keeps(root lineage.Root) bool {
 // that writes the same files.
 func (m *maker) propose(s Service, use deployers.Use) {
 	found := m.match(s, use)
-	concluded := fmt.Sprintf("%s: %s. %s", s.Name, taken(use), found.why)
+	concluded := fmt.Sprintf("%s: %s. %s", s.Name, describeUse(use), found.why)
 	if found.lineage == nil {
 		m.out.Unknown = append(m.out.Unknown, concluded)
 		return
@@ -124,10 +124,10 @@ func (m *maker) propose(s Service, use deployers.Use) {
 	if use.Note != "" {
 		t.About = append(t.About, use.Note)
 	}
-	m.place(&t, s, use, *found.lineage)
-	t.probe(use, found.lineage.Leaf)
-	if same := m.same(t); same != nil {
-		same.join(t)
+	m.placeFiles(&t, s, use, *found.lineage)
+	t.setProbes(use, found.lineage.Leaf)
+	if same := m.sameTarget(t); same != nil {
+		same.merge(t)
 		return
 	}
 	if other := m.overlapping(t); other != nil {
@@ -137,8 +137,8 @@ func (m *maker) propose(s Service, use deployers.Use) {
 	m.out.Targets = append(m.out.Targets, t)
 }
 
-// taken returns what a use takes now, for people.
-func taken(use deployers.Use) string {
+// describeUse returns what a use takes now, for people.
+func describeUse(use deployers.Use) string {
 	switch {
 	case use.Domain != "":
 		return use.Where + " comes from its database"
@@ -159,13 +159,13 @@ func (m *maker) nameOf(l Lineage) string {
 	return l.Name
 }
 
-// place sets where the files of a target go: where the service looks for them,
-// or else to a place of their own, with the steps that the operator has to take
-// for that.
-func (m *maker) place(t *Target, s Service, use deployers.Use, l Lineage) {
+// placeFiles sets where the files of a target go: where the service looks for
+// them, or else to a place of their own, with the steps that the operator has
+// to take for that.
+func (m *maker) placeFiles(t *Target, s Service, use deployers.Use, l Lineage) {
 	files := m.Files[use.Certificate].with(m.Files[use.Key])
-	why := kept(use, files)
-	directory, isManaged := managed(use)
+	why := whyNotWritten(use, files)
+	directory, isManaged := managedDirectory(use)
 	switch {
 	case use.Domain != "":
 		t.Domain, t.Idle, m.out.Secret = use.Domain, true, true
@@ -175,14 +175,14 @@ func (m *maker) place(t *Target, s Service, use deployers.Use, l Lineage) {
 	case why == "" && use.Certificate != "":
 		t.Certificate, t.Key = use.Certificate, use.Key
 		if files.NoDirectory {
-			t.Steps = append(t.Steps, Step{"make the directory", []string{"install -d " + value(filepath.Dir(use.Certificate)) + " " + value(filepath.Dir(use.Key))}})
+			t.Steps = append(t.Steps, Step{"make the directory", []string{"install -d " + yamlValue(filepath.Dir(use.Certificate)) + " " + yamlValue(filepath.Dir(use.Key))}})
 		}
 	default:
-		t.own(s, use, l.Name)
+		t.ownFiles(s, use, l.Name)
 	}
 	if why != "" {
 		t.About, t.Copy = append(t.About, why), files.KeptBy
-		t.Steps = append(t.Steps, t.toName(s, use))
+		t.Steps = append(t.Steps, t.nameStep(s, use))
 	}
 }
 
@@ -193,22 +193,22 @@ func (f File) with(key File) File {
 	return f
 }
 
-// managed returns the managed directory that a service takes its pair from, as
-// after an earlier configuration, and reports whether it does so.
-func managed(use deployers.Use) (directory string, is bool) {
+// managedDirectory returns the managed directory that a service takes its pair
+// from, as after an earlier configuration, and reports whether it does so.
+func managedDirectory(use deployers.Use) (directory string, is bool) {
 	directory, is = strings.CutSuffix(use.Certificate, "/current/fullchain.pem")
 	return directory, is && use.Key == directory+"/current/privkey.pem"
 }
 
-// own sets files of the target's own, where the service's Discovery says.
-func (t *Target) own(s Service, use deployers.Use, lineage string) {
+// ownFiles sets files of the target's own, where the service's Discovery says.
+func (t *Target) ownFiles(s Service, use deployers.Use, lineage string) {
 	fill := func(pattern string) string { return strings.ReplaceAll(pattern, "{lineage}", lineage) }
 	t.Directory, t.Certificate, t.Key = fill(s.Directory), fill(s.Certificate), fill(s.Key)
 	t.Idle = t.Certificate != "" && t.Certificate == use.Certificate // the file that is in the way has to be removed first
 }
 
-// toName returns the step that makes the service take the target's files.
-func (t *Target) toName(s Service, use deployers.Use) Step {
+// nameStep returns the step that makes the service take the target's files.
+func (t *Target) nameStep(s Service, use deployers.Use) Step {
 	if t.Idle {
 		return Step{"remove the links, and the # before these lines; certlatch deploy then puts files there", []string{"rm " + use.Certificate + " " + use.Key}}
 	}
@@ -223,24 +223,24 @@ func (t *Target) toName(s Service, use deployers.Use) Step {
 	return Step{fmt.Sprintf("let %s name the target's files, for %s", s.Name, use.Where), lines}
 }
 
-// probe sets probes where those that a deployment finds are not enough: these
+// setProbes sets probes where those that a deployment finds are not enough: these
 // do not distinguish types of keys, and as long as the service does not name
 // the target's files, there is no name to probe with for a wildcard.
-func (t *Target) probe(use deployers.Use, leaf lineage.Leaf) {
-	if !use.Twin && (len(t.Steps) == 0 || slices.ContainsFunc(leaf.Names, plain)) {
+func (t *Target) setProbes(use deployers.Use, leaf lineage.Leaf) {
+	if !use.Twin && (len(t.Steps) == 0 || slices.ContainsFunc(leaf.Names, isPlainName)) {
 		return
 	}
 	for _, probe := range use.Probes {
 		if use.Twin {
-			probe.Key = family(leaf.Key)
+			probe.Key = keyFamily(leaf.Key)
 		}
 		t.Probes = append(t.Probes, probe)
 	}
 }
 
-// kept returns why certlatch cannot write where the service looks; empty: it
-// can.
-func kept(use deployers.Use, file File) string {
+// whyNotWritten returns why certlatch cannot write where the service looks;
+// empty: it can.
+func whyNotWritten(use deployers.Use, file File) string {
 	switch {
 	case use.Certificate == "":
 		return ""
@@ -269,9 +269,9 @@ func writable(path string) bool {
 // snakeoil reports whether a path is that of Debian's package ssl-cert.
 func snakeoil(path string) bool { return path == "/etc/ssl/certs/ssl-cert-snakeoil.pem" }
 
-// same returns the target that writes the same files of the same lineage for
-// the same service, or nil.
-func (m *maker) same(t Target) *Target {
+// sameTarget returns the target that writes the same files of the same lineage
+// for the same service, or nil.
+func (m *maker) sameTarget(t Target) *Target {
 	at := slices.IndexFunc(m.out.Targets, func(o Target) bool {
 		return o.Service == t.Service && o.Lineage == t.Lineage && o.Domain == t.Domain &&
 			o.Directory == t.Directory && o.Certificate == t.Certificate && o.Key == t.Key
@@ -282,9 +282,9 @@ func (m *maker) same(t Target) *Target {
 	return &m.out.Targets[at]
 }
 
-// join adds a target that a second use made to the one that writes the same
+// merge adds a target that a second use made to the one that writes the same
 // files.
-func (t *Target) join(o Target) {
+func (t *Target) merge(o Target) {
 	for _, step := range o.Steps {
 		if !slices.ContainsFunc(t.Steps, func(s Step) bool { return s.Says == step.Says }) {
 			t.Steps = append(t.Steps, step)
@@ -329,10 +329,10 @@ func (t Target) paths() []string {
 // targetName matches the names that a target may have.
 var targetName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
-// name names the targets: by the role of their service, or by the service where
-// two share a role; where that leaves several with one name, with their
-// lineage, or a number.
-func (m *maker) name() {
+// nameTargets names the targets: by the role of their service, or by the
+// service where two share a role; where that leaves several with one name, with
+// their lineage, or a number.
+func (m *maker) nameTargets() {
 	role := func(service string) string {
 		at := slices.IndexFunc(m.Services, func(s Service) bool { return s.Name == service })
 		return m.Services[at].Role
@@ -362,8 +362,8 @@ func (m *maker) name() {
 	}
 }
 
-// unused adds the lineages that no target takes to the proposal.
-func (m *maker) unused() {
+// addUnused adds the lineages that no target takes to the proposal.
+func (m *maker) addUnused() {
 	for _, l := range m.Lineages {
 		if !slices.ContainsFunc(m.out.Targets, func(t Target) bool { return l.Is(t.Lineage) }) {
 			m.out.Unused = append(m.out.Unused, fmt.Sprintf("%s, for %s", l, strings.Join(l.Leaf.Names, ", ")))

@@ -21,7 +21,7 @@ const width = 96
 // Write writes the proposal as a configuration with comments.
 func (p Proposal) Write(w io.Writer) error {
 	const file = "config.yaml.tmpl"
-	parsed, err := template.New(file).Funcs(template.FuncMap{"value": value, "wrap": wrap, "line": line}).ParseFS(files, file)
+	parsed, err := template.New(file).Funcs(template.FuncMap{"value": yamlValue, "wrap": wrapComment, "line": oneLine}).ParseFS(files, file)
 	if err != nil {
 		return fmt.Errorf("read the template of the configuration: %w", err)
 	}
@@ -62,18 +62,18 @@ var plainValue = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]
 // otherValue matches words that YAML takes for something else than a text.
 var otherValue = regexp.MustCompile(`^(?i:true|false|null|yes|no|on|off|y|n)$`)
 
-// value returns a text as a value of YAML, whose double-quoted style has the
+// yamlValue returns a text as a value of YAML, whose double-quoted style has the
 // escapes of Go (YAML 1.2.2 section 7.3.1).
-func value(text string) string {
+func yamlValue(text string) string {
 	if plainValue.MatchString(text) && !otherValue.MatchString(text) {
 		return text
 	}
 	return strconv.Quote(text)
 }
 
-// line returns a text without control characters, which a path may hold and
+// oneLine returns a text without control characters, which a path may hold and
 // which would end a comment.
-func line(text string) string {
+func oneLine(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == 0x2028 || r == 0x2029 || r == unicode.ReplacementChar {
 			return '?'
@@ -82,12 +82,12 @@ func line(text string) string {
 	}, text)
 }
 
-// wrap returns a text as a comment: lines that begin with a prefix, the first
-// one with first.
-func wrap(first, further, text string) string {
+// wrapComment returns a text as a comment: lines that begin with a prefix, the
+// first one with first.
+func wrapComment(first, further, text string) string {
 	var lines []string
 	at, empty := first, true
-	for _, word := range strings.Fields(line(text)) {
+	for _, word := range strings.Fields(oneLine(text)) {
 		if !empty && len(at)+1+len(word) > width {
 			lines, at, empty = append(lines, at), further, true
 		}

@@ -87,26 +87,26 @@ func (d Deployment) Text() string {
 	for _, o := range d.Outcomes {
 		fmt.Fprintf(&text, "%s\n", verdict(o))
 		if o.New != nil {
-			text.say("new", "%s", leafLine(*o.New))
+			text.addLine("new", "%s", leafLine(*o.New))
 		}
 		if o.Previous != nil && (o.New == nil || o.Previous.Fingerprint != o.New.Fingerprint) {
-			text.say("previous", "%s", leafLine(*o.Previous))
+			text.addLine("previous", "%s", leafLine(*o.Previous))
 		}
 		if o.Plan != nil {
 			text.plan(*o.Plan)
 		}
 		if o.Detail != "" {
-			text.say("detail", "%s", o.Detail)
+			text.addLine("detail", "%s", o.Detail)
 		}
 		if o.Remedy != "" {
-			text.say("remedy", "%s", o.Remedy)
+			text.addLine("remedy", "%s", o.Remedy)
 		}
 		text.findings(o)
 		for _, note := range o.Notes {
-			text.say("note", "%s", note)
+			text.addLine("note", "%s", note)
 		}
 		if steps := stepLine(o.Steps); steps != "" && o.Result != engine.Unchanged && o.Result != engine.Planned {
-			text.say("steps", "%s", steps)
+			text.addLine("steps", "%s", steps)
 		}
 	}
 	return text.String()
@@ -147,28 +147,28 @@ func (b *block) findings(o engine.Outcome) {
 			told = true
 			continue
 		}
-		b.say(string(f.Severity), "%s; %s", f, f.Remedy)
+		b.addLine(string(f.Severity), "%s; %s", f, f.Remedy)
 	}
 }
 
 // plan adds what a deployment by the plan would do.
 func (b *block) plan(plan deployers.Plan) {
 	if row := plan.Row; row != nil {
-		b.say("write", "the row of domain %s, type %d, in table %s of %s", row.Domain, row.Type, row.Table, row.Database)
+		b.addLine("write", "the row of domain %s, type %d, in table %s of %s", row.Domain, row.Type, row.Table, row.Database)
 		plan.Files = nil
 	}
 	for _, f := range plan.Files {
-		b.say("write", "%s (%s, %s:%s, %04o)", f.Path, f.Content, orWord(f.User, "root"), groupName(f), f.Mode)
+		b.addLine("write", "%s (%s, %s:%s, %04o)", f.Path, f.Content, orWord(f.User, "root"), groupName(f), f.Mode)
 	}
 	if len(plan.Test.Command) > 0 {
-		b.say("test", "%s", strings.Join(plan.Test.Command, " "))
+		b.addLine("test", "%s", strings.Join(plan.Test.Command, " "))
 	}
-	b.say("activate", "%s", plan.Activate)
+	b.addLine("activate", "%s", plan.Activate)
 	for _, p := range plan.Probes {
-		b.say("prove", "%s", p)
+		b.addLine("prove", "%s", p)
 	}
 	if len(plan.Probes) == 0 {
-		b.say("prove", "nothing")
+		b.addLine("prove", "nothing")
 	}
 }
 

@@ -49,7 +49,7 @@ type subject struct {
 
 // Line returns the line of the plugin, and the gravest severity.
 func (c Check) Line() (string, Severity) {
-	said := append(c.certificates(), c.whole()...)
+	said := append(c.certificateAlarms(), c.overallAlarms()...)
 	slices.SortStableFunc(said, func(a, b subject) int { return cmp.Compare(b.level, a.level) })
 	result, text := SeverityOK, c.summary()
 	if len(said) > 0 {
@@ -70,8 +70,8 @@ func (c Check) Line() (string, Severity) {
 	return line, result
 }
 
-// certificates returns the alarms about single certificates.
-func (c Check) certificates() []subject {
+// certificateAlarms returns the alarms about single certificates.
+func (c Check) certificateAlarms() []subject {
 	var said []subject
 	for _, s := range c.Inventory.Seen {
 		name := nameOf(s)
@@ -85,8 +85,8 @@ func (c Check) certificates() []subject {
 	return said
 }
 
-// whole returns the alarms about the inventory as a whole.
-func (c Check) whole() []subject {
+// overallAlarms returns the alarms about the inventory as a whole.
+func (c Check) overallAlarms() []subject {
 	var said []subject
 	say := func(level Severity, name, format string, args ...any) {
 		said = append(said, subject{alarm{level, fmt.Sprintf(format, args...)}, name})

@@ -144,13 +144,13 @@ func (d Domain) Text() string {
 		if a.Refused {
 			result += ", its only target is \".\": the domain says that there is no such service"
 		}
-		text.say("dns", "%s: %s", a.Name, result)
+		text.addLine("dns", "%s: %s", a.Name, result)
 		if a.Err != nil {
-			text.say("error", "%v", a.Err)
+			text.addLine("error", "%v", a.Err)
 		}
 	}
 	if failure := d.failure(); failure != "" {
-		text.say("error", "%s", failure)
+		text.addLine("error", "%s", failure)
 	}
 	for _, p := range d.Probes {
 		text.probe(Probe(p))
@@ -162,27 +162,27 @@ func (d Domain) Text() string {
 func (b *block) probe(p Probe) {
 	fmt.Fprintf(b, "%s\n", p.Seen.Endpoint)
 	if p.Target != nil {
-		b.say("srv", "%s: %s, priority %d, weight %d", p.Record, p.Target.Host, p.Target.Priority, p.Target.Weight)
+		b.addLine("srv", "%s: %s, priority %d, weight %d", p.Record, p.Target.Host, p.Target.Priority, p.Target.Weight)
 	}
 	if p.Seen.Err != nil {
-		b.say("error", "%v", p.Seen.Err)
+		b.addLine("error", "%v", p.Seen.Err)
 	}
 	if leaf := p.Seen.Leaf(); leaf != nil {
 		chain := p.Seen.Chain
-		b.say("protocol", "%s, %s", p.Seen.Protocol(), p.Seen.CipherSuite())
-		b.say("leaf", "%s", leafLine(lineage.Describe(leaf)))
+		b.addLine("protocol", "%s, %s", p.Seen.Protocol(), p.Seen.CipherSuite())
+		b.addLine("leaf", "%s", leafLine(lineage.Describe(leaf)))
 		for _, cert := range chain[1:] {
-			b.say("issued by", "%s  until %s", cert.Subject, cert.NotAfter.UTC().Format(time.DateOnly))
+			b.addLine("issued by", "%s  until %s", cert.Subject, cert.NotAfter.UTC().Format(time.DateOnly))
 		}
-		b.say("issuer", "%s", chain[len(chain)-1].Issuer)
+		b.addLine("issuer", "%s", chain[len(chain)-1].Issuer)
 	}
 	if p.Seen.ClientAuth {
-		b.say("asks for", "a certificate of the client, which was not given one")
+		b.addLine("asks for", "a certificate of the client, which was not given one")
 	}
 	for _, f := range p.Findings {
-		b.say("finding", "%s; %s", f, f.Remedy)
+		b.addLine("finding", "%s; %s", f, f.Remedy)
 	}
 	if p.Exit() == ExitOK {
-		b.say("good", "no findings")
+		b.addLine("good", "no findings")
 	}
 }

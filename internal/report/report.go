@@ -105,8 +105,8 @@ func leafLine(l lineage.Leaf) string {
 // below.
 type block struct{ strings.Builder }
 
-// say adds a line with a label, in printable characters: much of it comes from
-// certificates, from programs, and from the network.
-func (b *block) say(label, format string, args ...any) {
+// addLine adds a line with a label, in printable characters: much of it comes
+// from certificates, from programs, and from the network.
+func (b *block) addLine(label, format string, args ...any) {
 	fmt.Fprintf(b, "  %-10s %s\n", label, inLine(fmt.Sprintf(format, args...)))
 }

@@ -53,7 +53,7 @@ func (v Validation) Text() string {
 	var text block
 	fmt.Fprintf(&text, "%s\n", v.Lineage)
 	if leaf := v.Verdicts[0].Leaf; leaf != nil {
-		text.say("leaf", "%s", leafLine(*leaf))
+		text.addLine("leaf", "%s", leafLine(*leaf))
 	}
 	for _, verdict := range v.Verdicts {
 		whom := "for any target"
@@ -61,10 +61,10 @@ func (v Validation) Text() string {
 			whom = "for target " + verdict.Target
 		}
 		if len(verdict.Findings) == 0 {
-			text.say("good", "%s: no findings", whom)
+			text.addLine("good", "%s: no findings", whom)
 		}
 		for _, f := range verdict.Findings {
-			text.say(string(f.Severity), "%s: %s; %s", whom, f, f.Remedy)
+			text.addLine(string(f.Severity), "%s: %s; %s", whom, f, f.Remedy)
 		}
 	}
 	return text.String()

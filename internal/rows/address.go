@@ -95,17 +95,17 @@ func parse(u *url.URL, socketKey string, port uint16) (address, error) {
 	if a.socket != "" && a.host != "" {
 		return address{}, refuse(u, "names both a host and a socket", "Leave one of them out.")
 	}
-	return a, a.protect(u)
+	return a, a.requireTLS(u)
 }
 
-// protect fails where a key would travel in the clear: only a connection that
+// requireTLS fails where a key would travel in the clear: only a connection that
 // does not leave the host may be without TLS.
-func (a *address) protect(u *url.URL) error {
-	if a.mode == "" && a.local() {
+func (a *address) requireTLS(u *url.URL) error {
+	if a.mode == "" && a.isLocal() {
 		a.mode = disable
 	}
 	switch {
-	case a.mode == verifyFull || a.mode == require || a.mode == disable && a.local():
+	case a.mode == verifyFull || a.mode == require || a.mode == disable && a.isLocal():
 		return nil
 	case a.mode == "" || a.mode == disable:
 		return refuse(u, "would send the key to another host without TLS", "Add sslmode=verify-full, and sslrootcert=FILE where the server's certificate is of a CA of your own.")
@@ -113,15 +113,15 @@ func (a *address) protect(u *url.URL) error {
 	return refuse(u, fmt.Sprintf("has the unknown sslmode %q", string(a.mode)), "Known are disable, require and verify-full.")
 }
 
-// local reports whether the connection stays on this host.
-func (a *address) local() bool {
+// isLocal reports whether the connection stays on this host.
+func (a *address) isLocal() bool {
 	ip, err := netip.ParseAddr(a.host)
 	return a.host == "" || a.host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// numeric returns the host, and for localhost the loopback address, since a
+// dialHost returns the host, and for localhost the loopback address, since a
 // resolver might return another.
-func (a *address) numeric() string {
+func (a *address) dialHost() string {
 	if a.host == "" || a.host == "localhost" {
 		return "127.0.0.1"
 	}

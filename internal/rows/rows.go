@@ -80,7 +80,7 @@ func (d Databases) Read(ctx context.Context, row deployers.Row) (certificate []b
 		return nil, nil, err
 	}
 	defer db.close()
-	held, err := one(ctx, db, row)
+	held, err := readOne(ctx, db, row)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -113,7 +113,7 @@ func stage(ctx context.Context, db database, row deployers.Row, wanted pair) (*C
 	if err := fits(db.limit(), wanted); err != nil {
 		return nil, err
 	}
-	previous, err := one(ctx, db, row)
+	previous, err := readOne(ctx, db, row)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (c *Change) Commit(ctx context.Context) error {
 // Undo writes the previous pair back, unless it is there. It fails with a
 // *ChangedError where the row holds neither it nor what Commit wrote.
 func (c *Change) Undo(ctx context.Context) error {
-	held, err := one(ctx, c.db, c.row())
+	held, err := readOne(ctx, c.db, c.row())
 	if err != nil {
 		return err
 	}
@@ -153,24 +153,24 @@ func (c *Change) swap(ctx context.Context, verb string, from, to pair) error {
 	row := c.row()
 	err := c.db.swap(ctx, row, from, to)
 	if errors.Is(err, errChanged) {
-		return &ChangedError{name(row)}
+		return &ChangedError{rowName(row)}
 	}
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", verb, name(row), err)
+		return fmt.Errorf("%s %s: %w", verb, rowName(row), err)
 	}
 	return nil
 }
 
-// one returns the pair of the one row that there must be.
-func one(ctx context.Context, db database, row deployers.Row) (pair, error) {
+// readOne returns the pair of the one row that there must be.
+func readOne(ctx context.Context, db database, row deployers.Row) (pair, error) {
 	held, err := db.read(ctx, row)
 	switch {
 	case err != nil:
-		return pair{}, fmt.Errorf("read %s: %w", name(row), err)
+		return pair{}, fmt.Errorf("read %s: %w", rowName(row), err)
 	case len(held) == 0:
-		return pair{}, &NoRowError{name(row)}
+		return pair{}, &NoRowError{rowName(row)}
 	case len(held) > 1:
-		return pair{}, &ManyRowsError{name(row), len(held)}
+		return pair{}, &ManyRowsError{rowName(row), len(held)}
 	}
 	return held[0], nil
 }
@@ -191,7 +191,7 @@ func fits(limit int, p pair) error {
 // and so cannot end the name in a statement.
 var plainTable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// name returns what messages call a row.
-func name(row deployers.Row) string {
+// rowName returns what messages call a row.
+func rowName(row deployers.Row) string {
 	return fmt.Sprintf("row (domain %q, type %d) of table %s in %s", row.Domain, row.Type, row.Table, row.Database)
 }

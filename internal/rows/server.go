@@ -49,7 +49,7 @@ func openMySQL(a address) (database, error) {
 	if a.socket != "" {
 		config.Net, config.Addr = "unix", a.socket
 	} else {
-		config.Net, config.Addr = "tcp", net.JoinHostPort(a.numeric(), strconv.Itoa(int(a.port)))
+		config.Net, config.Addr = "tcp", net.JoinHostPort(a.dialHost(), strconv.Itoa(int(a.port)))
 	}
 	var err error
 	if config.TLS, err = a.tls(); err != nil {

@@ -51,12 +51,12 @@ func keeper(path string) (Keeper, error) {
 	if uid := os.Geteuid(); uid != 0 {
 		return Keeper{uint32(uid), uint32(os.Getegid())}, nil
 	}
-	file, err := look(path)
+	file, err := lstat(path)
 	if err != nil {
 		return Keeper{}, err
 	}
 	for at := path; file.Uid == 0; at = filepath.Dir(at) {
-		st, err := look(at)
+		st, err := lstat(at)
 		if err != nil {
 			return Keeper{}, err
 		}
@@ -75,7 +75,7 @@ func keeper(path string) (Keeper, error) {
 	return Keeper{file.Uid, file.Gid}, nil
 }
 
-func look(path string) (*unix.Stat_t, error) {
+func lstat(path string) (*unix.Stat_t, error) {
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
 		return nil, &fs.PathError{Op: "look at", Path: path, Err: err}
@@ -87,7 +87,7 @@ func (s *sqlite) limit() int   { return 0 }
 func (s *sqlite) close() error { return nil }
 
 func (s *sqlite) read(ctx context.Context, row deployers.Row) ([]pair, error) {
-	out, err := s.ask(ctx, "SELECT quote(CAST(certificate AS BLOB)), quote(CAST(private_key AS BLOB)) FROM %s WHERE %s;", row.Table, where(row))
+	out, err := s.query(ctx, "SELECT quote(CAST(certificate AS BLOB)), quote(CAST(private_key AS BLOB)) FROM %s WHERE %s;", row.Table, where(row))
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +107,7 @@ func (s *sqlite) read(ctx context.Context, row deployers.Row) ([]pair, error) {
 // swap runs one statement, which SQLite makes a transaction. Its casts are for
 // rows that were written as text.
 func (s *sqlite) swap(ctx context.Context, row deployers.Row, from, to pair) error {
-	out, err := s.ask(ctx, "UPDATE %[1]s SET certificate = %[2]s, private_key = %[3]s WHERE %[4]s"+
+	out, err := s.query(ctx, "UPDATE %[1]s SET certificate = %[2]s, private_key = %[3]s WHERE %[4]s"+
 		" AND CAST(certificate AS BLOB) IS %[5]s AND CAST(private_key AS BLOB) IS %[6]s"+
 		" AND (SELECT count(*) FROM %[1]s WHERE %[4]s) = 1;\nSELECT changes();",
 		row.Table, blob(to.certificate), blob(to.key()), where(row), blob(from.certificate), blob(from.key()))
@@ -122,11 +122,11 @@ func (s *sqlite) swap(ctx context.Context, row deployers.Row, from, to pair) err
 	return nil
 }
 
-// ask runs statements in the shell of sqlite3(1), and returns what it prints:
+// query runs statements in the shell of sqlite3(1), and returns what it prints:
 // no file of the user's settings is read, a database that does not exist is not
 // made, and others that hold a lock are waited for. All lines of its messages
 // but the first may quote the statement.
-func (s *sqlite) ask(ctx context.Context, format string, args ...any) (string, error) {
+func (s *sqlite) query(ctx context.Context, format string, args ...any) (string, error) {
 	file := url.URL{Scheme: "file", Path: s.path, RawQuery: "mode=rw"}
 	argv := []string{"sqlite3", "-batch", "-bail", "-init", "/dev/null", "-list", "-noheader", file.String()}
 	stdout, stderr, err := s.run(ctx, s.as, argv, []byte(".timeout 5000\n"+fmt.Sprintf(format, args...)+"\n"))

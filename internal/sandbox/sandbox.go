@@ -15,8 +15,8 @@ import (
 	"github.com/certlatch/certlatch/internal/paths"
 )
 
-// units returns the names of the services that certlatch's packages install.
-func units() []string {
+// unitNames returns the names of the services that certlatch's packages install.
+func unitNames() []string {
 	return []string{"certlatch-recover.service", "certlatch-retry.service", "certlatch-watch.service"}
 }
 
@@ -31,7 +31,7 @@ func Usual() Places { return Places{"/usr/lib/systemd/system", "/etc/systemd/sys
 
 // Installed returns those of certlatch's units that are installed.
 func (p Places) Installed() []string {
-	return slices.DeleteFunc(units(), func(unit string) bool {
+	return slices.DeleteFunc(unitNames(), func(unit string) bool {
 		return !exists(filepath.Join(p.Packages, unit)) && !exists(filepath.Join(p.Administrator, unit))
 	})
 }
@@ -44,7 +44,7 @@ func (p Places) dropIn(unit string) string {
 // Write writes the drop-in of each unit, and returns the paths of those that it
 // wrote. systemd does not read them by itself.
 func (p Places) Write(cfg *config.Config) (written []string, err error) {
-	for _, unit := range units() {
+	for _, unit := range unitNames() {
 		path := p.dropIn(unit)
 		if err := disk.MakeAll(filepath.Dir(path), disk.Own(0o755)); err != nil {
 			return written, fmt.Errorf("write drop-in: %w", err)
@@ -105,7 +105,7 @@ func writtenTo(cfg *config.Config) []string {
 	}
 	for _, t := range cfg.Targets {
 		if t.Directory != "" {
-			dir := common(t.Directory)
+			dir := fixedPart(t.Directory)
 			dirs = append(dirs, dir)
 			for !exists(dir) { // certlatch will make it, and must be allowed to
 				dir = filepath.Dir(dir)
@@ -114,7 +114,7 @@ func writtenTo(cfg *config.Config) []string {
 		}
 		for _, path := range []string{t.Certificate, t.Key, t.Chain, t.Combined} {
 			if path != "" {
-				dirs = append(dirs, common(filepath.Dir(path)))
+				dirs = append(dirs, fixedPart(filepath.Dir(path)))
 			}
 		}
 		if at, ok := t.Options.(interface{ Meeting() []string }); ok {
@@ -125,8 +125,8 @@ func writtenTo(cfg *config.Config) []string {
 	return slices.Compact(dirs)
 }
 
-// common returns the part of a directory above {lineage}.
-func common(dir string) string {
+// fixedPart returns the part of a directory above {lineage}.
+func fixedPart(dir string) string {
 	before, _, named := strings.Cut(dir, "{lineage}")
 	if !named {
 		return dir

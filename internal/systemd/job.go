@@ -81,17 +81,17 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 // Reload reloads a unit and waits for the end of the job. It fails with a
 // *RefusedError, a *JobError, a *NeverEndedError or a *GoneError.
 func (m *Manager) Reload(ctx context.Context, unit string) error {
-	return m.run(ctx, reload, unit, m.conn.ReloadUnitContext)
+	return m.runJob(ctx, reload, unit, m.conn.ReloadUnitContext)
 }
 
 // Restart restarts a unit, or starts it where it does not run, and waits for
 // the end of the job. It fails as Reload does.
 func (m *Manager) Restart(ctx context.Context, unit string) error {
-	return m.run(ctx, restart, unit, m.conn.RestartUnitContext)
+	return m.runJob(ctx, restart, unit, m.conn.RestartUnitContext)
 }
 
-// run starts a job and waits for its end.
-func (m *Manager) run(ctx context.Context, verb, unit string, start func(context.Context, string, string, chan<- string) (int, error)) error {
+// runJob starts a job and waits for its end.
+func (m *Manager) runJob(ctx context.Context, verb, unit string, start func(context.Context, string, string, chan<- string) (int, error)) error {
 	// go-systemd sends into the channel under a lock, so it needs room for the
 	// result even when nobody waits any more (its dbus/methods.go,
 	// StartUnitContext). In mode "fail" the job replaces no other: a reload
@@ -107,7 +107,7 @@ func (m *Manager) run(ctx context.Context, verb, unit string, start func(context
 		select {
 		case how := <-result:
 			if how != "done" {
-				result, state := m.outcome(ctx, verb, unit)
+				result, state := m.unitResult(ctx, verb, unit)
 				return &JobError{unit, verb, how, result, state}
 			}
 			return nil
@@ -116,7 +116,7 @@ func (m *Manager) run(ctx context.Context, verb, unit string, start func(context
 				return &GoneError{unit, verb}
 			}
 		case <-ctx.Done():
-			return &NeverEndedError{unit, verb, m.progress(ctx, id, verb, unit), context.Cause(ctx)}
+			return &NeverEndedError{unit, verb, m.jobState(ctx, id, verb, unit), context.Cause(ctx)}
 		}
 	}
 }
@@ -144,9 +144,9 @@ func (m *Manager) startError(ctx context.Context, verb, unit string, err error) 
 	return fmt.Errorf("%s %s: %w", verb, unit, err)
 }
 
-// outcome returns a unit's own result of a verb, and its state; both empty where
-// systemd does not say.
-func (m *Manager) outcome(ctx context.Context, verb, unit string) (result, state string) {
+// unitResult returns a unit's own result of a verb, and its state; both empty
+// where systemd does not say.
+func (m *Manager) unitResult(ctx context.Context, verb, unit string) (result, state string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askLimit)
 	defer cancel()
 	properties, err := m.conn.GetAllPropertiesContext(ctx, unit)
@@ -160,16 +160,16 @@ func (m *Manager) outcome(ctx context.Context, verb, unit string) (result, state
 	return result, property[string](properties, "ActiveState") + "/" + property[string](properties, "SubState")
 }
 
-// progress returns the states of a job that has not ended and of its unit, or
+// jobState returns the states of a job that has not ended and of its unit, or
 // "" where systemd does not say.
-func (m *Manager) progress(ctx context.Context, id int, verb, unit string) string {
+func (m *Manager) jobState(ctx context.Context, id int, verb, unit string) string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askLimit)
 	defer cancel()
 	jobs, err := m.conn.ListJobsContext(ctx)
 	if err != nil {
 		return ""
 	}
-	_, state := m.outcome(ctx, verb, unit)
+	_, state := m.unitResult(ctx, verb, unit)
 	for _, job := range jobs {
 		if int(job.Id) == id {
 			return fmt.Sprintf("job %d is still %s, the unit is %s", id, job.Status, state)

@@ -97,11 +97,11 @@ func (m *Manager) Unit(ctx context.Context, name string) (deployers.Unit, error)
 		MainPID:             int(property[uint32](properties, "MainPID")),
 		InvocationID:        hex.EncodeToString(property[[]byte](properties, "InvocationID")),
 		NRestarts:           property[uint32](properties, "NRestarts"),
-		Since:               moment(property[uint64](properties, "ActiveEnterTimestamp")),
+		Since:               timestamp(property[uint64](properties, "ActiveEnterTimestamp")),
 		Result:              property[string](properties, "Result"),
 		Job:                 hasJob(properties),
 		StartLimitBurst:     property[uint32](properties, "StartLimitBurst"),
-		StartLimitInterval:  span(property[uint64](properties, "StartLimitIntervalUSec")),
+		StartLimitInterval:  duration(property[uint64](properties, "StartLimitIntervalUSec")),
 		ControlGroup:        property[string](properties, "ControlGroup"),
 	}, nil
 }
@@ -122,14 +122,15 @@ func hasJob(properties map[string]any) bool {
 	return len(job) > 0 && job[0] != uint32(0)
 }
 
-// span returns the duration of a property in microseconds, in which all bits
+// duration returns the duration of a property in microseconds, in which all bits
 // are set where there is no limit.
-func span(microseconds uint64) time.Duration {
+func duration(microseconds uint64) time.Duration {
 	return time.Duration(min(microseconds, math.MaxInt64/1000)) * time.Microsecond
 }
 
-// moment returns the time of a property in microseconds since 1970; zero for 0.
-func moment(microseconds uint64) time.Time {
+// timestamp returns the time of a property in microseconds since 1970; zero for
+// 0.
+func timestamp(microseconds uint64) time.Time {
 	if microseconds == 0 || microseconds > math.MaxInt64 {
 		return time.Time{}
 	}

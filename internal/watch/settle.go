@@ -14,10 +14,10 @@ type Pace struct {
 var UsualPace = Pace{Quiet: 2 * time.Second, Longest: 30 * time.Second, Patience: time.Minute}
 
 // settling is what hints were about and has not been looked at since.
-type settling map[ref]rest
+type settling map[ref]hints
 
-// rest is when there were hints about something.
-type rest struct {
+// hints are the times of hints about something.
+type hints struct {
 	first, last time.Time
 	patience    time.Time // the end of patience with what was found half written
 	idle        bool      // there was no hint since it was found so
@@ -32,20 +32,20 @@ func (s settling) hint(r ref, now time.Time) {
 	s[r] = was
 }
 
-// bear puts off what is half written, and reports whether the pace leaves
+// putOff puts off what is half written, and reports whether the pace leaves
 // patience for that.
-func (s settling) bear(r ref, was rest, now time.Time, pace Pace) bool {
+func (s settling) putOff(r ref, was hints, now time.Time, pace Pace) bool {
 	if was.patience.IsZero() {
 		was.patience = now.Add(pace.Patience)
 	}
 	if !now.Before(was.patience) {
 		return false
 	}
-	s[r] = rest{patience: was.patience, idle: true}
+	s[r] = hints{patience: was.patience, idle: true}
 	return true
 }
 
-func (was rest) due(pace Pace) time.Time {
+func (was hints) due(pace Pace) time.Time {
 	if was.idle {
 		return was.patience
 	}

@@ -43,7 +43,7 @@ func TestSettling(t *testing.T) {
 			}
 			was := s[r]
 			delete(s, r)
-			if s.bear(r, was, at(when), pace) != bears {
+			if s.putOff(r, was, at(when), pace) != bears {
 				t.Fatalf("at %g it is borne: %t", when, !bears)
 			}
 		}

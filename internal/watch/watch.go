@@ -176,7 +176,7 @@ func (w *Watcher) Ready(now time.Time) (changes Changes) {
 		case everything:
 			w.Rescan(now)
 		default:
-			if l, changed := w.look(r, rest, now); changed {
+			if l, changed := w.compare(r, rest, now); changed {
 				changes.Lineages = append(changes.Lineages, l)
 			}
 		}
@@ -184,9 +184,9 @@ func (w *Watcher) Ready(now time.Time) (changes Changes) {
 	return changes
 }
 
-// look returns a lineage, and reports whether it has changed since Ready
+// compare returns a lineage, and reports whether it has changed since Ready
 // returned it last.
-func (w *Watcher) look(r ref, rest rest, now time.Time) (lineage.Lineage, bool) {
+func (w *Watcher) compare(r ref, rest hints, now time.Time) (lineage.Lineage, bool) {
 	w.arm(r) // first, so that what changes after the look is seen
 	l, err := w.roots[r.root].Find(r.name)
 	if err != nil || !w.wants(l) {
@@ -197,7 +197,7 @@ func (w *Watcher) look(r ref, rest rest, now time.Time) (lineage.Lineage, bool) 
 	if was, ok := w.seen[r]; ok && was == digest {
 		return l, false
 	}
-	if bundle, _ := lineage.Read(l); bundle == nil && w.settling.bear(r, rest, now, w.pace) {
+	if bundle, _ := lineage.Read(l); bundle == nil && w.settling.putOff(r, rest, now, w.pace) {
 		return l, false
 	}
 	w.seen[r] = digest
