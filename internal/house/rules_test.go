@@ -21,6 +21,8 @@ var rules = []rule{
 	{"rooms know only whom they should", directions},
 	{"who only tells of something does not do it", tellers},
 	{"effects have one gate each", effects},
+	{"paths are compared in one place", comparisons},
+	{"a reason is written once", reasons},
 	{"processes are looked at in one place", proc},
 	{"nothing happens at import", noInit},
 	{"a package is introduced once", oneComment},
@@ -204,7 +206,110 @@ const (
 
 // acts are looked at in their order, and the first that is meant counts. So what
 // no act of the kernel speaks of belongs to those rooms that call it at all.
+// First come those of this module: who may have one of its rooms do something.
 var acts = []act{
+	{
+		packages: module + `internal/disk`, names: `.*`,
+		besides: `ReadFile|OpenStore|Store|Trace|Step|Grant|ACLName|ErrLeased|[A-Z]\w*Error`,
+		allowed: []string{
+			"internal/install", "internal/state", "internal/hookfiles", "internal/sandbox",
+			"internal/control/mififo.go", // where OpenSIPS answers
+			"cmd/certlatch/init.go",      // the first configuration
+		},
+		why: "pairs are written by internal/install, and what is remembered by internal/state",
+	},
+	{
+		packages: module + `internal/lineage`, names: `Read|Digest`,
+		allowed: []string{"internal/engine", "internal/watch", "cmd/certlatch"}, why: "keys are read by whom they are for: others get what was read",
+	},
+	{
+		packages: module + `internal/install`, names: `New|Installer|Transaction`,
+		allowed: []string{"internal/engine"}, why: "pairs are installed by deployments",
+	},
+	{
+		packages: module + `internal/state`, names: `Open|WriteSnapshot`,
+		allowed: []string{"internal/engine", "cmd/certlatch/deploy.go"}, why: "what is remembered is changed by runs",
+	},
+	{
+		packages: module + `internal/process`, names: `Signal`,
+		allowed: []string{"internal/engine"}, why: "only a service that is activated gets a signal",
+	},
+	{
+		packages: module + `internal/command`, names: `.*`, besides: `Credential|Output|TryReadMain|[A-Z]\w*Error`,
+		allowed: []string{
+			"internal/engine",
+			"internal/account/lookup.go", // getent
+			"cmd/certlatch/deploy.go",    // SQLite's shell
+			"cmd/certlatch/template.go",  // the versions of services
+		},
+		why: "programs are run for what is deployed",
+	},
+	{
+		packages: module + `internal/probe`, names: `Handshake|Prove`,
+		allowed: []string{"internal/engine", "internal/served"}, why: "handshakes are made by deployments, and by who asks for one",
+	},
+	{
+		packages: module + `internal/control`, names: `Call`,
+		allowed: []string{"internal/engine"}, why: "services are called by deployments",
+	},
+	{
+		packages: module + `internal/systemd`, names: `Connect|Manager|Service`,
+		allowed: []string{"cmd/certlatch"}, why: "the engine is given its units, and the daemon its service manager",
+	},
+	{
+		packages: module + `internal/revocation`, names: `Check`,
+		allowed: []string{"cmd/certlatch/deploy.go"}, why: "policy is given what fetches lists",
+	},
+	{
+		packages: module + `internal/srv`, names: `Lookup`,
+		allowed: []string{"internal/served"}, why: "records are looked up for probes",
+	},
+	{
+		packages: module + `internal/rows`, names: `Databases`,
+		allowed: []string{"internal/engine", "cmd/certlatch/deploy.go"}, why: "rows are changed by deployments",
+	},
+	{
+		packages: module + `internal/host`, names: `.*`, besides: `ErrHidden|Room`,
+		allowed: []string{"internal/engine"}, why: "the host is looked at by who examines it",
+	},
+	{
+		packages: module + `internal/watch`, names: `New`,
+		allowed: []string{"internal/daemon"}, why: "lineages are watched by the daemon",
+	},
+	{
+		packages: module + `internal/(hookfiles|sandbox)`, names: `In|Usual`,
+		allowed: []string{"cmd/certlatch"}, why: "hooks and units are changed on command",
+	},
+	{
+		packages: module + `internal/served`, names: `Probe(Endpoint|Domain)`,
+		allowed: []string{"cmd/certlatch"}, why: "it is looked at what is served on command",
+	},
+	{packages: `fmt`, names: `Print(f|ln)?|Scan(f|ln)?`, why: "results are printed to where the commands say"},
+	{
+		packages: `os`, names: `Std(in|out|err)`,
+		allowed: []string{
+			"cmd/certlatch/main.go", "cmd/certlatch/hook.go", "cmd/certlatch/log.go",
+			"internal/command/canread.go", // the child's words
+		},
+		why: "the commands have the terminal",
+	},
+	{
+		packages: `path/filepath`, names: `EvalSymlinks`,
+		allowed: []string{"internal/engine/survey.go"}, why: "links are followed by internal/disk, which has [disk.Trace] for who wants to know where they lead",
+	},
+	{
+		packages: `os`, names: `Readlink`,
+		allowed: []string{
+			"internal/process/listeners.go",   // what descriptors are is in links
+			"internal/hookfiles/hookfiles.go", // whether a link is certlatch's own; it is not followed
+		},
+		why: "links are followed by internal/disk",
+	},
+	{packages: kernel, names: `Readlink(at)?`, allowed: []string{"internal/disk"}, why: "links are followed by internal/disk"},
+	{
+		packages: `path/filepath`, names: `Rel`,
+		allowed: []string{"internal/lineage/files.go"}, why: "what is below a directory is for internal/paths to say",
+	},
 	{
 		packages: `os`,
 		names: `WriteFile|Create|CreateTemp|Rename|Remove(All)?|Mkdir(All|Temp)?|Chmod|L?chown|Chown|Chtimes|Symlink|Link|Truncate|CopyFS|` +
@@ -272,6 +377,7 @@ var acts = []act{
 		packages: `crypto/tls`, names: `Dial.*|Dialer|Listen|NewListener|Server|QUIC.*`,
 		why: "internal/probe makes handshakes, over connections of its own",
 	},
+	{packages: `crypto/tls`, names: `Client`, allowed: []string{"internal/probe"}, why: "handshakes are made in one place"},
 	{
 		packages: `net`, names: `Lookup.*|Resolver|DefaultResolver|Resolve.*Addr`,
 		allowed: []string{"internal/srv", "internal/served"}, why: "names are looked up in one place",
@@ -347,8 +453,9 @@ func (s source) mentions(see func(imported, name string)) {
 }
 
 // effects checks the table of acts.
-func effects(t tree) (found []string) {
-	find := actOf()
+func effects(t tree) []string { return effectsBy(actOf(), t) }
+
+func effectsBy(find func(imported, name string) int, t tree) (found []string) {
 	for _, f := range t {
 		if f.test || f.in(testTools) {
 			continue
