@@ -44,10 +44,10 @@ var quick = Pace{
 // patience is far beyond what a test waits for.
 const patience = 3 * time.Minute
 
-// house is a host in small: lineages, a daemon, and a service that takes what
+// miniHost is a host in small: lineages, a daemon, and a service that takes what
 // is installed when it is activated, unless there is a file "stuck", "slow" or
 // "broken".
-type house struct {
+type miniHost struct {
 	*testing.T
 	daemon Daemon
 	dir    string
@@ -71,9 +71,9 @@ test -e broken && exit 1
 test -e stuck || cp -R installed/. served/
 `
 
-func newHouse(t *testing.T, lineages ...string) *house {
+func newMiniHost(t *testing.T, lineages ...string) *miniHost {
 	t.Helper()
-	h := &house{
+	h := &miniHost{
 		T: t, dir: t.TempDir(), ca: pki.NewCA(t, "Root"), told: &notices{}, logged: &logged{},
 		latest: map[string]string{}, hangup: make(chan os.Signal), ended: make(chan error, 1),
 	}
@@ -97,25 +97,25 @@ func newHouse(t *testing.T, lineages ...string) *house {
 }
 
 // note logs what became of a run.
-func (h *house) note(report engine.Report) {
+func (h *miniHost) note(report engine.Report) {
 	for _, o := range report.Outcomes {
 		fmt.Fprintf(h.logged, "%s: %s (%s) %s %v\n", o.Lineage, o.Result, o.Reason, o.Detail, o.Steps)
 	}
 }
 
-func (h *house) must(err error) {
+func (h *miniHost) must(err error) {
 	h.Helper()
 	if err != nil {
 		h.Fatal(err)
 	}
 }
 
-func (h *house) write(name, content string, mode fs.FileMode) {
+func (h *miniHost) write(name, content string, mode fs.FileMode) {
 	h.must(os.WriteFile(filepath.Join(h.dir, name), []byte(content), mode))
 }
 
 // configure writes the configuration, with a target that takes some lineages.
-func (h *house) configure(glob string) {
+func (h *miniHost) configure(glob string) {
 	h.write("config.yaml", fmt.Sprintf(`
 state: %[1]s/state
 lineages: [certbot: %[1]s/live]
@@ -131,7 +131,7 @@ targets:
 `, h.dir, h.listen, glob), 0o600)
 }
 
-func (h *house) load() (*engine.Engine, error) {
+func (h *miniHost) load() (*engine.Engine, error) {
 	cfg, err := config.Load(filepath.Join(h.dir, "config.yaml"))
 	if err != nil {
 		return nil, err
@@ -140,7 +140,7 @@ func (h *house) load() (*engine.Engine, error) {
 	return &engine.Engine{Config: cfg, Store: store, Log: slog.New(slog.DiscardHandler)}, err
 }
 
-func (h *house) renew(names ...string) {
+func (h *miniHost) renew(names ...string) {
 	h.Helper()
 	for _, name := range names {
 		leaf := h.ca.Leaf(h.T, pki.Names(name))
@@ -150,7 +150,7 @@ func (h *house) renew(names ...string) {
 }
 
 // serve serves by SNI what the service has taken.
-func (h *house) serve() {
+func (h *miniHost) serve() {
 	h.listen = pki.Serve(h.T, &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		file := filepath.Join(h.dir, "served", hello.ServerName)
 		pair, err := tls.LoadX509KeyPair(file+".crt", file+".key")
@@ -159,7 +159,7 @@ func (h *house) serve() {
 }
 
 // served returns the fingerprint of the leaf that is served by a name.
-func (h *house) served(name string) string {
+func (h *miniHost) served(name string) string {
 	conn, err := tls.Dial("tcp", h.listen, &tls.Config{ServerName: name, InsecureSkipVerify: true})
 	if err != nil {
 		return err.Error()
@@ -169,7 +169,7 @@ func (h *house) served(name string) string {
 }
 
 // start starts the daemon. It is ended with the test.
-func (h *house) start() {
+func (h *miniHost) start() {
 	ctx, cancel := context.WithCancel(h.Context())
 	h.end = cancel
 	go func() { h.ended <- h.daemon.Run(ctx, h.hangup) }()
@@ -178,7 +178,7 @@ func (h *house) start() {
 }
 
 // stop ends the daemon, once.
-func (h *house) stop() {
+func (h *miniHost) stop() {
 	if h.end == nil {
 		return
 	}
@@ -193,7 +193,7 @@ func (h *house) stop() {
 }
 
 // until waits until a condition holds.
-func (h *house) until(what string, is func() bool) {
+func (h *miniHost) until(what string, is func() bool) {
 	h.Helper()
 	for began := time.Now(); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Since(began) > patience {
@@ -203,7 +203,7 @@ func (h *house) until(what string, is func() bool) {
 }
 
 // untilServed waits until the latest leaves are served, and recorded so.
-func (h *house) untilServed() {
+func (h *miniHost) untilServed() {
 	h.Helper()
 	for name, want := range h.latest {
 		h.until(name+" is served", func() bool { return h.served(name) == want })
@@ -214,13 +214,13 @@ func (h *house) untilServed() {
 	}
 }
 
-func (h *house) state() *state.State {
+func (h *miniHost) state() *state.State {
 	st, err := state.View(filepath.Join(h.dir, "state")).Load()
 	h.must(err)
 	return st
 }
 
-func (h *house) activations() int {
+func (h *miniHost) activations() int {
 	lines, err := os.ReadFile(filepath.Join(h.dir, "activations"))
 	h.must(err)
 	return len(lines)
@@ -297,7 +297,7 @@ func (l *logged) String() string {
 }
 
 func TestRenewalIsDeployed(t *testing.T) {
-	h := newHouse(t, "a.example", "b.example", "other.test")
+	h := newMiniHost(t, "a.example", "b.example", "other.test")
 	h.daemon.Pace.Quiet = time.Second // on a slow machine, two renewals take their time
 	delete(h.latest, "other.test")    // which no target takes
 	h.write("stuck", "", 0o644)
@@ -338,7 +338,7 @@ func TestRenewalIsDeployed(t *testing.T) {
 // TestMarkIsTakenAlong wants the mark of a hook that only defers to be
 // deployed, and nothing to be done after a hook that deploys.
 func TestMarkIsTakenAlong(t *testing.T) {
-	h := newHouse(t, "a.example")
+	h := newMiniHost(t, "a.example")
 	h.start()
 	h.untilServed()
 	h.must(os.Remove(filepath.Join(h.dir, "installed", "a.example.crt"))) // of which there is no event
@@ -352,12 +352,12 @@ func TestMarkIsTakenAlong(t *testing.T) {
 	}
 }
 
-func (h *house) openStore() *state.Store { return state.View(filepath.Join(h.dir, "state")) }
+func (h *miniHost) openStore() *state.Store { return state.View(filepath.Join(h.dir, "state")) }
 
 // TestFailureOfHookIsNotRepeated wants what a hook has tried in vain not to be
 // tried again at once because the lineage's files have changed.
 func TestFailureOfHookIsNotRepeated(t *testing.T) {
-	h := newHouse(t, "a.example", "b.example")
+	h := newMiniHost(t, "a.example", "b.example")
 	h.daemon.Pace.Quiet = time.Second // so that the hook is first
 	h.start()
 	h.untilServed()
@@ -386,7 +386,7 @@ func TestFailureOfHookIsNotRepeated(t *testing.T) {
 }
 
 func TestWrongConfigurationIsNotTaken(t *testing.T) {
-	h := newHouse(t, "a.example", "b.example")
+	h := newMiniHost(t, "a.example", "b.example")
 	h.configure("a.example")
 	h.start()
 	h.renew("a.example")
@@ -418,7 +418,7 @@ func TestWrongConfigurationIsNotTaken(t *testing.T) {
 // TestStopUndoes ends the daemon in the middle of a deployment, which is undone
 // first.
 func TestStopUndoes(t *testing.T) {
-	h := newHouse(t, "a.example")
+	h := newMiniHost(t, "a.example")
 	h.start()
 	h.untilServed()
 	before := h.served("a.example")
@@ -440,7 +440,7 @@ func TestStopUndoes(t *testing.T) {
 // TestClockIsSetBack sets the clock back by a year, for which nothing pending
 // waits.
 func TestClockIsSetBack(t *testing.T) {
-	h := newHouse(t, "a.example")
+	h := newMiniHost(t, "a.example")
 	h.pending(time.Now().Add(state.LastRetry))
 	runs := h.told.count("deploying")
 	h.start()
@@ -456,7 +456,7 @@ func TestClockIsSetBack(t *testing.T) {
 
 // pending has the daemon try a renewal of a.example once, in vain, and then
 // sets when it is due.
-func (h *house) pending(next time.Time) {
+func (h *miniHost) pending(next time.Time) {
 	h.Helper()
 	h.start()
 	h.untilServed()
@@ -473,7 +473,7 @@ func (h *house) pending(next time.Time) {
 // TestLineageIsGone wants what is pending of a lineage that has gone not to be
 // tried again and again.
 func TestLineageIsGone(t *testing.T) {
-	h := newHouse(t, "a.example")
+	h := newMiniHost(t, "a.example")
 	h.pending(time.Now().Add(-time.Hour))
 	h.must(os.RemoveAll(filepath.Join(h.dir, "live", "a.example")))
 	runs := h.told.count("deploying")
@@ -492,7 +492,7 @@ func TestLineageIsGone(t *testing.T) {
 // TestResyncNeedsNoEvents wants a resync to find a renewal of which there was
 // no event.
 func TestResyncNeedsNoEvents(t *testing.T) {
-	h := newHouse(t, "a.example")
+	h := newMiniHost(t, "a.example")
 	p := &h.daemon.Pace
 	p.Resync, p.Quiet, p.Longest = 200*time.Millisecond, time.Hour, time.Hour
 	h.start()

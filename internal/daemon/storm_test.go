@@ -23,7 +23,7 @@ func TestStorm(t *testing.T) {
 	for n := range lineages {
 		names = append(names, fmt.Sprintf("n%03d.example", n))
 	}
-	h := newHouse(t, names...)
+	h := newMiniHost(t, names...)
 	var gate chan struct{} // the loop stands still while it reads the configuration, in vain
 	load := h.daemon.Load
 	h.daemon.Load = func() (*engine.Engine, error) {
@@ -73,7 +73,7 @@ func TestStorm(t *testing.T) {
 }
 
 // flood makes more events than the kernel's queue has room for.
-func (h *house) flood(name string) {
+func (h *miniHost) flood(name string) {
 	text, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
 	h.must(err)
 	var room int

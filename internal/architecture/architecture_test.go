@@ -1,4 +1,4 @@
-package house
+package architecture
 
 import (
 	"fmt"
@@ -93,8 +93,8 @@ func repository(t *testing.T) (all tree) {
 	return all
 }
 
-// TestHouse checks the repository by every rule.
-func TestHouse(t *testing.T) {
+// TestArchitecture checks the repository by every rule.
+func TestArchitecture(t *testing.T) {
 	all := repository(t)
 	for _, r := range rules {
 		t.Run(r.name, func(t *testing.T) {

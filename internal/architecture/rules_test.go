@@ -1,4 +1,4 @@
-package house
+package architecture
 
 import (
 	"fmt"
@@ -31,7 +31,7 @@ var rules = []rule{
 
 // testTools are packages that only tests and people who work here run: they
 // may start programs and write files as they like.
-var testTools = []string{"hooks/hookstest", "internal/fault", "internal/house", "internal/need", "internal/pki", "internal/system", "internal/tools"}
+var testTools = []string{"hooks/hookstest", "internal/fault", "internal/architecture", "internal/need", "internal/pki", "internal/system", "internal/tools"}
 
 // gates are the imports that only some packages may have, tests aside.
 var gates = []struct {
@@ -52,7 +52,7 @@ var gates = []struct {
 	{module + `internal/pki`, nil, "it makes certificates for tests"},
 	{module + `internal/need`, nil, "it skips tests"},
 	{module + `internal/fault`, nil, "it lets disks fail for tests"},
-	{module + `(internal/(system|house)|hooks/hookstest)`, nil, "it is tests"},
+	{module + `(internal/(system|architecture)|hooks/hookstest)`, nil, "it is tests"},
 	{`C|unsafe|plugin`, nil, "releases are built without C, and nothing here needs it"},
 }
 
@@ -134,7 +134,7 @@ func directions(t tree) (found []string) {
 				switch {
 				case !f.in(k.rooms):
 				case ours && !slices.Contains(k.allowed, room):
-					complain(imported, fmt.Sprintf("of this house it may only know %q", k.allowed))
+					complain(imported, fmt.Sprintf("of this module it may only know %q", k.allowed))
 				case k.pure && (thirdParty(imported) || impure.MatchString(imported)):
 					complain(imported, "it says what to do, and does nothing")
 				}
