@@ -38,7 +38,7 @@ test-unit:
 # many there were, so that is asked for.
 test-faults:
 	@mkdir -p .build
-	go test -v -run '^TestFaults$$' ./internal/install ./internal/engine >.build/faults.log || { cat .build/faults.log; exit 1; }
+	go test -v -run '^TestFaults$$' ./internal/install ./internal/deploy >.build/faults.log || { cat .build/faults.log; exit 1; }
 	@sed -n 's/^ *[a-z_]*_test\.go:[0-9]*: //p' .build/faults.log
 
 # go test keeps to itself why a test was skipped, so that is asked for apart.

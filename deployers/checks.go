@@ -77,13 +77,13 @@ func NewCheck(about Aspect, level Level, remedy, says string, args ...any) Check
 	return Check{About: about, Level: level, Says: fmt.Sprintf(says, args...), Remedy: remedy}
 }
 
-// fine notes something that is as it should be.
-func (p *Plan) fine(about Aspect, format string, args ...any) {
+// Fine notes something that is as it should be.
+func (p *Plan) Fine(about Aspect, format string, args ...any) {
 	p.check(NewCheck(about, Fine, "", format, args...))
 }
 
-// warn notes something that the operator should know, and what to do.
-func (p *Plan) warn(about Aspect, remedy, format string, args ...any) {
+// Warn notes something that the operator should know, and what to do.
+func (p *Plan) Warn(about Aspect, remedy, format string, args ...any) {
 	p.check(NewCheck(about, Warned, remedy, format, args...))
 }
 

@@ -1,11 +1,12 @@
-// Package deployers knows the services that take certificates: one file a
-// service, and a table of them. A deployer turns a bundle, a target and what
-// was found out about the service into a [Plan], which is data: the files to
-// write, the service's own test, how to activate, what to probe.
+// Package deployers holds the words in which services are spoken of. A
+// [Deployer] turns a bundle, a target and what was found out about the service
+// into a [Plan], which is data: the files to write, the service's own test, how
+// to activate, what to probe.
 //
-// Nothing here reads, writes, runs or connects to anything, so a plan can be
-// made, printed and compared without a service. Acting on plans is the
-// engine's part.
+// It knows no service: each has a room below this one, and package all has the
+// table of them. Nothing here or there reads, writes, runs or connects to
+// anything, so a plan can be made, printed and compared without a service. Acting
+// on plans is the engine's part.
 package deployers
 
 import (
@@ -477,7 +478,7 @@ type SilentError struct{ *NoWayError }
 
 func (e *SilentError) Unwrap() error { return e.NoWayError }
 
-func silentError(t Target, why string) *SilentError {
+func NewSilentError(t Target, why string) *SilentError {
 	return &SilentError{&NoWayError{Target: t.Name, About: Control, Why: why, Remedy: "see why it hangs (journalctl -u " + t.Unit + "); certlatch deploy --pending tries again"}}
 }
 
@@ -502,15 +503,34 @@ type Deployer interface {
 	Plan(Target, lineage.Lineage, Facts) (Plan, error)
 }
 
-// All is the table of services.
-func All() []Deployer { return []Deployer{nginx{}, kamailio{}, opensips{}, prosody{}, generic{}} }
+// RowOptions is implemented by a service's options that can name a row of a
+// database, into which the pair goes in place of files.
+type RowOptions interface {
+	// RowKeys returns what the keys of the block hold about the row.
+	RowKeys() RowKeys
+}
 
-// For finds the deployer of a service.
-func For(service string) (Deployer, bool) {
-	for _, d := range All() {
-		if d.Name() == service {
-			return d, true
-		}
-	}
-	return nil, false
+// RowKeys is what a service's options say of a row, by keys of their block.
+type RowKeys struct {
+	DatabaseKey string
+	Database    DatabaseURL // empty: the pair goes into files
+	DomainKey   string
+	Domain      string // names the row; may hold {lineage}
+
+	// FilesWhere says where files are right, in a clause.
+	FilesWhere string
+}
+
+// MeetingOptions is implemented by a service's options that name a control
+// channel which is met in the file system.
+type MeetingOptions interface {
+	// Meeting returns the directories where certlatch and the service meet: that
+	// of the control channel, and that of the replies.
+	Meeting() []string
+}
+
+// ProgramOptions is implemented by a service's options that name its program.
+type ProgramOptions interface {
+	// Program returns the name or path of the program.
+	Program() string
 }

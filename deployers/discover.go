@@ -54,8 +54,8 @@ type Use struct {
 	Probes []endpoint.Endpoint // where that can be seen, as far as it must be known beforehand
 }
 
-// add notes a use, together with what is noted of the same pair already.
-func (d *Discovery) add(use Use) {
+// Add notes a use, together with what is noted of the same pair already.
+func (d *Discovery) Add(use Use) {
 	at := slices.IndexFunc(d.Uses, func(u Use) bool {
 		return use.Certificate != "" && u.Certificate == use.Certificate && u.Key == use.Key
 	})
@@ -67,14 +67,25 @@ func (d *Discovery) add(use Use) {
 	if !slices.Contains(strings.Split(same.Where, ", "), use.Where) {
 		same.Where += ", " + use.Where
 	}
-	same.Names = distinct(append(same.Names, use.Names...))
+	same.Names = Distinct(append(same.Names, use.Names...))
 	same.Twin = same.Twin || use.Twin
-	same.Probes = distinct(append(same.Probes, use.Probes...))
+	same.Probes = Distinct(append(same.Probes, use.Probes...))
 }
 
-// unknown notes what could not be found out.
-func (d *Discovery) unknown(what string) {
+// AddUnknown notes what could not be found out.
+func (d *Discovery) AddUnknown(what string) {
 	if !slices.Contains(d.Unknown, what) {
 		d.Unknown = append(d.Unknown, what)
 	}
+}
+
+// Distinct returns a list in its order, without what stands before in it.
+func Distinct[T comparable](all []T) []T {
+	var kept []T
+	for _, one := range all {
+		if !slices.Contains(kept, one) {
+			kept = append(kept, one)
+		}
+	}
+	return kept
 }

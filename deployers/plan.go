@@ -9,10 +9,10 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// newPlan begins a plan with what is alike for every service: the files of
+// NewPlan begins a plan with what is alike for every service: the files of
 // the target's layout, their owner and mode, and the probes that were written
 // down or that follow from listeners of the given scheme.
-func newPlan(t Target, l lineage.Lineage, f Facts, scheme string) Plan {
+func NewPlan(t Target, l lineage.Lineage, f Facts, scheme string) Plan {
 	expand := func(path string) string { return strings.ReplaceAll(path, "{lineage}", l.Name) }
 	plan := Plan{Target: t.Name, Service: t.Service, Lineage: l.Name, Directory: expand(t.Directory), Probes: t.Probes}
 
@@ -53,17 +53,23 @@ func newPlan(t Target, l lineage.Lineage, f Facts, scheme string) Plan {
 		}
 	}
 	if t.ProveNothing {
-		plan.warn(Serving, "leave probe out, or write one", "probe: [] is set, so nothing will prove that the new certificate is served")
+		plan.Warn(Serving, "leave probe out, or write one", "probe: [] is set, so nothing will prove that the new certificate is served")
 	}
 	if f.Unit.NeedDaemonReload {
-		plan.warn(Reload, "systemctl daemon-reload lets it count", "%s was changed on disk since systemd read it", f.Unit.Name)
+		plan.Warn(Reload, "systemctl daemon-reload lets it count", "%s was changed on disk since systemd read it", f.Unit.Name)
 	}
 	return plan
 }
 
-// unitActivation is the way of a service that systemd manages: a reload job
+// Writes reports whether the plan writes a file with one of the contents at a
+// path.
+func (p Plan) Writes(path string, contents ...Content) bool {
+	return slices.ContainsFunc(p.Files, func(f File) bool { return f.Path == path && slices.Contains(contents, f.Content) })
+}
+
+// UnitActivation is the way of a service that systemd manages: a reload job
 // where the unit has one, else a restart where that is allowed.
-func unitActivation(t Target, u Unit) (Activation, error) {
+func UnitActivation(t Target, u Unit) (Activation, error) {
 	switch {
 	case u.LoadState != "loaded":
 		return Activation{}, &UnitError{Unit: t.Unit, LoadState: u.LoadState}
@@ -78,9 +84,9 @@ func unitActivation(t Target, u Unit) (Activation, error) {
 	}
 }
 
-// sipDomains are the names that are SIP domains: all but those of probes that
+// SIPDomains are the names that are SIP domains: all but those of probes that
 // do not speak SIP.
-func sipDomains(t Target, plan Plan) []string {
+func SIPDomains(t Target, plan Plan) []string {
 	names := slices.Concat(t.Names, plan.Names)
 	for _, e := range plan.Probes {
 		if e.Scheme == "sips" && e.Name != "" {

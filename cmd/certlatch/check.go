@@ -10,7 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/condition"
 	"github.com/certlatch/certlatch/internal/report"
 )
 
@@ -63,8 +63,8 @@ func (p *program) check(c *cli.Context) error {
 }
 
 // parseExpiry parses the margins of the command line.
-func parseExpiry(warning, critical string) (engine.Expiry, error) {
-	var expiry engine.Expiry
+func parseExpiry(warning, critical string) (condition.Expiry, error) {
+	var expiry condition.Expiry
 	var err error
 	if expiry.Warning, err = parseMargin(warning); err != nil {
 		return expiry, err
@@ -81,19 +81,19 @@ func parseExpiry(warning, critical string) (engine.Expiry, error) {
 // parseMargin parses a share of the lifetime (10%) or a number of days. A plain
 // number means "less than", as with check_http --certificate; so does a range
 // that begins with it.
-func parseMargin(text string) (engine.Margin, error) {
+func parseMargin(text string) (condition.Margin, error) {
 	if text == "" {
-		return engine.Margin{}, nil
+		return condition.Margin{}, nil
 	}
 	share, isShare := strings.CutSuffix(text, "%")
 	number, err := strconv.ParseFloat(strings.TrimSuffix(share, ":"), 64)
 	switch {
 	case err != nil || math.IsNaN(number) || number <= 0 || isShare && number >= 100 || number > 36500:
-		return engine.Margin{}, &usageError{fmt.Sprintf("%.80q is no margin", text), "write days (14) or a share of the lifetime (25%)"}
+		return condition.Margin{}, &usageError{fmt.Sprintf("%.80q is no margin", text), "write days (14) or a share of the lifetime (25%)"}
 	case isShare:
-		return engine.Margin{Share: number / 100}, nil
+		return condition.Margin{Share: number / 100}, nil
 	}
-	return engine.Margin{Left: time.Duration(number * float64(day))}, nil
+	return condition.Margin{Left: time.Duration(number * float64(day))}, nil
 }
 
 const day = 24 * time.Hour

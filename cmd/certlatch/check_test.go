@@ -5,19 +5,19 @@ import (
 	"testing"
 	"time"
 
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/condition"
 )
 
 func TestExpiryOfTheCommandLine(t *testing.T) {
 	for _, test := range []struct {
 		warning, critical string
-		want              engine.Expiry
+		want              condition.Expiry
 	}{
-		{"", "", engine.Expiry{}},
-		{"14", "7", engine.Expiry{Warning: engine.Margin{Left: 14 * day}, Critical: engine.Margin{Left: 7 * day}}},
-		{"14:", "0.5:", engine.Expiry{Warning: engine.Margin{Left: 14 * day}, Critical: engine.Margin{Left: 12 * time.Hour}}},
-		{"30%", "", engine.Expiry{Warning: engine.Margin{Share: 0.3}}},
-		{"30%", "7", engine.Expiry{Warning: engine.Margin{Share: 0.3}, Critical: engine.Margin{Left: 7 * day}}},
+		{"", "", condition.Expiry{}},
+		{"14", "7", condition.Expiry{Warning: condition.Margin{Left: 14 * day}, Critical: condition.Margin{Left: 7 * day}}},
+		{"14:", "0.5:", condition.Expiry{Warning: condition.Margin{Left: 14 * day}, Critical: condition.Margin{Left: 12 * time.Hour}}},
+		{"30%", "", condition.Expiry{Warning: condition.Margin{Share: 0.3}}},
+		{"30%", "7", condition.Expiry{Warning: condition.Margin{Share: 0.3}, Critical: condition.Margin{Left: 7 * day}}},
 	} {
 		if got, err := parseExpiry(test.warning, test.critical); err != nil || got != test.want {
 			t.Errorf("%s and %s: %+v, %v", test.warning, test.critical, got, err)

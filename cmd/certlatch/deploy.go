@@ -10,7 +10,9 @@ import (
 
 	"github.com/certlatch/certlatch/internal/command"
 	"github.com/certlatch/certlatch/internal/config"
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/deploy"
+	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/report"
 	"github.com/certlatch/certlatch/internal/revocation"
 	"github.com/certlatch/certlatch/internal/rows"
@@ -40,29 +42,30 @@ func (p *program) deployCommand() *cli.Command {
 			}
 			open := p.engine
 			if c.Bool("dry-run") {
-				open = p.viewer
+				open = p.planner
 			}
 			e, err := open(c)
 			if err != nil {
 				return p.fail(c, err)
 			}
-			req := engine.Request{
+			req := deploy.Request{
 				Lineages: c.Args().Slice(), Targets: c.StringSlice("target"),
 				Pending: c.Bool("pending"), All: c.Bool("all"), Force: c.Bool("force"),
-				Look: true, By: "deploy", Limits: engine.HandLimits,
+				Look: true, By: "deploy", Limits: deploy.HandLimits,
 			}
 			do := e.Deploy
 			if c.Bool("dry-run") {
 				do = e.Plan
 			}
-			done := p.showProgress(e)
+			tell, done := p.showProgress()
+			e.Site.Progress = tell
 			became, err := do(c.Context, req)
 			done()
 			if err != nil {
 				return p.fail(c, err)
 			}
 			if len(became.Outcomes) == 0 && len(req.Lineages) > 0 && !req.Pending {
-				return p.fail(c, &engine.RequestError{What: "no target wants " + req.Lineages[0], Remedy: "give a target that lineage in " + e.Config.Path})
+				return p.fail(c, &prepare.RequestError{What: "no target wants " + req.Lineages[0], Remedy: "give a target that lineage in " + e.Site.Config.Path})
 			}
 			return p.show(c, became)
 		},
@@ -89,9 +92,10 @@ func (p *program) rollbackCommand() *cli.Command {
 			if err != nil {
 				return p.fail(c, err)
 			}
-			done := p.showProgress(e)
+			tell, done := p.showProgress()
+			e.Site.Progress = tell
 			became, err := e.Rollback(c.Context, c.Args().Get(0), c.Args().Get(1), c.String("to"),
-				engine.Request{By: "rollback", Limits: engine.HandLimits})
+				deploy.Request{By: "rollback", Limits: deploy.HandLimits})
 			done()
 			if err != nil && len(became.Outcomes) > 0 && !c.Bool("json") {
 				if printed := report.Write(p.stdout, report.Deployment{Outcomes: became.Outcomes}, false); printed != nil {
@@ -110,27 +114,40 @@ func jsonFlag() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print the 
 
 // engine returns the engine for the configuration that the command line names,
 // and makes the state directory where it is missing.
-func (p *program) engine(c *cli.Context) (*engine.Engine, error) {
-	e, err := p.viewer(c)
+func (p *program) engine(c *cli.Context) (*deploy.Engine, error) {
+	site, err := p.site(c)
 	if err != nil {
 		return nil, err
 	}
-	e.Store, err = state.Open(e.Config.State)
-	return e, err
+	site.Store, err = state.Open(site.Config.State)
+	return &deploy.Engine{Site: site}, err
 }
 
-// viewer returns an engine for the configuration that the command line names,
-// for commands that change nothing.
-func (p *program) viewer(c *cli.Context) (*engine.Engine, error) {
+// planner returns an engine that makes no state directory.
+func (p *program) planner(c *cli.Context) (*deploy.Engine, error) {
+	site, err := p.site(c)
+	return &deploy.Engine{Site: site}, err
+}
+
+// site returns the host that the configuration on the command line describes, to
+// be looked at.
+func (p *program) site(c *cli.Context) (prepare.Site, error) {
 	cfg, err := config.Load(c.String("config"))
 	if err != nil {
-		return nil, err
+		return prepare.Site{}, err
 	}
-	e := &engine.Engine{Config: cfg, Store: state.View(cfg.State), Log: p.log, Revoked: p.isRevoked, Rows: rows.Databases{SQLite: runSQLite}}
+	return prepare.Site{Config: cfg, Store: state.View(cfg.State), World: p.world(), Log: p.log}, nil
+}
+
+// world returns what lies outside of certlatch on this host.
+func (p *program) world() prepare.World {
+	var connect func(context.Context) (prepare.Units, error)
 	if systemd.Booted() {
-		e.Units = func(ctx context.Context) (engine.Units, error) { return systemd.Connect(ctx) }
+		connect = func(ctx context.Context) (prepare.Units, error) { return systemd.Connect(ctx) }
 	}
-	return e, nil
+	world := prepare.RealWorld(connect, rows.Databases{SQLite: runSQLite})
+	world.Revoked = p.isRevoked
+	return world
 }
 
 // runSQLite runs SQLite's own shell, which is smaller than a driver.
@@ -155,7 +172,7 @@ func (p *program) isRevoked(ctx context.Context, leaf, issuer *x509.Certificate)
 }
 
 // show prints a report, and returns its exit code as an error.
-func (p *program) show(c *cli.Context, became engine.Report) error {
+func (p *program) show(c *cli.Context, became outcome.Report) error {
 	deployment := report.Deployment{Outcomes: became.Outcomes, Exit: report.ExitOf(became.Outcomes)}
 	return p.print(c, deployment, deployment.Exit)
 }

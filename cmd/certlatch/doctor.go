@@ -5,7 +5,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/inspect"
+	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/report"
 )
 
@@ -30,19 +31,20 @@ func (p *program) doctorCommand() *cli.Command {
 }
 
 func (p *program) doctor(c *cli.Context) error {
-	e, err := p.viewer(c)
+	site, err := p.site(c)
 	if err != nil {
 		return err
 	}
-	req := engine.Request{Lineages: c.Args().Slice(), Targets: c.StringSlice("target")}
-	done := p.showProgress(e)
-	found, err := e.Examine(c.Context, req)
+	scope := prepare.Scope{Lineages: c.Args().Slice(), Targets: c.StringSlice("target")}
+	tell, done := p.showProgress()
+	site.Progress = tell
+	found, err := inspect.Inspector{Site: site}.Examine(c.Context, scope)
 	done()
 	if err != nil {
 		return err
 	}
-	if len(req.Lineages)+len(req.Targets) == 0 {
-		host, err := examineHost(c.Context, e)
+	if len(scope.Lineages)+len(scope.Targets) == 0 {
+		host, err := examineHost(c.Context, site)
 		if err != nil {
 			return err
 		}

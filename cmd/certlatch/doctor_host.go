@@ -8,23 +8,24 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/config"
-	"github.com/certlatch/certlatch/internal/engine"
 	"github.com/certlatch/certlatch/internal/hookfiles"
+	"github.com/certlatch/certlatch/internal/inspect"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/sandbox"
 )
 
 // examineHost looks at what all targets depend on, certlatch's units and
 // clients' hooks included. Where the daemon watches the lineages, no client
 // need call certlatch.
-func examineHost(ctx context.Context, e *engine.Engine) (engine.Examination, error) {
-	found, watched, err := e.ExamineHost(ctx)
+func examineHost(ctx context.Context, site prepare.Site) (inspect.Examination, error) {
+	found, watched, err := inspect.Inspector{Site: site}.ExamineHost(ctx)
 	if err != nil {
 		return found, err
 	}
-	found.Checks = append(found.Checks, examineUnits(e.Config)...)
+	found.Checks = append(found.Checks, examineUnits(site.Config)...)
 	if !watched {
-		err = examineHooks(e, &found)
+		err = examineHooks(site, &found)
 	}
 	deployers.SortChecks(found.Checks)
 	return found, err
@@ -42,12 +43,12 @@ func examineUnits(cfg *config.Config) []deployers.Check {
 }
 
 // examineHooks adds checks of whether the clients call certlatch.
-func examineHooks(e *engine.Engine, found *engine.Examination) error {
+func examineHooks(site prepare.Site, found *inspect.Examination) error {
 	self, err := ownPath()
 	if err != nil {
 		return err
 	}
-	for _, root := range e.Config.Roots {
+	for _, root := range site.Config.Roots {
 		client, ok := hooks.For(root.Client)
 		if !ok {
 			continue
@@ -57,7 +58,7 @@ func examineHooks(e *engine.Engine, found *engine.Examination) error {
 			return err
 		}
 		wanted := slices.DeleteFunc(all, func(l lineage.Lineage) bool {
-			return !slices.ContainsFunc(e.Config.Targets, func(t config.Target) bool { return t.Wants(l) })
+			return !slices.ContainsFunc(site.Config.Targets, func(t config.Target) bool { return t.Wants(l) })
 		})
 		if len(wanted) > 0 {
 			found.Checks = append(found.Checks, hookfiles.Usual(client, self).Examine(wanted)...)

@@ -10,9 +10,9 @@ import (
 	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/disk"
-	"github.com/certlatch/certlatch/internal/engine"
 	"github.com/certlatch/certlatch/internal/hookfiles"
 	"github.com/certlatch/certlatch/internal/install"
+	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/report"
 	"github.com/certlatch/certlatch/internal/state"
 )
@@ -70,7 +70,7 @@ func (p *program) printError(err error) int {
 func adviceFor(err error) (code int, hint string) {
 	var (
 		usage     *usageError
-		request   *engine.RequestError
+		request   *prepare.RequestError
 		bad       *config.Error
 		missing   *config.MissingError
 		locked    *disk.LockedError

@@ -9,7 +9,10 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/certlatch/certlatch/internal/config"
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/deploy"
+	"github.com/certlatch/certlatch/internal/inspect"
+	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/state"
 )
 
@@ -21,7 +24,7 @@ func (p *program) holdCommand() *cli.Command {
 			"Exit codes: 0 held; 1 unexpected; 2 usage or configuration; 8 another run held the lock too long.",
 		Action: func(c *cli.Context) error {
 			return p.changeHold(c, func(st *state.State, target string) string {
-				st.Hold(target, "by-hand", time.Now())
+				st.Hold(target, string(outcome.HeldByHand), time.Now())
 				return "target " + target + " is held"
 			})
 		},
@@ -54,28 +57,28 @@ func (p *program) changeHold(c *cli.Context, change func(*state.State, string) s
 		return err
 	}
 	target := c.Args().First()
-	if !slices.ContainsFunc(e.Config.Targets, func(t config.Target) bool { return t.Name == target }) {
-		return &engine.RequestError{What: "there is no target " + target, Remedy: "certlatch config show lists the targets"}
+	if !slices.ContainsFunc(e.Site.Config.Targets, func(t config.Target) bool { return t.Name == target }) {
+		return prepare.NoTarget(target)
 	}
-	ctx, cancel := context.WithTimeout(c.Context, engine.HandLimits.Lock)
+	ctx, cancel := context.WithTimeout(c.Context, deploy.HandLimits.Lock)
 	defer cancel()
-	release, err := e.Store.Lock(ctx)
+	release, err := e.Site.Store.Lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	st, err := e.Store.Load()
+	st, err := e.Site.Store.Load()
 	if err != nil {
 		return err
 	}
 	said, damage := change(st, target), st.Damage
-	if err := e.Store.Save(st); err != nil {
+	if err := e.Site.Store.Save(st); err != nil {
 		return err
 	}
 	if damage != nil {
 		p.log.Error("the state was damaged; its copy is used", "damage", damage.Error(), "copied", st.Copied, "kept", damage.Aside)
 	}
-	if _, err := e.Inventory(ctx, engine.Request{Targets: []string{target}}); err != nil {
+	if _, err := (inspect.Inspector{Site: e.Site}).Inventory(ctx, prepare.Scope{Targets: []string{target}}); err != nil {
 		p.log.Warn("status and check of other users will not see this", "error", err)
 	}
 	fmt.Fprintln(p.stdout, said)

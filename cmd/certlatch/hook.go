@@ -12,10 +12,12 @@ import (
 
 	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/deploy"
 	"github.com/certlatch/certlatch/internal/disk"
-	"github.com/certlatch/certlatch/internal/engine"
 	"github.com/certlatch/certlatch/internal/hookfiles"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/report"
 )
 
@@ -57,24 +59,24 @@ func (p *program) hook(c *cli.Context) error {
 	if err != nil {
 		return p.fail(c, err)
 	}
-	wanted, err := wantedLineages(e.Config, events)
+	wanted, err := wantedLineages(e.Site.Config, events)
 	if err != nil {
 		return p.fail(c, err)
 	}
-	req := engine.Request{Lineages: lineageNames(wanted), By: "hook " + events[0].Client, Share: true, Limits: engine.HookLimits}
+	req := deploy.Request{Lineages: lineageNames(wanted), By: "hook " + events[0].Client, Coalesce: true, Limits: deploy.HookLimits}
 	switch {
 	case len(wanted) == 0 && events[0].Unchanged:
 		return nil
 	case len(wanted) == 0:
 		p.log.Info("no target wants this lineage", "path", events[0].Path)
-		return p.showBriefly(c, engine.Report{})
+		return p.showBriefly(c, outcome.Report{})
 	case events[0].Unchanged:
 		return p.retryPending(c, e, req)
 	case c.Bool("defer"):
 		if err := markPending(e, wanted); err != nil {
 			return p.fail(c, err)
 		}
-		return p.showBriefly(c, engine.Report{})
+		return p.showBriefly(c, outcome.Report{})
 	}
 	became, err := e.Deploy(c.Context, req)
 	if err != nil {
@@ -85,7 +87,7 @@ func (p *program) hook(c *cli.Context) error {
 }
 
 // showBriefly is like show, with one line a target for ACME clients.
-func (p *program) showBriefly(c *cli.Context, became engine.Report) error {
+func (p *program) showBriefly(c *cli.Context, became outcome.Report) error {
 	code := report.ExitOf(became.Outcomes)
 	return p.print(c, report.Brief{Outcomes: became.Outcomes, Exit: code}, code)
 }
@@ -93,11 +95,11 @@ func (p *program) showBriefly(c *cli.Context, became engine.Report) error {
 // retryPending tries what is pending and due of lineages that were not renewed.
 // What fails again is printed, but does not fail the hook: dehydrated would
 // stop there, before the renewals that are still to come.
-func (p *program) retryPending(c *cli.Context, e *engine.Engine, req engine.Request) error {
+func (p *program) retryPending(c *cli.Context, e *deploy.Engine, req deploy.Request) error {
 	if c.Bool("defer") {
 		return nil
 	}
-	req.Pending, req.Share = true, false
+	req.Pending, req.Coalesce = true, false
 	became, err := e.Deploy(c.Context, req)
 	switch locked := new(disk.LockedError); {
 	case errors.As(err, &locked):
@@ -116,9 +118,9 @@ func (p *program) retryPending(c *cli.Context, e *engine.Engine, req engine.Requ
 }
 
 // markPending leaves a pending mark for each lineage.
-func markPending(e *engine.Engine, lineages []lineage.Lineage) error {
+func markPending(e *deploy.Engine, lineages []lineage.Lineage) error {
 	for _, l := range lineages {
-		if err := e.Store.Mark(l.Client, l.Name); err != nil {
+		if err := e.Site.Store.Mark(l.Client, l.Name); err != nil {
 			return err
 		}
 	}
@@ -179,7 +181,7 @@ func wantedLineages(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage
 		}
 		root := rootAt(cfg, event)
 		if root == nil {
-			return nil, &engine.RequestError{
+			return nil, &prepare.RequestError{
 				What:   fmt.Sprintf("target %s wants %s, but %s is below none of the configured roots", cfg.Targets[first].Name, l.Name, event.Path),
 				Remedy: fmt.Sprintf("add \"- %s: %s\" to lineages in %s", event.Client, filepath.Dir(event.Path), cfg.Path),
 			}
@@ -191,7 +193,7 @@ func wantedLineages(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage
 		_, findings := lineage.Read(l)
 		for _, f := range findings {
 			if f.Code == lineage.Outside { // the path has a lineage's name, and leads out of the client's directories
-				return nil, &engine.RequestError{What: f.Detail, Remedy: f.Remedy}
+				return nil, &prepare.RequestError{What: f.Detail, Remedy: f.Remedy}
 			}
 		}
 		wanted = append(wanted, l)

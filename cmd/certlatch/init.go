@@ -16,12 +16,12 @@ import (
 	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/disk"
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/inspect"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/proposal"
 	"github.com/certlatch/certlatch/internal/report"
 	"github.com/certlatch/certlatch/internal/sandbox"
-	"github.com/certlatch/certlatch/internal/systemd"
 )
 
 // surveyLimit bounds the survey of a host. Services' own programs take seconds
@@ -119,16 +119,13 @@ func parseRoots(given []string) ([]lineage.Root, error) {
 func (p *program) survey(ctx context.Context, roots []lineage.Root) (proposal.Proposal, error) {
 	ctx, cancel := context.WithTimeout(ctx, surveyLimit)
 	defer cancel()
-	e := &engine.Engine{Config: &config.Config{Roots: roots}, Log: p.log}
-	if systemd.Booted() {
-		e.Units = func(ctx context.Context) (engine.Units, error) { return systemd.Connect(ctx) }
-	}
-	host, err := e.Survey(ctx)
+	site := prepare.Site{Config: &config.Config{Roots: roots}, World: p.world(), Log: p.log}
+	host, err := inspect.Inspector{Site: site}.Survey(ctx)
 	return proposal.Make(host), err
 }
 
 func refuseOverwrite(path string) error {
-	return &engine.RequestError{What: path + " exists, and is left as it is", Remedy: "certlatch init --print shows what would stand in a new one"}
+	return &prepare.RequestError{What: path + " exists, and is left as it is", Remedy: "certlatch init --print shows what would stand in a new one"}
 }
 
 // writeConfiguration creates a configuration file, which must not exist yet. It

@@ -12,7 +12,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/certlatch/certlatch/internal/config"
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/inspect"
+	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/report"
 	"github.com/certlatch/certlatch/internal/state"
 )
@@ -39,16 +40,16 @@ func (p *program) inventory(c *cli.Context) (report.Inventory, error) {
 	if err := checkArguments(c, 0, 0); err != nil {
 		return report.Inventory{}, err
 	}
-	req := engine.Request{Targets: c.StringSlice("target"), Lineages: c.StringSlice("lineage")}
+	scope := prepare.Scope{Targets: c.StringSlice("target"), Lineages: c.StringSlice("lineage")}
 	switch cfg, err := config.Load(c.String("config")); {
 	case err != nil && os.Geteuid() != 0 && errors.Is(err, fs.ErrPermission):
-		return readInventory(config.DefaultRun, req)
+		return readInventory(config.DefaultRun, scope)
 	case err != nil:
 		return report.Inventory{}, err
 	case !mayLook(cfg.State):
-		return readInventory(cfg.Run, req)
+		return readInventory(cfg.Run, scope)
 	}
-	return p.lookAtHost(c, req)
+	return p.lookAtHost(c, scope)
 }
 
 // mayLook reports whether this process may read what is below a state directory.
@@ -61,13 +62,15 @@ func mayLook(dir string) bool {
 	return uid == 0 || int(info.Sys().(*syscall.Stat_t).Uid) == uid
 }
 
-func (p *program) lookAtHost(c *cli.Context, req engine.Request) (report.Inventory, error) {
-	e, err := p.viewer(c)
+func (p *program) lookAtHost(c *cli.Context, scope prepare.Scope) (report.Inventory, error) {
+	site, err := p.site(c)
 	if err != nil {
 		return report.Inventory{}, err
 	}
-	defer p.showProgress(e)()
-	seen, err := e.Inventory(c.Context, req)
+	tell, done := p.showProgress()
+	defer done()
+	site.Progress = tell
+	seen, err := inspect.Inspector{Site: site}.Inventory(c.Context, scope)
 	i := report.Inventory{Seen: seen}
 	if seen != nil { // so the error is about the state alone
 		i.Unread, err = err, nil
@@ -77,20 +80,20 @@ func (p *program) lookAtHost(c *cli.Context, req engine.Request) (report.Invento
 }
 
 // readInventory returns what a request names of the snapshot in a directory.
-func readInventory(dir string, req engine.Request) (report.Inventory, error) {
+func readInventory(dir string, scope prepare.Scope) (report.Inventory, error) {
 	snapshot, err := state.ReadSnapshot(dir)
 	if err != nil {
 		return report.Inventory{}, &snapshotError{err}
 	}
 	i := report.Inventory{Snapshot: state.SnapshotFile(dir)}
 	for _, s := range snapshot.Certificates {
-		if (req.Targets == nil || slices.Contains(req.Targets, s.Target)) && (req.Lineages == nil || slices.ContainsFunc(req.Lineages, nameMatcher(s.Lineage))) {
+		if (scope.Targets == nil || slices.Contains(scope.Targets, s.Target)) && (scope.Lineages == nil || slices.ContainsFunc(scope.Lineages, nameMatcher(s.Lineage))) {
 			i.Seen = append(i.Seen, s)
 		}
 	}
-	if len(i.Seen) == 0 && (req.Targets != nil || req.Lineages != nil) {
-		return i, &engine.RequestError{
-			What:   fmt.Sprintf("%s is not in the snapshot %s", strings.Join(slices.Concat(req.Targets, req.Lineages), " with "), i.Snapshot),
+	if len(i.Seen) == 0 && (scope.Targets != nil || scope.Lineages != nil) {
+		return i, &prepare.RequestError{
+			What:   fmt.Sprintf("%s is not in the snapshot %s", strings.Join(slices.Concat(scope.Targets, scope.Lineages), " with "), i.Snapshot),
 			Remedy: "certlatch status without flags shows what is",
 		}
 	}

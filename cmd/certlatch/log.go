@@ -8,7 +8,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/report"
 	"github.com/certlatch/certlatch/internal/systemd"
 )
@@ -53,7 +53,7 @@ func journalHandler(least slog.Level) slog.Handler {
 
 // journalFailures logs the outcomes of a hook to the journal where not all of
 // them are well: the client that called it may show nothing.
-func journalFailures(became engine.Report) {
+func journalFailures(became outcome.Report) {
 	log := slog.New(journalHandler(slog.LevelWarn))
 	for _, o := range became.Outcomes {
 		if level, _, _ := report.Entry(o); level < slog.LevelWarn {
@@ -67,7 +67,7 @@ func journalFailures(became engine.Report) {
 }
 
 // logOutcome logs what became of one lineage at one target.
-func logOutcome(log *slog.Logger, o engine.Outcome) {
+func logOutcome(log *slog.Logger, o outcome.Outcome) {
 	level, message, attrs := report.Entry(o)
 	log.LogAttrs(context.Background(), level, message, attrs...)
 }

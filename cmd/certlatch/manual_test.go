@@ -17,10 +17,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/urfave/cli/v2"
 
-	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/deployers/all"
+	"github.com/certlatch/certlatch/deployers/generic"
 	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/policy"
 	"github.com/certlatch/certlatch/internal/report"
 )
@@ -144,21 +146,22 @@ func dashed(name string) string {
 // scripts may rely on.
 func TestManualOfCodes(t *testing.T) {
 	manual := readPage(t, "certlatch.8")
-	engine, deployers, self := parse(t, "../../internal/engine"), parse(t, "../../deployers"), parse(t, ".")
+	outcomes, deployers := parse(t, "../../internal/outcome"), parseDeployers(t)
 
 	same(t, "findings", policy.Codes(), manual.under(t, "Refused, and cannot be accepted", "Refused", "Warned"))
-	same(t, "results", slices.Sorted(maps.Keys(typed(engine, "Result"))), manual.under(t, "RESULTS"))
-	same(t, "states", slices.Sorted(maps.Keys(typed(engine, "Condition"))), manual.under(t, "STATES"))
-	same(t, "steps", slices.Sorted(maps.Keys(typed(engine, "Step"))), manual.under(t, "DESCRIPTION"))
+	same(t, "results", slices.Sorted(maps.Keys(typed(outcomes, "Result"))), manual.under(t, "RESULTS"))
+	same(t, "states", slices.Sorted(maps.Keys(typed(parse(t, "../../internal/condition"), "Condition"))), manual.under(t, "STATES"))
+	same(t, "steps", slices.Sorted(maps.Keys(typed(outcomes, "Step"))), manual.under(t, "DESCRIPTION"))
 
 	reasons := typed(deployers, "Wait")
-	maps.Copy(reasons, reasonsIn(engine, map[string]int{"say": 0, "Hold": 1}))
-	maps.Copy(reasons, reasonsIn(deployers, nil))
-	maps.Copy(reasons, reasonsIn(self, map[string]int{"Hold": 1}))
-	for _, known := range []string{"first-install", "service-inactive", "lineage-not-found", "not-proven", "domain-dropped", "tls-config-missing", "by-hand", "service-crashed"} {
+	maps.Copy(reasons, reasonsIn(deployers))
+	for _, known := range []string{"service-inactive", "domain-dropped", "tls-config-missing"} {
 		if !reasons[known] {
 			t.Errorf("the reason %s was not found in the sources: look at reasonsIn", known)
 		}
+	}
+	for _, row := range outcome.Reasons() {
+		reasons[string(row.Reason)] = true
 	}
 	same(t, "reasons", slices.Sorted(maps.Keys(reasons)), manual.under(t, "Waiting", "Held", "Configuration and host (exit code 2)",
 		"Installing (exit code 4)", "Activating (exit code 5)", "Proving (exit code 6)", "Unexpected (exit code 1)"))
@@ -168,7 +171,7 @@ func TestManualOfCodes(t *testing.T) {
 		kinds = append(kinds, kind, id)
 	}
 	same(t, "kinds of journal entries", kinds, manual.under(t, "Kinds"))
-	for _, result := range slices.Sorted(maps.Keys(typed(engine, "Result"))) {
+	for _, result := range slices.Sorted(maps.Keys(typed(outcomes, "Result"))) {
 		if _, ok := report.MessageIDs()["certificate-"+result]; !ok && result != "unchanged" && result != "planned" {
 			t.Errorf("journal entries of the result %s have no id", result)
 		}
@@ -218,7 +221,7 @@ func TestManualOfCodes(t *testing.T) {
 func TestManualOfConfiguration(t *testing.T) {
 	manual := readPage(t, "certlatch.yaml.5")
 	var services []string
-	for _, d := range deployers.All() {
+	for _, d := range all.Deployers() {
 		services = append(services, d.Name())
 		same(t, "keys of the block "+d.Name(), keysAt(t, "targets: [{"+d.Name()+": x}]"), manual.under(t, d.Name()))
 	}
@@ -240,7 +243,7 @@ func TestManualOfConfiguration(t *testing.T) {
 	for _, service := range services {
 		chapters.under(t, strings.ToUpper(service))
 	}
-	_, names, _ := strings.Cut(new(deployers.PresetName).UnmarshalText([]byte("none")).Error(), "use one of ")
+	_, names, _ := strings.Cut(new(generic.PresetName).UnmarshalText([]byte("none")).Error(), "use one of ")
 	names, _, _ = strings.Cut(names, ", or ")
 	for preset := range strings.SplitSeq(names, ", ") {
 		chapters.under(t, preset)
@@ -315,6 +318,16 @@ func commandLine(text string) error {
 	return nil
 }
 
+// parseDeployers reads the sources of the words and of all services.
+func parseDeployers(t *testing.T) []*ast.File {
+	t.Helper()
+	files := parse(t, "../../deployers")
+	for _, service := range all.Names() {
+		files = append(files, parse(t, filepath.Join("../../deployers", service))...)
+	}
+	return files
+}
+
 // parse reads the sources of a package, but for its tests.
 func parse(t *testing.T, dir string) []*ast.File {
 	t.Helper()
@@ -366,10 +379,9 @@ func typed(files []*ast.File, name string) map[string]bool {
 	return found
 }
 
-// reasonsIn returns the reasons of outcomes that sources hold: in constants by
-// the name of ...Reason, in what is given to a field Reason, in faults, and in
-// calls of functions one argument of which is a reason.
-func reasonsIn(files []*ast.File, functions map[string]int) map[string]bool {
+// reasonsIn returns the reasons of outcomes that deployers' sources hold: in what
+// is given to a field Reason, and in faults.
+func reasonsIn(files []*ast.File) map[string]bool {
 	found := map[string]bool{}
 	add := func(n ast.Node) {
 		if literal, ok := n.(*ast.BasicLit); ok {
@@ -378,12 +390,6 @@ func reasonsIn(files []*ast.File, functions map[string]int) map[string]bool {
 	}
 	look := func(n ast.Node) bool {
 		switch n := n.(type) {
-		case *ast.ValueSpec:
-			for i, name := range n.Names {
-				if strings.HasSuffix(name.Name, "Reason") && i < len(n.Values) {
-					add(n.Values[i])
-				}
-			}
 		case *ast.AssignStmt:
 			for i, to := range n.Lhs {
 				if field, ok := to.(*ast.SelectorExpr); ok && field.Sel.Name == "Reason" && i < len(n.Rhs) {
@@ -405,17 +411,6 @@ func reasonsIn(files []*ast.File, functions map[string]int) map[string]bool {
 						add(fault.Elts[1])
 					}
 				}
-			}
-		case *ast.CallExpr:
-			name := ""
-			switch fun := n.Fun.(type) {
-			case *ast.Ident:
-				name = fun.Name
-			case *ast.SelectorExpr:
-				name = fun.Sel.Name
-			}
-			if i, ok := functions[name]; ok && i < len(n.Args) {
-				add(n.Args[i])
 			}
 		}
 		return true

@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/urfave/cli/v2"
 
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/deploy"
 )
 
 func (p *program) recoverCommand() *cli.Command {
@@ -22,7 +22,7 @@ func (p *program) recoverCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return e.Recover(c.Context, engine.Request{By: "recover", Limits: engine.HandLimits})
+			return e.Recover(c.Context, deploy.Request{By: "recover", Limits: deploy.HandLimits})
 		},
 	}
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/certlatch/certlatch/internal/command"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/endpoint"
-	"github.com/certlatch/certlatch/internal/engine"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/templates"
 )
 
@@ -62,8 +62,8 @@ func (p *program) template(c *cli.Context) error {
 			return err
 		}
 		fillIn(&settings, t)
-		if options, ok := t.Options.(*deployers.NginxOptions); ok {
-			service.Ask[0] = options.Binary
+		if options, ok := t.Options.(deployers.ProgramOptions); ok {
+			service.Ask[0] = options.Program()
 		}
 	}
 	p.askVersion(c.Context, service, &settings)
@@ -80,7 +80,7 @@ func templateTarget(c *cli.Context, service string) (config.Target, error) {
 	name := c.String("target")
 	at := slices.IndexFunc(cfg.Targets, func(t config.Target) bool { return t.Name == name })
 	if at < 0 {
-		return config.Target{}, &engine.RequestError{What: "there is no target " + name, Remedy: "certlatch config show lists the targets"}
+		return config.Target{}, &prepare.RequestError{What: "there is no target " + name, Remedy: "certlatch config show lists the targets"}
 	}
 	if t := cfg.Targets[at]; t.Service != service {
 		return t, &usageError{fmt.Sprintf("target %s is of the service %s, not %s", name, t.Service, service), "for example: certlatch template " + t.Service + " --target " + name}

@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/certlatch/certlatch/internal/engine"
 	"github.com/certlatch/certlatch/internal/progress"
 	"github.com/certlatch/certlatch/internal/report"
 )
@@ -41,13 +40,12 @@ func terminalWidth(w io.Writer) (width int, terminal bool) {
 // (no-color.org: a NO_COLOR that is not empty asks for none).
 func wantsColours() bool { return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" }
 
-// showProgress shows at a terminal what an engine is doing, until the returned
-// function is called.
-func (p *program) showProgress(e *engine.Engine) (end func()) {
+// showProgress returns a function that shows at a terminal what is being done,
+// until end is called. Where there is no terminal, the function is nil.
+func (p *program) showProgress() (tell func(doing string), end func()) {
 	if _, terminal := terminalWidth(p.stderr); !terminal {
-		return func() {}
+		return nil, func() {}
 	}
 	line := progress.Begin(p.stderr)
-	e.Progress = func(doing string) { line.Tell(report.Printable(doing)) }
-	return line.End
+	return func(doing string) { line.Tell(report.Printable(doing)) }, line.End
 }

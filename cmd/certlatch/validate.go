@@ -3,7 +3,9 @@ package main
 import (
 	"github.com/urfave/cli/v2"
 
+	"github.com/certlatch/certlatch/internal/inspect"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/report"
 )
 
@@ -31,17 +33,17 @@ func (p *program) validate(c *cli.Context) error {
 	if files == c.Args().Present() || files && !(c.IsSet("cert") && c.IsSet("key")) {
 		return &usageError{"name a lineage, or both --cert FILE and --key FILE", "for example: certlatch validate api.example"}
 	}
-	e, err := p.viewer(c)
+	site, err := p.site(c)
 	if err != nil {
 		return err
 	}
 	l := lineage.Lineage{Client: "files", Name: c.String("cert"), Fullchain: c.String("cert"), Key: c.String("key")}
 	if !files {
-		if l, err = e.Lineage(c.Args().First()); err != nil {
+		if l, err = prepare.Lineage(site.Config, c.Args().First()); err != nil {
 			return err
 		}
 	}
-	verdicts, err := e.Validate(c.Context, l)
+	verdicts, err := inspect.Inspector{Site: site}.Validate(c.Context, l)
 	if err != nil {
 		return err
 	}

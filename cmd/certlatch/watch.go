@@ -10,7 +10,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/certlatch/certlatch/internal/daemon"
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/deploy"
+	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/systemd"
 )
 
@@ -43,7 +44,7 @@ func (p *program) watch(c *cli.Context) error {
 		return nil // it was asked to end before it had begun
 	}
 	d := daemon.Daemon{
-		Load:    func() (*engine.Engine, error) { return p.engine(c) },
+		Load:    func() (*deploy.Engine, error) { return p.engine(c) },
 		Tell:    p.logReport,
 		Service: systemd.Service{},
 		Log:     p.log,
@@ -54,7 +55,7 @@ func (p *program) watch(c *cli.Context) error {
 }
 
 // logReport logs what became of each lineage at each target.
-func (p *program) logReport(became engine.Report) {
+func (p *program) logReport(became outcome.Report) {
 	for _, o := range became.Outcomes {
 		logOutcome(p.log, o)
 	}

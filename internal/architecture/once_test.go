@@ -54,9 +54,49 @@ func endsInSlash(e ast.Expr) bool {
 	return ok && (last.Value == `"/"` || last.Value == "`/`")
 }
 
+// writers checks that outcomes are made in one room: others call its functions,
+// and do not write into what they return.
+func writers(t tree) (found []string) {
+	const room = "internal/outcome"
+	for _, f := range t {
+		if f.test || f.in(testTools) || f.dir() == room {
+			continue
+		}
+		names := f.importNames()
+		isOutcome := func(e ast.Expr) bool {
+			named, ok := e.(*ast.SelectorExpr)
+			if !ok || named.Sel.Name != "Outcome" {
+				return false
+			}
+			base, ok := named.X.(*ast.Ident)
+			return ok && names[base.Name] == module+room
+		}
+		ast.Inspect(f.syntax, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CompositeLit:
+				if isOutcome(n.Type) {
+					found = append(found, fmt.Sprintf("%s makes an outcome: %s does", f.path, room))
+				}
+			case *ast.AssignStmt:
+				for _, to := range n.Lhs {
+					field, ok := to.(*ast.SelectorExpr)
+					if !ok {
+						continue
+					}
+					if of, ok := field.X.(*ast.SelectorExpr); ok && of.Sel.Name == "outcome" {
+						found = append(found, fmt.Sprintf("%s writes %s of an outcome: %s does", f.path, field.Sel.Name, room))
+					}
+				}
+			}
+			return true
+		})
+	}
+	return found
+}
+
 // reasonsRoom is the home of the codes for why outcomes are what they are:
 // constants of its type Reason. Empty: there is none yet.
-const reasonsRoom = ""
+const reasonsRoom = "internal/outcome"
 
 // otherWords are texts that are reasons, and mean something else in some places.
 var otherWords = map[string][]string{}

@@ -19,10 +19,12 @@ type rule struct {
 var rules = []rule{
 	{"imports go where they may", imports},
 	{"rooms know only whom they should", directions},
+	{"a service is known by the table alone", services},
 	{"who only tells of something does not do it", tellers},
 	{"effects have one gate each", effects},
 	{"paths are compared in one place", comparisons},
 	{"a reason is written once", reasons},
+	{"an outcome has one writer", writers},
 	{"processes are looked at in one place", proc},
 	{"nothing happens at import", noInit},
 	{"a package is introduced once", oneComment},
@@ -31,7 +33,7 @@ var rules = []rule{
 
 // testTools are packages that only tests and people who work here run: they
 // may start programs and write files as they like.
-var testTools = []string{"hooks/hookstest", "internal/fault", "internal/architecture", "internal/need", "internal/pki", "internal/system", "internal/tools"}
+var testTools = []string{"deployers/deployertest", "deployers/sample", "hooks/hookstest", "internal/fault", "internal/architecture", "internal/need", "internal/pki", "internal/system", "internal/tools"}
 
 // gates are the imports that only some packages may have, tests aside.
 var gates = []struct {
@@ -52,7 +54,7 @@ var gates = []struct {
 	{module + `internal/pki`, nil, "it makes certificates for tests"},
 	{module + `internal/need`, nil, "it skips tests"},
 	{module + `internal/fault`, nil, "it lets disks fail for tests"},
-	{module + `(internal/(system|architecture)|hooks/hookstest)`, nil, "it is tests"},
+	{module + `(internal/(system|architecture)|hooks/hookstest|deployers/(deployertest|sample))`, nil, "it is tests"},
 	{`C|unsafe|plugin`, nil, "releases are built without C, and nothing here needs it"},
 }
 
@@ -88,17 +90,27 @@ func thirdParty(imported string) bool {
 	return strings.Contains(strings.Split(imported, "/")[0], ".") && !strings.HasPrefix(imported, module)
 }
 
-// knows are the rooms that may import no others than some. Pure ones may have
-// no effect either, so they import no other modules, nor the parts of the
-// standard library that have effects.
+// knows are the rooms that may import no others than some; what ends in a slash
+// stands for all rooms below. Pure ones may have no effect either, so they import
+// no other modules, nor the parts of the standard library that have effects.
 var knows = []struct {
 	rooms   []string
 	allowed []string
 	pure    bool
 }{
-	{[]string{"deployers", "hooks"}, []string{"internal/lineage", "internal/endpoint"}, true},
+	{[]string{"hooks"}, []string{"internal/lineage", "internal/endpoint"}, true},
+	{[]string{"deployers"}, []string{"deployers", "deployers/", "internal/lineage", "internal/endpoint"}, true},
 	{[]string{"internal/proposal"}, []string{"internal/paths", "deployers", "internal/lineage", "internal/endpoint"}, true},
-	{[]string{"internal/report"}, []string{"deployers", "internal/engine", "internal/lineage", "internal/proposal", "internal/served", "internal/srv", "internal/state"}, true},
+	{[]string{"internal/report"}, []string{
+		"deployers", "internal/condition", "internal/inspect", "internal/lineage", "internal/outcome", "internal/proposal", "internal/served", "internal/srv", "internal/state",
+	}, true},
+	{[]string{"internal/condition"}, []string{"internal/lineage", "internal/outcome", "internal/state"}, true},
+	{[]string{"internal/outcome"}, []string{
+		"deployers", "internal/account", "internal/command", "internal/disk", "internal/install", "internal/lineage", "internal/process", "internal/rows", "internal/state", "internal/systemd",
+	}, false},
+	{[]string{"internal/facts"}, []string{"deployers", "internal/command", "internal/disk", "internal/process"}, false},
+	{[]string{"internal/owntest"}, []string{"deployers", "internal/command"}, false},
+	{[]string{"internal/pairs"}, []string{"deployers", "internal/account", "internal/install", "internal/lineage", "internal/outcome", "internal/rows", "internal/state"}, false},
 	{[]string{"internal/completion", "internal/progress"}, nil, true},
 	{[]string{"internal/served"}, []string{"internal/endpoint", "internal/lineage", "internal/policy", "internal/probe", "internal/srv"}, false},
 	{[]string{"internal/endpoint", "internal/disk"}, nil, false},
@@ -106,10 +118,10 @@ var knows = []struct {
 	{[]string{"internal/lineage"}, []string{"internal/disk", "internal/paths"}, false},
 	{[]string{"internal/watch"}, []string{"internal/disk", "internal/lineage"}, false},
 	{[]string{"internal/hookfiles"}, []string{"hooks", "deployers", "internal/disk", "internal/lineage"}, false},
-	{[]string{"internal/daemon"}, []string{"internal/config", "internal/disk", "internal/engine", "internal/lineage", "internal/state", "internal/watch"}, false},
+	{[]string{"internal/daemon"}, []string{"internal/config", "internal/deploy", "internal/disk", "internal/inspect", "internal/lineage", "internal/outcome", "internal/prepare", "internal/rows", "internal/state", "internal/watch"}, false},
 }
 
-// strangers know nothing of each other; the engine and the commands bring
+// strangers know nothing of each other; deployments and the commands bring
 // them together.
 var strangers = []string{
 	"templates", "internal/command", "internal/control", "internal/host", "internal/install", "internal/policy", "internal/probe",
@@ -133,7 +145,7 @@ func directions(t tree) (found []string) {
 			for _, k := range knows {
 				switch {
 				case !f.in(k.rooms):
-				case ours && !slices.Contains(k.allowed, room):
+				case ours && !slices.ContainsFunc(k.allowed, func(a string) bool { return a == room || strings.HasSuffix(a, "/") && strings.HasPrefix(room, a) }):
 					complain(imported, fmt.Sprintf("of this module it may only know %q", k.allowed))
 				case k.pure && (thirdParty(imported) || impure.MatchString(imported)):
 					complain(imported, "it says what to do, and does nothing")
@@ -142,9 +154,13 @@ func directions(t tree) (found []string) {
 			switch {
 			case f.in(strangers) && slices.Contains(strangers, room) && !f.in([]string{room}):
 				complain(imported, "they know nothing of each other")
-			// What a report is about are the engine's values; tellers holds that it is no more.
-			case room == "internal/engine" && !f.in([]string{"cmd/certlatch", "internal/daemon", "internal/report"}):
-				complain(imported, "the engine uses the rooms, not the other way round")
+			case room == "internal/deploy" && !f.in([]string{"cmd/certlatch", "internal/daemon"}):
+				complain(imported, "deployments use the rooms, not the other way round")
+			// What a report is about are its values; tellers holds that it is no more.
+			case room == "internal/inspect" && !f.in([]string{"cmd/certlatch", "internal/daemon", "internal/deploy", "internal/report"}):
+				complain(imported, "who looks uses the rooms, not the other way round")
+			case room == "internal/prepare" && !f.in([]string{"cmd/certlatch", "internal/daemon", "internal/deploy", "internal/inspect"}):
+				complain(imported, "a deployment and who only looks are prepared; nobody else is")
 			case room == "internal/report" && !f.in([]string{"cmd/certlatch"}):
 				complain(imported, "what people and scripts read is for the commands to show, and nobody decides by it")
 			case strings.HasPrefix(room, "cmd/"):
@@ -155,19 +171,44 @@ func directions(t tree) (found []string) {
 	return found
 }
 
-// results are the constants of the engine's types.
-const results = `Deployed|Unchanged|Refused|Held|Planned|Deferred|WaitingRestart|RollbackFailed|Failed|` +
-	`Stage|Commit|Test|Activate|Prove|InSync|Stale|Waiting|HeldBack|Broken|Expiring|Expired|Unknown`
+// tableReaders may look a service up. All others are handed what they need in
+// the words of deployers.
+var tableReaders = []string{"cmd/certlatch", "internal/config", "internal/inspect/survey.go", "internal/prepare"}
+
+// services holds that the words know no service, that no service knows another,
+// and who may look one up.
+func services(t tree) (found []string) {
+	for _, f := range t {
+		if f.test || f.in(testTools) {
+			continue
+		}
+		for _, imported := range f.imports() {
+			switch room, ok := strings.CutPrefix(imported, module+"deployers/"); {
+			case !ok:
+			case room == "all" && !f.in(tableReaders):
+				found = append(found, fmt.Sprintf("%s imports %s: it needs the words of deployers alone", f.path, imported))
+			case room != "all" && f.dir() != "deployers/all":
+				found = append(found, fmt.Sprintf("%s imports %s: a service is found in the table, and what others must know of its options is an interface of package deployers", f.path, imported))
+			}
+		}
+	}
+	return found
+}
+
+// classes are the constants of outcome.Class, and its name.
+const classes = `Class|ClassOK|ClassUnexpected|ClassUsage|ClassRefused|ClassInstall|ClassActivation|ClassNotProven|ClassUndoFailed|ClassWaiting`
 
 // told is what internal/report may mention of rooms that have effects: values,
 // and functions of values alone.
 var told = map[string]string{
-	"time":                      `Time|Duration|Millisecond|Second|Minute|Hour|RFC3339|DateOnly`,
-	module + "internal/engine":  `Outcome|Done|Examination|Verdict|Condition|Expiry|Presented|At|Conditions|Crashed|WaitsForSomebody|` + results,
-	module + "internal/served":  `Probe|Domain`,
-	module + "internal/srv":     `Answer`,
-	module + "internal/state":   `Certificate|Entry|Sighting|Snapshot|Ahead`,
-	module + "internal/lineage": `Leaf|Finding|Refused|Describe`,
+	"time":                        `Time|Duration|Millisecond|Second|Minute|Hour|RFC3339|DateOnly`,
+	module + "internal/outcome":   `Outcome|Reason|StepTaken|Deployed|Unchanged|Refused|Held|Planned|` + classes,
+	module + "internal/condition": `Condition|Conditions|Expiry|Presented|At|Crashed|InSync|Stale|Waiting|HeldBack|Broken|Expiring|Expired|Unknown`,
+	module + "internal/inspect":   `Examination|Verdict`,
+	module + "internal/served":    `Probe|Domain`,
+	module + "internal/srv":       `Answer`,
+	module + "internal/state":     `Certificate|Entry|Sighting|Snapshot|Ahead`,
+	module + "internal/lineage":   `Leaf|Finding|Refused|Describe`,
 }
 
 // tellers checks that a report neither deploys nor looks at anything, nor asks
@@ -220,24 +261,29 @@ var acts = []act{
 	},
 	{
 		packages: module + `internal/lineage`, names: `Read|Digest`,
-		allowed: []string{"internal/engine", "internal/watch", "cmd/certlatch"}, why: "keys are read by whom they are for: others get what was read",
+		allowed: []string{"internal/prepare", "internal/deploy/undo.go", "internal/watch", "cmd/certlatch"}, why: "keys are read by whom they are for: others get what was read",
 	},
 	{
 		packages: module + `internal/install`, names: `New|Installer|Transaction`,
-		allowed: []string{"internal/engine"}, why: "pairs are installed by deployments",
+		allowed: []string{
+			"internal/pairs", "internal/prepare/site.go",
+			"internal/deploy",  // puts back what another run began, and compares what it had installed
+			"internal/inspect", // looks for runs that were cut off
+		},
+		why: "pairs are installed by internal/pairs",
 	},
 	{
 		packages: module + `internal/state`, names: `Open|WriteSnapshot`,
-		allowed: []string{"internal/engine", "cmd/certlatch/deploy.go"}, why: "what is remembered is changed by runs",
+		allowed: []string{"internal/inspect", "cmd/certlatch/deploy.go"}, why: "what is remembered is changed by runs",
 	},
 	{
 		packages: module + `internal/process`, names: `Signal`,
-		allowed: []string{"internal/engine"}, why: "only a service that is activated gets a signal",
+		allowed: []string{"internal/prepare/site.go"}, why: "only a service that is activated gets a signal",
 	},
 	{
 		packages: module + `internal/command`, names: `.*`, besides: `Credential|Output|TryReadMain|[A-Z]\w*Error`,
 		allowed: []string{
-			"internal/engine",
+			"internal/prepare/site.go",
 			"internal/account/lookup.go", // getent
 			"cmd/certlatch/deploy.go",    // SQLite's shell
 			"cmd/certlatch/template.go",  // the versions of services
@@ -246,11 +292,11 @@ var acts = []act{
 	},
 	{
 		packages: module + `internal/probe`, names: `Handshake|Prove`,
-		allowed: []string{"internal/engine", "internal/served"}, why: "handshakes are made by deployments, and by who asks for one",
+		allowed: []string{"internal/prepare/site.go", "internal/served"}, why: "handshakes are made by deployments, and by who asks for one",
 	},
 	{
 		packages: module + `internal/control`, names: `Call`,
-		allowed: []string{"internal/engine"}, why: "services are called by deployments",
+		allowed: []string{"internal/prepare/site.go"}, why: "services are called by deployments",
 	},
 	{
 		packages: module + `internal/systemd`, names: `Connect|Manager|Service`,
@@ -266,11 +312,11 @@ var acts = []act{
 	},
 	{
 		packages: module + `internal/rows`, names: `Databases`,
-		allowed: []string{"internal/engine", "cmd/certlatch/deploy.go"}, why: "rows are changed by deployments",
+		allowed: []string{"internal/pairs", "internal/prepare/site.go", "cmd/certlatch/deploy.go"}, why: "rows are changed by internal/pairs",
 	},
 	{
 		packages: module + `internal/host`, names: `.*`, besides: `ErrHidden|Room`,
-		allowed: []string{"internal/engine"}, why: "the host is looked at by who examines it",
+		allowed: []string{"internal/inspect"}, why: "the host is looked at by who examines it",
 	},
 	{
 		packages: module + `internal/watch`, names: `New`,
@@ -295,7 +341,7 @@ var acts = []act{
 	},
 	{
 		packages: `path/filepath`, names: `EvalSymlinks`,
-		allowed: []string{"internal/engine/survey.go"}, why: "links are followed by internal/disk, which has [disk.Trace] for who wants to know where they lead",
+		allowed: []string{"internal/inspect/survey.go"}, why: "links are followed by internal/disk, which has [disk.Trace] for who wants to know where they lead",
 	},
 	{
 		packages: `os`, names: `Readlink`,
@@ -473,10 +519,10 @@ func effectsBy(find func(imported, name string) int, t tree) (found []string) {
 // procs are the places that may name files of /proc.
 var procs = []string{
 	"internal/process",
-	"internal/disk",               // its own descriptors
-	"internal/host",               // limits of the kernel
-	"internal/command/canread.go", // its own program
-	"deployers/generic.go",        // names one, and does not read it
+	"internal/disk",                // its own descriptors
+	"internal/host",                // limits of the kernel
+	"internal/command/canread.go",  // its own program
+	"deployers/generic/generic.go", // names one, and does not read it
 }
 
 // proc checks that processes are looked at in one place.

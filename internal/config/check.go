@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/deployers/all"
 	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
@@ -110,7 +111,7 @@ func (r *report) target(where string, k targetKeys, global Policy) Target {
 			t.Probes = append(t.Probes, endpoint.Endpoint(p))
 		}
 	}
-	if deployer, ok := deployers.For(k.Service); ok {
+	if deployer, ok := all.For(k.Service); ok {
 		t.Options = deployer.Options()
 		if block, ok := k.Blocks[k.Service]; ok {
 			t.Options = block
@@ -142,12 +143,12 @@ func (r *report) checkTarget(where string, k targetKeys, t deployers.Target) {
 }
 
 func (r *report) checkService(where string, k targetKeys) {
-	known := strings.Join(serviceNames(), ", ")
+	known := strings.Join(all.Names(), ", ")
 	if !r.given(where+".service", k.Service) {
 		r.at(where+".service", "the target has no service", "write one of "+known)
 		return
 	}
-	if !slices.Contains(serviceNames(), k.Service) {
+	if !slices.Contains(all.Names(), k.Service) {
 		r.at(where+".service", fmt.Sprintf("%.80q is not a known service", k.Service), "use one of "+known+"; generic fits any service")
 		return
 	}
@@ -178,17 +179,28 @@ func (r *report) checkLayout(where string, k targetKeys, t deployers.Target) {
 // checkRow checks a target whose pair goes into a database, and reports whether
 // it is one.
 func (r *report) checkRow(where string, k targetKeys) bool {
-	options, ok := k.Blocks["opensips"].(*deployers.OpenSIPSOptions)
-	if !ok || !r.given(where+".opensips.database", string(options.Database)) {
+	for _, service := range slices.Sorted(maps.Keys(k.Blocks)) {
+		if options, ok := k.Blocks[service].(deployers.RowOptions); ok && r.checkRowKeys(where, service, k, options.RowKeys()) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkRowKeys checks what a service's block says of a row, and reports whether
+// the pair goes there.
+func (r *report) checkRowKeys(where, service string, k targetKeys, row deployers.RowKeys) bool {
+	database, domain := service+"."+row.DatabaseKey, service+"."+row.DomainKey
+	if !r.given(where+"."+database, string(row.Database)) {
 		return false
 	}
 	for _, p := range k.paths() {
 		if p.path != "" {
-			r.at(where+"."+p.key, "the pair goes into a database, and not into files", "remove this key, or opensips.database where OpenSIPS's script defines the domain")
+			r.at(where+"."+p.key, "the pair goes into a database, and not into files", "remove this key, or "+database+" where "+row.FilesWhere)
 		}
 	}
-	if k.Lineage.glob() && !strings.Contains(options.Domain, placeholder) {
-		r.at(where+".opensips.domain", fmt.Sprintf("the lineages that %q takes would all be written to this row", k.Lineage), "put {lineage} into the domain")
+	if k.Lineage.glob() && !strings.Contains(row.Domain, placeholder) {
+		r.at(where+"."+domain, fmt.Sprintf("the lineages that %q takes would all be written to this row", k.Lineage), "put {lineage} into the domain")
 	}
 	return true
 }
@@ -285,8 +297,9 @@ func (t Target) claims(where string) []claim {
 	for _, p := range t.keys().paths() {
 		claims = append(claims, claim{where: where + "." + p.key, names: names, path: p.path, tree: p.key == "directory"})
 	}
-	if options, ok := t.Options.(*deployers.OpenSIPSOptions); ok && options.Database != "" {
-		claims = append(claims, claim{where: where + ".opensips.database", names: names, path: options.Domain + " " + options.Database.Place(), row: true})
+	if options, ok := t.Options.(deployers.RowOptions); ok && options.RowKeys().Database != "" {
+		row := options.RowKeys()
+		claims = append(claims, claim{where: where + "." + t.Service + "." + row.DatabaseKey, names: names, path: row.Domain + " " + row.Database.Place(), row: true})
 	}
 	for i, c := range claims {
 		if !names.glob() {

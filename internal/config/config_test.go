@@ -15,6 +15,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/deployers/all"
+	"github.com/certlatch/certlatch/deployers/generic"
+	"github.com/certlatch/certlatch/deployers/nginx"
 	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
@@ -64,7 +67,7 @@ func TestExample(t *testing.T) {
 				Window:  &deployers.Window{From: 2 * time.Hour, To: 4*time.Hour + 30*time.Minute},
 				Probes:  []endpoint.Endpoint{{Scheme: "tls", Host: "127.0.0.1", Port: 5061, Name: "sip.example"}},
 				Contact: "voice team",
-				Options: &deployers.GenericOptions{Activate: []string{"kamcmd", "tls.reload"}},
+				Options: &generic.Options{Activate: []string{"kamcmd", "tls.reload"}},
 			},
 			Policy: Policy{Trust: "system"},
 			Line:   12,
@@ -73,7 +76,7 @@ func TestExample(t *testing.T) {
 				Name: "web", Service: "nginx", Lineage: "api.business.example",
 				Directory: "/etc/nginx/tls/api.business.example",
 				Mode:      0o640, Unit: "nginx.service",
-				Options: &deployers.NginxOptions{Binary: "nginx", PID: "/run/nginx.pid"},
+				Options: &nginx.Options{Binary: "nginx", PID: "/run/nginx.pid"},
 			},
 			Policy: Policy{Trust: "system"},
 			Line:   27,
@@ -102,7 +105,7 @@ func TestKeys(t *testing.T) {
 		{"probes to be found", `probe: ""`, func(t Target) any { return t.ProveNothing }, false},
 		{"window over midnight", `window: 22:00-04:30`, func(t Target) any { return *t.Window }, deployers.Window{From: 22 * time.Hour, To: 4*time.Hour + 30*time.Minute}},
 		{"names in one form", `names: [API.Example., "*.x.example", "::1"]`, func(t Target) any { return t.Names }, []string{"api.example", "*.x.example", "::1"}},
-		{"anchor and alias", "names: &names [a.example]\n  policy: {accept: &codes [expired]}\n  nginx: {binary: &b nginx2, config: *b}", func(t Target) any { return t.Options }, &deployers.NginxOptions{Binary: "nginx2", Config: "nginx2", PID: "/run/nginx.pid"}},
+		{"anchor and alias", "names: &names [a.example]\n  policy: {accept: &codes [expired]}\n  nginx: {binary: &b nginx2, config: *b}", func(t Target) any { return t.Options }, &nginx.Options{Binary: "nginx2", Config: "nginx2", PID: "/run/nginx.pid"}},
 		{"unit", `unit: nginx@2.service`, func(t Target) any { return t.Unit }, "nginx@2.service"},
 	}
 	for _, tt := range tests {
@@ -308,7 +311,7 @@ func TestForeignTexts(t *testing.T) {
 // TestShowEveryService wants every option of every service to have a type that
 // can be read and shown.
 func TestShowEveryService(t *testing.T) {
-	for _, deployer := range deployers.All() {
+	for _, deployer := range all.Deployers() {
 		checkShow(t, mustParse(t, strings.Replace(head, "nginx", deployer.Name(), 1)))
 	}
 }

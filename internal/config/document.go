@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/deployers/all"
 	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
@@ -72,13 +73,13 @@ func (k *rootKeys) extra(kind string) any {
 	return k.Dirs[kind]
 }
 
-func (k *targetKeys) extraKeys() []string { return serviceNames() }
+func (k *targetKeys) extraKeys() []string { return all.Names() }
 
 func (k *targetKeys) extra(service string) any {
 	if k.Blocks == nil {
 		k.Blocks = map[string]any{}
 	}
-	deployer, _ := deployers.For(service)
+	deployer, _ := all.For(service)
 	k.Blocks[service] = deployer.Options()
 	return k.Blocks[service]
 }
@@ -98,14 +99,6 @@ func keeperNames() []string {
 	var names []string
 	for _, keeper := range hooks.Keepers() {
 		names = append(names, keeper.Name)
-	}
-	return names
-}
-
-func serviceNames() []string {
-	var names []string
-	for _, deployer := range deployers.All() {
-		names = append(names, deployer.Name())
 	}
 	return names
 }

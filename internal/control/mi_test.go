@@ -21,7 +21,7 @@ import (
 
 // TestTLSList decodes the answers of OpenSIPS 3.6.8 to tls_list.
 func TestTLSList(t *testing.T) {
-	answers, err := filepath.Glob("../../deployers/testdata/opensips/tls_list-*.json")
+	answers, err := filepath.Glob("../../deployers/opensips/testdata/tls_list-*.json")
 	if err != nil || len(answers) == 0 {
 		t.Fatalf("no answers: %v", err)
 	}

@@ -21,9 +21,10 @@ import (
 	"time"
 
 	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/deploy"
 	"github.com/certlatch/certlatch/internal/disk"
-	"github.com/certlatch/certlatch/internal/engine"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/state"
 	"github.com/certlatch/certlatch/internal/watch"
 )
@@ -40,8 +41,8 @@ type Service interface {
 
 // Daemon is a daemon and what it works with.
 type Daemon struct {
-	Load    func() (*engine.Engine, error) // reads the configuration
-	Tell    func(engine.Report)            // is called with what became of each run
+	Load    func() (*deploy.Engine, error) // reads the configuration
+	Tell    func(outcome.Report)           // is called with what became of each run
 	Service Service
 	Log     *slog.Logger
 	Pace    Pace
@@ -61,7 +62,7 @@ var UsualPace = Pace{Pace: watch.UsualPace, Resync: 10 * time.Minute, Poll: 30 *
 
 // limits are the limits of a run. It does not wait long for the lock: the run
 // that holds it takes along what is marked, or ends soon.
-var limits = engine.Limits{Lock: time.Second, Work: 10 * time.Minute, Total: 15 * time.Minute, Activation: 100 * time.Second, Proof: 15 * time.Second}
+var limits = deploy.Limits{Lock: time.Second, Work: 10 * time.Minute, Total: 15 * time.Minute, Activation: 100 * time.Second, Proof: 15 * time.Second}
 
 // tick is the longest pause between two steps, and so how long the daemon may
 // take to notice that the clock was set.
@@ -83,7 +84,7 @@ func (d *Daemon) Run(ctx context.Context, hangup <-chan os.Signal) error {
 		return fmt.Errorf("ask for the watchdog: %w", err)
 	}
 	l.feed = every / 2
-	d.Log.Info("watching", "event", Started, "lineages", l.watcher.Lineages(), "targets", len(e.Config.Targets))
+	d.Log.Info("watching", "event", Started, "lineages", l.watcher.Lineages(), "targets", len(e.Site.Config.Targets))
 	l.ready()
 
 	timer := time.NewTimer(0)
@@ -114,7 +115,7 @@ func (d *Daemon) Run(ctx context.Context, hangup <-chan os.Signal) error {
 // loop is the state of the daemon's one goroutine.
 type loop struct {
 	*Daemon
-	engine  *engine.Engine
+	engine  *deploy.Engine
 	loaded  time.Time // when its configuration was read, by the time of day
 	wrong   bool      // the one that was read since then is
 	watcher *watch.Watcher
@@ -141,14 +142,14 @@ type loop struct {
 }
 
 // adopt replaces the engine by one for another configuration.
-func (l *loop) adopt(e *engine.Engine) {
+func (l *loop) adopt(e *deploy.Engine) {
 	wants := func(of lineage.Lineage) bool {
-		return slices.ContainsFunc(e.Config.Targets, func(t config.Target) bool { return t.Wants(of) })
+		return slices.ContainsFunc(e.Site.Config.Targets, func(t config.Target) bool { return t.Wants(of) })
 	}
 	if l.watcher != nil {
 		l.watcher.Close()
 	}
-	l.watcher = watch.New(e.Config.Roots, wants, e.Store.MarksDir(), l.Pace.Pace)
+	l.watcher = watch.New(e.Site.Config.Roots, wants, e.Site.Store.MarksDir(), l.Pace.Pace)
 	l.engine, l.loaded, l.wrong = e, l.Wall(), false
 	l.task = task{compare: true, pending: true} // there may be marks, and what an interrupted run left
 	for _, t := range l.targetsWithoutLineage() {
@@ -166,7 +167,7 @@ func (l *loop) nextResync(now time.Time) time.Time {
 
 // targetsWithoutLineage returns the targets whose one lineage is not there.
 func (l *loop) targetsWithoutLineage() (lacking []config.Target) {
-	for _, t := range l.engine.Config.Targets {
+	for _, t := range l.engine.Site.Config.Targets {
 		if !t.IsGlob() && !l.watcher.Knows(t.Wants) {
 			lacking = append(lacking, t)
 		}
@@ -187,7 +188,7 @@ func (l *loop) reload() {
 		}
 	} else {
 		l.adopt(e)
-		l.Log.Info("the configuration was read again", "event", Reloaded, "lineages", l.watcher.Lineages(), "targets", len(e.Config.Targets))
+		l.Log.Info("the configuration was read again", "event", Reloaded, "lineages", l.watcher.Lineages(), "targets", len(e.Site.Config.Targets))
 	}
 	l.ready()
 }
@@ -332,7 +333,7 @@ func (l *loop) checkBlind(now time.Time) {
 
 // hasMarks reports whether there are pending marks.
 func (l *loop) hasMarks() bool {
-	marks, err := l.engine.Store.Marks()
+	marks, err := l.engine.Site.Store.Marks()
 	if err != nil {
 		l.runFailed(err)
 	}
@@ -348,7 +349,7 @@ func (l *loop) start(ctx context.Context) {
 	if l.task.pending {
 		l.tried = l.wall
 	}
-	go func(t task, e *engine.Engine) { l.ended <- t.run(ctx, e) }(l.task, l.engine)
+	go func(t task, e *deploy.Engine) { l.ended <- t.run(ctx, e) }(l.task, l.engine)
 	l.task = task{}
 }
 
@@ -386,13 +387,13 @@ func (l *loop) runFailed(err error) {
 // countPending counts the pending deployments, and notes when the next is due.
 func (l *loop) countPending() {
 	l.pending, l.next = 0, time.Time{}
-	st, err := l.engine.Store.Load()
+	st, err := l.engine.Site.Store.Load()
 	if err != nil {
 		l.runFailed(err)
 		return
 	}
 	for _, r := range st.Records {
-		configured := slices.ContainsFunc(l.engine.Config.Targets, func(t config.Target) bool { return t.Name == r.Target })
+		configured := slices.ContainsFunc(l.engine.Site.Config.Targets, func(t config.Target) bool { return t.Name == r.Target })
 		if r.Pending == nil || !configured || st.Held(r.Target) != nil {
 			continue
 		}

@@ -17,10 +17,13 @@ import (
 
 	"github.com/certlatch/certlatch/internal/command"
 	"github.com/certlatch/certlatch/internal/config"
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/deploy"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/need"
+	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/pki"
+	"github.com/certlatch/certlatch/internal/prepare"
+	"github.com/certlatch/certlatch/internal/rows"
 	"github.com/certlatch/certlatch/internal/state"
 	"github.com/certlatch/certlatch/internal/watch"
 )
@@ -97,7 +100,7 @@ func newMiniHost(t *testing.T, lineages ...string) *miniHost {
 }
 
 // note logs what became of a run.
-func (h *miniHost) note(report engine.Report) {
+func (h *miniHost) note(report outcome.Report) {
 	for _, o := range report.Outcomes {
 		fmt.Fprintf(h.logged, "%s: %s (%s) %s %v\n", o.Lineage, o.Result, o.Reason, o.Detail, o.Steps)
 	}
@@ -131,13 +134,13 @@ targets:
 `, h.dir, h.listen, glob), 0o600)
 }
 
-func (h *miniHost) load() (*engine.Engine, error) {
+func (h *miniHost) load() (*deploy.Engine, error) {
 	cfg, err := config.Load(filepath.Join(h.dir, "config.yaml"))
 	if err != nil {
 		return nil, err
 	}
 	store, err := state.Open(cfg.State)
-	return &engine.Engine{Config: cfg, Store: store, Log: slog.New(slog.DiscardHandler)}, err
+	return &deploy.Engine{Site: prepare.Site{Config: cfg, Store: store, Log: slog.New(slog.DiscardHandler), World: prepare.RealWorld(nil, rows.Databases{})}}, err
 }
 
 func (h *miniHost) renew(names ...string) {
@@ -307,7 +310,7 @@ func TestRenewalIsDeployed(t *testing.T) {
 	h.stop()
 	e, err := h.load()
 	h.must(err)
-	_, err = e.Deploy(t.Context(), engine.Request{Pending: true, All: true, By: "test", Limits: limits})
+	_, err = e.Deploy(t.Context(), deploy.Request{Pending: true, All: true, By: "test", Limits: limits})
 	h.must(err)
 
 	runs := h.told.count("deploying")
@@ -364,13 +367,13 @@ func TestFailureOfHookIsNotRepeated(t *testing.T) {
 	h.write("stuck", "", 0o644)
 	e, err := h.load()
 	h.must(err)
-	hook := engine.Request{Lineages: []string{"a.example"}, Share: true, By: "test", Limits: engine.HookLimits}
+	hook := deploy.Request{Lineages: []string{"a.example"}, Coalesce: true, By: "test", Limits: deploy.HookLimits}
 	hook.Limits.Proof = 2 * time.Second // longer than the files take to come to rest
 	h.renew("a.example")
 	n := h.activations()
 	report, err := e.Deploy(t.Context(), hook)
 	h.must(err)
-	if len(report.Outcomes) != 1 || report.Outcomes[0].Result != engine.RolledBack {
+	if len(report.Outcomes) != 1 || report.Outcomes[0].Result != outcome.RolledBack {
 		t.Fatalf("%+v", report.Outcomes)
 	}
 	h.must(os.Remove(filepath.Join(h.dir, "stuck")))

@@ -36,7 +36,7 @@ type statusLine struct {
 
 func (l *loop) status() statusLine {
 	s := statusLine{
-		lineages: l.watcher.Lineages(), targets: len(l.engine.Config.Targets), lacking: l.lacking, running: l.running,
+		lineages: l.watcher.Lineages(), targets: len(l.engine.Site.Config.Targets), lacking: l.lacking, running: l.running,
 		pending: l.pending, next: l.next, wrong: l.wrong, loaded: l.loaded, failure: l.failure,
 	}
 	if l.watcher.Blind() != nil {

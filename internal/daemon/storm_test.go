@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/deploy"
 )
 
 // TestStorm makes 1,000 renewals of 200 lineages in random order, with
@@ -26,7 +26,7 @@ func TestStorm(t *testing.T) {
 	h := newMiniHost(t, names...)
 	var gate chan struct{} // the loop stands still while it reads the configuration, in vain
 	load := h.daemon.Load
-	h.daemon.Load = func() (*engine.Engine, error) {
+	h.daemon.Load = func() (*deploy.Engine, error) {
 		if gate != nil {
 			<-gate
 			return nil, errors.New("there is a storm")

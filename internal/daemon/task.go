@@ -5,8 +5,11 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/deploy"
+	"github.com/certlatch/certlatch/internal/inspect"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/prepare"
 )
 
 // task is what there is to do for a run.
@@ -33,7 +36,7 @@ func (t task) merge(u task) task {
 // finishedRun is a run that has ended.
 type finishedRun struct {
 	task   task
-	report engine.Report
+	report outcome.Report
 	err    error
 }
 
@@ -41,10 +44,10 @@ type finishedRun struct {
 // deploy what is pending. It waits for other runs first: a hook may be about to
 // deploy what has changed, and what it has tried in vain must not be tried at
 // once again.
-func (t task) run(ctx context.Context, e *engine.Engine) finishedRun {
+func (t task) run(ctx context.Context, e *deploy.Engine) finishedRun {
 	wait, cancel := context.WithTimeout(ctx, limits.Lock)
 	defer cancel()
-	release, err := e.Store.Lock(wait)
+	release, err := e.Site.Store.Lock(wait)
 	if err != nil {
 		return finishedRun{task: t, err: err}
 	}
@@ -58,20 +61,20 @@ func (t task) run(ctx context.Context, e *engine.Engine) finishedRun {
 	if err != nil {
 		return finishedRun{task: t, err: err}
 	}
-	var report engine.Report
+	var report outcome.Report
 	if t.pending {
-		report, err = e.Deploy(ctx, engine.Request{Pending: true, All: t.all, By: "watch", Limits: limits})
+		report, err = e.Deploy(ctx, deploy.Request{Pending: true, All: t.all, By: "watch", Limits: limits})
 	}
 	if err == nil && t.compare { // for those who may run status and check, and not look themselves
-		_, err = e.Inventory(ctx, engine.Request{})
+		_, err = (inspect.Inspector{Site: e.Site}).Inventory(ctx, prepare.Scope{})
 		debug.FreeOSMemory() // of a look at thousands of lineages, much is not needed for minutes
 	}
 	return finishedRun{t, report, err}
 }
 
 // markOutdated marks those of some lineages that a target has not got.
-func (t *task) markOutdated(e *engine.Engine, changed []lineage.Lineage) error {
-	behind, err := e.MarkBehind(changed)
+func (t *task) markOutdated(e *deploy.Engine, changed []lineage.Lineage) error {
+	behind, err := e.MarkOutdated(changed)
 	t.pending = t.pending || behind > 0
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/deployers/all"
 	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/endpoint"
@@ -34,7 +35,7 @@ func ecdsa(name string, names ...string) Lineage { return issued(name, "ecdsa-p2
 // service returns a service as its deployer describes it, with uses.
 func service(t *testing.T, name string, uses ...deployers.Use) Service {
 	t.Helper()
-	d, _ := deployers.For(name)
+	d, _ := all.For(name)
 	target := deployers.Target{Service: name, Options: d.Options()}
 	s := Service{name, d.(deployers.Discoverer).Discover(target, deployers.Facts{Systemd: true})}
 	s.Uses = uses

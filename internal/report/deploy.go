@@ -6,13 +6,13 @@ import (
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
-	"github.com/certlatch/certlatch/internal/engine"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/outcome"
 )
 
 // Deployment is what hook, deploy and rollback have to show.
 type Deployment struct {
-	Outcomes []engine.Outcome
+	Outcomes []outcome.Outcome
 	Failure  error // what kept the run from happening; nil: nothing did
 	Exit     int
 }
@@ -34,7 +34,7 @@ type targetJSON struct {
 	Target     string        `json:"target"`
 	Lineage    string        `json:"lineage"`
 	Service    string        `json:"service"`
-	Result     string        `json:"result"`     // an engine.Result
+	Result     string        `json:"result"`     // an outcome.Result
 	Reason     *string       `json:"reason"`     // a stable code; null: the result says it all
 	Detail     *string       `json:"detail"`     // a sentence for people
 	Remedy     *string       `json:"remedy"`     // what to do about it
@@ -46,7 +46,7 @@ type targetJSON struct {
 
 // stepJSON is a step that was taken.
 type stepJSON struct {
-	Step   string `json:"step"`   // an engine.Step
+	Step   string `json:"step"`   // an outcome.Step
 	Result string `json:"result"` // ok or failed
 	Ms     int64  `json:"ms"`     // how long it took, in milliseconds
 }
@@ -57,7 +57,7 @@ func (d Deployment) JSON() any {
 	for _, o := range d.Outcomes {
 		t := targetJSON{
 			Target: o.Target, Lineage: o.Lineage, Service: o.Service, Result: string(o.Result),
-			Reason: orNull(o.Reason), Detail: orNull(o.Detail), Remedy: orNull(o.Remedy),
+			Reason: orNull(string(o.Reason)), Detail: orNull(o.Detail), Remedy: orNull(o.Remedy),
 			Previous: o.Previous, New: o.New, Generation: orNull(o.Generation), Steps: []stepJSON{},
 		}
 		for _, s := range o.Steps {
@@ -105,7 +105,7 @@ func (d Deployment) Text() string {
 		for _, note := range o.Notes {
 			text.addLine("note", "%s", note)
 		}
-		if steps := stepLine(o.Steps); steps != "" && o.Result != engine.Unchanged && o.Result != engine.Planned {
+		if steps := stepLine(o.Steps); steps != "" && o.Result != outcome.Unchanged && o.Result != outcome.Planned {
 			text.addLine("steps", "%s", steps)
 		}
 	}
@@ -122,7 +122,7 @@ func (b Brief) Text() string {
 				fmt.Fprintf(&text, "; %s", inLine(part))
 			}
 		}
-		if o.Result == engine.Deployed {
+		if o.Result == outcome.Deployed {
 			fmt.Fprintf(&text, ": %s", stepLine(o.Steps))
 		}
 		text.WriteString("\n")
@@ -131,17 +131,17 @@ func (b Brief) Text() string {
 }
 
 // verdict returns the lineage and target of an outcome, and its result.
-func verdict(o engine.Outcome) string {
+func verdict(o outcome.Outcome) string {
 	text := fmt.Sprintf("%s: %s: %s", o.Target, o.Lineage, o.Result)
 	if o.Reason != "" {
-		text += " (" + o.Reason + ")"
+		text += " (" + string(o.Reason) + ")"
 	}
 	return text
 }
 
 // findings adds the findings about the bundle.
-func (b *block) findings(o engine.Outcome) {
-	told := o.Result != engine.Refused // of a refused one, the first finding is the detail already
+func (b *block) findings(o outcome.Outcome) {
+	told := o.Result != outcome.Refused // of a refused one, the first finding is the detail already
 	for _, f := range o.Findings {
 		if f.Severity == lineage.Refused && !told {
 			told = true
@@ -188,7 +188,7 @@ func orWord(s, word string) string {
 
 // stepLine returns a line with the steps that were taken, and how long they
 // took.
-func stepLine(steps []engine.Done) string {
+func stepLine(steps []outcome.StepTaken) string {
 	var parts []string
 	for _, s := range steps {
 		part := fmt.Sprintf("%s %s", s.Step, s.Took.Round(time.Millisecond))

@@ -5,11 +5,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/inspect"
 )
 
 // Examined is what doctor has to show.
-type Examined []engine.Examination
+type Examined []inspect.Examination
 
 // doctorJSON is the schema certlatch.doctor/1: what a deployment depends on.
 type doctorJSON struct {
@@ -53,7 +53,7 @@ func (e Examined) Text() string {
 			fmt.Fprintf(&text, "  %-8s %-14s %s\n", c.Level, c.About, inLine(c.String()))
 		}
 	}
-	if !slices.ContainsFunc(e, func(x engine.Examination) bool { return x.Target != "" }) {
+	if !slices.ContainsFunc(e, func(x inspect.Examination) bool { return x.Target != "" }) {
 		text.WriteString("no target, so nothing to look at\n")
 	}
 	return text.String()

@@ -4,7 +4,8 @@ import (
 	"slices"
 
 	"github.com/certlatch/certlatch/deployers"
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/inspect"
+	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/served"
 	"github.com/certlatch/certlatch/internal/srv"
 )
@@ -44,7 +45,7 @@ func Gravity() []int {
 }
 
 // ExitOf returns the exit code for what became of targets.
-func ExitOf(outcomes []engine.Outcome) int {
+func ExitOf(outcomes []outcome.Outcome) int {
 	worst, gravity := ExitOK, Gravity()
 	for _, o := range outcomes {
 		if code := exitOfOutcome(o); slices.Index(gravity, code) < slices.Index(gravity, worst) {
@@ -54,34 +55,12 @@ func ExitOf(outcomes []engine.Outcome) int {
 	return worst
 }
 
-func exitOfOutcome(o engine.Outcome) int {
-	switch o.Result {
-	case engine.Deployed, engine.Unchanged, engine.Held, engine.Planned:
-		return ExitOK
-	case engine.Refused:
-		return ExitRefused
-	case engine.Deferred, engine.WaitingRestart:
-		return ExitWaiting
-	case engine.RollbackFailed:
-		return ExitUndoFailed
-	}
-	switch {
-	case o.Reason == "service-crashed":
-		return ExitUndoFailed
-	case o.Reason == "outage": // at whichever step that showed
-		return ExitNotProven
-	case slices.Contains([]string{"unexpected", "systemd-unreachable", "database-unreachable", "out-of-time"}, o.Reason) && o.Result == engine.Failed:
-		return ExitUnexpected
-	}
-	switch o.At {
-	case engine.Stage, engine.Commit:
-		return ExitInstall
-	case engine.Test, engine.Activate:
-		return ExitActivation
-	case engine.Prove:
-		return ExitNotProven
-	}
-	return ExitUsage
+func exitOfOutcome(o outcome.Outcome) int {
+	return map[outcome.Class]int{
+		outcome.ClassOK: ExitOK, outcome.ClassUnexpected: ExitUnexpected, outcome.ClassUsage: ExitUsage, outcome.ClassRefused: ExitRefused,
+		outcome.ClassInstall: ExitInstall, outcome.ClassActivation: ExitActivation, outcome.ClassNotProven: ExitNotProven,
+		outcome.ClassUndoFailed: ExitUndoFailed, outcome.ClassWaiting: ExitWaiting,
+	}[o.Class()]
 }
 
 // Exit returns the code of doctor: that of the gravest check.
@@ -102,7 +81,7 @@ func (e Examined) Exit() int {
 
 // Exit returns the code of validate.
 func (v Validation) Exit() int {
-	if slices.ContainsFunc(v.Verdicts, engine.Verdict.Refused) {
+	if slices.ContainsFunc(v.Verdicts, inspect.Verdict.Refused) {
 		return ExitRefused
 	}
 	return ExitOK

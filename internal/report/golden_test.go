@@ -25,9 +25,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/condition"
 	"github.com/certlatch/certlatch/internal/endpoint"
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/inspect"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/probe"
 	"github.com/certlatch/certlatch/internal/proposal"
 	"github.com/certlatch/certlatch/internal/served"
@@ -65,11 +67,11 @@ func shown(t *testing.T) map[string]View {
 		"deploy":         Deployment{Outcomes: outcomes(), Exit: ExitUndoFailed},
 		"deploy-dry-run": Deployment{Outcomes: planned(t)},
 
-		"validate": Validation{"api.example", []engine.Verdict{{Target: "web", Leaf: oldLeaf()}, {
+		"validate": Validation{"api.example", []inspect.Verdict{{Target: "web", Leaf: oldLeaf()}, {
 			Target: "sip", Leaf: oldLeaf(), Findings: findings(),
 		}}},
-		"validate-good":   Validation{"api.example", []engine.Verdict{{Leaf: newLeaf()}}},
-		"validate-unread": Validation{"fullchain.pem", []engine.Verdict{{Findings: findings()[:1]}}},
+		"validate-good":   Validation{"api.example", []inspect.Verdict{{Leaf: newLeaf()}}},
+		"validate-unread": Validation{"fullchain.pem", []inspect.Verdict{{Findings: findings()[:1]}}},
 
 		"doctor": Examined{
 			{Checks: []deployers.Check{
@@ -289,7 +291,7 @@ func TestNextSteps(t *testing.T) {
 // TestEntries compares log entries about outcomes with a golden file.
 func TestEntries(t *testing.T) {
 	var all strings.Builder
-	for _, o := range append(outcomes(), engine.Outcome{Result: engine.Unchanged}, engine.Outcome{Result: engine.Held}, engine.Outcome{Result: engine.Deferred}) {
+	for _, o := range append(outcomes(), outcome.Outcome{Result: outcome.Unchanged}, outcome.Outcome{Result: outcome.Held}, outcome.Outcome{Result: outcome.Deferred}) {
 		level, message, attrs := Entry(o)
 		fmt.Fprintln(&all, level, message, attrs)
 	}
@@ -298,44 +300,44 @@ func TestEntries(t *testing.T) {
 
 func TestExitOf(t *testing.T) {
 	for _, test := range []struct {
-		outcome engine.Outcome
+		outcome outcome.Outcome
 		want    int
 	}{
-		{engine.Outcome{Result: engine.Deployed}, ExitOK},
-		{engine.Outcome{Result: engine.Unchanged}, ExitOK},
-		{engine.Outcome{Result: engine.Held}, ExitOK},
-		{engine.Outcome{Result: engine.Planned}, ExitOK},
-		{engine.Outcome{Result: engine.Refused, At: engine.Validate}, ExitRefused},
-		{engine.Outcome{Result: engine.Deferred, At: engine.Activate}, ExitWaiting},
-		{engine.Outcome{Result: engine.WaitingRestart, At: engine.Activate}, ExitWaiting},
-		{engine.Outcome{Result: engine.RollbackFailed, At: engine.Prove}, ExitUndoFailed},
-		{engine.Outcome{Result: engine.Failed, Reason: "service-crashed", At: engine.Prove}, ExitUndoFailed},
-		{engine.Outcome{Result: engine.Failed, Reason: "outage", At: engine.Validate}, ExitNotProven},
-		{engine.Outcome{Result: engine.Failed, Reason: "unexpected", At: engine.Stage}, ExitUnexpected},
-		{engine.Outcome{Result: engine.Failed, Reason: "systemd-unreachable", At: engine.Activate}, ExitUnexpected},
-		{engine.Outcome{Result: engine.Failed, Reason: "database-unreachable", At: engine.Validate}, ExitUnexpected},
-		{engine.Outcome{Result: engine.Failed, Reason: "out-of-time", At: engine.Baseline}, ExitUnexpected},
-		{engine.Outcome{Result: engine.RolledBack, Reason: "out-of-time", At: engine.Prove}, ExitNotProven},
-		{engine.Outcome{Result: engine.Failed, At: engine.Stage}, ExitInstall},
-		{engine.Outcome{Result: engine.RolledBack, At: engine.Commit}, ExitInstall},
-		{engine.Outcome{Result: engine.RolledBack, At: engine.Test}, ExitActivation},
-		{engine.Outcome{Result: engine.RolledBack, At: engine.Activate}, ExitActivation},
-		{engine.Outcome{Result: engine.RolledBack, At: engine.Prove}, ExitNotProven},
-		{engine.Outcome{Result: engine.Failed, At: engine.Validate}, ExitUsage},
+		{outcome.Outcome{Result: outcome.Deployed}, ExitOK},
+		{outcome.Outcome{Result: outcome.Unchanged}, ExitOK},
+		{outcome.Outcome{Result: outcome.Held}, ExitOK},
+		{outcome.Outcome{Result: outcome.Planned}, ExitOK},
+		{outcome.Outcome{Result: outcome.Refused, At: outcome.Validate}, ExitRefused},
+		{outcome.Outcome{Result: outcome.Deferred, At: outcome.Activate}, ExitWaiting},
+		{outcome.Outcome{Result: outcome.WaitingRestart, At: outcome.Activate}, ExitWaiting},
+		{outcome.Outcome{Result: outcome.RollbackFailed, At: outcome.Prove}, ExitUndoFailed},
+		{outcome.Outcome{Result: outcome.Failed, Reason: "service-crashed", At: outcome.Prove}, ExitUndoFailed},
+		{outcome.Outcome{Result: outcome.Failed, Reason: "outage", At: outcome.Validate}, ExitNotProven},
+		{outcome.Outcome{Result: outcome.Failed, Reason: "unexpected", At: outcome.Stage}, ExitUnexpected},
+		{outcome.Outcome{Result: outcome.Failed, Reason: "systemd-unreachable", At: outcome.Activate}, ExitUnexpected},
+		{outcome.Outcome{Result: outcome.Failed, Reason: "database-unreachable", At: outcome.Validate}, ExitUnexpected},
+		{outcome.Outcome{Result: outcome.Failed, Reason: "out-of-time", At: outcome.Baseline}, ExitUnexpected},
+		{outcome.Outcome{Result: outcome.RolledBack, Reason: "out-of-time", At: outcome.Prove}, ExitNotProven},
+		{outcome.Outcome{Result: outcome.Failed, At: outcome.Stage}, ExitInstall},
+		{outcome.Outcome{Result: outcome.RolledBack, At: outcome.Commit}, ExitInstall},
+		{outcome.Outcome{Result: outcome.RolledBack, At: outcome.Test}, ExitActivation},
+		{outcome.Outcome{Result: outcome.RolledBack, At: outcome.Activate}, ExitActivation},
+		{outcome.Outcome{Result: outcome.RolledBack, At: outcome.Prove}, ExitNotProven},
+		{outcome.Outcome{Result: outcome.Failed, At: outcome.Validate}, ExitUsage},
 	} {
-		if got := ExitOf([]engine.Outcome{{Result: engine.Deployed}, test.outcome, {Result: engine.Unchanged}}); got != test.want {
+		if got := ExitOf([]outcome.Outcome{{Result: outcome.Deployed}, test.outcome, {Result: outcome.Unchanged}}); got != test.want {
 			t.Errorf("%+v: %d instead of %d", test.outcome, got, test.want)
 		}
 	}
 	// Of two targets the graver outcome counts, in either order.
-	codes := []engine.Outcome{
-		{Result: engine.RollbackFailed}, {Result: engine.RolledBack, At: engine.Prove}, {Result: engine.RolledBack, At: engine.Activate},
-		{Result: engine.Failed, At: engine.Stage}, {Result: engine.Failed, Reason: "unexpected"}, {Result: engine.Failed},
-		{Result: engine.Refused}, {Result: engine.Deferred}, {Result: engine.Deployed},
+	codes := []outcome.Outcome{
+		{Result: outcome.RollbackFailed}, {Result: outcome.RolledBack, At: outcome.Prove}, {Result: outcome.RolledBack, At: outcome.Activate},
+		{Result: outcome.Failed, At: outcome.Stage}, {Result: outcome.Failed, Reason: "unexpected"}, {Result: outcome.Failed},
+		{Result: outcome.Refused}, {Result: outcome.Deferred}, {Result: outcome.Deployed},
 	}
 	for i, graver := range codes {
 		for _, other := range codes[i:] {
-			for _, both := range [][]engine.Outcome{{graver, other}, {other, graver}} {
+			for _, both := range [][]outcome.Outcome{{graver, other}, {other, graver}} {
 				if got := ExitOf(both); got != exitOfOutcome(graver) {
 					t.Errorf("%+v: %d", both, got)
 				}
@@ -349,7 +351,7 @@ func TestExitOf(t *testing.T) {
 
 func TestExits(t *testing.T) {
 	checked := func(levels ...deployers.Level) Examined {
-		var x engine.Examination
+		var x inspect.Examination
 		for _, l := range levels {
 			x.Checks = append(x.Checks, deployers.Check{Level: l})
 		}
@@ -360,8 +362,8 @@ func TestExits(t *testing.T) {
 		"doctor, all is well":      {checked(deployers.Fine).Exit(), ExitOK},
 		"doctor, warnings":         {checked(deployers.Warned, deployers.Fine).Exit(), ExitDoctorWarnings},
 		"doctor, errors":           {checked(deployers.Warned, deployers.Wrong, deployers.Fine).Exit(), ExitDoctorErrors},
-		"validate, warned":         {Validation{Verdicts: []engine.Verdict{{Findings: findings()[1:]}}}.Exit(), ExitOK},
-		"validate, refused":        {Validation{Verdicts: []engine.Verdict{{}, {Findings: findings()}}}.Exit(), ExitRefused},
+		"validate, warned":         {Validation{Verdicts: []inspect.Verdict{{Findings: findings()[1:]}}}.Exit(), ExitOK},
+		"validate, refused":        {Validation{Verdicts: []inspect.Verdict{{}, {Findings: findings()}}}.Exit(), ExitRefused},
 		"check, unknown":           {SeverityUnknown.Exit(), 3},
 		"check, warning":           {SeverityWarning.Exit(), 1},
 		"check, critical":          {SeverityCritical.Exit(), 2},
@@ -406,32 +408,32 @@ func findings() []lineage.Finding {
 }
 
 // outcomes returns outcomes that a run may end in.
-func outcomes() []engine.Outcome {
-	return []engine.Outcome{
+func outcomes() []outcome.Outcome {
+	return []outcome.Outcome{
 		{
-			Target: "web", Lineage: "api.example", Service: "nginx", Result: engine.Deployed, Previous: oldLeaf(), New: newLeaf(), Generation: "20261123T120000Z-1a2b3c4d",
+			Target: "web", Lineage: "api.example", Service: "nginx", Result: outcome.Deployed, Previous: oldLeaf(), New: newLeaf(), Generation: "20261123T120000Z-1a2b3c4d",
 			Findings: findings()[1:], Notes: []string{"a note"},
-			Steps: []engine.Done{{Step: engine.Validate, OK: true, Took: 1500 * time.Microsecond}, {Step: engine.Prove, OK: true, Took: 2 * time.Second}},
+			Steps: []outcome.StepTaken{{Step: outcome.Validate, OK: true, Took: 1500 * time.Microsecond}, {Step: outcome.Prove, OK: true, Took: 2 * time.Second}},
 		},
 		{
-			Target: "sip", Lineage: "sip.example", Service: "kamailio", Result: engine.RollbackFailed, Reason: "not-proven", At: engine.Prove,
+			Target: "sip", Lineage: "sip.example", Service: "kamailio", Result: outcome.RollbackFailed, Reason: "not-proven", At: outcome.Prove,
 			Detail: "tls://127.0.0.1:5061 serves \x1b[31manother\nleaf", Remedy: "look at once", Previous: newLeaf(), New: oldLeaf(),
-			Steps: []engine.Done{{Step: engine.Prove, Took: 40 * time.Second}},
+			Steps: []outcome.StepTaken{{Step: outcome.Prove, Took: 40 * time.Second}},
 		},
 		{
-			Target: "xmpp", Lineage: "im.example", Service: "prosody", Result: engine.Refused, Reason: "name-missing", At: engine.Validate,
+			Target: "xmpp", Lineage: "im.example", Service: "prosody", Result: outcome.Refused, Reason: "name-missing", At: outcome.Validate,
 			Detail: "the leaf lacks sip.example", Remedy: "have the client put it in", New: newLeaf(), Findings: findings(),
 		},
-		{Target: "mail", Lineage: "mx.example", Service: "generic", Result: engine.Unchanged, Previous: newLeaf(), New: newLeaf(), Steps: []engine.Done{{Step: engine.Validate, OK: true}}},
+		{Target: "mail", Lineage: "mx.example", Service: "generic", Result: outcome.Unchanged, Previous: newLeaf(), New: newLeaf(), Steps: []outcome.StepTaken{{Step: outcome.Validate, OK: true}}},
 		{
-			Target: "ftp", Lineage: "gone.example", Service: "generic", Result: engine.Failed, Reason: "lineage-not-found", At: engine.Validate,
+			Target: "ftp", Lineage: "gone.example", Service: "generic", Result: outcome.Failed, Reason: "lineage-not-found", At: outcome.Validate,
 			Detail: "there is no lineage gone.example", Remedy: "certlatch doctor looks for it",
 		},
 	}
 }
 
 // planned returns outcomes of a dry run.
-func planned(t *testing.T) []engine.Outcome {
+func planned(t *testing.T) []outcome.Outcome {
 	files := &deployers.Plan{
 		Files: []deployers.File{
 			{Path: "/etc/web/fullchain.pem", Content: deployers.Fullchain, Mode: 0o644},
@@ -446,29 +448,29 @@ func planned(t *testing.T) []engine.Outcome {
 		Row:      &deployers.Row{Database: "mysql://opensips:secret@127.0.0.1/opensips", Table: "tls_mgm", Domain: "default", Type: 2},
 		Activate: deployers.Activation{Way: deployers.RestartUnit, Unit: "opensips.service"},
 	}
-	return []engine.Outcome{
-		{Target: "web", Lineage: "api.example", Service: "nginx", Result: engine.Planned, New: newLeaf(), Plan: files, Steps: []engine.Done{{Step: engine.Validate, OK: true}}},
-		{Target: "sip", Lineage: "api.example", Service: "opensips", Result: engine.Planned, New: newLeaf(), Plan: row},
+	return []outcome.Outcome{
+		{Target: "web", Lineage: "api.example", Service: "nginx", Result: outcome.Planned, New: newLeaf(), Plan: files, Steps: []outcome.StepTaken{{Step: outcome.Validate, OK: true}}},
+		{Target: "sip", Lineage: "api.example", Service: "opensips", Result: outcome.Planned, New: newLeaf(), Plan: row},
 	}
 }
 
 // sightings returns certificates in many states.
 func sightings() []state.Sighting {
 	late := noon.Add(time.Hour)
-	stale := differing(sighting("sip", 62), engine.Stale, 2*time.Hour)
+	stale := differing(sighting("sip", 62), condition.Stale, 2*time.Hour)
 	stale.Contact, stale.Served = text("voice team"), append(stale.Served, state.Served{Probe: stale.Served[0].Probe, Error: text("tls://127.0.0.1:5061: connection refused")})
-	pending := pendingFor(differing(sighting("xmpp", 1), engine.Waiting, time.Minute), "not-proven")
+	pending := pendingFor(differing(sighting("xmpp", 1), condition.Waiting, time.Minute), "not-proven")
 	pending.Pending.Next = &late
-	held := differing(sighting("mail", 1), engine.HeldBack, time.Hour)
+	held := differing(sighting("mail", 1), condition.HeldBack, time.Hour)
 	held.Hold = text("by-hand")
 	few, left := sighting("kamailio", 1), 3
 	few.ReloadsLeft, few.Issued, few.Installed, few.Served = &left, newLeaf(), newLeaf(), []state.Served{{Probe: few.Served[0].Probe, Leaf: newLeaf()}}
 	out := pendingFor(sighting("out", 1), "outage")
-	out.State, out.Outage = string(engine.Waiting), &state.Outage{Since: noon.Add(-time.Minute), Remedy: "start it"}
+	out.State, out.Outage = string(condition.Waiting), &state.Outage{Since: noon.Add(-time.Minute), Remedy: "start it"}
 	out.Served = []state.Served{{Error: text("outage")}}
 	return []state.Sighting{
 		sighting("web", 20), stale, sighting("ftp", 72), sighting("old", 93), pending, held, few, out,
-		{Looked: noon, Certificate: state.Certificate{Target: "new", Lineage: "new", Service: "nginx", State: string(engine.Unknown), Served: []state.Served{}}},
+		{Looked: noon, Certificate: state.Certificate{Target: "new", Lineage: "new", Service: "nginx", State: string(condition.Unknown), Served: []state.Served{}}},
 	}
 }
 

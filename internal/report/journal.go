@@ -3,7 +3,7 @@ package report
 import (
 	"log/slog"
 
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/outcome"
 )
 
 // EventKey is the attribute of a log entry that says its kind: a key of
@@ -38,7 +38,7 @@ func MessageIDs() map[string]string {
 }
 
 // Entry returns the log entry about what became of one lineage at one target.
-func Entry(o engine.Outcome) (level slog.Level, message string, attrs []slog.Attr) {
+func Entry(o outcome.Outcome) (level slog.Level, message string, attrs []slog.Attr) {
 	add := func(key, value string) {
 		if value != "" {
 			attrs = append(attrs, slog.String(key, value))
@@ -48,7 +48,7 @@ func Entry(o engine.Outcome) (level slog.Level, message string, attrs []slog.Att
 	add("target", o.Target)
 	add("lineage", o.Lineage)
 	add("result", string(o.Result))
-	add("reason", o.Reason)
+	add("reason", string(o.Reason))
 	if o.New != nil {
 		add("fingerprint", o.New.Fingerprint)
 	}
@@ -58,11 +58,11 @@ func Entry(o engine.Outcome) (level slog.Level, message string, attrs []slog.Att
 }
 
 // levelOf returns how grave an outcome is in a log.
-func levelOf(o engine.Outcome) slog.Level {
+func levelOf(o outcome.Outcome) slog.Level {
 	switch code := exitOfOutcome(o); {
-	case o.Result == engine.Unchanged:
+	case o.Result == outcome.Unchanged:
 		return slog.LevelDebug
-	case code == ExitWaiting, o.Result == engine.Held:
+	case code == ExitWaiting, o.Result == outcome.Held:
 		return slog.LevelWarn
 	case code == ExitOK:
 		return slog.LevelInfo

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/condition"
 	"github.com/certlatch/certlatch/internal/state"
 )
 
@@ -19,7 +19,7 @@ import (
 type Check struct {
 	Inventory Inventory
 	Now       time.Time
-	Expiry    engine.Expiry
+	Expiry    condition.Expiry
 	MaxAge    time.Duration // of a snapshot
 }
 
@@ -112,7 +112,7 @@ func (c Check) overallAlarms() []subject {
 func (c Check) performance() []string {
 	var data []string
 	for _, s := range c.Inventory.Seen {
-		if leaf := engine.Presented(s.Certificate); leaf != nil {
+		if leaf := condition.Presented(s.Certificate); leaf != nil {
 			warning, critical := c.Expiry.Margins(*leaf)
 			data = append(data, fmt.Sprintf("'%s'=%.2f;%.2f:;%.2f:", nameOf(s), days(leaf.NotAfter.Sub(c.Now)), days(warning), days(critical)))
 		}
@@ -133,7 +133,7 @@ func (c Check) summary() string {
 	var first *state.Sighting
 	soonest := time.Duration(math.MaxInt64)
 	for i, s := range c.Inventory.Seen {
-		if leaf := engine.Presented(s.Certificate); leaf != nil && leaf.NotAfter.Sub(c.Now) < soonest {
+		if leaf := condition.Presented(s.Certificate); leaf != nil && leaf.NotAfter.Sub(c.Now) < soonest {
 			soonest, first = leaf.NotAfter.Sub(c.Now), &c.Inventory.Seen[i]
 		}
 	}

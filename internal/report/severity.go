@@ -6,7 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/condition"
+	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/state"
 )
 
@@ -37,12 +38,12 @@ const settles = 15 * time.Minute
 const fewReloads = 10
 
 // alarms returns the alarms about a certificate, the gravest first.
-func alarms(s state.Sighting, now time.Time, expiry engine.Expiry) []alarm {
+func alarms(s state.Sighting, now time.Time, expiry condition.Expiry) []alarm {
 	var all []alarm
 	say := func(l Severity, format string, args ...any) {
 		all = append(all, alarm{l, fmt.Sprintf(format, args...)})
 	}
-	if leaf := engine.Presented(s.Certificate); leaf != nil {
+	if leaf := condition.Presented(s.Certificate); leaf != nil {
 		warningLeft, criticalLeft := expiry.Margins(*leaf)
 		switch left := leaf.NotAfter.Sub(now); {
 		case left <= 0:
@@ -57,29 +58,29 @@ func alarms(s state.Sighting, now time.Time, expiry engine.Expiry) []alarm {
 		say(SeverityCritical, "has completed no handshake for %s: %s", roughly(now.Sub(s.Outage.Since)), blindness(s))
 	}
 	late := s.Differs != nil && (now.Sub(*s.Differs) > settles || state.Ahead(*s.Differs, now))
-	switch engine.Condition(s.State) {
-	case engine.HeldBack:
+	switch condition.Condition(s.State) {
+	case condition.HeldBack:
 		level := SeverityWarning
-		if engine.Crashed(s.Hold) {
+		if condition.Crashed(s.Hold) {
 			level = SeverityCritical
 		}
 		say(level, "held (%s)", orDash(s.Hold))
-	case engine.Broken:
+	case condition.Broken:
 		say(SeverityCritical, "failed (%s)", s.Pending.Reason)
-	case engine.Waiting:
+	case condition.Waiting:
 		switch {
-		case engine.WaitsForSomebody(s.Pending.Reason):
+		case outcome.Reason(s.Pending.Reason).WaitsForSomebody():
 			say(SeverityWarning, "waits (%s)", s.Pending.Reason)
 		case late:
 			say(SeverityCritical, "pending (%s), and %s", s.Pending.Reason, difference(s, now))
 		default:
 			say(SeverityWarning, "pending (%s)", s.Pending.Reason)
 		}
-	case engine.Stale:
+	case condition.Stale:
 		if late {
 			say(SeverityCritical, "%s", difference(s, now))
 		}
-	case engine.Unknown:
+	case condition.Unknown:
 		say(SeverityUnknown, "%s", blindness(s))
 	}
 	if left := s.ReloadsLeft; left != nil && *left <= fewReloads {

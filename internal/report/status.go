@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/condition"
 	"github.com/certlatch/certlatch/internal/state"
 )
 
@@ -55,7 +55,7 @@ type statusJSON struct {
 func (s Status) JSON() any {
 	view := statusJSON{"certlatch.status/1", []state.Certificate{}}
 	for _, seen := range s.Inventory.Seen {
-		view.Certificates = append(view.Certificates, engine.At(seen.Certificate, s.Now, engine.Expiry{}))
+		view.Certificates = append(view.Certificates, condition.At(seen.Certificate, s.Now, condition.Expiry{}))
 	}
 	return view
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/condition"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/state"
 )
@@ -24,14 +24,14 @@ func sighting(target string, age int) state.Sighting {
 	}
 	probe := "https://127.0.0.1:443?name=" + target + ".example"
 	return state.Sighting{Looked: noon, Certificate: state.Certificate{
-		Target: target, Lineage: target + ".example", Service: "nginx", State: string(engine.InSync), Since: &noon,
+		Target: target, Lineage: target + ".example", Service: "nginx", State: string(condition.InSync), Since: &noon,
 		Issued: leaf, Installed: leaf, Served: []state.Served{{Probe: &probe, Leaf: leaf}},
 	}}
 }
 
 // differing returns a sighting in which another leaf has been served for some
 // time.
-func differing(s state.Sighting, condition engine.Condition, lasted time.Duration) state.Sighting {
+func differing(s state.Sighting, condition condition.Condition, lasted time.Duration) state.Sighting {
 	since := noon.Add(-lasted)
 	other := *s.Issued
 	other.Fingerprint = "bbbbbbbb0000"
@@ -52,7 +52,7 @@ func lineOf(i Inventory) (string, Severity) {
 
 func TestCheck(t *testing.T) {
 	by := "by-hand"
-	held := differing(sighting("web", 1), engine.HeldBack, time.Hour)
+	held := differing(sighting("web", 1), condition.HeldBack, time.Hour)
 	held.Hold = &by
 	crash := "service-crashed"
 	crashed := held
@@ -64,15 +64,15 @@ func TestCheck(t *testing.T) {
 	}
 	blind := sighting("web", 1)
 	refused := "connection refused | 'x'=1\x1b[31m"
-	blind.State, blind.Served = string(engine.Unknown), []state.Served{{Error: &refused}}
+	blind.State, blind.Served = string(condition.Unknown), []state.Served{{Error: &refused}}
 	out := pendingFor(blind, "outage")
-	out.State, out.Outage = string(engine.Waiting), &state.Outage{Since: noon.Add(-time.Minute)}
+	out.State, out.Outage = string(condition.Waiting), &state.Outage{Since: noon.Add(-time.Minute)}
 	heldOut := out
-	heldOut.State, heldOut.Hold = string(engine.HeldBack), &by
+	heldOut.State, heldOut.Hold = string(condition.HeldBack), &by
 	team := "voice team"
 	contact := sighting("web", 80)
 	contact.Contact = &team
-	nothing := state.Sighting{Looked: noon, Certificate: state.Certificate{Target: "web", Lineage: "x", State: string(engine.Unknown)}}
+	nothing := state.Sighting{Looked: noon, Certificate: state.Certificate{Target: "web", Lineage: "x", State: string(condition.Unknown)}}
 	short := sighting("web", 0)
 	leaf := *short.Issued
 	leaf.NotBefore, leaf.NotAfter = noon.Add(-4*day), noon.Add(2*day)
@@ -91,19 +91,19 @@ func TestCheck(t *testing.T) {
 		{"expired", sighting("web", 92), SeverityCritical, "web/web.example expired 2.0 d ago"},
 		{"a short one", short, SeverityWarning, "expires in 2.0 d"},
 		{"whom to ask", contact, SeverityCritical, "web/web.example (voice team) expires"},
-		{"just renewed", differing(sighting("web", 1), engine.Stale, 15*time.Minute), SeverityOK, "1 certificate"},
-		{"stale", differing(sighting("web", 1), engine.Stale, 16*time.Minute), SeverityCritical, "web/web.example serves bbbbbbbb in place of aaaaaaaa for 16 min"},
-		{"tried again", pendingFor(differing(sighting("web", 1), engine.Waiting, time.Minute), "not-proven"), SeverityWarning, "pending (not-proven)"},
-		{"tried again and again", pendingFor(differing(sighting("web", 1), engine.Waiting, time.Hour), "not-proven"), SeverityCritical, "pending (not-proven), and serves bbbbbbbb"},
-		{"waits for a restart", pendingFor(differing(sighting("web", 1), engine.Waiting, time.Hour), "restart-not-allowed"), SeverityWarning, "waits (restart-not-allowed)"},
-		{"waits for its window", pendingFor(differing(sighting("web", 1), engine.Waiting, time.Hour), "outside-window"), SeverityWarning, "waits (outside-window)"},
-		{"refused", pendingFor(differing(sighting("web", 1), engine.Broken, time.Second), "name-missing"), SeverityCritical, "failed (name-missing)"},
+		{"just renewed", differing(sighting("web", 1), condition.Stale, 15*time.Minute), SeverityOK, "1 certificate"},
+		{"stale", differing(sighting("web", 1), condition.Stale, 16*time.Minute), SeverityCritical, "web/web.example serves bbbbbbbb in place of aaaaaaaa for 16 min"},
+		{"tried again", pendingFor(differing(sighting("web", 1), condition.Waiting, time.Minute), "not-proven"), SeverityWarning, "pending (not-proven)"},
+		{"tried again and again", pendingFor(differing(sighting("web", 1), condition.Waiting, time.Hour), "not-proven"), SeverityCritical, "pending (not-proven), and serves bbbbbbbb"},
+		{"waits for a restart", pendingFor(differing(sighting("web", 1), condition.Waiting, time.Hour), "restart-not-allowed"), SeverityWarning, "waits (restart-not-allowed)"},
+		{"waits for its window", pendingFor(differing(sighting("web", 1), condition.Waiting, time.Hour), "outside-window"), SeverityWarning, "waits (outside-window)"},
+		{"refused", pendingFor(differing(sighting("web", 1), condition.Broken, time.Second), "name-missing"), SeverityCritical, "failed (name-missing)"},
 		{"held", held, SeverityWarning, "held (by-hand)"},
 		{"held after a crash", crashed, SeverityCritical, "held (service-crashed)"},
 		{"many reloads are left", reloads(11), SeverityOK, "1 certificate"},
 		{"ten reloads are left", reloads(10), SeverityWarning, "web/web.example has 10 reloads left until it has to be restarted"},
 		{"one is left", reloads(1), SeverityWarning, "has 1 reload left"},
-		{"none is left", pendingFor(differing(reloads(0), engine.Waiting, time.Hour), "shared-memory-low"), SeverityWarning, "waits (shared-memory-low); web/web.example has 0 reloads left"},
+		{"none is left", pendingFor(differing(reloads(0), condition.Waiting, time.Hour), "shared-memory-low"), SeverityWarning, "waits (shared-memory-low); web/web.example has 0 reloads left"},
 		{"out of order", out, SeverityCritical, "has completed no handshake for 1 min: connection refused"},
 		{"out of order and held", heldOut, SeverityCritical, "has completed no handshake for 1 min: connection refused"},
 		{"no handshake", blind, SeverityUnknown, "connection refused / 'x'=1?[31m"},
@@ -164,7 +164,7 @@ func TestCheckOfAnOldSnapshot(t *testing.T) {
 func TestCheckAfterTheClockWasSetBack(t *testing.T) {
 	ahead := noon.AddDate(74, 0, 0)
 	stale := sighting("web", 1)
-	stale.State, stale.Differs = string(engine.Stale), &ahead
+	stale.State, stale.Differs = string(condition.Stale), &ahead
 	fine := sighting("web", 1)
 	fine.Looked = ahead
 	for _, test := range []struct {
@@ -187,13 +187,13 @@ func TestStatusTable(t *testing.T) {
 	hostile := "team \x1b[2J\r\nroot"
 	long := sighting(strings.Repeat("long-", 20)+"name", 30)
 	long.Contact = &hostile
-	stale := differing(sighting("sip", 62), engine.Stale, 2*time.Hour)
+	stale := differing(sighting("sip", 62), condition.Stale, 2*time.Hour)
 	failing := "tls://[2001:db8::1]:5061?name=sip.example: connection refused: nothing listens there"
 	stale.Served = append(stale.Served, state.Served{Probe: stale.Served[0].Probe, Error: &failing})
 	seen := []state.Sighting{
 		sighting("web", 20), long, stale, sighting("mail", 72), sighting("old", 93),
-		pendingFor(differing(sighting("xmpp", 1), engine.Waiting, time.Minute), "not-proven"),
-		{Looked: noon, Certificate: state.Certificate{Target: "new", Lineage: "new", State: string(engine.Unknown), Since: &noon}},
+		pendingFor(differing(sighting("xmpp", 1), condition.Waiting, time.Minute), "not-proven"),
+		{Looked: noon, Certificate: state.Certificate{Target: "new", Lineage: "new", State: string(condition.Unknown), Since: &noon}},
 	}
 	for _, width := range []int{80, 120, 200} {
 		text := Status{Inventory{Seen: seen, Snapshot: "/run/certlatch/status.json"}, noon.Add(time.Minute), Screen{Width: width}}.Text()

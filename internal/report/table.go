@@ -8,7 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/condition"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/state"
 )
@@ -57,7 +57,7 @@ func (t table) String() string {
 func (t table) rows() []row {
 	var rows []row
 	for _, s := range t.Inventory.Seen {
-		r := row{seen: s, now: engine.At(s.Certificate, t.Now, engine.Expiry{}), level: worst(alarms(s, t.Now, engine.Expiry{}))}
+		r := row{seen: s, now: condition.At(s.Certificate, t.Now, condition.Expiry{}), level: worst(alarms(s, t.Now, condition.Expiry{}))}
 		r.cells = []string{s.Target, s.Lineage}
 		if t.Screen.Width >= wide {
 			r.cells = append(r.cells, r.names(), r.issuer(), orEmpty(s.Contact))
@@ -71,11 +71,13 @@ func (t table) rows() []row {
 }
 
 // gravity returns a number that is smaller for graver states.
-func (r row) gravity() int { return slices.Index(engine.Conditions(), engine.Condition(r.now.State)) }
+func (r row) gravity() int {
+	return slices.Index(condition.Conditions(), condition.Condition(r.now.State))
+}
 
 // left returns what is left of the lifetime of the leaf that counts.
 func (r row) left(now time.Time) time.Duration {
-	leaf := engine.Presented(r.now)
+	leaf := condition.Presented(r.now)
 	if leaf == nil {
 		return 0
 	}
@@ -128,7 +130,7 @@ func (t table) head(text *strings.Builder, widths []int) {
 func (t table) line(text *strings.Builder, r row, widths []int) {
 	c := colourOf(r.level)
 	bar, left := strings.Repeat(" ", barWidth), strings.Repeat(" ", leftWidth-1)+"-"
-	if leaf := engine.Presented(r.now); leaf != nil {
+	if leaf := condition.Presented(r.now); leaf != nil {
 		bar, left = barOf(*leaf, t.Now), fmt.Sprintf("%*s", leftWidth, leftOf(r.left(t.Now)))
 	}
 	state := t.Screen.paint(c, fmt.Sprintf("%-*s", stateWidth, fmt.Sprintf("%-2s %s", r.mark(), r.now.State)))
@@ -184,19 +186,19 @@ func (t table) details(text *strings.Builder, r row) {
 	if left := s.ReloadsLeft; left != nil && *left <= fewReloads {
 		say("%s left until it has to be restarted: certlatch doctor --target %s tells more", Count(*left, "reload", "reloads"), s.Target)
 	}
-	switch c := engine.Condition(s.State); {
+	switch c := condition.Condition(s.State); {
 	case s.Since == nil:
-	case c == engine.HeldBack:
+	case c == condition.HeldBack:
 		say("held since %s (%s): certlatch release %s ends that", at(*s.Since), orDash(s.Hold), s.Target)
 	case s.Pending != nil:
 		say("%s since %s, %s%s", s.Pending.Reason, at(*s.Since), Count(s.Pending.Attempts, "attempt", "attempts"), t.nextOf(s.Pending.Next))
-	case c == engine.Unknown:
+	case c == condition.Unknown:
 		say("unknown since %s", at(*s.Since))
 	}
-	switch engine.Condition(r.now.State) {
-	case engine.Expired:
+	switch condition.Condition(r.now.State) {
+	case condition.Expired:
 		say("expired on %s", at(*r.now.Since))
-	case engine.Expiring:
+	case condition.Expiring:
 		say("expires on %s", at(t.Now.Add(r.left(t.Now))))
 	}
 }
@@ -215,7 +217,7 @@ func (t table) nextOf(next *time.Time) string {
 // age of the inventory.
 func (t table) summary(rows []row) string {
 	var parts []string
-	for _, c := range engine.Conditions() {
+	for _, c := range condition.Conditions() {
 		n := 0
 		for _, r := range rows {
 			if r.now.State == string(c) {
@@ -260,7 +262,7 @@ func (r row) mark() string {
 		return "!!"
 	case r.level == SeverityUnknown:
 		return "?"
-	case r.level == SeverityWarning || engine.Condition(r.now.State) != engine.InSync:
+	case r.level == SeverityWarning || condition.Condition(r.now.State) != condition.InSync:
 		return "!"
 	}
 	return ""
@@ -271,7 +273,7 @@ func colourOf(s Severity) colour {
 }
 
 // wanted returns the leaf that is to be served; nil: it is not known.
-func (r row) wanted() *lineage.Leaf { return cmp.Or(r.now.Issued, engine.Presented(r.now)) }
+func (r row) wanted() *lineage.Leaf { return cmp.Or(r.now.Issued, condition.Presented(r.now)) }
 
 // names returns the names of the leaf, as many as are read at a glance.
 func (r row) names() string {

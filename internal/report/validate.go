@@ -3,14 +3,14 @@ package report
 import (
 	"fmt"
 
-	"github.com/certlatch/certlatch/internal/engine"
+	"github.com/certlatch/certlatch/internal/inspect"
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
 // Validation is what validate has to show of a bundle.
 type Validation struct {
-	Lineage  string           // its name, or the path of its certificate
-	Verdicts []engine.Verdict // one a target, or one for none in particular
+	Lineage  string            // its name, or the path of its certificate
+	Verdicts []inspect.Verdict // one a target, or one for none in particular
 }
 
 // validateJSON is the schema certlatch.validate/1: what is to be said about a

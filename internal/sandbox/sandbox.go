@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/paths"
@@ -117,7 +118,7 @@ func writtenTo(cfg *config.Config) []string {
 				dirs = append(dirs, fixedPart(filepath.Dir(path)))
 			}
 		}
-		if at, ok := t.Options.(interface{ Meeting() []string }); ok {
+		if at, ok := t.Options.(deployers.MeetingOptions); ok {
 			dirs = append(dirs, at.Meeting()...)
 		}
 	}

@@ -397,3 +397,6 @@ func backoff(n int) time.Duration {
 	}
 	return pause + time.Duration(rand.Int64N(int64(pause/4)))
 }
+
+// UnitKey returns the key in Activations of a service that is a systemd unit.
+func UnitKey(unit string) string { return "unit " + unit }

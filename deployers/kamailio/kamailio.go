@@ -1,0 +1,343 @@
+// Package kamailio knows how Kamailio takes certificates: by RPC, from the files
+// that tls.cfg names, as far as its shared memory allows. It reads tls.cfg and
+// looks for what matters in kamailio.cfg.
+//
+// It does not promise to read kamailio.cfg as Kamailio does: what depends on its
+// preprocessor is taken as it stands.
+package kamailio
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+// Deployer is that of Kamailio, which takes new files when it is told to by RPC:
+// tls.reload reads tls.cfg and all files that it names, as the user that Kamailio
+// runs as, and connections
+// that are up go on with what they began with. A fault leaves the old files in
+// use (src/modules/tls/tls_rpc.c, the same from 5.6.6 to 6.1.4). Kamailio
+// ignores a HUP, and its packaged units have no reload.
+type Deployer struct{}
+
+// Options is the configuration's kamailio block.
+type Options struct {
+	RPC    RPC    `yaml:"rpc"`    // unset: the packaged ones, ctl's before jsonrpcs's
+	Config string `yaml:"config"` // the main configuration file
+	TLS    string `yaml:"tls"`    // tls.cfg, or a directory of such; where Kamailio runs, what it says counts
+}
+
+// RPC is a control channel of Kamailio: unix:PATH for the socket of
+// its module ctl, jsonrpc:PATH for the datagram socket of its module jsonrpcs.
+// The zero value is unset.
+type RPC deployers.Channel
+
+// UnmarshalText reads the form of the configuration.
+func (r *RPC) UnmarshalText(text []byte) error {
+	kind, path, _ := strings.Cut(string(text), ":")
+	protocol, ok := map[string]deployers.Protocol{"unix": deployers.BinRPC, "jsonrpc": deployers.JSONRPC}[kind]
+	switch {
+	case len(text) == 0:
+		*r = RPC{}
+	case !ok || !filepath.IsAbs(path):
+		return fmt.Errorf("%.80q is not a control channel of Kamailio; write unix:/PATH for the socket of its module ctl, or jsonrpc:/PATH for the datagram socket of its module jsonrpcs", text)
+	default:
+		*r = RPC{Protocol: protocol, Address: path}
+	}
+	return nil
+}
+
+// MarshalText gives the form of the configuration.
+func (r RPC) MarshalText() ([]byte, error) {
+	switch r.Protocol {
+	case deployers.BinRPC:
+		return []byte("unix:" + r.Address), nil
+	case deployers.JSONRPC:
+		return []byte("jsonrpc:" + r.Address), nil
+	}
+	return nil, nil
+}
+
+// channels are those to be tried, in their order. The packaged paths are the
+// defaults of the modules with the run directory of Debian's and the
+// upstream's packages (ctl.c, jsonrpcs_mod.c).
+func (o *Options) channels() []deployers.Channel {
+	if o.RPC != (RPC{}) {
+		return []deployers.Channel{deployers.Channel(o.RPC)}
+	}
+	return []deployers.Channel{{Protocol: deployers.BinRPC, Address: "/run/kamailio/kamailio_ctl"}, {Protocol: deployers.JSONRPC, Address: "/run/kamailio/kamailio_rpc.sock"}}
+}
+
+func (Deployer) Name() string { return "kamailio" }
+
+func (Deployer) Options() any {
+	return &Options{Config: "/etc/kamailio/kamailio.cfg", TLS: "/etc/kamailio/tls.cfg"}
+}
+
+func (Deployer) Defaults(t *deployers.Target) {
+	if t.Unit == "" {
+		t.Unit = "kamailio.service"
+	}
+}
+
+func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
+	options := t.Options.(*Options)
+	seen := options.look(f)
+	wants := deployers.Wants{Unit: t.Unit, Ports: []uint16{5061}, Texts: options.scripts(f), Queries: seen.asked}
+	if seen.unsure {
+		return wants
+	}
+	if seen.answers() {
+		for _, method := range []string{"core.version", "core.arg", "core.ps", "core.shmmem", "tls.info"} {
+			wants.Queries = append(wants.Queries, deployers.Query{Channel: seen.channel, Method: method})
+		}
+	}
+	if seen.config != "" {
+		wants.Texts = append(wants.Texts, seen.config, filepath.Join(seen.config, "*"))
+	}
+	for _, p := range seen.tls.profiles {
+		if roots := seen.tls.path(p, "ca_list"); roots != "" {
+			wants.Texts = append(wants.Texts, roots)
+		}
+	}
+	return wants
+}
+
+func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (deployers.Plan, error) {
+	options := t.Options.(*Options)
+	seen := options.look(f)
+	plan := deployers.NewPlan(t, l, f, "sips")
+	seen.describe(&plan, t, f)
+	var err error
+	plan.Activate, err = seen.activation(t, f)
+	return plan, err
+}
+
+// activation is how this Kamailio takes new files.
+func (k observed) activation(t deployers.Target, f deployers.Facts) (deployers.Activation, error) {
+	switch {
+	case f.Systemd && f.Unit.LoadState != "loaded":
+		return deployers.Activation{}, &deployers.UnitError{Unit: t.Unit, LoadState: f.Unit.LoadState}
+	case f.Systemd && !f.Unit.Running():
+		return deployers.Activation{Way: deployers.NoWay, Unit: t.Unit, Wait: deployers.ServiceInactive}, nil
+	case !f.Systemd && !k.answers():
+		return deployers.Activation{Way: deployers.NoWay, Wait: deployers.ServiceInactive, Why: "no systemd here, and " + k.why}, nil
+	case k.why == "":
+		return k.reload(t, f), nil
+	case f.Systemd && k.hangs:
+		return deployers.Activation{}, deployers.NewSilentError(t, k.why)
+	case f.Systemd && t.AllowRestart:
+		return deployers.Activation{Way: deployers.RestartUnit, Unit: t.Unit, Why: k.why + "; allow_restart is set, so it is restarted"}, nil
+	case k.remedy != "":
+		return deployers.Activation{}, &deployers.NoWayError{Target: t.Name, About: k.about, Why: k.why, Remedy: k.remedy}
+	default:
+		return deployers.Activation{Way: deployers.NoWay, Unit: t.Unit, Wait: deployers.RestartNotAllowed, Why: k.why}, nil
+	}
+}
+
+// reload is how one takes new files that can be told to, unless that would end
+// its TLS for want of shared memory. Then a restart helps, which gives all back.
+func (k observed) reload(t deployers.Target, f deployers.Facts) deployers.Activation {
+	m, known := k.memory(f)
+	a := deployers.Activation{Unit: t.Unit, Spends: true}
+	if known {
+		a.Left = m.left()
+	}
+	switch {
+	case !known || m.fits():
+		options := t.Options.(*Options)
+		a.Way, a.Success, a.Faults, a.FaultKeepsOld, a.Gap = deployers.CallControl, k.success(f), reloadFaults(), true, options.gap(f)
+		for _, channel := range options.channels() {
+			a.Calls = append(a.Calls, deployers.Query{Channel: channel, Method: "tls.reload"})
+		}
+	case f.Systemd && t.AllowRestart && !m.tooSmall():
+		a.Way, a.Why = deployers.RestartUnit, m.short()+"; allow_restart is set, so it is restarted"
+	default:
+		a.Way, a.Wait, a.Why, a.Remedy = deployers.NoWay, deployers.SharedMemoryLow, m.short(), m.remedy(t)
+	}
+	return a
+}
+
+// success is what a reload that went well is answered with. Before 5.6.0 that
+// is nothing, and a fault is a fault all the same (tls_rpc.c; Kamailio's commit
+// 89958e9350 of January 2022; 5.4.4 does so).
+func (k observed) success(f deployers.Facts) string {
+	if numbers := k.version(f).numbers; numbers != nil && slices.Compare(numbers, []int{5, 6, 0}) < 0 {
+		return ""
+	}
+	return "Ok. TLS configuration reloaded."
+}
+
+// reloadFaults are the faults of tls.reload (tls_rpc.c of 6.0.1, and what
+// master of August 2026 adds), and of the RPC modules (rpc_lookup.c,
+// binrpc_run.c, jsonrpcs_mod.c).
+func reloadFaults() []deployers.Fault {
+	return []deployers.Fault{
+		{Says: "No TLS configuration file configured", Reason: "tls-config-missing", Remedy: `certificates are set by modparam only: give the module tls a config file (modparam("tls", "config", "/etc/kamailio/tls.cfg")), or set allow_restart: true`},
+		{Says: "Error while loading TLS configuration file", Reason: "tls-config-malformed", Remedy: "Kamailio cannot read its tls.cfg; its log tells the line. If the file is right, only a restart helps"},
+		{Says: "Error while fixing TLS configuration", Reason: "tls-config-rejected", Remedy: "a file or setting of tls.cfg cannot be used, not necessarily one of this target, or shared memory is short; Kamailio's log tells which"},
+		{Says: "No server listening socket found", Reason: "tls-listener-missing", Remedy: "tls.cfg has a [server:ADDRESS:PORT] where Kamailio does not listen; correct it, or add a listen line and restart"},
+		{Says: "Command Executed Too Fast", Reason: "reload-too-soon", Remedy: "certlatch deploy --pending tries again; rpc_exec_delta of kamailio.cfg sets the distance of two reloads"},
+		{Says: "HSM/engine key reload failed", Reason: "engine-key-failed", Remedy: "the new certificate may be in use without its key; see whether the HSM or engine answers, and what Kamailio's log says"},
+		{Says: "Out of shared memory", Reason: "out-of-shared-memory", Remedy: "restart Kamailio with more shared memory (SHM_MEMORY= in /etc/default/kamailio)"},
+		{Says: "PROC_TCP_MAIN", Reason: "reload-not-dispatched", Remedy: "the main TCP process does not answer; Kamailio's log tells more"},
+		{Says: "configuration file path too long", Reason: "tls-config-path-too-long", Remedy: "give tls.cfg a path below 256 bytes"},
+		{Says: "not found", Reason: "tls-module-missing", Remedy: "let Kamailio load its module tls"},
+		{Says: "Not Found", Reason: "tls-module-missing", Remedy: "let Kamailio load its module tls"},
+	}
+}
+
+// gap is the least time between two reloads: close ones have crashed Kamailio,
+// or left it unable to load tls.cfg (github.com/kamailio/kamailio issues 3305
+// and 3319). From 5.7.0 the core's rpc_exec_delta, in whole seconds, may demand
+// more; no RPC tells it.
+func (o *Options) gap(f deployers.Facts) time.Duration {
+	gap := 10 * time.Second
+	for _, script := range o.scripts(f) {
+		for _, text := range f.Texts[script] {
+			for _, match := range rpcExecDelta.FindAllStringSubmatch(text.Content, -1) {
+				if seconds, err := strconv.ParseUint(match[1], 10, 16); err == nil {
+					gap = max(gap, time.Duration(seconds+1)*time.Second)
+				}
+			}
+		}
+	}
+	return gap
+}
+
+var (
+	rpcExecDelta = regexp.MustCompile(`(?m)^[ \t]*rpc_exec_delta[ \t]*=[ \t]*(\d+)`)
+	includes     = regexp.MustCompile(`(?m)^[ \t]*(?:#!|!!)?(?:include_file|import_file)[ \t]+"([^"\n]+)"`)
+)
+
+// maxIncludes is how deep files that include each other are followed: each step
+// takes a round of questions, and what is looked for lies above that.
+const maxIncludes = 5
+
+// scripts returns the paths of kamailio.cfg and of what it includes, as far as
+// that is known.
+func (o *Options) scripts(f deployers.Facts) []string {
+	paths := []string{o.Config}
+	for depth, from := 0, 0; depth < maxIncludes && len(paths) < 100; depth++ {
+		level := paths[from:]
+		from = len(paths)
+		for _, path := range level {
+			for _, text := range f.Texts[path] {
+				paths = deployers.Distinct(append(paths, included(text)...))
+			}
+		}
+	}
+	return paths
+}
+
+// included returns the paths that a file of the script includes.
+func included(script deployers.Text) []string {
+	var paths []string
+	for _, match := range includes.FindAllStringSubmatch(script.Content, -1) {
+		path := match[1]
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(filepath.Dir(script.Path), path)
+		}
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+// observed is what the facts tell about a Kamailio.
+type observed struct {
+	asked   []deployers.Query // for tls.options, one after the other until one is answered
+	unsure  bool              // the last of them has not been asked yet
+	channel deployers.Channel // that answered; zero: none
+	config  string            // tls.cfg, or a directory of such; empty: there is none
+	tls     tlsConfig
+	flaw    error // where Kamailio would stop reading tls.cfg; nil: nowhere
+
+	hangs  bool             // it took a call and did not answer
+	why    string           // why it cannot be told to reload; empty: it can
+	about  deployers.Aspect // what that is about
+	remedy string           // where nothing can be done before that is mended
+}
+
+func (k observed) answers() bool { return k.channel != deployers.Channel{} }
+
+// look reads the facts.
+func (o *Options) look(f deployers.Facts) observed {
+	seen := observed{config: o.TLS, tls: tlsConfig{base: filepath.Dir(o.Config)}}
+	var silent []string
+	for _, channel := range o.channels() {
+		query := deployers.Query{Channel: channel, Method: "tls.options"}
+		seen.asked = append(seen.asked, query)
+		answer, known := f.Answers[query]
+		if !known {
+			seen.unsure = true
+			return seen
+		}
+		if answer.Err == "" {
+			seen.channel = channel
+			seen.take(answer)
+			break
+		}
+		silent = append(silent, answer.Err)
+		seen.hangs = seen.hangs || answer.Silent()
+	}
+	switch {
+	case seen.answers():
+		seen.hangs = false
+	case seen.hangs:
+		seen.about, seen.why = deployers.Control, "Kamailio does not answer: "+strings.Join(silent, "; ")
+	default:
+		seen.about, seen.why = deployers.Control, "Kamailio cannot be reached: "+strings.Join(silent, "; ")
+		seen.remedy = `let Kamailio load its module ctl or jsonrpcs, or set kamailio: {rpc: "unix:/PATH"} to the control socket that it has`
+	}
+	if seen.config != "" {
+		seen.read(f)
+	}
+	return seen
+}
+
+// take takes what Kamailio says of its TLS settings.
+func (k *observed) take(options deployers.Answer) {
+	if options.Fault != "" {
+		k.about, k.why = deployers.Domains, "Kamailio answers tls.options with "+strconv.Quote(options.Fault)
+		k.remedy = "let Kamailio load its module tls (in Debian's kamailio.cfg: #!define WITH_TLS), and restart it"
+		return
+	}
+	k.tls.modparam = replyValues(options.Reply)
+	if k.config = k.tls.modparam["config"]; k.config == "" {
+		k.about, k.why = deployers.Domains, "certificates are set by modparam only, which Kamailio reads when it starts"
+	}
+}
+
+// read reads tls.cfg.
+func (k *observed) read(f deployers.Facts) {
+	texts := f.Texts[k.config]
+	if len(texts) == 0 {
+		texts = f.Texts[filepath.Join(k.config, "*")]
+	}
+	for _, text := range texts {
+		profiles, err := parseTLS(text)
+		k.tls.profiles = append(k.tls.profiles, profiles...)
+		k.flaw = cmp.Or(k.flaw, err)
+	}
+}
+
+// replyValues reads the "name: value" lines of a reply. What is not set is
+// "<null string>" there (binrpc_run.c), and empty here.
+func replyValues(reply string) map[string]string {
+	values := map[string]string{}
+	for line := range strings.Lines(reply) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+		if value != "<null string>" {
+			values[name] = value
+		}
+	}
+	return values
+}

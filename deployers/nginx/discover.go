@@ -1,0 +1,75 @@
+package nginx
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/endpoint"
+)
+
+func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discovery {
+	command := t.Options.(*Options).dump()
+	dump := f.Output(command)
+	d := deployers.Discovery{
+		Installed: f.Unit.LoadState == "loaded" || f.Master != 0 || dump.Stdout != "",
+		Role:      "web", Labels: []string{"www", "web"},
+		Directory: "/etc/nginx/tls/{lineage}",
+		Lines:     []string{"ssl_certificate     {certificate};", "ssl_certificate_key {key};"},
+	}
+	config, err := parse(dump.Stdout)
+	switch {
+	case !d.Installed:
+	case dump.Failed != "":
+		d.AddUnknown("nginx refuses its configuration, so nothing is known of it: " + strings.Join(command, " ") + ": " + dump.Failed)
+	case err != nil:
+		d.AddUnknown("nginx's configuration could not be read: " + err.Error())
+	default:
+		for _, server := range config.servers() {
+			discoverServer(&d, server)
+		}
+	}
+	return d
+}
+
+// discoverServer notes the pairs of a server that has TLS.
+func discoverServer(d *deployers.Discovery, server serverBlock) {
+	if !slices.ContainsFunc(server.listens, func(l listener) bool { return l.tls || l.quic }) {
+		return
+	}
+	for _, pair := range server.pairs {
+		if !strings.HasPrefix(pair.certificate, "/") || strings.Contains(pair.certificate+pair.key, "$") {
+			d.AddUnknown(server.where + ": the server takes its certificate from no file that has a fixed path")
+			continue
+		}
+		d.Add(deployers.Use{
+			Where: server.where, Certificate: pair.certificate, Key: pair.key, Names: server.certifiable(),
+			Twin: len(server.pairs) > 1, Probes: server.handshakes(),
+		})
+	}
+}
+
+// certifiable gives the names of a server that a certificate can have.
+func (s serverBlock) certifiable() []string {
+	names := s.exactNames()
+	for _, name := range s.names {
+		if domain, ok := strings.CutPrefix(name, "*."); ok && endpoint.IsHost(domain) {
+			names = append(names, name)
+		}
+		if domain, ok := strings.CutPrefix(name, "."); ok && endpoint.IsHost(domain) {
+			names = append(names, domain, "*"+name)
+		}
+	}
+	return names
+}
+
+// handshakes are where the server can be probed from this host.
+func (s serverBlock) handshakes() []endpoint.Endpoint {
+	var found []endpoint.Endpoint
+	for _, l := range s.listens {
+		if l.tls && !l.datagram() && l.path == "" && !l.proxied {
+			found = append(found, l.endpoint(s.scheme, s.probeName()))
+		}
+	}
+	return found
+}

@@ -1,0 +1,242 @@
+// Package nginx knows how nginx takes certificates: on a reload, from the files
+// that its configuration names. It reads that configuration as nginx -T prints
+// it.
+//
+// It does not promise to know what a variable stands for, or which server an
+// address outside of this host reaches.
+package nginx
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+// Deployer is that of nginx, which takes new files on a reload: its master reads
+// them as root, starts new workers, and lets the old ones finish; a bad pair
+// leaves the old workers serving (nginx.org/en/docs/control.html;
+// src/os/unix/ngx_process_cycle.c of 1.26).
+type Deployer struct{}
+
+// Options is the configuration's nginx block.
+type Options struct {
+	Binary string `yaml:"binary"` // the program
+	Config string `yaml:"config"` // its configuration file; empty: the one compiled in
+	Prefix string `yaml:"prefix"` // its -p; empty: the one compiled in
+	PID    string `yaml:"pid"`    // the master's PID file, used where systemd does not manage it
+}
+
+// Program returns the program, as Binary has it.
+func (o *Options) Program() string { return o.Binary }
+
+// command is nginx with a flag and with the options that say which nginx.
+func (o *Options) command(flag string) []string {
+	argv := []string{o.Binary, flag, "-q"}
+	if o.Config != "" {
+		argv = append(argv, "-c", o.Config)
+	}
+	if o.Prefix != "" {
+		argv = append(argv, "-p", o.Prefix)
+	}
+	return argv
+}
+
+// test loads every certificate and key that the configuration names literally
+// and checks that they belong together, as the reload will.
+func (o *Options) test() []string { return o.command("-t") }
+
+// dump does what test does, and then prints the configuration. Where the test
+// fails, it prints nothing of it.
+func (o *Options) dump() []string { return o.command("-T") }
+
+func (Deployer) Name() string { return "nginx" }
+
+func (Deployer) Options() any {
+	// The PID path is that of Debian's and Fedora's packages (their
+	// nginx.conf: pid /run/nginx.pid).
+	return &Options{Binary: "nginx", PID: "/run/nginx.pid"}
+}
+
+func (Deployer) Defaults(t *deployers.Target) {
+	if t.Unit == "" {
+		t.Unit = "nginx.service"
+	}
+}
+
+func (Deployer) Wants(t deployers.Target, _ deployers.Facts) deployers.Wants {
+	options := t.Options.(*Options)
+	return deployers.Wants{
+		Unit: t.Unit, PIDFile: options.PID, Program: "nginx", Ports: []uint16{443, 8443}, Titles: true,
+		Commands: [][]string{options.dump()},
+	}
+}
+
+func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (deployers.Plan, error) {
+	options := t.Options.(*Options)
+	plan := deployers.NewPlan(t, l, f, "https")
+	plan.Test.Command = options.test()
+	followConfiguration(&plan, options.dump(), f)
+	countOldWorkers(&plan, f.Titles)
+
+	// An nginx that was started by hand is not systemd's, whatever units exist.
+	byHand := f.Master != 0 && (!f.Systemd || !f.Unit.Running() || f.Unit.MainPID != f.Master)
+	switch {
+	case byHand:
+		plan.Activate = deployers.Activation{Way: deployers.SignalPID, PID: f.Master, Signal: "HUP", Why: "systemd does not manage this nginx, so its master process is sent a HUP"}
+	case f.Systemd:
+		var err error
+		if plan.Activate, err = deployers.UnitActivation(t, f.Unit); err != nil {
+			return plan, err
+		}
+	default:
+		plan.Activate = deployers.Activation{Way: deployers.NoWay, Wait: deployers.ServiceInactive, Why: "no systemd here, and no process in " + options.PID}
+	}
+	return plan, nil
+}
+
+// manyOldWorkers is from how many old workers on, for each that takes new
+// connections, they are warned about.
+const manyOldWorkers = 4
+
+// countOldWorkers warns of workers from before earlier reloads that pile up: each
+// stays as long as a connection does that it has, WebSockets among them, with its
+// memory (src/os/unix/ngx_process_cycle.c of 1.26, ngx_worker_process_cycle).
+func countOldWorkers(plan *deployers.Plan, titles []string) {
+	workers, old := 0, 0
+	for _, title := range titles {
+		switch title {
+		case "nginx: worker process":
+			workers++
+		case "nginx: worker process is shutting down":
+			old++
+		}
+	}
+	if workers > 0 && old >= manyOldWorkers*workers {
+		plan.Warn(deployers.Reload, "set worker_shutdown_timeout in its configuration, which ends them after a while",
+			"%d workers from before earlier reloads go on with their connections, beside the %d that take new ones, and each keeps its memory", old, workers)
+	}
+}
+
+// followConfiguration puts into a plan what nginx's own configuration says about the
+// plan's files: the names that they are for, and where they are served. Where
+// it does not say, the listeners that were found stay the probes.
+func followConfiguration(plan *deployers.Plan, command []string, f deployers.Facts) {
+	dump := f.Output(command)
+	config, err := parse(dump.Stdout)
+	if dump.Failed != "" || err != nil {
+		why := dump.Failed
+		if why == "" {
+			why = err.Error()
+		}
+		plan.Warn(deployers.Configuration, "run "+strings.Join(command, " "), "nginx's configuration could not be read, so it is not known which of its servers use these files: %s", why)
+		return
+	}
+	servers := config.servers()
+	use := fileUse{plan: plan}
+	for _, server := range servers {
+		use.look(server)
+	}
+	plan.Names = use.names()
+	if use.servers == nil {
+		plan.Warn(deployers.Configuration, "let the server that should have it name both", "no server of nginx's configuration names %s and its key", plan.Files[0].Path)
+		return
+	}
+	if plan.Found {
+		plan.Probes = use.probes(servers)
+	}
+}
+
+// fileUse is how nginx's servers use the files of a plan.
+type fileUse struct {
+	plan    *deployers.Plan
+	servers []serverBlock
+}
+
+// look sees whether a server uses the files.
+func (u *fileUse) look(server serverBlock) {
+	for _, pair := range server.pairs {
+		certificate, key := u.plan.Writes(pair.certificate, deployers.Fullchain, deployers.Combined), u.plan.Writes(pair.key, deployers.Key, deployers.Combined)
+		switch {
+		case certificate && key:
+			u.servers = append(u.servers, server)
+			u.plan.Fine(deployers.Configuration, "%s: the server names them", server.where)
+			return
+		case certificate:
+			u.plan.Warn(deployers.Configuration, "let it name both files of one pair", "%s: the server names %s, but another key", server.where, pair.certificate)
+		case key:
+			u.plan.Warn(deployers.Configuration, "let it name both files of one pair", "%s: the server names %s, but another certificate", server.where, pair.key)
+		case strings.Contains(pair.certificate, "$"):
+			u.plan.Warn(deployers.Configuration, "write probes for the names that it is for", "%s: the server finds its certificate by a variable, at each handshake: whether it is this one is not known, and nginx's own test does not look at it", server.where)
+		}
+	}
+}
+
+// names gives the names that the servers have, but for wildcards and regular
+// expressions.
+func (u *fileUse) names() []string {
+	var names []string
+	for _, server := range u.servers {
+		names = append(names, server.exactNames()...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// probes gives one probe for each listener at which the files are served.
+func (u *fileUse) probes(all []serverBlock) []endpoint.Endpoint {
+	var probes []endpoint.Endpoint
+	for _, server := range u.servers {
+		for _, l := range server.listens {
+			e := l.endpoint(server.scheme, server.probeName())
+			probed := slices.ContainsFunc(probes, func(p endpoint.Endpoint) bool { return p.Address() == e.Address() })
+			if !l.tls && !l.quic || probed && !l.datagram() {
+				continue
+			}
+			if why := unprobed(server, l, all); why != "" {
+				u.plan.Warn(deployers.Serving, "", "%s: %s is not probed: %s", server.where, l, why)
+				continue
+			}
+			if l.last != l.port {
+				u.plan.Warn(deployers.Serving, "", "%s: of %s, only the first port is probed", server.where, l)
+			}
+			probes = append(probes, e)
+		}
+	}
+	return probes
+}
+
+// unprobed tells why a listener cannot be probed, or not so that it proves
+// anything; empty: it can.
+func unprobed(server serverBlock, l listener, all []serverBlock) string {
+	switch {
+	case l.quic:
+		return "it is for QUIC"
+	case l.udp:
+		return "it is for DTLS"
+	case l.path != "":
+		return "it is a UNIX socket"
+	case l.proxied:
+		return "it wants the PROXY protocol first"
+	case len(server.pairs) > 1:
+		return "the server has certificates for several types of keys; write a probe with key=rsa or key=ecdsa"
+	}
+	for _, other := range all {
+		for _, nearer := range other.listens {
+			if hides(nearer, l) && !slices.ContainsFunc(server.listens, nearer.same) {
+				return "from this host, " + nearer.String() + " of " + other.where + " would answer"
+			}
+		}
+	}
+	return ""
+}
+
+// hides tells whether a listener gets the connections of this host that are
+// meant for the wildcard address of another: the more exact address wins.
+func hides(nearer, wildcard listener) bool {
+	at := wildcard.endpoint("tls", "")
+	exact := nearer.path == "" && !nearer.datagram() && nearer.host == at.Host && nearer.port == at.Port
+	return exact && nearer.host != wildcard.host
+}

@@ -1,0 +1,269 @@
+package nginx
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/certlatch/certlatch/internal/endpoint"
+)
+
+// serverBlock is a server block, as far as certificates are concerned.
+type serverBlock struct {
+	scheme  string // of probes at its TLS listeners
+	where   string // FILE:LINE
+	listens []listener
+	names   []string // its server_name, in lower case
+	pairs   []pairFiles
+}
+
+// pairFiles is a certificate and its key, by their paths. Where a server has
+// several, they are for several types of keys.
+type pairFiles struct{ certificate, key string }
+
+// listener is one listen directive. TLS and the PROXY protocol belong to
+// the address: where one server sets them, all have them
+// (ngx_http_add_addresses in src/http/ngx_http.c of 1.26).
+type listener struct {
+	host      string // without brackets; empty: any IPv4 address
+	port      uint16
+	last      uint16 // of a range of ports; else the same as port
+	path      string // of a UNIX socket
+	tls       bool
+	proxied   bool // wants the PROXY protocol first
+	quic, udp bool
+}
+
+func (l listener) String() string {
+	switch {
+	case l.path != "":
+		return "unix:" + l.path
+	case l.last != l.port:
+		return fmt.Sprintf("%s:%d-%d", l.shownHost(), l.port, l.last)
+	}
+	return fmt.Sprintf("%s:%d", l.shownHost(), l.port)
+}
+
+func (l listener) shownHost() string {
+	switch {
+	case l.host == "":
+		return "*"
+	case strings.Contains(l.host, ":"):
+		return "[" + l.host + "]"
+	}
+	return l.host
+}
+
+// same tells whether two listen directives are about one address.
+func (l listener) same(other listener) bool {
+	return l.String() == other.String() && l.datagram() == other.datagram()
+}
+
+func (l listener) datagram() bool { return l.quic || l.udp }
+
+// endpoint is where the listener can be probed from this host.
+func (l listener) endpoint(scheme, name string) endpoint.Endpoint {
+	addr, err := netip.ParseAddr(l.host)
+	switch {
+	case l.host == "":
+		addr = netip.IPv4Unspecified()
+	case err != nil: // a name of this host
+		return endpoint.Endpoint{Scheme: scheme, Host: l.host, Port: l.port, Name: name}
+	}
+	return endpoint.At(scheme, netip.AddrPortFrom(addr, l.port), name)
+}
+
+// servers gives the server blocks of the http, stream and mail modules.
+func (c configuration) servers() []serverBlock {
+	var servers []serverBlock
+	for module := range c.top() {
+		scheme := map[string]string{"http": "https", "stream": "tls", "mail": "tls"}[module.name()]
+		if scheme == "" {
+			continue
+		}
+		outer := c.tls(module, tlsSettings{})
+		for d := range c.in(module.block) {
+			if d.name() == "server" {
+				servers = append(servers, c.server(scheme, outer, d))
+			}
+		}
+	}
+	shareTLS(servers)
+	return servers
+}
+
+// shareTLS gives every listener what other servers set for its address.
+func shareTLS(servers []serverBlock) {
+	set := map[string]listener{}
+	each := func(do func(key string, l *listener)) {
+		for i := range servers {
+			for j := range servers[i].listens {
+				if l := &servers[i].listens[j]; !l.datagram() {
+					do(l.String(), l)
+				}
+			}
+		}
+	}
+	each(func(key string, l *listener) {
+		set[key] = listener{tls: set[key].tls || l.tls, proxied: set[key].proxied || l.proxied}
+	})
+	each(func(key string, l *listener) { l.tls, l.proxied = set[key].tls, set[key].proxied })
+}
+
+// tlsSettings is what a block sets for TLS.
+type tlsSettings struct {
+	certificates, keys []string
+	on                 []string // of the ssl directive, which there was up to 1.25.0
+}
+
+// tls gives what a block sets, or else has from the block around it, each
+// directive by itself (ngx_http_ssl_merge_srv_conf in
+// src/http/modules/ngx_http_ssl_module.c of 1.26).
+func (c configuration) tls(block directive, outer tlsSettings) tlsSettings {
+	var own tlsSettings
+	for d := range c.in(block.block) {
+		if len(d.words) != 2 {
+			continue
+		}
+		switch d.name() {
+		case "ssl_certificate":
+			own.certificates = append(own.certificates, c.file(d.words[1]))
+		case "ssl_certificate_key":
+			own.keys = append(own.keys, c.file(d.words[1]))
+		case "ssl":
+			own.on = append(own.on, d.words[1])
+		}
+	}
+	either := func(own, outer []string) []string {
+		if own == nil {
+			return outer
+		}
+		return own
+	}
+	return tlsSettings{
+		certificates: either(own.certificates, outer.certificates),
+		keys:         either(own.keys, outer.keys),
+		on:           either(own.on, outer.on),
+	}
+}
+
+func (c configuration) server(scheme string, outer tlsSettings, block directive) serverBlock {
+	server := serverBlock{scheme: scheme, where: block.where}
+	tls := c.tls(block, outer)
+	for d := range c.in(block.block) {
+		switch {
+		case d.name() == "listen" && len(d.words) > 1:
+			l := parseListen(d.words[1:])
+			l.tls = l.tls || slices.Contains(tls.on, "on")
+			server.listens = append(server.listens, l)
+		case d.name() == "server_name":
+			for _, name := range d.words[1:] {
+				server.names = append(server.names, strings.ToLower(name))
+			}
+		}
+	}
+	for i, certificate := range tls.certificates {
+		pair := pairFiles{certificate: certificate}
+		if i < len(tls.keys) {
+			pair.key = tls.keys[i]
+		}
+		server.pairs = append(server.pairs, pair)
+	}
+	return server
+}
+
+// file is the path in an ssl_certificate or ssl_certificate_key directive.
+// One with a variable, which is read at each handshake, and what is no path at
+// all stay as they are.
+func (c configuration) file(value string) string {
+	for _, prefix := range []string{"data:", "engine:", "store:"} {
+		if strings.HasPrefix(value, prefix) {
+			return prefix
+		}
+	}
+	if strings.Contains(value, "$") {
+		return value
+	}
+	return c.path(value)
+}
+
+// parseListen reads the parameters of a listen directive
+// (nginx.org/en/docs/http/ngx_http_core_module.html#listen).
+func parseListen(words []string) listener {
+	var l listener
+	for _, word := range words[1:] {
+		switch word {
+		case "ssl":
+			l.tls = true
+		case "quic":
+			l.quic = true
+		case "udp":
+			l.udp = true
+		case "proxy_protocol":
+			l.proxied = true
+		}
+	}
+	address := words[0]
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		l.path = path
+		return l
+	}
+	host, ports := "", address
+	if strings.Trim(address, "0123456789-") != "" { // it is not only a port
+		host, ports = address, "80"
+		if colon := strings.LastIndex(address, ":"); colon > strings.LastIndex(address, "]") {
+			host, ports = address[:colon], address[colon+1:]
+		}
+	}
+	if host = strings.Trim(host, "[]"); host != "*" && host != "0.0.0.0" {
+		l.host = host
+	}
+	first, last, isRange := strings.Cut(ports, "-")
+	l.port = portOf(first)
+	if l.last = l.port; isRange {
+		l.last = portOf(last)
+	}
+	return l
+}
+
+// portOf reads a port that nginx has accepted already; 0: it is none.
+func portOf(text string) uint16 {
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return 0
+	}
+	return uint16(port)
+}
+
+// exactNames gives the names of a server that a certificate can cover as they
+// are: neither wildcards nor regular expressions, nor the names such as _ that
+// stand for none.
+func (s serverBlock) exactNames() []string {
+	var names []string
+	for _, name := range s.names {
+		if name = strings.TrimSuffix(name, "."); name != "_" && endpoint.IsHost(name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// probeName is a name by which clients come to the server; empty: the
+// configuration tells none.
+func (s serverBlock) probeName() string {
+	if exact := s.exactNames(); exact != nil {
+		return exact[0]
+	}
+	for _, name := range s.names {
+		// .example.org is example.org and *.example.org.
+		if domain, ok := strings.CutPrefix(name, "."); ok && endpoint.IsHost(domain) {
+			return domain
+		}
+		if domain, ok := strings.CutPrefix(name, "*."); ok && endpoint.IsHost(domain) {
+			return "certlatch." + domain
+		}
+	}
+	return ""
+}

@@ -1,0 +1,88 @@
+package opensips
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/certlatch/certlatch/deployers"
+)
+
+// scriptPath is where the packages put it.
+const scriptPath = "/etc/opensips/opensips.cfg"
+
+// modparamLine finds what a script sets for a domain of module tls_mgm:
+// modparam("tls_mgm", "certificate", "[sip]/etc/opensips/tls/cert.pem").
+var modparamLine = regexp.MustCompile(`(?m)^[ \t]*modparam\([ \t]*"tls_mgm"[ \t]*,[ \t]*"(server_domain|certificate|private_key|match_sip_domain|db_url)"[ \t]*,[ \t]*"(?:\[([^\]"]+)\])?([^"\n]*)"`)
+
+const scriptNote = `OpenSIPS reads it only when it starts: a renewed pair waits for a restart, unless this target gets allow_restart: true, and perhaps a window: "02:00-04:30".`
+
+func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discovery {
+	options := t.Options.(*Options)
+	script := f.Texts[scriptPath]
+	d := deployers.Discovery{
+		Installed: f.Unit.LoadState == "loaded" || len(script) > 0,
+		Role:      "sip", Exact: true, Labels: []string{"sip", "sips", "voip", "pbx", "phone"},
+		Directory: "/etc/opensips/tls/{lineage}",
+		Lines: []string{
+			`modparam("tls_mgm", "certificate", "[DOMAIN]{certificate}")`,
+			`modparam("tls_mgm", "private_key", "[DOMAIN]{key}")`,
+		},
+	}
+	seen := options.look(f)
+	switch {
+	case !d.Installed:
+		return d
+	case seen.unlisted != "" && len(script) > 0:
+		d.AddUnknown(seen.unlisted + ", so this is what " + scriptPath + " says")
+		seen.domains = scriptDomains(script[0].Content)
+	case seen.unlisted != "":
+		d.AddUnknown(seen.unlisted + ", so it is not known which certificates its domains take")
+	}
+	for _, domain := range seen.domains {
+		use := deployers.Use{Where: "domain " + domain.name, Names: domain.names()}
+		if domain.script() {
+			use.Certificate, use.Key = domain.values["CERT_FILE"], domain.values["PKEY_FILE"]
+			use.Note = scriptNote
+		} else {
+			use.Domain = domain.name
+		}
+		d.Add(use)
+	}
+	return d
+}
+
+// scriptDomains reads a script for what tls_list would tell of it.
+func scriptDomains(text string) []tlsDomain {
+	found := map[string]*tlsDomain{}
+	at := func(name string) *tlsDomain {
+		if found[name] == nil {
+			found[name] = &tlsDomain{name: name, values: map[string]string{}}
+		}
+		return found[name]
+	}
+	servers := map[string]bool{}
+	for _, match := range modparamLine.FindAllStringSubmatch(text, -1) {
+		domain, value := match[2], match[3]
+		switch match[1] {
+		case "server_domain":
+			servers[value] = true
+		case "certificate":
+			at(domain).values["CERT_FILE"] = value
+		case "private_key":
+			at(domain).values["PKEY_FILE"] = value
+		case "match_sip_domain":
+			for name := range strings.SplitSeq(value, ",") {
+				at(domain).filters = append(at(domain).filters, strings.TrimSpace(name))
+			}
+		}
+	}
+	var domains []tlsDomain
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		if servers[name] && found[name].script() {
+			domains = append(domains, *found[name])
+		}
+	}
+	return domains
+}

@@ -1,0 +1,449 @@
+// Package opensips knows how OpenSIPS takes certificates: from files at its
+// start, or from a database by its management interface.
+//
+// It does not promise to know the domains of an OpenSIPS that does not answer:
+// then it looks into the script, whose preprocessor it does not know.
+package opensips
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+// Deployer is that of OpenSIPS, which takes certificates in one of two ways. Domains of its script name
+// files, which it reads when it starts and never again. Domains of a database
+// hold the certificate itself, in the table tls_mgm, which the MI command
+// tls_reload reads again (modules/tls_mgm of 3.2.19 to 4.0.1). OpenSIPS
+// ignores a HUP, its packaged unit has no reload, and opensips -C does not look
+// at certificates.
+type Deployer struct{}
+
+// Options is the configuration's opensips block.
+type Options struct {
+	MI       MI                    `yaml:"mi"`
+	ReplyDir string                `yaml:"reply_dir"` // of module mi_fifo
+	Database deployers.DatabaseURL `yaml:"database"`  // where the domain's row is; empty: the domain is in the script
+	Domain   string                `yaml:"domain"`    // the row's; may hold {lineage}
+	Reload   Reload                `yaml:"reload"`    // of domains in a database
+}
+
+// MI is a channel to OpenSIPS's management interface: fifo:PATH,
+// unix:PATH or udp:HOST:PORT for the socket of its module mi_datagram, or the
+// URL of its module mi_http.
+type MI deployers.Channel
+
+// UnmarshalText reads the form of the configuration.
+func (m *MI) UnmarshalText(text []byte) error {
+	kind, address, _ := strings.Cut(string(text), ":")
+	link, linkErr := url.Parse(string(text))
+	switch {
+	case kind == "fifo" && filepath.IsAbs(address):
+		*m = MI{Protocol: deployers.MIFIFO, Address: address}
+	case kind == "unix" && filepath.IsAbs(address):
+		*m = MI{Protocol: deployers.MIDatagram, Address: address}
+	case kind == "udp" && isHostPort(address):
+		*m = MI{Protocol: deployers.MIDatagram, Address: address}
+	case kind == "http" && linkErr == nil && link.Host != "" && link.User == nil:
+		*m = MI{Protocol: deployers.MIHTTP, Address: string(text)}
+	default:
+		return fmt.Errorf("%.80q is not a channel to OpenSIPS; write fifo:/PATH, unix:/PATH, udp:HOST:PORT or http://HOST:PORT/mi", text)
+	}
+	return nil
+}
+
+func isHostPort(text string) bool {
+	socket, err := url.Parse("udp://" + text)
+	if err != nil || socket.Host != text || socket.Hostname() == "" {
+		return false
+	}
+	_, err = strconv.ParseUint(socket.Port(), 10, 16)
+	return err == nil
+}
+
+// MarshalText gives the form of the configuration.
+func (m MI) MarshalText() ([]byte, error) {
+	switch {
+	case m.Protocol == deployers.MIFIFO:
+		return []byte("fifo:" + m.Address), nil
+	case m.Protocol == deployers.MIDatagram && filepath.IsAbs(m.Address):
+		return []byte("unix:" + m.Address), nil
+	case m.Protocol == deployers.MIDatagram:
+		return []byte("udp:" + m.Address), nil
+	}
+	return []byte(m.Address), nil
+}
+
+// Reload says whether tls_reload is called.
+type Reload string
+
+const (
+	ReloadAuto   Reload = "auto" // where the version is one that is known not to crash on it
+	ReloadAlways Reload = "always"
+	ReloadNever  Reload = "never"
+)
+
+// UnmarshalText reads the form of the configuration.
+func (r *Reload) UnmarshalText(text []byte) error {
+	*r = Reload(text)
+	if !slices.Contains([]Reload{ReloadAuto, ReloadAlways, ReloadNever}, *r) {
+		return fmt.Errorf("%.80q does not say when to reload; write auto, always or never", text)
+	}
+	return nil
+}
+
+// The table of module tls_mgm, and the type of a server domain's rows in it
+// (tls_domain.h of 3.2.19 to 4.0.1; the table's own default is 1, a client's).
+const (
+	tlsMgmTable  = "tls_mgm"
+	tlsMgmServer = 2
+)
+
+// RowKeys returns where the row of a domain in a database is.
+func (o *Options) RowKeys() deployers.RowKeys {
+	return deployers.RowKeys{
+		DatabaseKey: "database", Database: o.Database, DomainKey: "domain", Domain: o.Domain,
+		FilesWhere: "OpenSIPS's script defines the domain",
+	}
+}
+
+// Meeting returns the directories where certlatch and OpenSIPS meet: that of the
+// control channel, and that of the replies.
+func (o *Options) Meeting() []string {
+	switch {
+	case o.MI.Protocol == deployers.MIFIFO:
+		return []string{filepath.Dir(o.MI.Address), o.ReplyDir}
+	case filepath.IsAbs(o.MI.Address):
+		return []string{filepath.Dir(o.MI.Address)}
+	}
+	return nil
+}
+
+func (o *Options) query(method string) deployers.Query {
+	channel := deployers.Channel(o.MI)
+	if channel.Protocol == deployers.MIFIFO {
+		channel.ReplyDir = o.ReplyDir
+	}
+	return deployers.Query{Channel: channel, Method: method}
+}
+
+func (Deployer) Name() string { return "opensips" }
+
+// Options gives the channel that the packaged configuration has from 3.4 on,
+// and the defaults of mi_fifo.
+func (Deployer) Options() any {
+	return &Options{
+		MI:       MI{Protocol: deployers.MIFIFO, Address: "/run/opensips/opensips_fifo"},
+		ReplyDir: "/tmp", Domain: "{lineage}", Reload: ReloadAuto,
+	}
+}
+
+func (Deployer) Defaults(t *deployers.Target) {
+	if t.Unit == "" {
+		t.Unit = "opensips.service"
+	}
+}
+
+func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
+	options := t.Options.(*Options)
+	wants := deployers.Wants{Unit: t.Unit, Ports: []uint16{5061}, Queries: []deployers.Query{options.query("version"), options.query("tls_list")}}
+	if _, unlisted := options.answer(f, "tls_list"); unlisted != "" {
+		wants.Texts = []string{scriptPath}
+	}
+	return wants
+}
+
+func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (deployers.Plan, error) {
+	options := t.Options.(*Options)
+	plan := deployers.NewPlan(t, l, f, "sips")
+	seen := options.look(f)
+	if seen.version != "" {
+		plan.Fine(deployers.Control, "OpenSIPS %s answers at %s", seen.version, options.MI.Address)
+	}
+	var err error
+	if options.Database != "" {
+		err = options.planRow(&plan, seen, t, f)
+	} else {
+		err = seen.planFiles(&plan, t, f)
+	}
+	if err != nil {
+		return plan, err
+	}
+	if plan.Found && len(plan.Names) > 0 {
+		plan.Probes = nil
+		for _, listener := range f.Listeners {
+			for _, name := range plan.Names {
+				plan.Probes = append(plan.Probes, endpoint.At("sips", listener, name))
+			}
+		}
+	}
+	plan.SIPDomains = deployers.SIPDomains(t, plan)
+	return plan, nil
+}
+
+// planFiles is the plan for domains of the script.
+func (s observed) planFiles(plan *deployers.Plan, t deployers.Target, f deployers.Facts) error {
+	ours, rows := 0, 0
+	var taken []string
+	for _, d := range s.domains {
+		certificate, key := d.values["CERT_FILE"], d.values["PKEY_FILE"]
+		if !d.script() {
+			rows++
+			continue
+		}
+		taken = append(taken, fmt.Sprintf("domain %s takes %s", d.name, certificate))
+		gets := plan.Writes(certificate, deployers.Fullchain, deployers.Combined)
+		if gets != plan.Writes(key, deployers.Key, deployers.Combined) {
+			plan.Warn(deployers.Configuration, "let it name both files of one pair", "domain %s takes %s with the key %s, and the target has only one of the two", d.name, certificate, key)
+		}
+		if gets {
+			ours++
+			plan.Fine(deployers.Configuration, "domain %s takes %s", d.name, certificate)
+			plan.Names = append(plan.Names, d.names()...)
+		}
+	}
+	slices.Sort(plan.Names)
+	plan.Names = slices.Compact(plan.Names)
+	switch {
+	case s.unlisted != "":
+		plan.Warn(deployers.Control, "set opensips: {mi: ...} to the channel that it has", "%s, so it is not known which files its domains take", s.unlisted)
+	case ours == 0 && len(taken) == 0 && rows > 0:
+		return &deployers.NoWayError{
+			Target: t.Name, About: deployers.Domains,
+			Why:    "OpenSIPS takes no certificate from files: its domains come from a database (" + s.listed() + ")",
+			Remedy: "set opensips: {database: URL, domain: NAME} in place of the files of target " + t.Name,
+		}
+	case ours == 0 && len(taken) == 0:
+		plan.Warn(deployers.Configuration, "define one in its script", "OpenSIPS lists no server domain, so nothing takes %s", plan.Files[0].Path)
+	case ours == 0:
+		plan.Warn(deployers.Configuration, "name the target's paths there, or those in the target", "OpenSIPS does not take its certificates from %s: %s", plan.Files[0].Path, strings.Join(taken, ", "))
+	}
+	var err error
+	plan.Activate, err = s.activation(t, f, deployers.Activation{}, "OpenSIPS reads the files that its script names only when it starts")
+	return err
+}
+
+// planRow is the plan for a domain of the database.
+func (o *Options) planRow(plan *deployers.Plan, seen observed, t deployers.Target, f deployers.Facts) error {
+	plan.Files, plan.Directory = nil, ""
+	plan.Row = &deployers.Row{Database: o.Database, Table: tlsMgmTable, Domain: strings.ReplaceAll(o.Domain, "{lineage}", plan.Lineage), Type: tlsMgmServer}
+	at := slices.IndexFunc(seen.domains, func(d tlsDomain) bool { return d.name == plan.Row.Domain })
+	switch {
+	case at >= 0 && seen.domains[at].script():
+		return &deployers.NoWayError{
+			Target: t.Name, About: deployers.Domains,
+			Why:    fmt.Sprintf("OpenSIPS's domain %s is one of its script, which takes %s and nothing from a database", plan.Row.Domain, seen.domains[at].values["CERT_FILE"]),
+			Remedy: "set certificate and key for target " + t.Name + " in place of opensips.database",
+		}
+	case at >= 0:
+		plan.Names = seen.domains[at].names()
+		plan.Fine(deployers.Domains, "domain %s comes from the database", plan.Row.Domain)
+	case seen.unlisted == "":
+		plan.Warn(deployers.Domains, "set opensips: {domain: NAME} if it has another name; if its row could not be used, a good one brings it back", "OpenSIPS does not list a server domain %s now (%s)", plan.Row.Domain, seen.listed())
+	}
+	if version := f.Answers[o.query("version")]; o.Reload == ReloadAuto && version.Silent() && f.Systemd && f.Unit.Running() {
+		return deployers.NewSilentError(t, "OpenSIPS does not answer: "+version.Err)
+	}
+	var err error
+	plan.Activate, err = seen.activation(t, f, o.reload(t, plan.Row, seen), o.unsafe(seen))
+	return err
+}
+
+// reload is the activation by tls_reload. It answers OK even where it leaves
+// out a domain whose row cannot be used (init_tls_domains). A fault leaves the
+// domains as they were, unless memory runs out.
+//
+// It leaves out all such domains, and not only the one of this row: another's
+// row may have been spoilt long ago, and OpenSIPS not have looked at it since.
+// To put this one back would not mend that.
+func (o *Options) reload(t deployers.Target, row *deployers.Row, seen observed) deployers.Activation {
+	reload := deployers.Activation{
+		Way: deployers.CallControl, Unit: t.Unit,
+		Calls: []deployers.Query{o.query("tls_reload")}, Success: "OK",
+		Faults: reloadFaults(), FaultKeepsOld: true,
+		After: []deployers.Expect{{
+			Query:    o.query("tls_list"),
+			Contains: listedAs(row.Domain, serverDomain),
+			Reason:   "domain-dropped",
+			Says:     "OpenSIPS does not list the domain " + row.Domain + " any more",
+			Remedy:   "OpenSIPS could not use the row of domain " + row.Domain + "; its log tells why",
+		}},
+	}
+	for _, other := range seen.others(row) {
+		reload.After = append(reload.After, deployers.Expect{
+			Query:    o.query("tls_list"),
+			Contains: listedAs(other.name, other.values["type"]),
+			Reason:   "other-domain-dropped",
+			Says:     fmt.Sprintf("OpenSIPS has dropped another domain of its database, %s (%s): it has no TLS now", other.name, other.values["type"]),
+			Remedy:   fmt.Sprintf("correct the row of %s in table %s (OpenSIPS's log tells what it could not use), then have it reloaded (MI command tls_reload)", other.name, row.Table),
+			Warn:     true,
+		})
+	}
+	return reload
+}
+
+// listedAs is how tls_list tells that there is a domain of a type.
+func listedAs(name, kind string) string { return "name: " + name + "\ntype: " + kind + "\n" }
+
+// unsafe says why tls_reload is not called; empty: it is. In 4.0, TLS moved
+// into one process, and tls_reload still frees in the caller's what lives in
+// that one: 4.0.1 and 4.1-dev crashed at every reload.
+func (o *Options) unsafe(seen observed) string {
+	switch {
+	case o.Reload == ReloadAlways:
+		return ""
+	case o.Reload == ReloadNever:
+		return "opensips: {reload: never} is set"
+	case seen.unversioned != "":
+		return "the version of OpenSIPS is not known (" + seen.unversioned + "), and from 4.0 on it crashes on tls_reload"
+	case seen.major >= 4:
+		return "OpenSIPS " + seen.version + " may crash on tls_reload, as all do from 4.0 on"
+	}
+	return ""
+}
+
+// reloadFaults are the faults of tls_reload (tls_mgm.c of 3.2.19 to 4.0.1)
+// and of the MI itself (mi.h).
+func reloadFaults() []deployers.Fault {
+	return []deployers.Fault{
+		{Says: "DB url not set", Reason: "tls-database-missing", Remedy: `OpenSIPS takes its domains from its script: set certificate and key in place of opensips.database, or give its module tls_mgm a database (modparam("tls_mgm", "db_url", "..."))`},
+		{Says: "Failed to reload", Reason: "tls-database-failed", Remedy: "OpenSIPS could not read its table tls_mgm; its log tells why"},
+		{Says: "Method not found", Reason: "tls-module-missing", Remedy: "let OpenSIPS load its module tls_mgm"},
+	}
+}
+
+// observed is what the facts tell about an OpenSIPS.
+type observed struct {
+	version     string
+	major       int
+	unversioned string // why the version is not known; empty: it is
+	all         []tlsDomain
+	domains     []tlsDomain // of those, the ones for connections that come in
+	unlisted    string      // why they are not known; empty: they are
+}
+
+// tlsDomain is a domain of tls_list. Those of the script alone tell their
+// files (list_domain of tls_mgm.c).
+type tlsDomain struct {
+	name    string
+	values  map[string]string
+	filters []string // of IP addresses and of SIP domains
+}
+
+func (d tlsDomain) script() bool {
+	_, ok := d.values["CERT_FILE"]
+	return ok
+}
+
+// names are the SIP domains by which a client reaches the domain, in lower
+// case: before 3.6.8 the case counts. Filters with wildcards name none.
+func (d tlsDomain) names() (names []string) {
+	for _, filter := range d.filters {
+		_, addrErr := netip.ParseAddr(filter)
+		_, portErr := netip.ParseAddrPort(filter)
+		if addrErr != nil && portErr != nil && filter != "none" && !strings.ContainsAny(filter, `*?[\`) {
+			names = append(names, strings.ToLower(filter))
+		}
+	}
+	return names
+}
+
+// serverVersion finds the version in what version answers: OpenSIPS (3.6.8 (x86_64/linux)).
+var serverVersion = regexp.MustCompile(`^Server: OpenSIPS \((\d+)(\.[\w.-]+)`)
+
+// look reads the facts.
+func (o *Options) look(f deployers.Facts) (seen observed) {
+	list, unlisted := o.answer(f, "tls_list")
+	version, unversioned := o.answer(f, "version")
+	seen.all, seen.unlisted, seen.unversioned = tlsDomains(list), unlisted, unversioned
+	seen.domains = slices.DeleteFunc(slices.Clone(seen.all), func(d tlsDomain) bool { return d.values["type"] != serverDomain })
+	if match := serverVersion.FindStringSubmatch(version); match != nil {
+		seen.version = match[1] + match[2]
+		seen.major, _ = strconv.Atoi(match[1]) // digits; too many make the largest number
+	} else if unversioned == "" {
+		seen.unversioned = fmt.Sprintf("OpenSIPS answers version with %q", version)
+	}
+	return seen
+}
+
+// answer gives the reply to a query, or why there is none.
+func (o *Options) answer(f deployers.Facts, method string) (reply, why string) {
+	answer := f.Answers[o.query(method)]
+	switch {
+	case answer.Err != "":
+		return "", "OpenSIPS cannot be reached: " + answer.Err
+	case answer.Fault != "":
+		return "", fmt.Sprintf("OpenSIPS answers %s with %q", method, answer.Fault)
+	}
+	return answer.Reply, ""
+}
+
+// serverDomain is the type, in tls_list, of a domain for connections that come
+// in; the other one is TLS_DOMAIN_CLI.
+const serverDomain = "TLS_DOMAIN_SRV"
+
+// tlsDomains reads the reply to tls_list.
+func tlsDomains(reply string) []tlsDomain {
+	var domains []tlsDomain
+	for line := range strings.Lines(reply) {
+		key, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+		switch {
+		case key == "name" && ok:
+			domains = append(domains, tlsDomain{name: value, values: map[string]string{}})
+		case len(domains) == 0:
+		case ok:
+			domains[len(domains)-1].values[key] = value
+		default:
+			last := &domains[len(domains)-1]
+			last.filters = append(last.filters, key)
+		}
+	}
+	return domains
+}
+
+// others are the domains of the database but for that of a row. A client's
+// domain may have the name of a server's.
+func (s observed) others(row *deployers.Row) []tlsDomain {
+	return slices.DeleteFunc(slices.Clone(s.all), func(d tlsDomain) bool {
+		return d.script() || d.name == row.Domain && d.values["type"] == serverDomain
+	})
+}
+
+// listed says which server domains there are.
+func (s observed) listed() string {
+	if len(s.domains) == 0 {
+		return "it lists none"
+	}
+	var names []string
+	for _, d := range s.domains {
+		names = append(names, d.name)
+	}
+	return "it lists " + strings.Join(names, ", ")
+}
+
+// activation is the given reload, or where something speaks against it a
+// restart.
+func (s observed) activation(t deployers.Target, f deployers.Facts, reload deployers.Activation, unsafe string) (deployers.Activation, error) {
+	switch {
+	case f.Systemd && f.Unit.LoadState != "loaded":
+		return deployers.Activation{}, &deployers.UnitError{Unit: t.Unit, LoadState: f.Unit.LoadState}
+	case f.Systemd && !f.Unit.Running():
+		return deployers.Activation{Way: deployers.NoWay, Unit: t.Unit, Wait: deployers.ServiceInactive}, nil
+	case !f.Systemd && s.unlisted != "":
+		return deployers.Activation{Way: deployers.NoWay, Wait: deployers.ServiceInactive, Why: "no systemd here, and " + s.unlisted}, nil
+	case unsafe == "":
+		return reload, nil
+	case f.Systemd && t.AllowRestart:
+		return deployers.Activation{Way: deployers.RestartUnit, Unit: t.Unit, Why: unsafe + "; allow_restart is set, so it is restarted"}, nil
+	}
+	return deployers.Activation{Way: deployers.NoWay, Unit: t.Unit, Wait: deployers.RestartNotAllowed, Why: unsafe}, nil
+}

@@ -1,0 +1,300 @@
+package opensips
+
+import (
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/deployers/sample"
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+var (
+	running  = deployers.Unit{Name: "opensips.service", LoadState: "loaded", ActiveState: "active", MainPID: 52, User: "opensips", Group: "opensips"}
+	miFIFO   = deployers.Channel{Protocol: deployers.MIFIFO, Address: "/run/opensips/opensips_fifo", ReplyDir: "/tmp"}
+	miSilent = deployers.Answer{Err: "open /run/opensips/opensips_fifo: no such file or directory"}
+)
+
+// tlsList is what OpenSIPS 3.6.8 says of a domain named sip.
+func tlsList(t testing.TB, kind string, replace ...string) string {
+	t.Helper()
+	text, err := os.ReadFile("testdata/tls_list-" + kind + "-3.6.8.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.NewReplacer(replace...).Replace(string(text))
+}
+
+// factsOf are those of a running OpenSIPS of a version.
+func factsOf(version, list string) deployers.Facts {
+	return deployers.Facts{
+		Systemd: true, Unit: running,
+		Listeners: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:5061")},
+		Answers: map[deployers.Query]deployers.Answer{
+			{Channel: miFIFO, Method: "version"}:  {Reply: "Server: OpenSIPS (" + version + " (x86_64/linux))"},
+			{Channel: miFIFO, Method: "tls_list"}: {Reply: list},
+		},
+	}
+}
+
+// inScript is a target whose files OpenSIPS's script names.
+func inScript(t *deployers.Target) {
+	t.Probes = nil
+	t.Certificate, t.Key = "/path/fullchain.pem", "/path/privkey.pem"
+}
+
+// inDatabase is a target with a row.
+func inDatabase(reload Reload) func(*deployers.Target) {
+	return func(t *deployers.Target) {
+		t.Probes, t.Certificate, t.Key = nil, "", ""
+		options := t.Options.(*Options)
+		options.Database, options.Domain, options.Reload = "mysql://opensips:secret@localhost/opensips", "sip", reload
+	}
+}
+
+func TestOpenSIPSActivation(t *testing.T) {
+	database, script := tlsList(t, "database"), tlsList(t, "script")
+	reload := deployers.Activation{
+		Way: deployers.CallControl, Unit: "opensips.service", Calls: []deployers.Query{{Channel: miFIFO, Method: "tls_reload"}}, Success: "OK",
+		Faults: reloadFaults(), FaultKeepsOld: true,
+		After: []deployers.Expect{{
+			Query: deployers.Query{Channel: miFIFO, Method: "tls_list"}, Contains: "name: sip\ntype: TLS_DOMAIN_SRV\n",
+			Reason: "domain-dropped", Says: "OpenSIPS does not list the domain sip any more", Remedy: "OpenSIPS could not use the row of domain sip; its log tells why",
+		}},
+	}
+	beside := reload
+	for _, other := range []struct{ name, kind string }{{"other", "TLS_DOMAIN_SRV"}, {"sip", "TLS_DOMAIN_CLI"}} {
+		beside.After = append(slices.Clip(beside.After), deployers.Expect{
+			Query: deployers.Query{Channel: miFIFO, Method: "tls_list"}, Contains: "name: " + other.name + "\ntype: " + other.kind + "\n",
+			Reason: "other-domain-dropped",
+			Says:   "OpenSIPS has dropped another domain of its database, " + other.name + " (" + other.kind + "): it has no TLS now",
+			Remedy: "correct the row of " + other.name + " in table tls_mgm (OpenSIPS's log tells what it could not use), then have it reloaded (MI command tls_reload)",
+			Warn:   true,
+		})
+	}
+	waits := func(why string) deployers.Activation {
+		return deployers.Activation{Way: deployers.NoWay, Unit: "opensips.service", Wait: deployers.RestartNotAllowed, Why: why}
+	}
+	allowed := func(change func(*deployers.Target)) func(*deployers.Target) {
+		return func(t *deployers.Target) {
+			change(t)
+			t.AllowRestart = true
+		}
+	}
+	const (
+		scriptWhy  = "OpenSIPS reads the files that its script names only when it starts"
+		crashWhy   = "OpenSIPS 4.1.0-dev may crash on tls_reload, as all do from 4.0 on"
+		unknownWhy = "the version of OpenSIPS is not known (OpenSIPS cannot be reached: open /run/opensips/opensips_fifo: no such file or directory), and from 4.0 on it crashes on tls_reload"
+	)
+	unreachable := factsOf("", "")
+	unreachable.Answers = map[deployers.Query]deployers.Answer{{Channel: miFIFO, Method: "version"}: miSilent, {Channel: miFIFO, Method: "tls_list"}: miSilent}
+	unversioned := factsOf("", database)
+	unversioned.Answers[deployers.Query{Channel: miFIFO, Method: "version"}] = deployers.Answer{Fault: "Method not found"}
+	hangs := factsOf("", "")
+	hangs.Answers = map[deployers.Query]deployers.Answer{{Channel: miFIFO, Method: "version"}: {Err: "no answer", Sent: true}, {Channel: miFIFO, Method: "tls_list"}: {Err: "no answer", Sent: true}}
+	hung := &deployers.SilentError{NoWayError: &deployers.NoWayError{Target: "web", Why: "OpenSIPS does not answer: no answer", Remedy: "see why it hangs (journalctl -u opensips.service); certlatch deploy --pending tries again", About: deployers.Control}}
+	stopped := unreachable
+	stopped.Unit = deployers.Unit{Name: "opensips.service", LoadState: "loaded", ActiveState: "inactive"}
+	missing := unreachable
+	missing.Unit = deployers.Unit{Name: "opensips.service", LoadState: "not-found", ActiveState: "inactive"}
+	bare := factsOf("3.6.8", database)
+	bare.Systemd, bare.Unit = false, deployers.Unit{}
+	for _, test := range []struct {
+		name   string
+		change func(*deployers.Target)
+		facts  deployers.Facts
+		want   deployers.Activation
+		fails  error
+	}{
+		{"3.6 reads its database again", inDatabase(ReloadAuto), factsOf("3.6.8", database), reload, nil},
+		{
+			"and tells where another domain is dropped by that", inDatabase(ReloadAuto),
+			factsOf("3.6.8", strings.Join([]string{
+				tlsList(t, "database", "name: sip", "name: other"), database,
+				tlsList(t, "database", "_SRV", "_CLI"), tlsList(t, "script", "name: sip", "name: files"),
+			}, "\n")),
+			beside, nil,
+		},
+		{"and needs no systemd for it", inDatabase(ReloadAuto), bare, reload, nil},
+		{"nor a domain that is listed", inDatabase(ReloadAuto), factsOf("3.6.8", ""), reload, nil},
+		{"unless it shall not", inDatabase(ReloadNever), factsOf("3.6.8", database), waits("opensips: {reload: never} is set"), nil},
+		{"4.1 would crash", inDatabase(ReloadAuto), factsOf("4.1.0-dev", database), waits(crashWhy), nil},
+		{
+			"so it is restarted", allowed(inDatabase(ReloadAuto)), factsOf("4.1.0-dev", database),
+			deployers.Activation{Way: deployers.RestartUnit, Unit: "opensips.service", Why: crashWhy + "; allow_restart is set, so it is restarted"}, nil,
+		},
+		{"or asked for all that", inDatabase(ReloadAlways), factsOf("4.1.0-dev", database), reload, nil},
+		{"an unknown version may crash", inDatabase(ReloadAuto), unreachable, waits(unknownWhy), nil},
+		{"not to know is no reason to restart it", allowed(inDatabase(ReloadAuto)), hangs, deployers.Activation{}, hung},
+		{"which does not matter where it is not to be reloaded", inDatabase(ReloadNever), hangs, waits("opensips: {reload: never} is set"), nil},
+		{
+			"a version that cannot be read may crash too", inDatabase(ReloadAuto), factsOf("devel", database),
+			waits(`the version of OpenSIPS is not known (OpenSIPS answers version with "Server: OpenSIPS (devel (x86_64/linux))"), and from 4.0 on it crashes on tls_reload`), nil,
+		}, {
+			"or one that is not told", inDatabase(ReloadAuto), unversioned,
+			waits(`the version of OpenSIPS is not known (OpenSIPS answers version with "Method not found"), and from 4.0 on it crashes on tls_reload`), nil,
+		},
+		{"and is called where it shall be", inDatabase(ReloadAlways), unreachable, reload, nil},
+		{
+			"a domain of the script has no row", inDatabase(ReloadAuto), factsOf("3.6.8", script), deployers.Activation{},
+			&deployers.NoWayError{Target: "web", Why: "OpenSIPS's domain sip is one of its script, which takes /path/fullchain.pem and nothing from a database", Remedy: "set certificate and key for target web in place of opensips.database", About: deployers.Domains},
+		},
+
+		{"the script is read once", inScript, factsOf("3.6.8", script), waits(scriptWhy), nil},
+		{
+			"at a restart", allowed(inScript), factsOf("3.6.8", script),
+			deployers.Activation{Way: deployers.RestartUnit, Unit: "opensips.service", Why: scriptWhy + "; allow_restart is set, so it is restarted"}, nil,
+		},
+		{"which needs no MI", inScript, unreachable, waits(scriptWhy), nil},
+		{
+			"a domain of the database has no files", inScript, factsOf("3.6.8", database), deployers.Activation{},
+			&deployers.NoWayError{Target: "web", Why: "OpenSIPS takes no certificate from files: its domains come from a database (it lists sip)", Remedy: "set opensips: {database: URL, domain: NAME} in place of the files of target web", About: deployers.Domains},
+		},
+
+		{"a stopped one takes its row at the start", inDatabase(ReloadAuto), stopped, deployers.Activation{Way: deployers.NoWay, Unit: "opensips.service", Wait: deployers.ServiceInactive}, nil},
+		{"or its files", inScript, stopped, deployers.Activation{Way: deployers.NoWay, Unit: "opensips.service", Wait: deployers.ServiceInactive}, nil},
+		{"a missing unit", inScript, missing, deployers.Activation{}, &deployers.UnitError{Unit: "opensips.service", LoadState: "not-found"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			plan, err := Deployer{}.Plan(sample.Target(Deployer{}, test.change), lineage.Lineage{Name: "sip.example"}, test.facts)
+			if diff := cmp.Diff(test.fails, err); diff != "" {
+				t.Fatal(diff)
+			}
+			if diff := cmp.Diff(test.want, plan.Activate); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestOpenSIPSPlan(t *testing.T) {
+	const filters = "*\n*\n"
+	named := []string{filters, "192.0.2.1:5061\nSIP.example\n*.example\nnone\n"}
+	probe := func(name string) []endpoint.Endpoint {
+		return []endpoint.Endpoint{{Scheme: "sips", Host: "192.0.2.1", Port: 5061, Name: name}}
+	}
+	row := &deployers.Row{Database: "mysql://opensips:secret@localhost/opensips", Table: "tls_mgm", Domain: "sip", Type: 2}
+	unreachable := factsOf("", "")
+	unreachable.Answers = map[deployers.Query]deployers.Answer{{Channel: miFIFO, Method: "version"}: miSilent, {Channel: miFIFO, Method: "tls_list"}: miSilent}
+	for _, test := range []struct {
+		name   string
+		change func(*deployers.Target)
+		facts  deployers.Facts
+		row    *deployers.Row
+		probes []endpoint.Endpoint
+		names  []string
+		notes  []string
+	}{
+		{"a row", inDatabase(ReloadAuto), factsOf("3.6.8", tlsList(t, "database")), row, probe(""), nil, nil},
+		{"a row with names", inDatabase(ReloadAuto), factsOf("3.6.8", tlsList(t, "database", named...)), row, probe("sip.example"), []string{"sip.example"}, nil},
+		{
+			"a row of another name", inDatabase(ReloadAuto), factsOf("3.6.8", tlsList(t, "database", "name: sip", "name: voice")), row, probe(""), nil,
+			[]string{"OpenSIPS does not list a server domain sip now (it lists voice); set opensips: {domain: NAME} if it has another name; if its row could not be used, a good one brings it back"},
+		}, {
+			"a client's domain of that name", inDatabase(ReloadAuto), factsOf("3.6.8", tlsList(t, "database", "_SRV", "_CLI")), row, probe(""), nil,
+			[]string{"OpenSIPS does not list a server domain sip now (it lists none); set opensips: {domain: NAME} if it has another name; if its row could not be used, a good one brings it back"},
+		},
+		{"files", inScript, factsOf("3.6.8", tlsList(t, "script", named...)), nil, probe("sip.example"), []string{"sip.example"}, nil},
+		{
+			"other files", inScript, factsOf("3.6.8", tlsList(t, "script", "/path/", "/etc/opensips/tls/")), nil, probe(""), nil,
+			[]string{"OpenSIPS does not take its certificates from /path/fullchain.pem: domain sip takes /etc/opensips/tls/fullchain.pem; name the target's paths there, or those in the target"},
+		}, {
+			"half a pair", inScript, factsOf("3.6.8", tlsList(t, "script", "/path/privkey", "/path/other")), nil, probe(""), nil,
+			[]string{"domain sip takes /path/fullchain.pem with the key /path/other.pem, and the target has only one of the two; let it name both files of one pair"},
+		}, {
+			"no domain", inScript, factsOf("3.6.8", ""), nil, probe(""), nil,
+			[]string{"OpenSIPS lists no server domain, so nothing takes /path/fullchain.pem; define one in its script"},
+		}, {
+			"no answer", inScript, unreachable, nil, probe(""), nil,
+			[]string{"OpenSIPS cannot be reached: open /run/opensips/opensips_fifo: no such file or directory, so it is not known which files its domains take; set opensips: {mi: ...} to the channel that it has"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			plan, err := Deployer{}.Plan(sample.Target(Deployer{}, test.change), lineage.Lineage{Name: "sip.example"}, test.facts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, diff := range []string{
+				cmp.Diff(test.row, plan.Row), cmp.Diff(test.probes, plan.Probes), cmp.Diff(test.names, plan.Names),
+				cmp.Diff(test.names, plan.SIPDomains), cmp.Diff(test.notes, plan.Notes()),
+			} {
+				if diff != "" {
+					t.Error(diff)
+				}
+			}
+			if (plan.Row != nil) == (len(plan.Files) > 0) {
+				t.Errorf("row %v and files %v", plan.Row, plan.Files)
+			}
+		})
+	}
+}
+
+func TestOpenSIPSDomainOfLineage(t *testing.T) {
+	plan, err := Deployer{}.Plan(sample.Target(Deployer{}, func(target *deployers.Target) {
+		inDatabase(ReloadAuto)(target)
+		target.Options.(*Options).Domain = "tls-{lineage}"
+	}), lineage.Lineage{Name: "sip.example"}, factsOf("3.6.8", ""))
+	if err != nil || plan.Row.Domain != "tls-sip.example" {
+		t.Errorf("got %+v, %v", plan.Row, err)
+	}
+}
+
+func TestOpenSIPSWants(t *testing.T) {
+	for text, channel := range map[string]deployers.Channel{
+		"fifo:/run/opensips/opensips_fifo": {Protocol: deployers.MIFIFO, Address: "/run/opensips/opensips_fifo", ReplyDir: "/tmp"},
+		"unix:/run/opensips/mi.sock":       {Protocol: deployers.MIDatagram, Address: "/run/opensips/mi.sock"},
+		"udp:127.0.0.1:8080":               {Protocol: deployers.MIDatagram, Address: "127.0.0.1:8080"},
+		"udp:[::1]:8080":                   {Protocol: deployers.MIDatagram, Address: "[::1]:8080"},
+		"http://127.0.0.1:8888/mi":         {Protocol: deployers.MIHTTP, Address: "http://127.0.0.1:8888/mi"},
+	} {
+		var mi MI
+		if err := mi.UnmarshalText([]byte(text)); err != nil {
+			t.Error(err)
+			continue
+		}
+		if back, err := mi.MarshalText(); err != nil || string(back) != text {
+			t.Errorf("%s becomes %s, %v", text, back, err)
+		}
+		got := Deployer{}.Wants(sample.Target(Deployer{}, func(t *deployers.Target) { t.Options.(*Options).MI = mi }), deployers.Facts{})
+		want := deployers.Wants{Unit: "opensips.service", Ports: []uint16{5061}, Queries: []deployers.Query{{Channel: channel, Method: "version"}, {Channel: channel, Method: "tls_list"}}}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+	for _, text := range []string{"", "/run/opensips/opensips_fifo", "fifo:opensips_fifo", "unix:", "udp:127.0.0.1", "udp::8080", "udp:127.0.0.1:8080/x", "udp:h:99999999", "http:/mi", "http://user:secret@127.0.0.1/mi", "https://127.0.0.1/mi"} {
+		mi := MI{}
+		if err := mi.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q is taken as %+v", text, mi)
+		}
+	}
+}
+
+func TestOpenSIPSDiscover(t *testing.T) {
+	sample.CheckUses(t, sample.Discover(Deployer{}, factsOf("3.6.8", tlsList(t, "script"))), []deployers.Use{
+		{Where: "domain sip", Certificate: "/path/fullchain.pem", Key: "/path/privkey.pem", Note: scriptNote},
+	})
+	sample.CheckUses(t, sample.Discover(Deployer{}, factsOf("3.6.8", tlsList(t, "database"))), []deployers.Use{{Where: "domain sip", Domain: "sip"}})
+
+	stopped := deployers.Facts{Systemd: true, Unit: running, Answers: map[deployers.Query]deployers.Answer{{Channel: miFIFO, Method: "tls_list"}: miSilent}, Texts: map[string][]deployers.Text{}}
+	if got := (Deployer{}).Wants(deployers.Target{Options: Deployer{}.Options()}, stopped).Texts; !cmp.Equal(got, []string{scriptPath}) {
+		t.Errorf("a silent OpenSIPS's script is not asked for, but %q", got)
+	}
+	stopped.Texts[scriptPath] = []deployers.Text{{Path: scriptPath, Content: `
+modparam("tls_mgm", "server_domain", "sip")
+modparam("tls_mgm", "match_sip_domain", "[sip]SIP.example, *.other.example")
+modparam("tls_mgm", "certificate", "[sip]/etc/opensips/tls/a.pem")
+modparam("tls_mgm", "private_key", "[sip]/etc/opensips/tls/a.key")
+# modparam("tls_mgm", "certificate", "[sip]/etc/opensips/tls/old.pem")
+modparam("tls_mgm", "client_domain", "out")
+modparam("tls_mgm", "certificate", "[out]/etc/opensips/tls/out.pem")
+`}}
+	sample.CheckUses(t, sample.Discover(Deployer{}, stopped), []deployers.Use{
+		{Where: "domain sip", Certificate: "/etc/opensips/tls/a.pem", Key: "/etc/opensips/tls/a.key", Names: []string{"sip.example"}, Note: scriptNote},
+	}, "OpenSIPS cannot be reached")
+}

@@ -1,0 +1,550 @@
+// Package prosody knows how Prosody takes certificates: on a reload, for each
+// host by a search of its own. It reads prosody.cfg.lua.
+//
+// It does not promise to know what Lua computes there: that is said to be
+// unknown.
+package prosody
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/lineage"
+)
+
+// Deployer is that of Prosody, which takes new files on SIGHUP, which its unit
+// sends as a reload. It takes them whatever they are: after a reload with a pair that it cannot
+// read, or that does not match, it offers no STARTTLS any more
+// (plugins/mod_tls.lua of 13.0.1), while the reload job is done. Hence the
+// test before it. Sessions that are open go on.
+type Deployer struct{}
+
+// Options is the configuration's prosody block.
+type Options struct {
+	Config string `yaml:"config"` // its configuration file
+}
+
+// configPath is that of Debian's and Fedora's packages, which
+// prosodyctl takes where it is not told another.
+const configPath = "/etc/prosody/prosody.cfg.lua"
+
+// ctlPaths are where packages and make install put it.
+func ctlPaths() []string { return []string{"/usr/bin/prosodyctl", "/usr/local/bin/prosodyctl"} }
+
+// failureLines are the lines by which prosodyctl check certs tells a
+// problem; after any it ends with status 2 (util/prosodyctl/check.lua and
+// core/certmanager.lua of 0.12.3 and 13.0.1). It visits every host. For a pair
+// that cannot be loaded it writes two lines, of which only certmanager's names
+// the host or file, so only that one can be compared with the baseline.
+//
+// What certmanager says after the host or file is OpenSSL's wording, which for
+// one host depends on which failed before it: it is left out.
+const failureLines = `^certmanager\s+error\s+(SSL/TLS: (Failed to load '[^']*'|Error initialising for [^:]*)|.*)` +
+	`|^  No '(certificate|key)' found for .*|^  Error: No key present .*|^    Could not open .*`
+
+// policyLines are the lines about names and dates. They end it with status 2
+// too, and say nothing that would keep a pair from being loaded.
+const policyLines = `^    (Certificate has expired|Certificate expires within one day|Not valid for )`
+
+func (Deployer) Name() string { return "prosody" }
+func (Deployer) Options() any { return &Options{Config: configPath} }
+
+// Defaults puts the files where prosodyctl cert import does: in the directory
+// certs beside the configuration, under the lineage's name.
+func (Deployer) Defaults(t *deployers.Target) {
+	if t.Unit == "" {
+		t.Unit = "prosody.service"
+	}
+	if t.Directory == "" && t.Certificate == "" && t.Key == "" && t.Chain == "" && t.Combined == "" {
+		certs := filepath.Join(filepath.Dir(t.Options.(*Options).Config), "certs")
+		t.Certificate, t.Key = filepath.Join(certs, "{lineage}.crt"), filepath.Join(certs, "{lineage}.key")
+	}
+}
+
+func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
+	path := t.Options.(*Options).Config
+	config := readConfiguration(path, f.Texts)
+	wants := deployers.Wants{Unit: t.Unit, Texts: slices.Concat([]string{path}, ctlPaths(), config.includes)}
+	if !config.complete {
+		return wants
+	}
+	for _, service := range config.services() {
+		wants.Ports = append(wants.Ports, service.ports...)
+	}
+	wants.Texts = slices.Concat(wants.Texts, config.treeGlobs(), config.certificateOptions(), []string{installedGlob(t)})
+	return wants
+}
+
+// installedGlob is where a target's certificate is, whatever lineages it takes.
+func installedGlob(t deployers.Target) string {
+	path := t.Certificate
+	if t.Directory != "" {
+		path = filepath.Join(t.Directory, "current", "fullchain.pem")
+	}
+	return strings.ReplaceAll(path, "{lineage}", "*")
+}
+
+func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (deployers.Plan, error) {
+	listeners := f.Listeners
+	f.Listeners = nil // which hosts they are probed for is known below
+	plan := deployers.NewPlan(t, l, f, "")
+	config := readConfiguration(t.Options.(*Options).Config, f.Texts)
+	view := newView(config, t, &plan, f)
+	if probes := view.probes(listeners); plan.Found {
+		plan.Probes = probes
+	}
+	plan.Names = view.names
+	for _, unread := range config.unread {
+		plan.Warn(deployers.Configuration, "", "%s", unread)
+	}
+	plan.Test = ownTest(config.path, f)
+	if plan.Test.Command != nil {
+		plan.Test.Own, plan.Test.Others = failuresOf(view.names...), view.others(listeners)
+	} else {
+		plan.Warn(deployers.OwnTest, "install it", "prosodyctl is in none of %s, so nothing tells before the reload whether Prosody can use the pair", strings.Join(ctlPaths(), ", "))
+	}
+	err := config.checkDirectory(plan)
+	switch {
+	case err != nil:
+	case f.Systemd:
+		plan.Activate, err = deployers.UnitActivation(t, f.Unit)
+		plan.Activate.Twice = view.inTree()
+	default:
+		err = &deployers.NoWayError{
+			Target: t.Name, About: deployers.Reload,
+			Why:    "systemd does not run here, so " + t.Unit + " cannot be reloaded",
+			Remedy: "use service: generic with generic: {activate: [program, argument]} for this target",
+		}
+	}
+	return plan, err
+}
+
+// ownTest is that of prosodyctl, where it is there. It runs as root, and
+// changes to Prosody's user by itself.
+func ownTest(config string, f deployers.Facts) deployers.Test {
+	at := slices.IndexFunc(ctlPaths(), func(path string) bool { return len(f.Texts[path]) > 0 })
+	if at < 0 {
+		return deployers.Test{}
+	}
+	argv := []string{ctlPaths()[at]}
+	if config != configPath {
+		argv = append(argv, "--config", config)
+	}
+	return deployers.Test{Command: append(argv, "check", "certs"), Failures: failureLines, Beside: policyLines}
+}
+
+// failuresOf are those of the failures that are about a pair of one of
+// the given hosts, which cannot be loaded. A reload would take the STARTTLS of
+// that host away, whatever it is now.
+func failuresOf(hosts ...string) string {
+	if hosts == nil {
+		return ""
+	}
+	var names []string
+	for _, host := range hosts {
+		names = append(names, regexp.QuoteMeta(host))
+	}
+	return `\bfor (` + strings.Join(names, "|") + `)([:)]|$)`
+}
+
+// checkDirectory refuses a managed directory whose generations Prosody would
+// find all: it looks into the certificates that are in its directory, and
+// takes any that has the name (core/certmanager.lua, index_certs).
+func (c *configuration) checkDirectory(plan deployers.Plan) error {
+	tree := c.tree()
+	if plan.Directory == "" || !indexed(tree, filepath.Join(plan.Directory, "generation", "fullchain.pem")) {
+		return nil
+	}
+	return &deployers.NoWayError{
+		Target: plan.Target, About: deployers.Configuration,
+		Why:    fmt.Sprintf("directory %s lies in %s, where Prosody would find the earlier generations too and take any of them", plan.Directory, tree),
+		Remedy: fmt.Sprintf("choose a directory outside, and name it in the VirtualHost: certificate = \"DIRECTORY/current/fullchain.pem\"; or set certificate: %[1]s/NAME.crt and key: %[1]s/NAME.key", tree),
+	}
+}
+
+// tree is the directory that Prosody looks through for certificates.
+func (c *configuration) tree() string {
+	if path, ok := c.raw(c.global, "certificates").(string); ok {
+		return c.resolve(path)
+	}
+	return c.resolve("certs")
+}
+
+// certificateOptions are the paths of the hosts' certificate options.
+func (c *configuration) certificateOptions() []string {
+	var paths []string
+	for _, section := range append(slices.Clone(c.hosts), c.global) {
+		if path, _ := c.raw(section, "certificate").(string); path != "" {
+			paths = append(paths, c.resolve(path))
+		}
+	}
+	return paths
+}
+
+// treeDepth is how many directories deep Prosody looks, the first included.
+const treeDepth = 3
+
+// treeGlobs are the files that Prosody may take for certificates by their
+// names (index_certs).
+func (c *configuration) treeGlobs() []string {
+	var globs []string
+	for dir, depth := c.tree(), 0; depth < treeDepth; depth++ {
+		globs = append(globs, filepath.Join(dir, "*.crt"), filepath.Join(dir, "*fullchain*"))
+		dir = filepath.Join(dir, "*")
+	}
+	return globs
+}
+
+// indexed tells whether Prosody looks into a file of the tree by its path: not
+// in hidden directories, and not too deep.
+func indexed(tree, path string) bool {
+	below, ok := strings.CutPrefix(path, strings.TrimSuffix(tree, "/")+"/")
+	if !ok {
+		return false
+	}
+	parts := strings.Split(below, "/")
+	name, dirs := parts[len(parts)-1], parts[:len(parts)-1]
+	return len(parts) <= treeDepth && (strings.HasSuffix(name, ".crt") || strings.Contains(name, "fullchain")) &&
+		!slices.ContainsFunc(dirs, func(dir string) bool { return strings.HasPrefix(dir, ".") })
+}
+
+// listenerKind is one kind of listener.
+type listenerKind struct {
+	scheme string
+	ports  []uint16
+	direct bool // TLS from the first byte
+	users  bool // only virtual hosts have it, components do not
+}
+
+// services gives the kinds with the ports of the configuration; direct TLS of
+// XMPP has none by default (plugins/mod_c2s.lua, mod_s2s.lua, mod_http.lua).
+func (c *configuration) services() []listenerKind {
+	return []listenerKind{
+		{scheme: "xmpp-client", ports: c.ports("c2s_ports", 5222), users: true},
+		{scheme: "xmpp-server", ports: c.ports("s2s_ports", 5269)},
+		{scheme: "xmpps-client", ports: slices.Concat(c.ports("c2s_direct_tls_ports"), c.ports("legacy_ssl_ports")), direct: true, users: true},
+		{scheme: "xmpps-server", ports: c.ports("s2s_direct_tls_ports"), direct: true},
+		{scheme: "https", ports: c.ports("https_ports", 5281), direct: true},
+	}
+}
+
+// pairFiles is a certificate and its key as Prosody would load them. The key
+// is empty where that is not known.
+type pairFiles struct{ certificate, key string }
+
+// view is how Prosody's choice of certificates looks from one target.
+type view struct {
+	*configuration
+	plan  *deployers.Plan
+	kinds []listenerKind
+
+	own, key     string   // the target's files
+	certificates []string // the paths that Prosody may have for the target's certificate
+	had          []string // the names of what is installed there
+	covered      []string // those, and the names of what is to be
+
+	index map[string][]string // the files of the tree, by the names in their leaves
+	files []string            // those, and others that the configuration names
+
+	names []string // the hosts that are served with the target's certificate
+}
+
+func newView(config *configuration, t deployers.Target, plan *deployers.Plan, f deployers.Facts) *view {
+	v := &view{configuration: config, plan: plan, kinds: config.services(), index: map[string][]string{}}
+	for _, file := range plan.Files {
+		switch file.Content {
+		case deployers.Fullchain:
+			v.own = file.Path
+			v.certificates = append(v.certificates, file.Path)
+		case deployers.Combined:
+			v.certificates = append(v.certificates, file.Path)
+		case deployers.Key:
+			v.key = file.Path
+		}
+	}
+	var installed string
+	for _, text := range f.Texts[installedGlob(t)] {
+		if text.Path == v.own {
+			installed = text.Content
+		}
+	}
+	v.had = certifiedNames(installed)
+	v.covered = slices.Clone(v.had)
+	for _, name := range f.Names {
+		v.covered = append(v.covered, strings.ToLower(name))
+	}
+	if v.covered == nil { // most lineages have the name of their first host
+		v.covered = []string{strings.Replace(plan.Lineage, "_.", "*.", 1)}
+	}
+	tree := config.tree()
+	if indexed(tree, v.own) {
+		v.add(v.own, v.covered)
+	}
+	for _, glob := range config.treeGlobs() {
+		for _, text := range f.Texts[glob] {
+			switch {
+			case !indexed(tree, text.Path) || slices.Contains(v.files, text.Path):
+			case text.Content == installed && !indexed(tree, v.own): // the tree is known by two paths
+				v.certificates = append(v.certificates, text.Path)
+				v.add(text.Path, v.covered)
+			default:
+				v.add(text.Path, certifiedNames(text.Content))
+			}
+		}
+	}
+	for _, path := range config.certificateOptions() {
+		if len(f.Texts[path]) > 0 {
+			v.files = append(v.files, path)
+		}
+	}
+	return v
+}
+
+func (v *view) add(path string, names []string) {
+	v.files = append(v.files, path)
+	for _, name := range deployers.Distinct(names) {
+		v.index[name] = append(v.index[name], path)
+	}
+}
+
+// certifiedNames gives the names under which Prosody files a certificate: DNS
+// names and the common name. A file that begins with anything else than a
+// certificate is not looked into.
+func certifiedNames(text string) []string {
+	if !strings.HasPrefix(text, "-----BEGIN CERTIFICATE-----\n") {
+		return nil
+	}
+	certs, err := lineage.ParseCertificates([]byte(text))
+	if err != nil {
+		return nil
+	}
+	names := []string{}
+	for _, name := range append(slices.Clone(certs[0].DNSNames), certs[0].Subject.CommonName) {
+		if name = strings.ToLower(name); name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// found gives the pairs of which Prosody takes any for a host: those of the
+// tree that have its name, else the one in its own place, else the same for
+// the parent domain (find_host_cert). An expired certificate of the tree is
+// passed over by Prosody and not here.
+func (v *view) found(host string) []pairFiles {
+	for host != "" {
+		_, parent, _ := strings.Cut(host, ".")
+		files := v.index[host]
+		if files == nil {
+			files = v.index["*."+parent]
+		}
+		var pairs []pairFiles
+		for _, file := range files {
+			pairs = append(pairs, pairFiles{file, matchingKey(file)})
+		}
+		if pairs == nil {
+			pairs = v.inPlace(host)
+		}
+		if pairs != nil {
+			return pairs
+		}
+		host = parent
+	}
+	return nil
+}
+
+// matchingKey is where Prosody looks for the key of a file of the tree
+// (find_matching_key).
+func matchingKey(path string) string {
+	if base, ok := strings.CutSuffix(path, ".crt"); ok {
+		path = base + ".key"
+	}
+	return strings.ReplaceAll(path, "fullchain", "privkey")
+}
+
+// inPlace gives the pair at the paths that belong to a name: below its
+// certificate option, else below the tree (find_cert).
+func (v *view) inPlace(host string) []pairFiles {
+	base := v.tree()
+	if option := v.text(host, "certificate"); option != "" {
+		base = v.resolve(option)
+	}
+	own := pairFiles{base, base}
+	if stem, ok := strings.CutSuffix(base, ".crt"); ok {
+		own.key = stem + ".key"
+	} else if dir, ok := strings.CutSuffix(base, "/fullchain.pem"); ok {
+		own.key = dir + "/privkey.pem"
+	}
+	for _, pair := range []pairFiles{
+		own,
+		{base + "/" + host + ".crt", base + "/" + host + ".key"},
+		{base + "/" + host + "/fullchain.pem", base + "/" + host + "/privkey.pem"},
+		{base + "/" + host + ".pem", base + "/" + host + ".pem"},
+	} {
+		if v.owns(pair) || slices.Contains(v.files, pair.certificate) {
+			return []pairFiles{pair}
+		}
+	}
+	return nil
+}
+
+func (v *view) owns(pair pairFiles) bool {
+	return slices.Contains(v.certificates, pair.certificate)
+}
+
+// chosen gives the pairs of which Prosody takes any for a host. An ssl option
+// of the host, or of its parent domain, counts for STARTTLS alone (mod_tls.lua);
+// direct TLS looks at the global one, and only where nothing is found
+// (core/portmanager.lua, add_sni_host).
+func (v *view) chosen(host *section, service listenerKind) []pairFiles {
+	global, isGlobal := v.pair(v.global)
+	if service.direct {
+		pairs := v.found(v.nameAt(host, service))
+		if pairs == nil && isGlobal {
+			pairs = []pairFiles{global}
+		}
+		return pairs
+	}
+	section := host
+	if host.options["ssl"] == nil {
+		_, parent, _ := strings.Cut(host.name, ".")
+		section = v.find(parent)
+	}
+	if pair, ok := v.pair(section); ok {
+		return []pairFiles{pair}
+	}
+	if isGlobal {
+		return []pairFiles{global}
+	}
+	return v.found(host.name)
+}
+
+// nameAt is the name under which a host is reached.
+func (v *view) nameAt(host *section, service listenerKind) string {
+	if web := v.text(host.name, "http_host"); web != "" && service.scheme == "https" {
+		return strings.ToLower(web)
+	}
+	return host.name
+}
+
+// probes gives a probe for each listener and host that is served with the
+// target's certificate, and puts what was found on the way into the plan.
+func (v *view) probes(listeners []netip.AddrPort) []endpoint.Endpoint {
+	var probes []endpoint.Endpoint
+	for _, host := range v.hosts {
+		if host.options["enabled"] == false {
+			continue
+		}
+		if !endpoint.IsHost(host.name) {
+			v.plan.Warn(deployers.Serving, "write its probes down, with the xn-- form", "%s is not a name in ASCII, so nothing is looked for under it", host.name)
+			continue
+		}
+		for _, service := range v.kinds {
+			pairs, found := v.chosen(host, service), at(listeners, service, v.nameAt(host, service))
+			switch {
+			case service.users && host.component:
+			case slices.ContainsFunc(pairs, v.owns):
+				v.served(host, pairs)
+				if v.surely(host, pairs) {
+					probes = append(probes, found...)
+				}
+			default:
+				v.servedOtherwise(host, service, pairs, len(found) > 0)
+			}
+		}
+	}
+	if v.names == nil {
+		v.plan.Warn(deployers.Configuration, `set certificate = "`+v.own+`" for the hosts that should have it`, "nothing in %s leads Prosody to %s", v.path, strings.Join(v.certificates, " or "))
+		for _, service := range v.kinds {
+			probes = append(probes, at(listeners, service, "")...)
+		}
+	}
+	return deployers.Distinct(probes)
+}
+
+// inTree tells whether Prosody finds the target's certificate by the names in
+// it. A reload looks through the tree, and lets every host take its certificate
+// anew, in no order: a host that comes first takes what the tree held before,
+// and a new name only with the next reload (core/certmanager.lua and
+// plugins/mod_tls.lua hook config-reloaded at one priority).
+func (v *view) inTree() bool {
+	return slices.ContainsFunc(v.certificates, func(path string) bool { return indexed(v.tree(), path) })
+}
+
+// surely tells whether a host has to be seen with the target's certificate.
+// One that a renewal adds while another certificate covers it too goes on with
+// either of them: that is no reason to undo the renewal.
+func (v *view) surely(host *section, pairs []pairFiles) bool {
+	added := v.had != nil && !covers(v.had, host.name)
+	return !added || !slices.ContainsFunc(pairs, func(pair pairFiles) bool { return !v.owns(pair) })
+}
+
+// covers tells whether a certificate of these names is one for a host.
+func covers(names []string, host string) bool {
+	_, parent, _ := strings.Cut(host, ".")
+	return slices.Contains(names, host) || slices.Contains(names, "*."+parent)
+}
+
+// others gives the hosts that have another certificate, and where their
+// STARTTLS would show it. Direct TLS would not tell: it offers some
+// certificate for every name.
+func (v *view) others(listeners []netip.AddrPort) []deployers.Other {
+	var others []deployers.Other
+	for _, host := range v.hosts {
+		if slices.Contains(v.names, host.name) || !endpoint.IsHost(host.name) {
+			continue
+		}
+		other := deployers.Other{Name: host.name, Says: failuresOf(host.name)}
+		for _, service := range v.kinds {
+			if !service.direct && !(service.users && host.component) {
+				other.Probes = append(other.Probes, at(listeners, service, host.name)...)
+			}
+		}
+		others = append(others, other)
+	}
+	return others
+}
+
+// at gives the probes for one name at the listeners of a service.
+func at(listeners []netip.AddrPort, service listenerKind, name string) []endpoint.Endpoint {
+	var probes []endpoint.Endpoint
+	for _, addr := range listeners {
+		if slices.Contains(service.ports, addr.Port()) {
+			probes = append(probes, endpoint.At(service.scheme, addr, name))
+		}
+	}
+	return probes
+}
+
+// served notes a host that has the target's certificate, and what is wrong
+// with the pairs of which Prosody takes any.
+func (v *view) served(host *section, pairs []pairFiles) {
+	if !slices.Contains(v.names, host.name) {
+		v.names = append(v.names, host.name)
+		v.plan.Fine(deployers.Configuration, "host %s is served with it", host.name)
+	}
+	for _, pair := range pairs {
+		switch {
+		case !v.owns(pair):
+			v.plan.Warn(deployers.Configuration, "move it out of "+v.tree(), "%s covers %s too, and Prosody takes either of them", pair.certificate, host.name)
+		case pair.certificate == v.own && pair.key != v.key && pair.key != "":
+			v.plan.Warn(deployers.Configuration, "set key: "+pair.key+" for target "+v.plan.Target, "Prosody looks for the key of %s at %s, and the target's goes to %s", v.own, pair.key, v.key)
+		}
+	}
+}
+
+// servedOtherwise notes a host that should have the target's certificate.
+func (v *view) servedOtherwise(host *section, service listenerKind, pairs []pairFiles, listens bool) {
+	switch {
+	case service.direct && listens && slices.Contains(v.names, host.name):
+		v.plan.Warn(deployers.Configuration, fmt.Sprintf("write certificate = %q in its place", v.own), "the ssl option of %s counts for STARTTLS only, not for %s", host.name, service.scheme)
+	case !service.direct && covers(v.covered, host.name) && len(pairs) > 0:
+		v.plan.Warn(deployers.Configuration, fmt.Sprintf("write certificate = %q for that host if it should have this one", v.own), "the target's certificate covers %s, for which Prosody takes %s", host.name, pairs[0].certificate)
+	}
+}

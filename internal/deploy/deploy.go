@@ -1,0 +1,268 @@
+// Package deploy brings lineages to targets. It is the one place where a
+// deployment happens: validate, baseline, stage, commit, test, activate, prove,
+// record, or undo. What those words promise is written in the contract's
+// invariants.
+//
+// A [job] is a lineage for a target. It becomes a [prepared] job, or ends. Prepared
+// jobs that one activation serves become an [attempt], which goes from step to
+// step and ends in outcomes. Each of these is a value that is complete when it is
+// made; what a run remembers is written by its [memory] alone.
+//
+// It decides nothing about a kind of service (package deployers does) and
+// nothing about exit codes (the command does). It does not promise that a
+// service keeps serving what was proven once the run has ended.
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/certlatch/certlatch/internal/install"
+	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/pairs"
+	"github.com/certlatch/certlatch/internal/prepare"
+	"github.com/certlatch/certlatch/internal/state"
+)
+
+// Engine deploys bundles to the targets of one configuration.
+type Engine struct{ Site prepare.Site }
+
+// Request says what to deploy.
+type Request struct {
+	Lineages []string // NAME or CLIENT:NAME; nil: all
+	Targets  []string // nil: all that want them
+	Pending  bool     // only what is pending and due
+	All      bool     // with Pending: whether due or not
+	Force    bool     // accept a downgrade, and take every step
+	Look     bool     // a proven leaf is looked for again before it counts as unchanged
+	Coalesce bool     // with Lineages: whoever has the lock may take them along, and so does this run with those of others
+	By       string   // who asks, for the history
+	Limits   Limits
+}
+
+// Limits bounds the waits of a run.
+type Limits struct {
+	Lock       time.Duration // for the lock of all runs
+	Work       time.Duration // from the beginning of the run to the last forward step
+	Total      time.Duration // from the beginning of the run to the end of the last undo
+	Activation time.Duration // of one activation
+	Proof      time.Duration // of one proof
+}
+
+// HookLimits keep a hook within the 100 seconds of the contract: ACME clients
+// wait for their hooks, certbot without any limit of its own.
+// What is left after Work is enough for an undo: one activation and one proof.
+var HookLimits = Limits{Lock: 30 * time.Second, Work: 55 * time.Second, Total: 95 * time.Second, Activation: 25 * time.Second, Proof: 12 * time.Second}
+
+// HandLimits are for runs that somebody watches. An activation may take as
+// long as systemd's own default limit of a job, 90 seconds
+// (systemd-system.conf(5), DefaultTimeoutStartSec=).
+var HandLimits = Limits{Lock: 60 * time.Second, Work: 10 * time.Minute, Total: 15 * time.Minute, Activation: 100 * time.Second, Proof: 15 * time.Second}
+
+// Deploy does what the request asks. Failures of single targets are outcomes;
+// the error is for what kept the run from happening at all, such as a
+// *disk.LockedError or a *prepare.RequestError.
+func (e *Engine) Deploy(ctx context.Context, req Request) (outcome.Report, error) {
+	if req.Coalesce {
+		report, nothingToDo, err := e.skipOrMark(req)
+		if marked := new(state.DirectoryError); errors.As(err, &marked) {
+			e.Site.Log.Warn("another run cannot take this along", "error", err, "remedy", marked.Remedy())
+			err, req.Coalesce = nil, false
+		}
+		if err != nil || nothingToDo {
+			return report, err
+		}
+	}
+	return e.run(ctx, req, func(ctx context.Context, r *run) ([]ended, error) {
+		r.memory.mend()
+		all, err := prepare.Lineages(r.site.Config)
+		if err != nil {
+			return nil, err
+		}
+		jobs, err := r.choose(all)
+		if err != nil {
+			return nil, err
+		}
+		r.memory.forgetGone(r.site.Config, all, r.stuck)
+		return r.renew(ctx, jobs), nil
+	})
+}
+
+// renew is a renewal from end to end: each job is prepared, jobs that one
+// activation serves are deployed together or put back together, and what became of
+// them is recorded. What is left for another run is in no outcome.
+func (r *run) renew(ctx context.Context, jobs []job) []ended {
+	var became []ended
+	var left []job
+	for _, turn := range inTurns(jobs) {
+		var ready []prepared
+		var early []ended
+		for _, j := range turn {
+			p, end := r.prepare(ctx, j) // read, plan, look, judge
+			if end != nil {
+				early = append(early, *end)
+				continue
+			}
+			ready = append(ready, p)
+		}
+		became = append(became, r.memory.record(early)...)
+
+		lone := newLoners(r)
+		for _, group := range r.groups(ready) {
+			if r.tooLittleTime(ctx, group) || lone.postpones(group) {
+				left = append(left, jobsOf(group)...)
+				continue
+			}
+			deployed := r.deployGroup(ctx, group) // baseline, stage, commit, test, activate, prove; or undo
+			lone.note(group, deployed)
+			became = append(became, r.memory.record(deployed)...)
+		}
+		lone.save()
+	}
+	r.unmark(jobs, left)
+	return inOrder(jobs, became)
+}
+
+// Plan says what Deploy would do, and changes nothing.
+func (e *Engine) Plan(ctx context.Context, req Request) (outcome.Report, error) {
+	r, err := e.look(req, time.Now())
+	if err != nil {
+		return outcome.Report{}, err
+	}
+	defer r.close()
+	jobs, err := r.chooseAll()
+	if err != nil {
+		return outcome.Report{}, err
+	}
+	var became []ended
+	for _, j := range jobs {
+		p, end := r.prepare(ctx, j)
+		if end == nil {
+			end = &ended{job: j, outcome: outcome.Of(p.about(), outcome.DryRun{Plan: p.plan})}
+		}
+		became = append(became, *end)
+	}
+	return r.report(became), nil
+}
+
+// Rollback puts an earlier generation of a lineage back at a target, proves
+// it, and holds the target.
+func (e *Engine) Rollback(ctx context.Context, target, name, generation string, req Request) (outcome.Report, error) {
+	return e.run(ctx, req, func(ctx context.Context, r *run) ([]ended, error) {
+		r.memory.mend()
+		j, err := r.chooseGeneration(target, name, generation)
+		if err != nil {
+			return nil, err
+		}
+		became := r.renew(ctx, []job{j})
+		if len(became) == 0 || !became[0].outcome.Installed() {
+			return became, nil
+		}
+		if err := r.memory.hold(target, string(outcome.HeldByRollback), r.began); err != nil {
+			return became, fmt.Errorf("hold target %s after the rollback: %w", target, err)
+		}
+		became[0].outcome = became[0].outcome.Noting(fmt.Sprintf("target %s is held now; certlatch release %s ends that", target, target))
+		return became, nil
+	})
+}
+
+// run is what one run works with. It is not changed; what changes is in its
+// memory.
+type run struct {
+	site    prepare.Site
+	prep    *prepare.Preparer
+	storage pairs.Storage
+	memory  *memory
+	req     Request
+	began   time.Time
+	stuck   map[install.Ref]error // why the previous pair of an earlier run is not back
+}
+
+// look makes a run that has not locked anything. It fails where the state
+// cannot be read.
+func (e *Engine) look(req Request, now time.Time) (*run, error) {
+	m, err := remember(e.Site, req.By)
+	if err == nil {
+		err = m.unread
+	}
+	if err != nil {
+		return nil, err
+	}
+	return e.with(req, now, m, nil), nil
+}
+
+func (e *Engine) with(req Request, now time.Time, m *memory, stuck map[install.Ref]error) *run {
+	return &run{e.Site, prepare.NewPreparer(e.Site.World), e.Site.Storage(), m, req, now, stuck}
+}
+
+// close ends the connection to systemd, if there is one.
+func (r *run) close() { r.prep.Close() }
+
+// run is a run of the engine from the lock to the snapshot, which is brought up to
+// date when others may run again.
+func (e *Engine) run(ctx context.Context, req Request, work func(context.Context, *run) ([]ended, error)) (outcome.Report, error) {
+	r, became, err := e.locked(ctx, req, work)
+	if r == nil {
+		return outcome.Report{}, err
+	}
+	defer r.close()
+	r.refreshSnapshot(ctx, became)
+	return r.report(became), err
+}
+
+// locked takes the lock, repairs what an interrupted run left, and does the work
+// within the limits of the request. A run that was made is returned in any case,
+// since what it has touched is to be looked at.
+func (e *Engine) locked(ctx context.Context, req Request, work func(context.Context, *run) ([]ended, error)) (*run, []ended, error) {
+	began := time.Now()
+	lockCtx, cancel := context.WithTimeout(ctx, req.Limits.Lock)
+	defer cancel()
+	release, err := e.Site.Store.Lock(lockCtx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer release()
+	m, err := remember(e.Site, req.By)
+	if err != nil {
+		return nil, nil, err
+	}
+	stuck, err := e.recover(m, began)
+	r := e.with(req, began, m, stuck)
+	if err == nil {
+		err = m.unread
+	}
+	if err != nil {
+		return r, nil, err
+	}
+	ctx, cancelWork := context.WithDeadline(ctx, began.Add(req.Limits.Work))
+	defer cancelWork()
+	became, err := work(ctx, r)
+	return r, became, err
+}
+
+// report returns what was done. Of lineages that were only taken along, their
+// own callers are told.
+func (r *run) report(became []ended) outcome.Report {
+	var report outcome.Report
+	for _, e := range became {
+		if e.job.requested {
+			report.Outcomes = append(report.Outcomes, e.outcome)
+		} else {
+			r.site.Log.Info("taken along", "target", e.job.target.Name, "lineage", e.job.lineage.Name, "result", string(e.outcome.Result))
+		}
+	}
+	return report
+}
+
+// inOrder returns what became of jobs in their order.
+func inOrder(jobs []job, became []ended) []ended {
+	order := map[key]int{}
+	for i, j := range jobs {
+		order[j.key()] = i
+	}
+	slices.SortStableFunc(became, func(a, b ended) int { return order[a.job.key()] - order[b.job.key()] })
+	return became
+}

@@ -1,0 +1,212 @@
+package deploy
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/install"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/pairs"
+	"github.com/certlatch/certlatch/internal/policy"
+	"github.com/certlatch/certlatch/internal/prepare"
+	"github.com/certlatch/certlatch/internal/probe"
+	"github.com/certlatch/certlatch/internal/state"
+)
+
+// prepared is a job of which all is known that can be known before anything is
+// touched.
+type prepared struct {
+	job   job
+	known state.Record // what is remembered of it
+
+	bundle     *lineage.Bundle
+	leaf       lineage.Leaf
+	generation string // under which the bundle is kept for a rollback
+	plan       deployers.Plan
+	pair       pairs.Pair
+	looked     bool // the pair was compared with what is installed
+	first      bool // there is no pair to go back to that was ever whole or proven
+
+	findings []lineage.Finding
+	notes    []string
+	steps    []outcome.StepTaken
+}
+
+// about returns what an outcome says of the job, whatever becomes of it.
+func (p prepared) about() outcome.About {
+	about := p.job.about()
+	about.Plan, about.Generation, about.Findings, about.Notes, about.Steps = p.plan, p.generation, p.findings, p.notes, p.steps
+	if p.bundle != nil {
+		about.New = &p.leaf
+	}
+	if previous := p.previous(); previous != nil {
+		about.Previous = previous
+	}
+	return about
+}
+
+// previous describes the leaf that is installed; nil: none is known.
+func (p prepared) previous() *lineage.Leaf {
+	if !p.looked || p.pair.Leaf() == nil {
+		return nil
+	}
+	leaf := lineage.Describe(p.pair.Leaf())
+	return &leaf
+}
+
+// provenGeneration returns the generation that was proven last; empty: none was.
+func (p prepared) provenGeneration() string {
+	if p.known.Proven == nil {
+		return ""
+	}
+	return p.known.Proven.Generation
+}
+
+// end returns the job as it ends before it is tried.
+func (p prepared) end(ending outcome.Ending) *ended {
+	return &ended{job: p.job, outcome: outcome.Of(p.about(), ending), fingerprint: p.leaf.Fingerprint}
+}
+
+// prepare takes a job as far as it goes without touching anything. Where there
+// is nothing more to do, it returns how the job ends.
+func (r *run) prepare(ctx context.Context, j job) (prepared, *ended) {
+	if end := r.endsAtOnce(j); end != nil {
+		return prepared{}, end
+	}
+	began := time.Now()
+	p, err := r.validate(ctx, j)
+	p.steps = r.log(p.job, nil, outcome.StepTaken{Step: outcome.Validate, OK: err == nil, Took: time.Since(began)})
+	if err != nil {
+		return p, p.end(outcome.Failure{At: outcome.Validate, Err: err})
+	}
+	if r.req.Force || j.byName() || !p.pair.Same() || !p.provenBefore() {
+		return p, nil
+	}
+	var seen sight
+	if r.req.Look && !p.job.target.ProveNothing {
+		var served bool
+		if seen, served = r.served(ctx, p); !served {
+			return p, nil
+		}
+	}
+	p.generation = p.known.Proven.Generation
+	end := p.end(outcome.NothingToDo{})
+	end.proof = p.stillProven(seen)
+	return p, end
+}
+
+// endsAtOnce returns how a job ends of which nothing need be read but files; nil:
+// it does not.
+func (r *run) endsAtOnce(j job) *ended {
+	if j.fault != nil {
+		return &ended{job: j, outcome: outcome.Of(j.about(), outcome.Failure{At: outcome.Validate, Err: j.fault})}
+	}
+	if err := r.stuck[j.ref()]; err != nil {
+		return &ended{job: j, outcome: outcome.Of(j.about(), outcome.Failure{At: outcome.Commit, Err: err})}
+	}
+	if end := r.held(j); end != nil {
+		return end
+	}
+	if end := r.handledByOtherRun(j); end != nil {
+		return end
+	}
+	if r.req.Look || r.req.Force || j.byName() {
+		return nil
+	}
+	return r.unchangedOnDisk(j)
+}
+
+// validate reads the bundle, makes the plan, looks at what is installed, and
+// judges the bundle by the target's policy. Where it fails, what it returns goes
+// as far as it came.
+func (r *run) validate(ctx context.Context, j job) (prepared, error) {
+	p := prepared{job: j, known: r.memory.get(j.ref()), generation: j.generation}
+	p.bundle, p.findings = r.prep.Bundle(j.lineage)
+	if p.bundle == nil {
+		return p, &outcome.RefusedError{Findings: p.findings}
+	}
+	p.leaf = lineage.Describe(p.bundle.Leaf)
+	var err error
+	p.plan, err = r.plan(ctx, j, p.bundle)
+	p.notes = p.plan.Notes()
+	if err != nil {
+		return p, err
+	}
+	if a := p.plan.Activate; a.Why != "" && a.Way != deployers.NoWay {
+		p.notes = append(p.notes, a.Why)
+	}
+	if p.plan.Probes, err = prepare.NameProbes(p.plan.Probes, p.bundle.Leaf); err != nil {
+		return p, err
+	}
+	if p.generation == "" {
+		p.generation = r.generationOf(j.ref(), p.leaf, r.began)
+	}
+	p.pair, err = r.storage.Look(ctx, pairs.At(j.target.Target, j.lineage.Name, p.plan), p.bundle, state.NewGeneration(time.Now(), p.leaf))
+	if err != nil {
+		return p, err
+	}
+	p.looked, p.first = true, prepare.NothingBefore(p.pair, p.known)
+	judged := prepare.CaseOf(j.target, p.bundle, p.findings, p.plan, p.pair.Leaf())
+	judged.Force, judged.ByName = r.req.Force, j.byName()
+	if p.findings, err = r.prep.Judge(ctx, judged); err != nil {
+		return p, err
+	}
+	if policy.Refused(p.findings) {
+		return p, &outcome.RefusedError{Findings: p.findings}
+	}
+	return p, nil
+}
+
+// plan asks what is to be done for a job, as of now.
+func (r *run) plan(ctx context.Context, j job, bundle *lineage.Bundle) (deployers.Plan, error) {
+	return r.prep.Plan(ctx, prepare.Assignment{Target: j.target, Lineage: j.lineage}, bundle, r.memory.lastActivation(j.target))
+}
+
+// generationOf returns the generation of a leaf: the kept one, or a new one as
+// of a time.
+func (r *run) generationOf(ref install.Ref, leaf lineage.Leaf, since time.Time) string {
+	kept, err := r.site.Store.Generations(ref.Target, ref.Lineage)
+	if err == nil {
+		for _, g := range slices.Backward(kept) {
+			if strings.HasSuffix(g, "-"+leaf.Short()) {
+				return g
+			}
+		}
+	}
+	return state.NewGeneration(since, leaf, kept...)
+}
+
+// provenBefore reports whether the last proof at the target was of this leaf.
+func (p prepared) provenBefore() bool {
+	return p.known.Proven != nil && p.known.Proven.Leaf.Fingerprint == p.leaf.Fingerprint
+}
+
+// sight is what the probes of a job saw: those that count, and of found ones
+// those that completed no handshake.
+type sight struct{ counting, silent []probe.Observation }
+
+// served looks once whether every probe that counts sees the new leaf.
+func (r *run) served(ctx context.Context, p prepared) (sight, bool) {
+	seen := sight{counting: r.observe(ctx, p.plan.Probes)}
+	if p.plan.Found {
+		seen = answering(seen.counting)
+	}
+	other := func(o probe.Observation) bool { return !prepare.Shows(o, p.leaf.Fingerprint) }
+	return seen, len(seen.counting) > 0 && !slices.ContainsFunc(seen.counting, other)
+}
+
+// answering divides what found probes saw.
+func answering(observed []probe.Observation) (seen sight) {
+	for _, o := range observed {
+		if o.Leaf() != nil {
+			seen.counting = append(seen.counting, o)
+		} else {
+			seen.silent = append(seen.silent, o)
+		}
+	}
+	return seen
+}

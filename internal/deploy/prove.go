@@ -1,0 +1,263 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/prepare"
+	"github.com/certlatch/certlatch/internal/probe"
+)
+
+// This file looks at what services really serve.
+
+// inARow is how many fresh connections in a row must show the new leaf.
+// Several, since workers that go on with the old one may share the listener.
+const inARow = 4
+
+// chooseProbes settles which of the found probes of a member count. Where there
+// are none, and must be some, the member has a fault.
+func (r *run) chooseProbes(ctx context.Context, m member) member {
+	m = m.keepAnswering()
+	switch {
+	case len(m.counting) > 0:
+		return m.noteUnanswered()
+	case m.activate.Wait == deployers.ServiceInactive:
+		return m
+	}
+	if m = r.expectProved(ctx, m); len(m.counting) == 0 {
+		target := m.prepared.job.target
+		m.fault = prepare.Unserved(target, m.prepared.known.Proven, outcome.NoListenerError{}, &outcome.NoProbeError{Target: target.Name})
+	}
+	return m
+}
+
+// keepAnswering leaves the found probes aside that completed no handshake. If
+// none did, all of them count for a first installation: it may be what brings
+// TLS about.
+func (m member) keepAnswering() member {
+	seen := answering(m.counting)
+	if len(seen.counting) == 0 && m.prepared.first {
+		return m
+	}
+	m.counting, m.silent = seen.counting, seen.silent
+	return m
+}
+
+// expectProved lets the probes count that proved a member before, where none
+// of those that were found completes a handshake; where none is remembered,
+// all that were found. What answers where the service does not listen is
+// another service, and does not count.
+func (r *run) expectProved(ctx context.Context, m member) member {
+	proved := prepare.Proved(m.prepared.known.Proven, m.prepared.plan)
+	gone := slices.DeleteFunc(slices.Clone(proved), func(e endpoint.Endpoint) bool { return prepare.Among(e, prepare.Endpoints(m.silent)) })
+	silent := slices.Concat(m.silent, answering(r.observe(ctx, gone)).silent)
+	m.silent = nil
+	for _, o := range silent {
+		if proved == nil || prepare.Among(o.Endpoint, proved) {
+			m.counting = append(slices.Clip(m.counting), o)
+		} else {
+			m.silent = append(m.silent, o)
+		}
+	}
+	return m
+}
+
+// noteUnanswered notes which found probes proved a member before and complete no
+// handshake now, while others do and count.
+func (m member) noteUnanswered() member {
+	known := m.prepared.known
+	proved := prepare.Proved(known.Proven, m.prepared.plan)
+	for _, o := range m.silent {
+		outage := prepare.Outage(m.prepared.job.target, known.Proven, o.Err)
+		if outage == nil || !prepare.Among(o.Endpoint, proved) {
+			continue
+		}
+		if note := outage.Error() + "; " + outage.Remedy(); !slices.Contains(m.notes, note) {
+			m.notes = append(slices.Clip(m.notes), note)
+		}
+	}
+	return m
+}
+
+// prove looks at what is served until every probe saw the new leaf often
+// enough, and at whether the service is still the same process.
+func (r *run) prove(ctx context.Context, a attempt) (attempt, error) {
+	a, proof := r.proveTwice(ctx, a)
+	a, now, crash := r.life(ctx, a)
+	if now == another { // and what was seen may have been of either
+		a, proof = r.proveAll(ctx, a)
+		a, now, crash = r.life(ctx, a)
+	}
+	switch {
+	case crash != nil && a.activated:
+		return a, &outcome.CrashedError{What: crash.Error(), Proven: proof == nil}
+	case now == between && proof != nil:
+		return a, a.restarting()
+	}
+	missed, is := errors.AsType[*missedError](proof)
+	if !is {
+		return a, proof
+	}
+	a = a.each(func(m member) member { return m.missing(missed.seen) })
+	return a, a.fault()
+}
+
+// missedError is probes that did not see what they should.
+type missedError struct {
+	unproven *outcome.UnprovenError
+	seen     []probe.Seen
+}
+
+func (e *missedError) Error() string { return e.unproven.Error() }
+func (e *missedError) Unwrap() error { return e.unproven }
+
+// missed returns an error of probes that did not see what they should; nil: there
+// are none.
+func (a attempt) missed(seen []probe.Seen) error {
+	if len(seen) == 0 {
+		return nil
+	}
+	var parts []string
+	for _, s := range seen {
+		part := s.Err.Error()
+		for _, m := range a.members {
+			if slices.ContainsFunc(m.counting, func(o probe.Observation) bool { return o.Endpoint == s.Endpoint && o.Leaf() == nil }) {
+				part += ", and it answered no handshake before anything was touched either"
+			}
+		}
+		parts = append(parts, part)
+	}
+	return &missedError{&outcome.UnprovenError{What: strings.Join(parts, "; ")}, seen}
+}
+
+// missing returns the member with what its probes did not see. A first
+// installation waits for it: the service may not name the files yet.
+func (m member) missing(seen []probe.Seen) member {
+	seen = slices.DeleteFunc(slices.Clone(seen), func(s probe.Seen) bool { return !slices.Contains(m.probes(), s.Endpoint) })
+	err := attempt{members: []member{m}}.missed(seen)
+	switch {
+	case err == nil:
+	case m.prepared.first:
+		m.wait = &outcome.WaitError{Reason: outcome.FirstInstall, Detail: err.Error()}
+	case m.silentThroughout(seen):
+		m.fault = prepare.Unserved(m.prepared.job.target, m.prepared.known.Proven, err, err)
+	default:
+		m.fault = err
+	}
+	return m
+}
+
+// silentThroughout reports whether none of the probes has completed a
+// handshake, at the baseline nor since.
+func (m member) silentThroughout(seen []probe.Seen) bool {
+	return !slices.ContainsFunc(seen, func(s probe.Seen) bool {
+		at := slices.Index(m.probes(), s.Endpoint)
+		return at < 0 || m.counting[at].Leaf() != nil || s.Last.Leaf() != nil
+	})
+}
+
+// secondAfter is how long a first activation has to bring everything about,
+// where a second one may have to help.
+const secondAfter = 2 * time.Second
+
+// proveTwice proves, after a second activation where that may be what it takes.
+func (r *run) proveTwice(ctx context.Context, a attempt) (attempt, error) {
+	if !a.activation().Twice || !a.activated {
+		return r.proveAll(ctx, a)
+	}
+	soon, cancel := context.WithTimeout(ctx, secondAfter)
+	defer cancel()
+	a, err := r.proveAll(soon, a)
+	if err == nil && !a.unanswered() {
+		return a, nil
+	}
+	if a, err = r.act(ctx, a); err != nil {
+		return a, err
+	}
+	return r.proveAll(ctx, a)
+}
+
+// proveAll proves what is wanted, and what answers only since the activation.
+func (r *run) proveAll(ctx context.Context, a attempt) (attempt, error) {
+	err := r.proof(ctx, a, a.wanted())
+	if err != nil {
+		return a, err
+	}
+	a, heard := r.adoptNewListeners(ctx, a)
+	if heard {
+		err = r.proof(ctx, a, a.wanted())
+	}
+	return a, err
+}
+
+// adoptNewListeners lets those found probes count too that answer only since the
+// activation, as for a host that had no certificate, and reports whether there
+// are any.
+func (r *run) adoptNewListeners(ctx context.Context, a attempt) (_ attempt, any bool) {
+	now := r.observeAll(ctx, a, func(m member) []endpoint.Endpoint { return prepare.Endpoints(m.silent) })
+	members := slices.Clone(a.members)
+	for i, m := range members {
+		before := m.silent
+		m.silent = nil
+		for k, o := range now[i] {
+			if o.Leaf() == nil {
+				m.silent = append(m.silent, before[k])
+				continue
+			}
+			m.counting = append(slices.Clip(m.counting), before[k])
+			any = true
+		}
+		members[i] = m
+	}
+	a.members = members
+	return a, any
+}
+
+// unanswered reports whether some found probes still complete no handshake.
+func (a attempt) unanswered() bool {
+	return slices.ContainsFunc(a.members, func(m member) bool { return len(m.silent) > 0 })
+}
+
+// wanted is what the probes must see: the new leaves.
+func (a attempt) wanted() []probe.Want {
+	var wants []probe.Want
+	for _, m := range a.members {
+		for _, e := range m.probes() {
+			wants = append(wants, probe.Want{Endpoint: e, Fingerprints: []string{m.prepared.leaf.Fingerprint}})
+		}
+	}
+	return wants
+}
+
+// firstProof is how long a first installation is looked for, where the usual
+// outcome is that the service does not name the files yet.
+const firstProof = 5 * time.Second
+
+// proof waits until everything wanted was seen, or until the limit. It fails with
+// a *missedError.
+func (r *run) proof(ctx context.Context, a attempt, wants []probe.Want) error {
+	limit := r.req.Limits.Proof
+	if a.first() {
+		limit = min(limit, firstProof)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if len(wants) == 0 {
+		return nil
+	}
+	return a.missed(slices.DeleteFunc(r.site.World.Network.Prove(ctx, wants, inARow), func(s probe.Seen) bool { return s.Proven }))
+}
+
+// restarting is the wait for somebody else to end what has been begun.
+func (a attempt) restarting() *outcome.WaitError {
+	return &outcome.WaitError{
+		Reason: outcome.Reason(deployers.ServiceInactive),
+		Detail: "somebody else is stopping or starting " + a.running.unit,
+	}
+}

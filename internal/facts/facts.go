@@ -1,0 +1,179 @@
+// Package facts finds out about services what deployers want to know: units,
+// processes, files, the output of commands, answers of control channels. It
+// changes nothing, and asks nothing twice that no activation has changed since.
+//
+// It does not promise that a service is still as it was found to be.
+package facts
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/command"
+	"github.com/certlatch/certlatch/internal/disk"
+	"github.com/certlatch/certlatch/internal/process"
+)
+
+// Units looks at systemd's units. One that does not exist has the LoadState
+// not-found; that is no error.
+type Units interface {
+	Unit(ctx context.Context, name string) (deployers.Unit, error)
+}
+
+// Programs runs programs for what they print.
+type Programs interface {
+	Ask(ctx context.Context, argv []string) (command.Output, error)
+}
+
+// Channels asks services at their control channels.
+type Channels interface {
+	Call(ctx context.Context, query deployers.Query) deployers.Answer
+}
+
+// Finder finds out about the services of one run. What it has found out it
+// remembers, until [Finder.Forget]. It may be used by several goroutines.
+type Finder struct {
+	units    Units // nil: systemd does not run this host
+	programs Programs
+	channels Channels
+
+	mutex   sync.Mutex
+	seen    map[string]deployers.Unit
+	outputs map[string]deployers.Output
+	answers map[deployers.Query]deployers.Answer
+	silent  map[deployers.Channel]deployers.Answer // channels without an answer, and what was to be said of that
+	asked   map[string][]deployers.Channel         // by the service's unit
+	left    time.Duration                          // of the patience with silent channels
+}
+
+// NewFinder returns a Finder that has not found out anything yet. Without
+// systemd units is nil.
+func NewFinder(units Units, programs Programs, channels Channels) *Finder {
+	return &Finder{
+		units: units, programs: programs, channels: channels,
+		seen: map[string]deployers.Unit{}, outputs: map[string]deployers.Output{}, answers: map[deployers.Query]deployers.Answer{},
+		silent: map[deployers.Channel]deployers.Answer{}, asked: map[string][]deployers.Channel{}, left: patience,
+	}
+}
+
+// Bounds of what a deployer may ask for.
+const (
+	mostRounds = 10
+	mostTexts  = 500     // files for one path or glob
+	textLimit  = 1 << 20 // bytes of a file; a longer one is left out
+)
+
+// Of finds out what a deployer wants to know about a target's service, in
+// rounds: what comes out of one may raise the questions of the next. Activated
+// is when certlatch last told the service to take new files; zero: it is not
+// known to have. It fails with an error of systemd, or where a deployer goes on
+// asking.
+func (f *Finder) Of(ctx context.Context, d deployers.Deployer, t deployers.Target, activated time.Time) (deployers.Facts, error) {
+	facts := deployers.Facts{
+		Systemd: f.units != nil, Activated: activated,
+		Outputs: map[string]deployers.Output{}, Texts: map[string][]deployers.Text{}, Answers: map[deployers.Query]deployers.Answer{},
+	}
+	asked := map[string]bool{}
+	for range mostRounds {
+		news, err := f.learn(ctx, &facts, d.Wants(t, facts), asked)
+		if err != nil || !news {
+			return facts, err
+		}
+	}
+	return facts, fmt.Errorf("deployer %s goes on asking after %d rounds", d.Name(), mostRounds)
+}
+
+// learn finds out what has not been asked for before, and reports whether there
+// was anything.
+func (f *Finder) learn(ctx context.Context, facts *deployers.Facts, wants deployers.Wants, asked map[string]bool) (news bool, err error) {
+	first := func(format string, args ...any) bool {
+		key := fmt.Sprintf(format, args...)
+		if asked[key] {
+			return false
+		}
+		asked[key], news = true, true
+		return true
+	}
+	if facts.Systemd && wants.Unit != "" && first("unit %s", wants.Unit) {
+		if facts.Unit, err = f.Unit(ctx, wants.Unit); err != nil {
+			return news, err
+		}
+	}
+	if wants.PIDFile != "" && first("process %s", wants.PIDFile) {
+		if facts.Master, err = process.FromPIDFile(wants.PIDFile, wants.Program); err != nil {
+			return news, err
+		}
+	}
+	if len(wants.Ports) > 0 && first("ports %v", wants.Ports) {
+		if facts.Listeners, err = listeners(*facts, wants.Ports); err != nil {
+			return news, err
+		}
+	}
+	if wants.Titles && first("titles") {
+		pids, err := processes(*facts)
+		if err != nil {
+			return news, err
+		}
+		facts.Titles = process.Titles(pids)
+	}
+	for _, argv := range wants.Commands {
+		if key := strings.Join(argv, "\x00"); first("command %s", key) {
+			facts.Outputs[key] = f.output(ctx, key, argv)
+		}
+	}
+	for _, path := range wants.Texts {
+		if first("text %s", path) {
+			facts.Texts[path] = Texts(path)
+		}
+	}
+	for _, query := range wants.Queries {
+		if first("query %v", query) {
+			facts.Answers[query] = f.answer(ctx, wants.Unit, query)
+		}
+	}
+	return news, ctx.Err()
+}
+
+// processes returns those of the service.
+func processes(facts deployers.Facts) ([]int, error) {
+	switch {
+	case facts.Unit.Running():
+		return process.Members(facts.Unit.ControlGroup)
+	case facts.Master != 0:
+		return process.Descendants(facts.Master)
+	}
+	return nil, nil
+}
+
+// listeners returns where the service's processes listen.
+func listeners(facts deployers.Facts, ports []uint16) ([]netip.AddrPort, error) {
+	pids, err := processes(facts)
+	if err != nil {
+		return nil, err
+	}
+	return process.Listeners(pids, ports)
+}
+
+// Texts reads the regular files that a path or glob names, by path. What cannot
+// be read, or is longer than 1 MiB, is left out.
+func Texts(path string) []deployers.Text {
+	names, err := filepath.Glob(path)
+	if err != nil {
+		return nil // a glob that is none matches nothing
+	}
+	slices.Sort(names)
+	var found []deployers.Text
+	for _, name := range names[:min(len(names), mostTexts)] {
+		if content, _, err := disk.ReadFile(name, textLimit+1); err == nil && len(content) <= textLimit {
+			found = append(found, deployers.Text{Path: name, Content: string(content)})
+		}
+	}
+	return found
+}

@@ -1,0 +1,155 @@
+package facts
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/command"
+)
+
+// A question is asked once, and again once its service was activated.
+func TestAskedOnce(t *testing.T) {
+	a, b := queryAt("/run/ctl", "a"), queryAt("/run/ctl", "b")
+	other := queryAt("/run/other", "a")
+	w := &world{
+		units:    map[string]deployers.Unit{"sip.service": {MainPID: 1}, "web.service": {MainPID: 2}},
+		programs: map[string]command.Output{"x": {Stdout: "1"}},
+		channels: map[deployers.Query]deployers.Answer{a: {Reply: "1"}, b: {Fault: "2"}, other: {Reply: "3"}},
+	}
+	f := w.finder()
+	wants := deployers.Wants{Unit: "sip.service", Commands: [][]string{{"x"}}, Queries: []deployers.Query{a, b}}
+	look := func(wants deployers.Wants, want string) {
+		t.Helper()
+		facts, err := f.Of(t.Context(), wanting(wants), deployers.Target{}, time.Time{})
+		if err != nil || facts.Answers[a].Reply != "1" && facts.Answers[other].Reply != "3" || facts.Unit.MainPID == 0 {
+			t.Errorf("found is %+v, %v", facts, err)
+		}
+		if got := w.drain(); got != want {
+			t.Errorf("asked was %s, and not %s", got, want)
+		}
+	}
+	look(wants, "unit sip.service, run x, call a at /run/ctl, call b at /run/ctl")
+	look(wants, "")
+	look(deployers.Wants{Unit: "web.service", Queries: []deployers.Query{other}}, "unit web.service, call a at /run/other")
+	f.Forget("web.service")
+	look(wants, "")
+	f.Forget("sip.service")
+	look(wants, "unit sip.service, call a at /run/ctl, call b at /run/ctl")
+	look(deployers.Wants{Unit: "web.service", Queries: []deployers.Query{other}}, "unit web.service, call a at /run/other")
+}
+
+// A unit that could not be looked at is looked at again.
+func TestUnitAgain(t *testing.T) {
+	w := &world{}
+	f := w.finder()
+	for range 2 {
+		if _, err := f.Unit(t.Context(), "x.service"); err == nil || w.drain() != "unit x.service" {
+			t.Errorf("it is not looked at: %v", err)
+		}
+	}
+}
+
+// A channel that gives no answer is asked nothing else, and costs the time of
+// one answer.
+func TestSilentChannel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		talks := queryAt("/run/talks", "a")
+		w := &world{channels: map[deployers.Query]deployers.Answer{talks: {Reply: "1"}}}
+		f := w.finder()
+		ask := func(query deployers.Query, want string, takes time.Duration) {
+			t.Helper()
+			began := time.Now()
+			answer := f.answer(t.Context(), "sip.service", query)
+			if got := answer.Reply + answer.Err; got != want || answer.Sent != (answer.Err != "") {
+				t.Errorf("got %+v", answer)
+			}
+			if took := time.Since(began); took != takes {
+				t.Errorf("it took %s", took)
+			}
+		}
+		ask(queryAt("/run/one", "a"), "no answer to a", patience)
+		ask(queryAt("/run/one", "a"), "no answer to a", 0)
+		ask(queryAt("/run/one", "b"), "no answer to a", 0)
+		ask(talks, "1", 0)
+		ask(queryAt("/run/two", "a"), "no answer to a", lastPatience)
+		ask(queryAt("/run/three", "a"), "no answer to a", lastPatience)
+		w.drain()
+		f.Forget("web.service")
+		ask(queryAt("/run/one", "b"), "no answer to a", 0)
+		f.Forget("sip.service")
+		ask(queryAt("/run/one", "b"), "no answer to b", lastPatience)
+		ask(talks, "1", 0)
+		if got := w.drain(); got != "call b at /run/one, call a at /run/talks" {
+			t.Errorf("asked was %s", got)
+		}
+	})
+}
+
+// What several channels are waited for is no more than the patience in all, and
+// the last for each of them.
+func TestPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := NewFinder(nil, nil, slow(4*time.Second))
+		for i, want := range []time.Duration{4 * time.Second, 4 * time.Second, 2 * time.Second, lastPatience, lastPatience} {
+			began := time.Now()
+			f.answer(t.Context(), "sip.service", queryAt(fmt.Sprint(i), "a"))
+			if took := time.Since(began); took != want {
+				t.Errorf("channel %d took %s", i, took)
+			}
+		}
+	})
+}
+
+// slow is channels that fail after a while.
+type slow time.Duration
+
+func (s slow) Call(ctx context.Context, _ deployers.Query) deployers.Answer {
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Duration(s)):
+	}
+	return deployers.Answer{Err: "no answer"}
+}
+
+// That nobody waits any longer says nothing of the channel.
+func TestGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{}
+		f := w.finder()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		query := queryAt("/run/ctl", "a")
+		if got := f.answer(ctx, "sip.service", query); got.Err == "" {
+			t.Errorf("got %+v", got)
+		}
+		began := time.Now()
+		f.answer(t.Context(), "sip.service", query)
+		if took := time.Since(began); took != patience || w.drain() != "call a at /run/ctl, call a at /run/ctl" {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+// Several may ask at once.
+func TestAskedAtOnce(t *testing.T) {
+	a := queryAt("/run/ctl", "a")
+	w := &world{units: map[string]deployers.Unit{"sip.service": {MainPID: 1}}, channels: map[deployers.Query]deployers.Answer{a: {Reply: "1"}}}
+	f := w.finder()
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			wants := deployers.Wants{Unit: "sip.service", Commands: [][]string{{"x"}}, Queries: []deployers.Query{a}}
+			facts, err := f.Of(t.Context(), wanting(wants), deployers.Target{}, time.Time{})
+			if err != nil || facts.Unit.MainPID != 1 || facts.Answers[a].Reply != "1" {
+				t.Errorf("found is %+v, %v", facts, err)
+			}
+			f.Forget("sip.service")
+		})
+	}
+	all.Wait()
+}

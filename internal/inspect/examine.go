@@ -1,0 +1,349 @@
+package inspect
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/account"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/owntest"
+	"github.com/certlatch/certlatch/internal/pairs"
+	"github.com/certlatch/certlatch/internal/prepare"
+	"github.com/certlatch/certlatch/internal/probe"
+	"github.com/certlatch/certlatch/internal/state"
+)
+
+// This file looks, without changing anything, at all that a deployment to a
+// target depends on.
+
+// Examination is what was found out about one lineage at one target, or about
+// the host.
+type Examination struct {
+	Target, Lineage, Service string            // empty: the host
+	Checks                   []deployers.Check // in the order of deployers.Aspects
+}
+
+// Examine looks at the lineages, targets and services of a scope: the bundle,
+// the service's own configuration and control channel, whether it can be made to
+// take new files, its own test, whether its user can read what is installed, and
+// what is served. What is wrong is a check; the error is for what kept it from
+// looking, such as a *prepare.RequestError.
+func (in Inspector) Examine(ctx context.Context, scope prepare.Scope) ([]Examination, error) {
+	prep := prepare.NewPreparer(in.Site.World)
+	defer prep.Close()
+	i, err := in.begin(prep)
+	if err != nil {
+		return nil, err
+	}
+	all, err := prepare.Lineages(in.Site.Config)
+	if err != nil {
+		return nil, err
+	}
+	if err := scope.Check(in.Site.Config, all); err != nil {
+		return nil, err
+	}
+	var examined []Examination
+	for _, a := range prepare.Assign(in.Site.Config, all) {
+		if !scope.Names(a.Target.Name, a.Lineage) {
+			continue
+		}
+		i.site.Tell("looking at %s for %s", a.Target.Name, a.Lineage.Name)
+		checks := i.examine(ctx, a)
+		deployers.SortChecks(checks)
+		examined = append(examined, Examination{a.Target.Name, a.Lineage.Name, a.Target.Service, checks})
+	}
+	return examined, nil
+}
+
+func fine(about deployers.Aspect, says string, args ...any) deployers.Check {
+	return deployers.NewCheck(about, deployers.Fine, "", says, args...)
+}
+
+func warned(about deployers.Aspect, remedy, says string, args ...any) deployers.Check {
+	return deployers.NewCheck(about, deployers.Warned, remedy, says, args...)
+}
+
+func wrong(about deployers.Aspect, remedy, says string, args ...any) deployers.Check {
+	return deployers.NewCheck(about, deployers.Wrong, remedy, says, args...)
+}
+
+// fails returns the check of what would make a deployment fail, in the words
+// that the deployment would have for it.
+func fails(about deployers.Aspect, err error, of outcome.Subject) deployers.Check {
+	_, remedy := outcome.Explain(err, of)
+	return wrong(about, remedy, "%v", err)
+}
+
+// examine looks as far as it can: what is installed and served cannot be
+// compared without a bundle, nor found without a plan.
+func (i inspection) examine(ctx context.Context, a prepare.Assignment) []deployers.Check {
+	if a.Err != nil {
+		return []deployers.Check{fails(deployers.Issued, a.Err, subjectOf(a, deployers.Plan{}))}
+	}
+	ev := i.open(ctx, a)
+	checks := slices.Concat(i.kept(a), ev.plan.Checks, []deployers.Check{ev.activation()})
+	if ev.isComparable() {
+		checks = slices.Concat(checks, i.reading(ctx, ev), i.ownTest(ctx, ev), i.serving(ctx, ev))
+	}
+	return append(checks, i.issued(ctx, ev)...)
+}
+
+// evidence is what there is to know of an assignment, before it is looked at what
+// its service makes of that.
+type evidence struct {
+	assigned prepare.Assignment
+	record   state.Record
+	bundle   *lineage.Bundle // nil: it cannot be read
+	findings []lineage.Finding
+	plan     deployers.Plan
+	planErr  error
+
+	// What is installed; only with both a bundle and a plan.
+	pair    pairs.Pair
+	pairErr error
+}
+
+// open finds out what there is to know of an assignment.
+func (i inspection) open(ctx context.Context, a prepare.Assignment) evidence {
+	ev := evidence{assigned: a, record: i.record(a)}
+	ev.bundle, ev.findings = i.prep.Bundle(a.Lineage)
+	ev.plan, ev.planErr = i.plan(ctx, a, ev.bundle)
+	if ev.isComparable() {
+		ev.pair, ev.pairErr = i.site.Storage().Look(ctx, pairs.At(a.Target.Target, a.Lineage.Name, ev.plan), ev.bundle, "")
+	}
+	return ev
+}
+
+// isComparable reports whether there are both a bundle and a plan.
+func (ev evidence) isComparable() bool {
+	return ev.bundle != nil && (ev.planErr == nil || isNoWay(ev.planErr))
+}
+
+// installed returns the leaf that is installed; nil: none is known.
+func (ev evidence) installed() *x509.Certificate {
+	if ev.pairErr != nil {
+		return nil
+	}
+	return ev.pair.Leaf()
+}
+
+func (ev evidence) fails(about deployers.Aspect, err error) deployers.Check {
+	return fails(about, err, subjectOf(ev.assigned, ev.plan))
+}
+
+// deploy returns the command that deploys the lineage.
+func (ev evidence) deploy() string { return "certlatch deploy " + ev.assigned.Lineage.Name }
+
+// isInactive reports whether the service waits to be started.
+func (ev evidence) isInactive() bool { return ev.plan.Activate.Wait == deployers.ServiceInactive }
+
+// kept returns what keeps every deployment from an assignment's target.
+func (i inspection) kept(a prepare.Assignment) (checks []deployers.Check) {
+	if i.unread != nil {
+		checks = append(checks, wrong(deployers.State, state.RemedyOf(i.unread), "nothing is deployed to the target: %v", i.unread))
+	}
+	if hold := i.state.Held(a.Target.Name); hold != nil {
+		checks = append(checks, warned(deployers.Reload, "certlatch release "+a.Target.Name+" lets it be deployed to again",
+			"the target is held since %s (%s)", hold.Since.Format(time.RFC3339), hold.Reason))
+	}
+	return checks
+}
+
+// activation says how the service will be made to take new files, or why it will
+// not.
+func (ev evidence) activation() deployers.Check {
+	a := ev.plan.Activate
+	noWay, isNoWay := errors.AsType[*deployers.NoWayError](ev.planErr)
+	switch {
+	case isNoWay:
+		return wrong(noWay.About, noWay.Remedy, "%s", noWay.Why)
+	case ev.planErr != nil:
+		return ev.fails(deployers.Reload, ev.planErr)
+	case a.Way == deployers.NoWay && a.Wait != deployers.NothingToDo:
+		remedy := outcome.WaitFor(a).Remedy(subjectOf(ev.assigned, ev.plan))
+		return warned(deployers.Reload, remedy, "%s", cmp.Or(a.Why, a.Unit+" does not run"))
+	case a.Why != "":
+		return fine(deployers.Reload, "%s: %s", a, a.Why)
+	}
+	return fine(deployers.Reload, "%s", a)
+}
+
+// issued returns what there is to say about the bundle, held against the
+// target's policy where it is whole.
+func (i inspection) issued(ctx context.Context, ev evidence) (checks []deployers.Check) {
+	findings := ev.findings
+	if ev.bundle != nil {
+		var err error
+		findings, err = i.prep.Judge(ctx, prepare.CaseOf(ev.assigned.Target, ev.bundle, ev.findings, ev.plan, ev.installed()))
+		if err != nil {
+			checks = append(checks, ev.fails(deployers.Issued, err))
+		}
+	}
+	for _, f := range findings {
+		level := deployers.Warned
+		if f.Severity == lineage.Refused {
+			level = deployers.Wrong
+		}
+		checks = append(checks, deployers.NewCheck(deployers.Issued, level, f.Remedy, "%s", f))
+	}
+	if len(findings) == 0 {
+		leaf := lineage.Describe(ev.bundle.Leaf)
+		checks = append(checks, fine(deployers.Issued, "%s is good, until %s", leaf.Short(), leaf.NotAfter.Format("2006-01-02 15:04 MST")))
+	}
+	return checks
+}
+
+// reading holds what is installed against the bundle, tries whether the
+// service's user can read it, and looks for rights that somebody else than root
+// and the target's own user could have given himself.
+func (i inspection) reading(ctx context.Context, ev evidence) []deployers.Check {
+	if ev.pairErr != nil {
+		return []deployers.Check{ev.fails(deployers.Reading, ev.pairErr)}
+	}
+	checks := []deployers.Check{i.pair(ctx, ev)}
+	found, err := i.site.Storage().NotCarried(ev.pair)
+	if err != nil {
+		checks = append(checks, ev.fails(deployers.Reading, err))
+	}
+	for _, n := range found {
+		finding := outcome.NotCarriedFinding(n)
+		checks = append(checks, warned(deployers.Reading, finding.Remedy, "%s", finding))
+	}
+	return checks
+}
+
+func (i inspection) pair(ctx context.Context, ev evidence) deployers.Check {
+	if !ev.pair.Whole() {
+		return warned(deployers.Reading, ev.deploy(), "nothing is installed yet, or not all of it")
+	}
+	reader, err := i.canRead(ctx, ev)
+	switch {
+	case err != nil:
+		return ev.fails(deployers.Reading, err)
+	case !ev.pair.Same():
+		return warned(deployers.Reading, ev.deploy(), "what is installed differs from what was issued")
+	}
+	return fine(deployers.Reading, "what was issued is installed, and %s can read it", reader)
+}
+
+// canRead tries whether the service can read what is installed, and returns who
+// that is.
+func (i inspection) canRead(ctx context.Context, ev evidence) (reader string, err error) {
+	if ev.plan.Row != nil {
+		return ev.assigned.Target.Service, nil
+	}
+	credential, err := account.CredentialOf(ev.plan.Reader)
+	if err != nil {
+		return "", err
+	}
+	return credential.User, i.site.World.Programs.CanRead(ctx, credential, ev.pair.InstalledPaths())
+}
+
+// ownTest runs the service's own test. What it says of others than the target
+// does not keep a deployment from succeeding, unless that would harm them.
+func (i inspection) ownTest(ctx context.Context, ev evidence) []deployers.Check {
+	test := ev.plan.Test
+	if len(test.Command) == 0 {
+		return nil
+	}
+	return []deployers.Check{i.judgeOwnTest(ctx, ev, owntest.Run(ctx, i.site.World.Programs, test))}
+}
+
+// judgeOwnTest judges what the service's own test says.
+func (i inspection) judgeOwnTest(ctx context.Context, ev evidence, failed error) deployers.Check {
+	test, program := ev.plan.Test, ev.plan.Test.Command[0]
+	if failed == nil {
+		return fine(deployers.OwnTest, "%s finds nothing wrong", program)
+	}
+	counts, _ := owntest.Against(test, failed, failed)
+	if counts != nil && ev.pair.Whole() {
+		return wrong(deployers.OwnTest, "correct the service's configuration", "%s fails: %v", program, counts)
+	}
+	other, about, err := owntest.Endangered(ctx, test, failed, i.isServed)
+	switch {
+	case err != nil:
+		return ev.fails(deployers.OwnTest, err)
+	case other != nil:
+		wait := outcome.EndangersError(other.Name, about, ev.plan.Activate)
+		return warned(deployers.OwnTest, wait.Remedy(subjectOf(ev.assigned, ev.plan)), "%v", wait)
+	case counts != nil:
+		return warned(deployers.OwnTest, ev.deploy(), "%s fails, perhaps for want of the first deployment: %v", program, counts)
+	}
+	return warned(deployers.OwnTest, "", "%s finds fault with what is not the target's: %v", program, failed)
+}
+
+// isServed reports whether one handshake shows a leaf of something else.
+func (i inspection) isServed(ctx context.Context, other deployers.Other) bool {
+	return slices.ContainsFunc(i.observe(ctx, other.Probes), func(o probe.Observation) bool { return o.Leaf() != nil })
+}
+
+// serving looks once at what every probe sees.
+func (i inspection) serving(ctx context.Context, ev evidence) []deployers.Check {
+	named, err := prepare.NameProbes(ev.plan.Probes, ev.bundle.Leaf)
+	if err != nil {
+		return []deployers.Check{ev.fails(deployers.Serving, err)}
+	}
+	return ev.served(i.observe(ctx, named))
+}
+
+// served returns what there is to say about what the probes saw. Of the
+// listeners that were found, some may be for something else.
+func (ev evidence) served(observed []probe.Observation) (checks []deployers.Check) {
+	issued := lineage.Fingerprint(ev.bundle.Leaf)
+	proved := prepare.Proved(ev.record.Proven, ev.plan)
+	counted := 0
+	var unanswered []error // of the probes that proved the target before
+	for _, o := range observed {
+		leaf := o.Leaf()
+		switch {
+		case leaf == nil && ev.plan.Found && prepare.Among(o.Endpoint, proved):
+			unanswered = append(unanswered, o.Err)
+			continue
+		case leaf == nil && ev.plan.Found:
+			continue
+		case leaf == nil:
+			checks = append(checks, ev.silent(o.Err))
+		case prepare.Shows(o, issued):
+			checks = append(checks, fine(deployers.Serving, "%s serves what was issued", o.Endpoint))
+		default:
+			checks = append(checks, warned(deployers.Serving, ev.deploy(), "%s serves %s, not what was issued", o.Endpoint, lineage.Describe(leaf).Short()))
+		}
+		counted++
+	}
+	if counted == 0 && !ev.isInactive() {
+		for _, e := range prepare.LostProbes(ev.record.Proven, ev.plan) {
+			unanswered = append(unanswered, fmt.Errorf("%s: the service does not listen there any more", e))
+		}
+	}
+	for _, err := range unanswered {
+		checks = append(checks, ev.silent(err))
+	}
+	if ev.plan.Found && len(checks) == 0 && !ev.isInactive() {
+		checks = append(checks, ev.unseen())
+	}
+	return checks
+}
+
+// silent returns the check of a probe that completes no handshake.
+func (ev evidence) silent(err error) deployers.Check {
+	if outage := prepare.Outage(ev.assigned.Target, ev.record.Proven, err); outage != nil {
+		return ev.fails(deployers.Serving, outage)
+	}
+	return wrong(deployers.Serving, "see whether the service runs, and whether the probe reaches it", "%v", err)
+}
+
+// unseen returns the check of a service none of whose listeners says anything
+// of the target.
+func (ev evidence) unseen() deployers.Check {
+	if first := ev.pairErr == nil && prepare.NothingBefore(ev.pair, ev.record); first && len(ev.plan.Probes) > 0 {
+		return warned(deployers.Serving, ev.deploy(), "no listener of the service completes a TLS handshake yet")
+	}
+	return ev.fails(deployers.Serving, prepare.Unserved(ev.assigned.Target, ev.record.Proven, outcome.NoListenerError{}, &outcome.NoProbeError{Target: ev.assigned.Target.Name}))
+}

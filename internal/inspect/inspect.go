@@ -1,0 +1,70 @@
+// Package inspect looks at what there is: what clients have issued, what is
+// installed and served, what a deployment would meet, and what the host is
+// like.
+//
+// It changes nothing but the snapshot that everybody may read. It takes no
+// lock, so what it has seen may be otherwise a moment later; and it decides
+// nothing: what is worth a deployment is for those who ask.
+package inspect
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/prepare"
+	"github.com/certlatch/certlatch/internal/probe"
+	"github.com/certlatch/certlatch/internal/state"
+)
+
+// Inspector looks at a host.
+type Inspector struct{ Site prepare.Site }
+
+// inspection is one look at the host, and what was remembered of it when that
+// began.
+type inspection struct {
+	site   prepare.Site
+	prep   *prepare.Preparer
+	began  time.Time
+	state  *state.State
+	unread error // why the state cannot be read, so that it is an empty one; nil: it was
+}
+
+// begin begins to look, with what a Preparer has found out already.
+func (in Inspector) begin(prep *prepare.Preparer) (inspection, error) {
+	began := time.Now()
+	st, unread, err := in.Site.State()
+	return inspection{site: in.Site, prep: prep, began: began, state: st, unread: unread}, err
+}
+
+// record returns what is remembered of an assignment.
+func (i inspection) record(a prepare.Assignment) state.Record {
+	return i.state.Get(a.Target.Name, a.Lineage.Name)
+}
+
+// plan asks a target's deployer what is to be done; see [prepare.Preparer.Plan].
+func (i inspection) plan(ctx context.Context, a prepare.Assignment, bundle *lineage.Bundle) (deployers.Plan, error) {
+	return i.prep.Plan(ctx, a, bundle, prepare.LastActivation(i.state, a.Target))
+}
+
+// observe makes one handshake at every endpoint.
+func (i inspection) observe(ctx context.Context, at []endpoint.Endpoint) []probe.Observation {
+	return i.site.World.Network.Observe(ctx, at, func() {})
+}
+
+// subjectOf returns what an error is about that would make a deployment fail
+// before anything is touched.
+func subjectOf(a prepare.Assignment, plan deployers.Plan) outcome.Subject {
+	return outcome.Subject{Target: a.Target.Name, Step: outcome.Validate, Plan: plan}
+}
+
+// isNoWay reports whether a deployer knows no way to make a service take new
+// files. What cannot be reloaded may be served all the same.
+func isNoWay(err error) bool {
+	_, is := errors.AsType[*deployers.NoWayError](err)
+	return is
+}

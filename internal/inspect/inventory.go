@@ -1,0 +1,234 @@
+package inspect
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/condition"
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/pairs"
+	"github.com/certlatch/certlatch/internal/prepare"
+	"github.com/certlatch/certlatch/internal/probe"
+	"github.com/certlatch/certlatch/internal/state"
+)
+
+// Inventory looks at the lineages and targets of a scope: what was issued, what
+// is installed, and what every probe sees. It changes nothing on the way but
+// the snapshot. A certificate that cannot be looked at is one of unknown
+// condition; the error is for what kept it from looking at any, such as a
+// *prepare.RequestError. Where the state cannot be read, what was seen is
+// returned beside the error that says why.
+func (in Inspector) Inventory(ctx context.Context, scope prepare.Scope) ([]state.Sighting, error) {
+	prep := prepare.NewPreparer(in.Site.World)
+	defer prep.Close()
+	return in.inventory(ctx, prep, scope, func(a prepare.Assignment) bool { return scope.Names(a.Target.Name, a.Lineage) })
+}
+
+// inventory looks at those assignments of a scope that are wanted.
+func (in Inspector) inventory(ctx context.Context, prep *prepare.Preparer, scope prepare.Scope, wanted func(prepare.Assignment) bool) ([]state.Sighting, error) {
+	i, err := in.begin(prep)
+	if err != nil {
+		return nil, err
+	}
+	all, err := prepare.Lineages(in.Site.Config)
+	if err != nil {
+		return nil, err
+	}
+	if err := scope.Check(in.Site.Config, all); err != nil {
+		return nil, err
+	}
+	assigned := prepare.Assign(in.Site.Config, all)
+	seen := i.sight(ctx, slices.DeleteFunc(slices.Clone(assigned), func(a prepare.Assignment) bool { return !wanted(a) }))
+	if i.unread != nil {
+		return seen, i.unread // and the snapshot stays, which knows what was held
+	}
+	if err := remember(in.Site.Config.Run, seen, assigned); err != nil {
+		in.Site.Log.Warn("status and check of other users will not see this", "error", err)
+	}
+	return seen, nil
+}
+
+// sight looks at everything, and judges what it sees.
+func (i inspection) sight(ctx context.Context, assigned []prepare.Assignment) []state.Sighting {
+	marks := i.site.Marks()
+	var glances []glance
+	var probes []endpoint.Endpoint
+	for n, a := range assigned {
+		g := i.glance(ctx, a)
+		glances, probes = append(glances, g), append(probes, g.probes()...)
+		i.site.Tell("looking: %d of %d targets", n+1, len(assigned))
+	}
+	var done atomic.Int64
+	observed := i.site.World.Network.Observe(ctx, probes, func() {
+		i.site.Tell("looking: %d of %d handshakes", done.Add(1), len(probes))
+	})
+	before := readSnapshot(i.site.Config.Run)
+	var seen []state.Sighting
+	for _, g := range glances {
+		n := len(g.probes())
+		seen = append(seen, i.conclude(g, observed[:n], before, marks))
+		observed = observed[n:]
+	}
+	return seen
+}
+
+// glance is what was found out about an assignment before any handshake.
+type glance struct {
+	assigned    prepare.Assignment
+	issued      *lineage.Leaf // nil: it cannot be read
+	installed   *lineage.Leaf // nil: there is none that can be read
+	looked      bool          // at what is installed
+	reloadsLeft *int
+	stopped     bool // somebody has stopped the service
+
+	areFound bool                // the plan's probes were found, not written down
+	planned  []endpoint.Endpoint // probes of the plan
+	lost     []endpoint.Endpoint // probes that were remembered, of listeners that are gone
+	proved   []endpoint.Endpoint // probes that were remembered
+	blind    outcome.Reason      // why not everything can be looked at; empty: it can
+}
+
+func (g glance) probes() []endpoint.Endpoint { return slices.Concat(g.planned, g.lost) }
+
+// glance finds out everything but what is served, as far as it can.
+func (i inspection) glance(ctx context.Context, a prepare.Assignment) glance {
+	if a.Err != nil {
+		reason, _ := outcome.Explain(a.Err, subjectOf(a, deployers.Plan{}))
+		return glance{assigned: a, blind: reason}
+	}
+	bundle, findings := i.prep.Bundle(a.Lineage)
+	plan, err := i.plan(ctx, a, bundle)
+	proven := i.record(a).Proven
+	g := glance{
+		assigned: a, reloadsLeft: plan.Activate.Left, stopped: i.stopped(ctx, a),
+		areFound: plan.Found, proved: prepare.Proved(proven, plan),
+	}
+	var unread error
+	var leaf *x509.Certificate
+	if bundle != nil {
+		leaf = bundle.Leaf
+		g.issued = describe(leaf)
+	} else {
+		unread = &outcome.RefusedError{Findings: findings}
+	}
+	if err == nil || isNoWay(err) {
+		installed, unseen := i.site.Storage().Leaf(ctx, pairs.At(a.Target.Target, a.Lineage.Name, plan))
+		g.looked, g.installed = unseen == nil, describe(installed)
+		var unnamed error
+		g.planned, unnamed = prepare.NameProbes(plan.Probes, cmp.Or(leaf, installed))
+		g.lost = prepare.LostProbes(proven, plan)
+		err = cmp.Or(unseen, unnamed, err)
+	}
+	g.blind = blindness(a, plan, proven, len(g.probes()), cmp.Or(unread, err))
+	return g
+}
+
+func describe(cert *x509.Certificate) *lineage.Leaf {
+	if cert == nil {
+		return nil
+	}
+	leaf := lineage.Describe(cert)
+	return &leaf
+}
+
+// stopped reports whether somebody has stopped a target's service, and it did
+// not fail.
+func (i inspection) stopped(ctx context.Context, a prepare.Assignment) bool {
+	if !i.prep.Facts.Systemd() || a.Target.Unit == "" {
+		return false
+	}
+	unit, err := i.prep.Facts.Unit(ctx, a.Target.Unit)
+	return err == nil && unit.ActiveState == "inactive"
+}
+
+// blindness returns why not everything can be looked at of an assignment, for
+// which there are so many probes: an error, or that there is none. Empty: it
+// can.
+func blindness(a prepare.Assignment, plan deployers.Plan, proven *state.Proof, probes int, err error) outcome.Reason {
+	switch {
+	case err == nil && probes == 0 && plan.Activate.Wait == deployers.ServiceInactive:
+		return outcome.Reason(deployers.ServiceInactive)
+	case err == nil && probes == 0 && !a.Target.ProveNothing:
+		err = prepare.Unserved(a.Target, proven, outcome.NoListenerError{}, &outcome.NoProbeError{Target: a.Target.Name})
+	}
+	if err == nil {
+		return ""
+	}
+	reason, _ := outcome.Explain(err, subjectOf(a, plan))
+	return reason
+}
+
+// conclude makes a sighting of a glance and of what its probes saw.
+func (i inspection) conclude(g glance, observed []probe.Observation, snapshot *state.Snapshot, marks []state.Mark) state.Sighting {
+	t, l := g.assigned.Target, g.assigned.Lineage
+	known := condition.Known{
+		Record: i.record(g.assigned), Hold: i.state.Held(t.Name), Before: snapshot.Of(t.Name, l.Name), Unread: i.unread != nil,
+		Looked: g.looked, ProveNothing: t.ProveNothing, Stopped: g.stopped, Unit: t.Unit,
+	}
+	for _, m := range marks {
+		if m.Lineage == l.String() {
+			since := m.Since()
+			known.Marked = &since
+		}
+	}
+	if info, err := os.Stat(l.Fullchain); err == nil {
+		known.Issued = info.ModTime().UTC().Truncate(time.Second)
+	}
+	seen := state.Sighting{
+		Certificate: state.Certificate{
+			Lineage: l.Name, Target: t.Name, Service: t.Service,
+			Issued: g.issued, Installed: g.installed, Served: g.served(observed), ReloadsLeft: g.reloadsLeft,
+		},
+		Looked: i.began.UTC(), // and not now: the state was read then
+	}
+	if t.Contact != "" {
+		seen.Contact = &t.Contact
+	}
+	return known.Conclude(seen)
+}
+
+// served returns what the probes saw, those of listeners that are gone last.
+func (g glance) served(observed []probe.Observation) []state.Served {
+	all := []state.Served{}
+	planned, lost := observed[:len(g.planned)], observed[len(g.planned):]
+	answers := slices.ContainsFunc(planned, func(o probe.Observation) bool { return o.Leaf() != nil })
+	for _, o := range planned {
+		if o.Leaf() == nil && g.areFound && answers && !prepare.Among(o.Endpoint, g.proved) {
+			continue // it is for something else
+		}
+		all = append(all, shown(o.Endpoint, o.Leaf(), o.Err))
+	}
+	for _, o := range lost {
+		switch {
+		case answers: // the service was told to listen elsewhere
+		case o.Leaf() != nil:
+			all = append(all, shown(o.Endpoint, nil, fmt.Errorf("%s: another service answers there", o.Endpoint)))
+		default:
+			all = append(all, shown(o.Endpoint, nil, o.Err))
+		}
+	}
+	if g.blind != "" {
+		why := string(g.blind)
+		all = append(all, state.Served{Error: &why})
+	}
+	return all
+}
+
+// shown returns what one probe saw: a leaf, or why there is none.
+func shown(e endpoint.Endpoint, leaf *x509.Certificate, err error) state.Served {
+	url := e.String()
+	if leaf != nil {
+		return state.Served{Probe: &url, Leaf: describe(leaf)}
+	}
+	text := err.Error()
+	return state.Served{Probe: &url, Error: &text}
+}

@@ -1,0 +1,130 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/deployers/all"
+	"github.com/certlatch/certlatch/hooks"
+	"github.com/certlatch/certlatch/internal/facts"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/prepare"
+	"github.com/certlatch/certlatch/internal/proposal"
+)
+
+// This file looks, without a configuration, at what there is on this host.
+
+// Survey finds the lineages and services of this host. It looks through the
+// roots of the site's configuration, or else through the usual places, and takes
+// nothing else from it, nor from the state directory.
+func (in Inspector) Survey(ctx context.Context) (proposal.Host, error) {
+	prep := prepare.NewPreparer(in.Site.World)
+	defer prep.Close()
+	host := proposal.Host{Roots: in.Site.Config.Roots, Files: map[string]proposal.File{}}
+	if host.Roots == nil {
+		host.Roots = hooks.UsualRoots()
+	}
+	var err error
+	if host.Lineages, host.Unknown, err = surveyLineages(prep, host.Roots); err != nil {
+		return proposal.Host{}, err
+	}
+	for _, d := range all.Deployers() {
+		discoverer, ok := d.(deployers.Discoverer)
+		if !ok {
+			continue
+		}
+		service, err := discover(ctx, prep.Facts, discoverer)
+		_, unreachable := errors.AsType[*outcome.SystemdError](err)
+		switch {
+		case unreachable || ctx.Err() != nil:
+			return proposal.Host{}, err
+		case err != nil:
+			host.Unknown = append(host.Unknown, fmt.Sprintf("%s: %v", d.Name(), err))
+		case service.Installed:
+			host.Services = append(host.Services, service)
+		}
+		for _, use := range service.Uses {
+			if use.Certificate != "" {
+				host.Files[use.Key] = surveyPath(host.Roots, use.Key)
+				host.Files[use.Certificate] = surveyCertificate(host.Roots, host.Lineages, use.Certificate)
+			}
+		}
+	}
+	return host, nil
+}
+
+// surveyLineages reads all lineages below some roots. One without a whole bundle
+// is not proposed for anything: it is told of as unknown.
+func surveyLineages(prep *prepare.Preparer, roots []lineage.Root) (all []proposal.Lineage, unknown []string, err error) {
+	for _, root := range roots {
+		found, err := root.List()
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, l := range found {
+			bundle, findings := prep.Bundle(l)
+			if bundle == nil {
+				unknown = append(unknown, fmt.Sprintf("the lineage %s cannot be read: %s", l, findings[0]))
+				continue
+			}
+			all = append(all, proposal.Lineage{Lineage: l, Leaf: lineage.Describe(bundle.Leaf)})
+		}
+	}
+	return all, unknown, nil
+}
+
+// discover lets a deployer tell what its service takes.
+func discover(ctx context.Context, finder *facts.Finder, d deployers.Discoverer) (proposal.Service, error) {
+	t := deployers.Target{Service: d.Name(), Options: d.Options()}
+	d.Defaults(&t)
+	found, err := finder.Of(ctx, d, t, time.Time{})
+	return proposal.Service{Name: d.Name(), Discovery: d.Discover(t, found)}, err
+}
+
+// surveyCertificate looks at the path of a certificate.
+func surveyCertificate(roots []lineage.Root, lineages []proposal.Lineage, path string) proposal.File {
+	file := surveyPath(roots, path)
+	for _, text := range facts.Texts(path) {
+		if certs, err := lineage.ParseCertificates([]byte(text.Content)); err == nil && len(certs) > 0 {
+			file.Leaf, file.SelfIssued = describe(certs[0]), lineage.SelfIssued(certs[0])
+		}
+	}
+	if at := slices.IndexFunc(lineages, func(l proposal.Lineage) bool { return keeps(l, file, path) }); at >= 0 {
+		file.Kept = lineages[at].String()
+	}
+	return file
+}
+
+// surveyPath looks at a path, and not into the file.
+func surveyPath(roots []lineage.Root, path string) proposal.File {
+	var file proposal.File
+	if info, err := os.Lstat(path); err == nil {
+		file.Link = info.Mode().Type() == fs.ModeSymlink
+	}
+	if _, err := os.Stat(filepath.Dir(path)); errors.Is(err, fs.ErrNotExist) {
+		file.NoDirectory = true
+	}
+	if at := slices.IndexFunc(roots, func(r lineage.Root) bool { return r.Holds(path) }); at >= 0 {
+		file.KeptBy = roots[at].Client
+	}
+	return file
+}
+
+// keeps reports whether a path leads into the files of a lineage: to its
+// certificate, or to another that lies beside it and has the same leaf.
+func keeps(l proposal.Lineage, file proposal.File, path string) bool {
+	at, err := filepath.EvalSymlinks(path)
+	its, itsErr := filepath.EvalSymlinks(l.Fullchain)
+	if err != nil || itsErr != nil {
+		return false
+	}
+	return at == its || filepath.Dir(at) == filepath.Dir(its) && file.Leaf != nil && file.Leaf.Fingerprint == l.Leaf.Fingerprint
+}

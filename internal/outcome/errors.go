@@ -1,0 +1,304 @@
+package outcome
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/disk"
+	"github.com/certlatch/certlatch/internal/install"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/state"
+)
+
+// Explained is an error that knows its own reason and remedy.
+type Explained interface {
+	error
+	Explain(Subject) (Reason, string)
+}
+
+// LineageMissingError is a target that names a lineage which no client keeps.
+type LineageMissingError struct{ Lineage, Config string }
+
+func (e *LineageMissingError) Error() string { return "no client keeps a lineage " + e.Lineage }
+
+// AmbiguousError is a lineage that another client keeps under the same name:
+// the target would get now the one and now the other.
+type AmbiguousError struct{ Lineage, Twin lineage.Lineage }
+
+func (e *AmbiguousError) Error() string {
+	return fmt.Sprintf("both %s and %s match", e.Lineage, e.Twin)
+}
+
+// RefusedError is a bundle that did not pass validation.
+type RefusedError struct{ Findings []lineage.Finding }
+
+func (e *RefusedError) Error() string { return e.Findings[0].Detail }
+
+// Explain returns the first finding's code and remedy.
+func (e *RefusedError) Explain(Subject) (Reason, string) {
+	return Reason(e.Findings[0].Code), e.Findings[0].Remedy
+}
+
+// StuckError is a set that an earlier run, which was cut off, had begun to
+// replace, and that could not be put back.
+type StuckError struct{ Err error }
+
+func (e *StuckError) Error() string {
+	return "an earlier run was cut off, and the previous pair cannot be put back: " + e.Err.Error()
+}
+
+func (e *StuckError) Unwrap() error { return e.Err }
+
+// Remedy returns what to do about a set of a target.
+func (e *StuckError) Remedy(target string) string {
+	if later, is := errors.AsType[*install.JournalError](e.Err); is {
+		return fmt.Sprintf("let that version run certlatch recover, with the file under its old name; or look at what is installed and served, remove %s, then certlatch deploy --force --target %s", later.Path, target)
+	}
+	return "look at once: mend what keeps the files from being put back; every run tries it again first, and certlatch recover does nothing else"
+}
+
+// ConfigError is a configuration that shows to be wrong only on this host.
+type ConfigError struct{ Err error }
+
+func (e *ConfigError) Error() string { return e.Err.Error() }
+
+// NoNameError is a probe without a name where the leaf has none to offer.
+type NoNameError struct{ Probe string }
+
+func (e *NoNameError) Error() string {
+	return fmt.Sprintf("probe %s names no host and every name of the leaf is a wildcard", e.Probe)
+}
+
+// NoProbeError is a target that nothing could prove.
+type NoProbeError struct{ Target string }
+
+func (e *NoProbeError) Error() string {
+	return "no TLS listener of the service completed a handshake, so nothing could prove that the new certificate is served"
+}
+
+// NoListenerError is a service with nothing left that could be probed.
+type NoListenerError struct{}
+
+func (NoListenerError) Error() string { return "the service has no TLS listener that could be probed" }
+
+// OutOfTimeError is a deployment that was not begun, since it might not have
+// ended in time.
+type OutOfTimeError struct{}
+
+func (*OutOfTimeError) Error() string {
+	return "too little of the run's time was left to begin with this service"
+}
+
+// SystemdError is a systemd that runs this host and cannot be reached.
+type SystemdError struct{ Err error }
+
+func (e *SystemdError) Error() string { return e.Err.Error() }
+
+// DatabaseError is a database that does not answer as it should.
+type DatabaseError struct{ Err error }
+
+func (e *DatabaseError) Error() string { return e.Err.Error() }
+func (e *DatabaseError) Unwrap() error { return e.Err }
+
+// TestError is a failure of the service's own test with the new files in place.
+type TestError struct {
+	Program string
+	Err     error
+	Before  bool // it failed at the baseline too
+}
+
+func (e *TestError) Error() string {
+	if e.Before {
+		return fmt.Sprintf("the service's own test (%s) fails, and did so before anything was touched: %v", e.Program, e.Err)
+	}
+	return fmt.Sprintf("the service's own test (%s) rejected the new files: %v", e.Program, e.Err)
+}
+
+// FaultError is a service that answered a control call with a fault.
+type FaultError struct {
+	Query      deployers.Query
+	Text       string
+	Activation deployers.Activation
+}
+
+func (e *FaultError) Error() string {
+	return fmt.Sprintf("%s at %s: %s", e.Query.Method, e.Query.Channel.Address, e.Text)
+}
+
+// Explain returns what is known about the fault.
+func (e *FaultError) Explain(Subject) (Reason, string) {
+	for _, f := range e.Activation.Faults {
+		if strings.Contains(e.Text, f.Says) && f.Reason != "" {
+			return Reason(f.Reason), f.Remedy
+		}
+	}
+	return ControlFault, "the service's log tells more; it goes on as before"
+}
+
+// AnswerError is a control call that was sent and not answered with success.
+type AnswerError struct {
+	Query  deployers.Query
+	Answer deployers.Answer
+}
+
+func (e *AnswerError) Error() string {
+	what := e.Answer.Err
+	if what == "" {
+		what = fmt.Sprintf("the answer is %.200q", e.Answer.Reply)
+	}
+	return fmt.Sprintf("%s at %s: %s", e.Query.Method, e.Query.Channel.Address, what)
+}
+
+// ExpectError is a service that took a call and does not say afterwards what it
+// should.
+type ExpectError struct {
+	Expect deployers.Expect
+	Answer deployers.Answer
+}
+
+func (e *ExpectError) Error() string {
+	what := e.Answer.Err + e.Answer.Fault
+	if what == "" {
+		what = e.Expect.Says
+	}
+	return fmt.Sprintf("%s at %s: %s", e.Expect.Query.Method, e.Expect.Query.Channel.Address, what)
+}
+
+// Explain returns what the deployer says of such a service.
+func (e *ExpectError) Explain(Subject) (Reason, string) {
+	return Reason(e.Expect.Reason), e.Expect.Remedy
+}
+
+// UnreachableError is a service none of whose control channels can be reached.
+type UnreachableError struct{ Errs []string }
+
+func (e *UnreachableError) Error() string { return strings.Join(e.Errs, "; ") }
+
+// UnprovenError is new files that are not served.
+type UnprovenError struct{ What string }
+
+func (e *UnprovenError) Error() string { return e.What }
+
+// OutageError is a service that was proven once and completed no handshake
+// before anything was touched, nor since then.
+type OutageError struct {
+	Err    error  // what was seen
+	Unit   string // of the service; empty: none
+	Proven state.Proof
+}
+
+func (e *OutageError) Error() string { return e.Err.Error() }
+func (e *OutageError) Unwrap() error { return e.Err }
+
+// Remedy returns where to look.
+func (e *OutageError) Remedy() string { return LookAtService(e.Unit, e.Proven) }
+
+// LookAtService returns the remedy where a service is out of order that was
+// proven once.
+func LookAtService(unit string, proven state.Proof) string {
+	log := "its log"
+	if unit != "" {
+		log = "journalctl -u " + unit
+	}
+	return fmt.Sprintf("see why the service completes no TLS handshake (%s); it served %s when it was proven at %s",
+		log, proven.Leaf.Short(), proven.Time.Format(time.RFC3339))
+}
+
+// CrashedError is a service that did not survive its activation.
+type CrashedError struct {
+	What   string
+	Proven bool // what came up since then serves the new leaf
+}
+
+func (e *CrashedError) Error() string {
+	if e.Proven {
+		return e.What + "; it serves the new certificate now, but sessions were lost"
+	}
+	return e.What + "; it does not serve the new certificate"
+}
+
+// WaitError is a deployment whose files stay without being served yet.
+type WaitError struct {
+	Reason Reason
+	Detail string
+	Cure   string // what to do; empty: what the reason is enough to tell
+}
+
+// WaitFor returns the wait of an activation that is none.
+func WaitFor(a deployers.Activation) *WaitError {
+	return &WaitError{Reason: Reason(a.Wait), Detail: a.Why, Cure: a.Remedy}
+}
+
+func (e *WaitError) Error() string { return e.Detail }
+
+func (e *WaitError) result() Result {
+	if e.Reason == Reason(deployers.RestartNotAllowed) || e.Reason == Reason(deployers.SharedMemoryLow) {
+		return WaitingRestart
+	}
+	return Deferred
+}
+
+// Remedy returns what to do about the wait.
+func (e *WaitError) Remedy(of Subject) string {
+	unit := of.Plan.Activate.Unit
+	if e.Cure != "" {
+		return e.Cure
+	}
+	switch e.Reason {
+	case Reason(deployers.ServiceInactive):
+		if unit == "" {
+			return "start the service; certlatch deploy --pending then proves it"
+		}
+		return "systemctl start " + unit + "; certlatch deploy --pending then proves it"
+	case Reason(deployers.RestartNotAllowed):
+		return "restart " + unit + " when it suits, or set allow_restart: true for target " + of.Target
+	case OtherHost:
+		return "correct what is named, then certlatch deploy --pending; any other reload of " + unit + " takes the new pair too, at that price"
+	case FirstInstall:
+		return "let the service's configuration name " + of.firstFile() + "; certlatch deploy --pending then proves it"
+	default:
+		return "certlatch deploy --pending activates it then"
+	}
+}
+
+// WaitsForService reports whether a reason is about something that somebody
+// else does at the service, so that looking again is worth it at any time.
+func (r Reason) WaitsForService() bool {
+	switch r {
+	case FirstInstall, OtherHost, Reason(deployers.ServiceInactive), Reason(deployers.RestartNotAllowed), Reason(deployers.SharedMemoryLow):
+		return true
+	}
+	return false
+}
+
+// WaitsForSomebody reports whether a pending deployment is installed and waits
+// for what somebody has yet to do or has asked to be waited for. Another
+// attempt would not help it along.
+func (r Reason) WaitsForSomebody() bool { return r.WaitsForService() || r == OutsideWindow }
+
+// EndangersError returns the wait of an activation that would take the TLS of
+// something else away.
+func EndangersError(name string, about error, a deployers.Activation) *WaitError {
+	return &WaitError{Reason: OtherHost, Detail: fmt.Sprintf(
+		"%s is served now and could not be loaded again (%v); to %s would take its TLS away", name, about, a)}
+}
+
+// NotCarriedFinding returns the finding about attributes that a new file has
+// not got from the one that it replaces.
+func NotCarriedFinding(n install.NotCarried) lineage.Finding {
+	var what []string
+	for _, name := range n.Names {
+		if name == disk.ACLName {
+			name = "an ACL"
+		}
+		what = append(what, name)
+	}
+	return lineage.Finding{
+		Code: string(NotCarried), Severity: lineage.Warned,
+		Detail: fmt.Sprintf("%s: %s could have been set by another user, who owns, or may write to, a directory on the way; it is not carried over to new files", n.Path, strings.Join(what, ", ")),
+		Remedy: fmt.Sprintf("write who else may read the files into acl: of target %s, or let root own the directories and the file", n.Target),
+	}
+}

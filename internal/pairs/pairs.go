@@ -1,0 +1,235 @@
+// Package pairs knows where targets keep their pairs of certificate and key, in
+// files or in a row of a database, and takes a new pair there or back. How
+// files are replaced is package install's part, and how a row is package rows'.
+//
+// It does not promise that a service reads what is stored.
+package pairs
+
+import (
+	"context"
+	"crypto/x509"
+	"slices"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/install"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/state"
+)
+
+// Storage is where pairs are kept.
+type Storage interface {
+	// Look compares a bundle with what is installed at a place. In the managed
+	// layout it is to be installed as a generation of a name that was never used,
+	// whatever it is kept as in the state directory.
+	Look(ctx context.Context, at Place, bundle *lineage.Bundle, generation string) (Pair, error)
+	// Leaf returns the leaf that is installed; nil: there is none that can be read.
+	Leaf(ctx context.Context, at Place) (*x509.Certificate, error)
+	// Stage makes everything ready that the commit of pairs needs. Nothing is
+	// installed yet, and if anything fails, nothing stays. What can be put down to
+	// some of the pairs is in an *install.SetError or in [Faults].
+	Stage(ctx context.Context, new []Pair) (Staged, error)
+	// NotCarried returns what a new pair would not get from the files that it
+	// replaces.
+	NotCarried(p Pair) ([]install.NotCarried, error)
+}
+
+// Staged is pairs on their way. It ends with Undo or Keep.
+type Staged interface {
+	// Path returns where the file is before the commit that will appear at a path.
+	Path(final string) string
+	// NotCarried returns what the new files have not got from those that they
+	// replace.
+	NotCarried() []install.NotCarried
+	// Commit installs the pairs. Where it fails they may be installed in part,
+	// until Undo; an *install.RestoreError says that files cannot be put back.
+	Commit(ctx context.Context) error
+	// Undo puts the previous pairs back. It fails with a *LostError where it could
+	// not; otherwise its error is about something that is left beside them.
+	Undo(ctx context.Context) error
+	// Keep lets the pairs stay. It fails with an *install.NotKeptError where that
+	// could not be noted, and they are to be undone; otherwise its error is about
+	// something that is left beside them.
+	Keep() error
+}
+
+// LostError says that previous pairs are not back.
+type LostError struct {
+	Sets []install.Ref // whose
+	Err  error
+}
+
+// Of reports whether the previous pair of a set is not back.
+func (e *LostError) Of(set install.Ref) bool { return slices.Contains(e.Sets, set) }
+
+func (e *LostError) Error() string { return "put the previous pair back: " + e.Err.Error() }
+func (e *LostError) Unwrap() error { return e.Err }
+
+// Fault is what went wrong with one pair of several.
+type Fault struct {
+	Set install.Ref
+	Err error
+}
+
+// Faults is what went wrong with some of several pairs.
+type Faults []Fault
+
+// Error returns the text of the first.
+func (f Faults) Error() string { return f[0].Err.Error() }
+
+// Unwrap returns the first.
+func (f Faults) Unwrap() error { return f[0].Err }
+
+// Place is where the pair of a lineage is kept at a target.
+type Place struct {
+	Ref       install.Ref
+	Directory string // managed layout; empty: in place, or in a row
+	Files     []deployers.File
+	Row       *deployers.Row // nil: in files
+	Readers   []deployers.Reader
+}
+
+// At returns the place that a plan for a target names.
+func At(t deployers.Target, lineage string, plan deployers.Plan) Place {
+	return Place{install.Ref{Target: t.Name, Lineage: lineage}, plan.Directory, plan.Files, plan.Row, t.ACL}
+}
+
+// Pair is a bundle as it is to be installed at a place, and what is installed
+// there. It is not changed.
+type Pair struct {
+	Place     Place
+	set       install.Set
+	installed []install.File
+}
+
+// Same reports whether what is installed is the bundle already, owner and mode
+// too.
+func (p Pair) Same() bool { return install.Same(p.set, p.installed) }
+
+// SameContent reports whether what is installed is the bundle already, whoever
+// may read it.
+func (p Pair) SameContent() bool {
+	return p.Whole() && !slices.ContainsFunc(p.set.Files, func(want install.File) bool {
+		have, is := find(p.installed, want.Path)
+		return !is || !slices.Equal(have.Data, want.Data)
+	})
+}
+
+// Whole reports whether everything that is to be installed is there in some
+// form.
+func (p Pair) Whole() bool { return len(p.installed) == len(p.set.Files) }
+
+// Leaf returns the leaf that is installed; nil: there is none that can be read.
+func (p Pair) Leaf() *x509.Certificate { return leafAmong(p.Place.contents(), p.installed) }
+
+// Paths returns the final paths of the files; none where the pair is in a row.
+func (p Pair) Paths() []string {
+	var all []string
+	for _, f := range p.files() {
+		all = append(all, f.Path)
+	}
+	return all
+}
+
+// InstalledPaths returns the paths of the files that are installed.
+func (p Pair) InstalledPaths() []string {
+	var all []string
+	for _, f := range p.installed {
+		if p.Place.Row == nil {
+			all = append(all, f.Path)
+		}
+	}
+	return all
+}
+
+func (p Pair) files() []install.File {
+	if p.Place.Row != nil {
+		return nil
+	}
+	return p.set.Files
+}
+
+// Proof returns what is to be remembered of the files, so that it can be told
+// from them alone whether they are as they were. There are none where the pair is
+// in a row.
+func (p Pair) Proof() (directory string, files []state.File) {
+	for i, f := range p.files() {
+		files = append(files, state.File{Path: f.Path, Content: string(p.Place.Files[i].Content), UID: f.UID, GID: f.GID, Mode: f.Mode})
+	}
+	return p.set.Directory, files
+}
+
+// Installed returns what is installed as a bundle of a lineage; nil: it is not a
+// pair. Guarded reports whether nobody can have put the key there who may not
+// read it.
+func (p Pair) Installed(of lineage.Lineage) (bundle *lineage.Bundle, guarded bool) {
+	var chain, key []byte
+	guarded = true
+	for _, f := range p.Place.contents() {
+		have, is := find(p.installed, f.Path)
+		if is && f.Content.HoldsKey() && p.Place.Row == nil {
+			guarded = guarded && have.Kept
+		}
+		switch {
+		case !is:
+		case f.Content == deployers.Fullchain || f.Content == deployers.Combined && chain == nil:
+			chain = have.Data
+		case f.Content == deployers.Key:
+			key = have.Data
+		}
+	}
+	bundle, _ = lineage.Parse(of, chain, nil, key)
+	return bundle, guarded
+}
+
+// Holding returns the pair with another bundle, as another generation.
+func (p Pair) Holding(bundle *lineage.Bundle, generation string) Pair {
+	p.set.Generation, p.set.Files = generation, slices.Clone(p.set.Files)
+	for i, f := range p.Place.contents() {
+		p.set.Files[i].Data = f.Content.Of(bundle)
+	}
+	return p
+}
+
+// The columns of a row stand for files without owner and mode, under these
+// names.
+const (
+	certificateColumn = "certificate"
+	keyColumn         = "private_key"
+)
+
+// contents returns what is in which of the files, or columns.
+func (p Place) contents() []deployers.File {
+	if p.Row != nil {
+		return []deployers.File{
+			{Path: certificateColumn, Content: deployers.Fullchain},
+			{Path: keyColumn, Content: deployers.Key},
+		}
+	}
+	return p.Files
+}
+
+func find(files []install.File, path string) (install.File, bool) {
+	at := slices.IndexFunc(files, func(have install.File) bool { return have.Path == path })
+	if at < 0 {
+		return install.File{}, false
+	}
+	return files[at], true
+}
+
+// leafAmong finds the leaf among installed files; nil: there is none, or none
+// that can be read.
+func leafAmong(contents []deployers.File, files []install.File) *x509.Certificate {
+	for _, f := range contents {
+		if f.Content == deployers.Chain || f.Content == deployers.Key {
+			continue
+		}
+		have, is := find(files, f.Path)
+		if !is {
+			continue
+		}
+		if certs, err := lineage.ParseCertificates(have.Data); err == nil && len(certs) > 0 {
+			return certs[0]
+		}
+	}
+	return nil
+}

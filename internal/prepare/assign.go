@@ -1,0 +1,135 @@
+package prepare
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/outcome"
+)
+
+// RequestError says that a request names what does not exist.
+type RequestError struct{ What, Remedy string }
+
+func (e *RequestError) Error() string { return e.What }
+
+// Scope is the lineages and targets that a request names.
+type Scope struct {
+	Lineages []string // NAME or CLIENT:NAME; nil: all
+	Targets  []string // nil: all
+}
+
+// Names reports whether the scope holds a lineage at a target.
+func (s Scope) Names(target string, l lineage.Lineage) bool {
+	return (len(s.Targets) == 0 || slices.Contains(s.Targets, target)) &&
+		(len(s.Lineages) == 0 || slices.ContainsFunc(s.Lineages, l.Is))
+}
+
+// Check fails with a *RequestError where the scope names what there is not.
+func (s Scope) Check(cfg *config.Config, all []lineage.Lineage) error {
+	for _, name := range s.Targets {
+		if !slices.ContainsFunc(cfg.Targets, func(t config.Target) bool { return t.Name == name }) {
+			return NoTarget(name)
+		}
+	}
+	for _, name := range s.Lineages {
+		if _, err := pick(cfg, all, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// NoTarget returns the error of a request that names a target which there is
+// not.
+func NoTarget(name string) *RequestError {
+	return &RequestError{"there is no target " + name, "certlatch config show lists the targets"}
+}
+
+// Lineages returns everything that the clients keep.
+func Lineages(cfg *config.Config) ([]lineage.Lineage, error) {
+	var all []lineage.Lineage
+	for _, root := range cfg.Roots {
+		found, err := root.List()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+// Lineage finds a lineage by NAME or CLIENT:NAME. It fails with a
+// *RequestError.
+func Lineage(cfg *config.Config, name string) (lineage.Lineage, error) {
+	all, err := Lineages(cfg)
+	if err != nil {
+		return lineage.Lineage{}, err
+	}
+	return pick(cfg, all, name)
+}
+
+func pick(cfg *config.Config, all []lineage.Lineage, name string) (lineage.Lineage, error) {
+	if at := slices.IndexFunc(all, func(l lineage.Lineage) bool { return l.Is(name) }); at >= 0 {
+		return all[at], nil
+	}
+	var roots []string
+	for _, root := range cfg.Roots {
+		roots = append(roots, root.Dir)
+	}
+	return lineage.Lineage{}, &RequestError{
+		fmt.Sprintf("there is no lineage %s below %s", name, strings.Join(roots, ", ")),
+		"name one that is there, or add the client's directory to lineages in " + cfg.Path,
+	}
+}
+
+// Assignment is a lineage that a target takes. Err says why it cannot: there is
+// no such lineage (*outcome.LineageMissingError), or more than one
+// (*outcome.AmbiguousError).
+type Assignment struct {
+	Target  config.Target
+	Lineage lineage.Lineage
+	Err     error
+}
+
+// Missing reports whether there is no such lineage.
+func (a Assignment) Missing() bool { return a.Lineage.Client == "" }
+
+// Assign returns which of the lineages each target takes, in the order of the
+// targets.
+func Assign(cfg *config.Config, all []lineage.Lineage) []Assignment {
+	var assigned []Assignment
+	for _, t := range cfg.Targets {
+		wanted := slices.DeleteFunc(slices.Clone(all), func(l lineage.Lineage) bool { return !t.Wants(l) })
+		if len(wanted) == 0 && !t.IsGlob() {
+			assigned = append(assigned, Assignment{t, named(t), &outcome.LineageMissingError{Lineage: t.Lineage, Config: cfg.Path}})
+		}
+		alike := map[string][]lineage.Lineage{}
+		for _, l := range wanted {
+			alike[l.Name] = append(alike[l.Name], l)
+		}
+		for _, l := range wanted {
+			assigned = append(assigned, Assignment{t, l, ambiguous(l, alike[l.Name])})
+		}
+	}
+	return assigned
+}
+
+// named returns the lineage that a target without a glob names, as far as that
+// says.
+func named(t config.Target) lineage.Lineage {
+	return lineage.Lineage{Name: t.Lineage[strings.Index(t.Lineage, ":")+1:]}
+}
+
+// ambiguous returns an error where another client keeps a lineage under the
+// same name.
+func ambiguous(l lineage.Lineage, alike []lineage.Lineage) error {
+	for _, twin := range slices.Backward(alike) {
+		if twin.Client != l.Client {
+			return &outcome.AmbiguousError{Lineage: l, Twin: twin}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,216 @@
+package prepare
+
+import (
+	"context"
+	"crypto/x509"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/deployers/all"
+	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/facts"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/policy"
+	"github.com/certlatch/certlatch/internal/state"
+)
+
+// Preparer prepares deployments. What it has read and found out it does not
+// read again. It may be used by several goroutines.
+type Preparer struct {
+	Facts *facts.Finder
+	Units *Connection // nil: systemd does not run this host
+
+	revoked func(ctx context.Context, leaf, issuer *x509.Certificate) (bool, error)
+
+	mutex   sync.Mutex
+	bundles map[lineage.Lineage]read
+	trust   map[string]policy.Trust
+}
+
+// read is what came of reading a lineage.
+type read struct {
+	bundle   *lineage.Bundle
+	findings []lineage.Finding
+}
+
+// NewPreparer returns a Preparer that has not read anything yet.
+func NewPreparer(world World) *Preparer {
+	p := &Preparer{revoked: world.Revoked, bundles: map[lineage.Lineage]read{}, trust: map[string]policy.Trust{}}
+	var units facts.Units
+	if world.Systemd != nil {
+		p.Units = &Connection{connect: world.Systemd}
+		units = p.Units
+	}
+	p.Facts = facts.NewFinder(units, world.Programs, world.Channels)
+	return p
+}
+
+// Close ends the connection to systemd, if there is one.
+func (p *Preparer) Close() {
+	if p.Units != nil {
+		p.Units.Close()
+	}
+}
+
+// Bundle reads a lineage; nil: what it holds is not a whole bundle, and the
+// findings say why.
+func (p *Preparer) Bundle(l lineage.Lineage) (*lineage.Bundle, []lineage.Finding) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	got, ok := p.bundles[l]
+	if !ok {
+		got.bundle, got.findings = lineage.Read(l)
+		p.bundles[l] = got
+	}
+	return got.bundle, got.findings
+}
+
+// Fingerprint returns that of a lineage's leaf; empty where it cannot be read.
+func (p *Preparer) Fingerprint(l lineage.Lineage) string {
+	if bundle, _ := p.Bundle(l); bundle != nil {
+		return lineage.Fingerprint(bundle.Leaf)
+	}
+	return ""
+}
+
+// ForgetBundles lets go of what was read: of thousands of lineages, one at a
+// time is enough.
+func (p *Preparer) ForgetBundles() {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	clear(p.bundles)
+}
+
+// Plan asks the target's deployer what is to be done, given the facts that it
+// wants, and when the service was activated last ([LastActivation]). Without a
+// bundle it says what it can. With an error of the deployer, the plan holds its
+// checks.
+func (p *Preparer) Plan(ctx context.Context, a Assignment, bundle *lineage.Bundle, activated time.Time) (deployers.Plan, error) {
+	deployer, _ := all.For(a.Target.Service) // the configuration was checked
+	found, err := p.Facts.Of(ctx, deployer, a.Target.Target, activated)
+	if err != nil {
+		return deployers.Plan{}, err
+	}
+	if bundle != nil {
+		found.Names = lineage.Names(bundle.Leaf)
+	}
+	return deployer.Plan(a.Target.Target, a.Lineage, found)
+}
+
+// LastActivation returns when certlatch last told a target's service to take new
+// files; zero: it is not known to have.
+func LastActivation(st *state.State, t config.Target) time.Time {
+	at := st.Activations[state.UnitKey(t.Unit)]
+	if state.Ahead(at, time.Now()) {
+		return time.Time{}
+	}
+	return at
+}
+
+// Asks reports whether a target's deployer has to ask the service something at
+// its control channel.
+func Asks(t config.Target) bool {
+	deployer, _ := all.For(t.Service) // the configuration was checked
+	return len(deployer.Wants(t.Target, deployers.Facts{}).Queries) > 0
+}
+
+// NameProbes gives the probes of a plan that name no host the first name of a
+// leaf. It fails with an *outcome.NoNameError where that has none to offer.
+func NameProbes(probes []endpoint.Endpoint, leaf *x509.Certificate) ([]endpoint.Endpoint, error) {
+	named := slices.Clone(probes)
+	for i, e := range named {
+		if e.Name != "" {
+			continue
+		}
+		if named[i].Name = firstName(leaf); named[i].Name == "" {
+			return named, &outcome.NoNameError{Probe: e.String()}
+		}
+	}
+	return named, nil
+}
+
+// firstName returns the leaf's first name that is one of a host, and no
+// wildcard.
+func firstName(leaf *x509.Certificate) string {
+	if leaf == nil {
+		return ""
+	}
+	for _, name := range lineage.Names(leaf) {
+		if endpoint.IsHost(name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// Case is a bundle before a target's policy.
+type Case struct {
+	Target     config.Target
+	Bundle     *lineage.Bundle
+	Findings   []lineage.Finding // of reading it
+	Names      []string          // that the service's own configuration needs
+	SIPDomains []string
+	Installed  *x509.Certificate // nil: none is known
+	Force      bool              // a downgrade is accepted
+	ByName     bool              // an earlier generation that was asked for by name: its flaws are known, or soon will be
+}
+
+// CaseOf returns the case of a bundle that is to be installed by a plan.
+func CaseOf(t config.Target, bundle *lineage.Bundle, findings []lineage.Finding, plan deployers.Plan, installed *x509.Certificate) Case {
+	return Case{Target: t, Bundle: bundle, Findings: findings, Names: plan.Names, SIPDomains: plan.SIPDomains, Installed: installed}
+}
+
+// Judge returns what the target's policy says of a bundle, the findings that
+// refuse it first. It fails with an *outcome.ConfigError where the roots that the
+// policy names cannot be read.
+func (p *Preparer) Judge(ctx context.Context, c Case) ([]lineage.Finding, error) {
+	trust, err := p.trustOf(c.Target.Policy.Trust)
+	if err != nil {
+		return c.Findings, err
+	}
+	names := slices.Clone(c.Target.Names)
+	for _, e := range c.Target.Probes {
+		if e.Name != "" {
+			names = append(names, e.Name)
+		}
+	}
+	rules := policy.Rules{
+		Trust: trust, Accept: c.Target.Policy.Accept,
+		Names: names, ServiceNames: c.Names, SIPDomains: c.SIPDomains,
+		Installed: c.Installed, Force: c.Force || c.ByName, Now: time.Now(),
+	}
+	if p.revoked != nil && !c.ByName {
+		rules.Revoked = func(leaf, issuer *x509.Certificate) (bool, error) { return p.revoked(ctx, leaf, issuer) }
+	}
+	findings := slices.Concat(c.Findings, policy.Check(c.Bundle, rules))
+	if c.ByName {
+		for i := range findings {
+			findings[i].Severity = lineage.Warned
+		}
+	}
+	slices.SortStableFunc(findings, func(a, b lineage.Finding) int {
+		return strings.Compare(string(a.Severity), string(b.Severity)) // refused before warned
+	})
+	return findings, nil
+}
+
+// trustOf loads the roots of a trust setting.
+func (p *Preparer) trustOf(setting string) (policy.Trust, error) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	trust, ok := p.trust[setting]
+	if ok {
+		return trust, nil
+	}
+	trust, err := policy.LoadTrust(setting)
+	if err != nil {
+		return trust, &outcome.ConfigError{Err: err}
+	}
+	p.trust[setting] = trust
+	return trust, nil
+}
