@@ -4,14 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/certlatch/certlatch/hooks"
-	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/deploy"
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/hookfiles"
@@ -59,7 +56,7 @@ func (p *program) hook(c *cli.Context) error {
 	if err != nil {
 		return p.fail(c, err)
 	}
-	wanted, err := wantedLineages(e.Site.Config, events)
+	wanted, err := prepare.Wanted(e.Site.Config, events)
 	if err != nil {
 		return p.fail(c, err)
 	}
@@ -163,51 +160,4 @@ func clientNamed(name string) (hooks.Client, error) {
 		return nil, &usageError{fmt.Sprintf("there is no client %q", name), "known are " + strings.Join(hooks.Names(), ", ")}
 	}
 	return client, nil
-}
-
-// wantedLineages returns the lineages of a client's events that some target
-// takes.
-func wantedLineages(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage, error) {
-	var wanted []lineage.Lineage
-	for _, event := range events {
-		l := lineage.Lineage{Client: event.Client, Name: event.LineageName()}
-		if l.Name == "" {
-			return nil, &hooks.InputError{Client: event.Client, What: fmt.Sprintf("%.200q is no place of a lineage", event.Path)}
-		}
-		wants := func(t config.Target) bool { return t.Wants(l) }
-		first := slices.IndexFunc(cfg.Targets, wants)
-		if first < 0 {
-			continue
-		}
-		root := rootAt(cfg, event)
-		if root == nil {
-			return nil, &prepare.RequestError{
-				What:   fmt.Sprintf("target %s wants %s, but %s is below none of the configured roots", cfg.Targets[first].Name, l.Name, event.Path),
-				Remedy: fmt.Sprintf("add \"- %s: %s\" to lineages in %s", event.Client, filepath.Dir(event.Path), cfg.Path),
-			}
-		}
-		l, err := root.Find(l.Name)
-		if err != nil {
-			return nil, &hooks.InputError{Client: event.Client, What: err.Error()}
-		}
-		_, findings := lineage.Read(l)
-		for _, f := range findings {
-			if f.Code == lineage.Outside { // the path has a lineage's name, and leads out of the client's directories
-				return nil, &prepare.RequestError{What: f.Detail, Remedy: f.Remedy}
-			}
-		}
-		wanted = append(wanted, l)
-	}
-	return wanted, nil
-}
-
-// rootAt returns the configured root that the path of an event lies in, or nil.
-func rootAt(cfg *config.Config, event hooks.Event) *lineage.Root {
-	at := slices.IndexFunc(cfg.Roots, func(r lineage.Root) bool {
-		return r.Client == event.Client && r.NameAt(event.Path) != ""
-	})
-	if at < 0 {
-		return nil
-	}
-	return &cfg.Roots[at]
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -123,7 +124,11 @@ func at(step Step, remedy func(error) string) match {
 func kinds() []kind { return append(particular(), general()...) }
 
 // particular returns the kinds of errors that are known by their types.
-func particular() []kind {
+func particular() []kind { return slices.Concat(beforehand(), ofServices(), ofRows(), ofPrograms()) }
+
+// beforehand returns the kinds of what keeps a deployment from being begun, or its
+// files from being read.
+func beforehand() []kind {
 	return []kind{
 		{NotRecovered, ByStep, []match{
 			when(func(e *StuckError, of Subject) string { return e.Remedy(of.Target) }),
@@ -163,6 +168,12 @@ func particular() []kind {
 		{Unreadable, ByStep, []match{when(func(e *command.UnreadableError, of Subject) string {
 			return fmt.Sprintf("let %s pass %s, or set group: and mode: of target %s", e.User, e.At, of.Target)
 		})}},
+	}
+}
+
+// ofServices returns the kinds of what services make of new files.
+func ofServices() []kind {
+	return []kind{
 		{ServiceCrashed, ClassUndoFailed, []match{when(func(_ *CrashedError, of Subject) string {
 			return fmt.Sprintf("find out why (journalctl), then certlatch release %s; nothing is deployed to it until then", of.Target)
 		})}},
@@ -197,6 +208,12 @@ func particular() []kind {
 		{ControlUnreachable, ByStep, []match{when(func(_ *UnreachableError, of Subject) string {
 			return "see whether the service runs, and whether its control channel is the one configured for target " + of.Target
 		})}},
+	}
+}
+
+// ofRows returns the kinds of what goes wrong with databases.
+func ofRows() []kind {
+	return []kind{
 		{DatabaseRefused, ByStep, []match{when(func(e *rows.AddressError, _ Subject) string { return e.Remedy })}},
 		{RowNotFound, ByStep, []match{
 			whenever[*rows.NoRowError](oneRow),
@@ -205,6 +222,12 @@ func particular() []kind {
 		{RowChanged, ByStep, []match{whenever[*rows.ChangedError]("see who else writes to the table; certlatch deploy --pending tries again")}},
 		{RowTooLong, ByStep, []match{whenever[*rows.TooLongError]("let the column hold more, or have the client issue a shorter chain")}},
 		{DatabaseDown, ClassUnexpected, []match{whenever[*DatabaseError]("see whether the database runs, and whether certlatch may use it")}},
+	}
+}
+
+// ofPrograms returns the kinds of what goes wrong with programs and processes.
+func ofPrograms() []kind {
+	return []kind{
 		{CommandNotStarted, ByStep, []match{whenever[*command.NotStartedError]("see whether the program is there and may be executed")}},
 		{ServiceGone, ByStep, []match{whenever[*process.GoneError]("start the service; certlatch deploy --pending then tries again")}},
 		{CommandTimeout, ByStep, []match{when(func(_ *command.TimeoutError, of Subject) string { return byHand(of) })}},

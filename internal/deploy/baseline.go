@@ -1,0 +1,110 @@
+package deploy
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/owntest"
+	"github.com/certlatch/certlatch/internal/probe"
+)
+
+// This file finds out what services say of themselves, before and after their
+// files were replaced.
+
+// baseline notes what the service's own test, its probes and its processes say
+// before anything is touched. A member that nothing can prove ends here.
+func (r *run) baseline(ctx context.Context, a attempt) (attempt, error) {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < leastWork {
+		return a, &outcome.OutOfTimeError{}
+	}
+	var err error
+	if a.running, _, err = r.identify(ctx, a.activation()); err != nil {
+		return a, err
+	}
+	tested := r.ownTests(ctx, a)
+	seen := r.observeAll(ctx, a, func(m member) []endpoint.Endpoint { return m.prepared.plan.Probes })
+	var going []member
+	for i, m := range a.members {
+		m.testedBefore, m.counting = tested[i], seen[i]
+		if m.prepared.plan.Found {
+			if m = r.chooseProbes(ctx, m); m.fault != nil {
+				a.early = append(a.early, m.end(outcome.Failure{At: outcome.Baseline, Err: m.fault}))
+				continue
+			}
+		}
+		going = append(going, m)
+	}
+	a.members = going
+	return a, nil
+}
+
+// observe makes one handshake at every endpoint.
+func (r *run) observe(ctx context.Context, at []endpoint.Endpoint) []probe.Observation {
+	if len(at) == 0 {
+		return nil
+	}
+	return r.site.World.Network.Observe(ctx, at, func() {})
+}
+
+// observeAll makes one handshake at some endpoints of every member, all at once.
+func (r *run) observeAll(ctx context.Context, a attempt, of func(member) []endpoint.Endpoint) [][]probe.Observation {
+	var all []endpoint.Endpoint
+	for _, m := range a.members {
+		all = append(all, of(m)...)
+	}
+	observed := r.observe(ctx, all)
+	var seen [][]probe.Observation
+	for _, m := range a.members {
+		n := len(of(m))
+		seen = append(seen, observed[:n:n])
+		observed = observed[n:]
+	}
+	return seen
+}
+
+// ownTests runs the services' own tests, each once, and returns what that of each
+// member says.
+func (r *run) ownTests(ctx context.Context, a attempt) []error {
+	said := make([]error, len(a.members))
+	results := map[string]error{}
+	for i, m := range a.members {
+		argv := m.prepared.plan.Test.Command
+		if len(argv) == 0 {
+			continue
+		}
+		test := strings.Join(argv, "\x00")
+		err, ran := results[test]
+		if !ran {
+			err = owntest.Run(ctx, r.site.World.Programs, m.prepared.plan.Test)
+			results[test] = err
+		}
+		said[i] = err
+	}
+	return said
+}
+
+// test runs the service's own test with the new files in place.
+func (r *run) test(ctx context.Context, a attempt) (attempt, error) {
+	said := r.ownTests(ctx, a)
+	for i := range said {
+		a.members = slices.Clone(a.members)
+		a.members[i].tested = said[i]
+	}
+	for _, m := range a.members {
+		test := m.prepared.plan.Test
+		err, before := owntest.Against(test, m.testedBefore, m.tested)
+		if err == nil {
+			continue
+		}
+		failed := &outcome.TestError{Program: test.Command[0], Err: err, Before: before}
+		if before && a.first() {
+			return a, &outcome.WaitError{Reason: outcome.FirstInstall, Detail: failed.Error()}
+		}
+		return a.attribute(failed), failed
+	}
+	return a, nil
+}
