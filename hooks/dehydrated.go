@@ -15,9 +15,9 @@ import (
 //	deploy_cert DOMAIN KEYFILE CERTFILE FULLCHAINFILE CHAINFILE TIMESTAMP
 //	unchanged_cert DOMAIN KEYFILE CERTFILE FULLCHAINFILE CHAINFILE
 //
-// the latter at every run for every certificate that needs no renewal. A verb
-// that the hook does not know must do nothing, succeed and print nothing: what
-// it prints at generate_csr is taken for a CSR (dehydrated 0.7.2,
+// unchanged_cert at every run for every certificate that needs no renewal. A
+// verb that the hook does not know must do nothing, succeed and print nothing:
+// what it prints at generate_csr is taken for a CSR (dehydrated 0.7.2,
 // docs/examples/hook.sh). DOMAIN is not looked at: the directory's name may be
 // an alias.
 type dehydrated struct{}

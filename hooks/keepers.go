@@ -15,9 +15,9 @@ func (k Keeper) Root(dir string) lineage.Root {
 	return lineage.Root{Client: k.Name, Layout: k.Layout, Dir: dir}
 }
 
-// directory returns the keeper of plain directories, which is no client and
-// calls no hooks.
-func directory() Keeper {
+// plainDirectories returns the keeper of plain directories, which is no client
+// and calls no hooks.
+func plainDirectories() Keeper {
 	return Keeper{Name: "directory", Layout: lineage.Layout{Fullchain: "{dir}/fullchain.pem", Key: "{dir}/privkey.pem"}}
 }
 
@@ -27,7 +27,7 @@ func Keepers() []Keeper {
 	for _, c := range All() {
 		keepers = append(keepers, Keeper{c.Name(), c.Layout(), c.Places()})
 	}
-	return append(keepers, directory())
+	return append(keepers, plainDirectories())
 }
 
 // KeeperFor returns the keeper with a name, and reports whether there is one.

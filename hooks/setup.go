@@ -51,7 +51,7 @@ type Memory struct {
 	File func(dir string) string
 
 	Calls  func(text string) bool  // reports whether the text of the file makes the client call certlatch
-	Alone  func(text string) bool  // the same, even without the parts
+	Alone  func(text string) bool  // reports whether it does so even without the parts
 	Choose func(dir string) string // returns the command that chooses certlatch for a lineage; nil: it need not be chosen
 }
 

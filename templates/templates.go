@@ -44,11 +44,12 @@ func Services() []Service {
 // Installed returns the version of a service, and that of its OpenSSL, from
 // what its Ask has printed. What is not in there is zero.
 func (s Service) Installed(printed string) (service, openssl Version) {
-	// nginx: "built with OpenSSL 3.5.6 7 Apr 2026 (running with OpenSSL 3.5.7 ...)".
-	return find(s.says, printed), find(`(?s).*(?:built|running) with OpenSSL (\d[\d.]*)`, printed)
+	// nginx: "built with OpenSSL 3.5.6 7 Apr 2026 (running with OpenSSL 3.5.7
+	// ...)".
+	return findVersion(s.says, printed), findVersion(`(?s).*(?:built|running) with OpenSSL (\d[\d.]*)`, printed)
 }
 
-func find(expression, text string) Version {
+func findVersion(expression, text string) Version {
 	if match := regexp.MustCompile(expression).FindStringSubmatch(text); match != nil {
 		return ParseVersion(match[1])
 	}

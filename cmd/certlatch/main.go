@@ -43,7 +43,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "certlatch: cannot keep keys out of core dumps: %v\n", err)
 	}
 	// A client that closes its end of a pipe must not end a deployment. The
-	// signal is caught rather than ignored, since programs inherit the latter.
+	// signal is caught rather than ignored, since the programs that certlatch
+	// runs would inherit that it is ignored.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -61,7 +60,7 @@ func TestScripts(t *testing.T) {
 			}
 			env.Setenv("GOCOVERDIR", filepath.Dir(self))
 			for _, name := range []string{"PORT", "PORT2", "PORT3", "PORT4"} {
-				env.Setenv(name, strconv.Itoa(freePort(t)))
+				env.Setenv(name, strconv.Itoa(need.Port(t)))
 			}
 			now := time.Now()
 			env.Setenv("NOW", deployers.Window{From: sinceMidnight(now.Add(-time.Hour)), To: sinceMidnight(now.Add(time.Hour))}.String())
@@ -96,7 +95,7 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: await FILE...")
 	}
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for _, name := range args {
 		for {
 			_, err := os.Stat(ts.MkAbs(name))
@@ -224,15 +223,6 @@ func snapshot(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func freePort(t *testing.T) int {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
-}
-
 // serveTLS is the command served: a TLS server in the manner of the services that
 // certlatch is for. It serves a pair, and takes it anew on a HUP, if it can be
 // read. An interrupt ends it, also where interrupts were ignored when it was
@@ -276,7 +266,8 @@ func serveTLS(args []string) int {
 	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	context.AfterFunc(interrupted, func() { listener.Close() })
-	if err := os.WriteFile(args[3], []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
+	if err := writePID(args[3]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	for {
@@ -292,6 +283,15 @@ func serveTLS(args []string) int {
 			conn.Close()
 		}()
 	}
+}
+
+// writePID writes a PID file that is there with its content or not at all: it is
+// waited for.
+func writePID(path string) error {
+	if err := os.WriteFile(path+".new", []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 // servedReload notes that it was called, and sends a HUP to the servers of PID

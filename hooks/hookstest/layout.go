@@ -34,7 +34,7 @@ func (s *suite) checkLayout() {
 			s.flaw("it makes no lineage of the name %s: %v", name, err)
 			return
 		}
-		if at := entry(root, l); !paths.Within(at, root.Dir) || root.NameAt(at) != name {
+		if at := lineagePath(root, l); !paths.Within(at, root.Dir) || root.NameAt(at) != name {
 			s.flaw("the lineage %s lies at %s, and what lies there is called %q: correct Layout", name, at, root.NameAt(at))
 		}
 		for _, file := range []string{l.Fullchain, l.Key} {
@@ -57,9 +57,9 @@ func (s *suite) checkLayout() {
 	}
 }
 
-// entry returns the path by which a client names a lineage: the first below the
-// root on the way to its full chain.
-func entry(root lineage.Root, l lineage.Lineage) string {
+// lineagePath returns the path by which a client names a lineage: the first
+// below the root on the way to its full chain.
+func lineagePath(root lineage.Root, l lineage.Lineage) string {
 	rest, _ := paths.Below(l.Fullchain, root.Dir)
 	first, _, _ := strings.Cut(rest, "/")
 	return filepath.Join(root.Dir, first)

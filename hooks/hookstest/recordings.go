@@ -118,7 +118,7 @@ func (s *suite) checkMeant(r recording, event hooks.Event) {
 	root := hooks.Keeper{Name: s.client.Name(), Layout: s.client.Layout()}.Root(path.Dir(event.Path))
 	name := root.NameAt(event.Path)
 	l, err := root.Lineage(name)
-	if err != nil || entry(root, l) != event.Path {
+	if err != nil || lineagePath(root, l) != event.Path {
 		s.flaw("testdata/%s means %s, which is no place of a lineage: let Events and Layout agree: %v", r.file, event.Path, err)
 	}
 }
@@ -138,14 +138,14 @@ func (r recording) spoiled() (all []recording) {
 		name, value, _ := strings.Cut(variable, "=")
 		for _, word := range hostile(value) {
 			other := r
-			other.variables = with(r.variables, i, name+"="+word)
+			other.variables = withWord(r.variables, i, name+"="+word)
 			all = append(all, other)
 		}
 	}
 	for i, arg := range r.args {
 		for _, word := range hostile(arg) {
 			other, fewer := r, r
-			other.args, fewer.args = with(r.args, i, word), r.args[:i]
+			other.args, fewer.args = withWord(r.args, i, word), r.args[:i]
 			other.quiet = i == 0
 			all = append(all, other, fewer)
 		}
@@ -153,7 +153,7 @@ func (r recording) spoiled() (all []recording) {
 	for i, input := range r.inputs {
 		for _, word := range hostile(input) {
 			other := r
-			other.inputs, other.quiet = with(r.inputs, i, word), true
+			other.inputs, other.quiet = withWord(r.inputs, i, word), true
 			all = append(all, other)
 		}
 	}
@@ -167,7 +167,7 @@ func (r recording) spoiled() (all []recording) {
 	return append(all, more)
 }
 
-func with(words []string, i int, word string) []string {
+func withWord(words []string, i int, word string) []string {
 	words = slices.Clone(words)
 	words[i] = word
 	return words

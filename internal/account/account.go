@@ -96,7 +96,7 @@ func CredentialOf(a deployers.Account) (Credential, error) {
 	}
 	var groups []int
 	if a.User != "" && gid != 0 {
-		if groups, err = who.memberships(gid); err != nil {
+		if groups, err = who.groups(gid); err != nil {
 			return Credential{}, err
 		}
 	}

@@ -13,15 +13,15 @@ import (
 	"github.com/certlatch/certlatch/internal/command"
 )
 
-// entry is what is used of a user's line in passwd(5).
-type entry struct {
+// passwdEntry is what is used of a user's line in passwd(5).
+type passwdEntry struct {
 	name     string
 	uid, gid int
 	remote   bool // not in /etc/passwd
 }
 
 // lookUp returns the user with a name or number.
-func lookUp(name string) (entry, error) {
+func lookUp(name string) (passwdEntry, error) {
 	find := user.Lookup
 	if _, ok := parseID(name); ok {
 		find = user.LookupId
@@ -29,28 +29,28 @@ func lookUp(name string) (entry, error) {
 	if u, err := find(name); err == nil {
 		return parseEntry(name, u.Username, u.Uid, u.Gid)
 	} else if !isUnknown(err) {
-		return entry{}, fmt.Errorf("look up user %s: %w", name, err)
+		return passwdEntry{}, fmt.Errorf("look up user %s: %w", name, err)
 	}
 	line, err := getent("passwd", name)
 	if err != nil {
-		return entry{}, err
+		return passwdEntry{}, err
 	}
 	fields := strings.Split(line, ":") // name, password, uid, gid, ...
 	if len(fields) < 4 {
-		return entry{}, &UnknownError{"user", name}
+		return passwdEntry{}, &UnknownError{"user", name}
 	}
 	e, err := parseEntry(name, fields[0], fields[2], fields[3])
 	e.remote = true
 	return e, err
 }
 
-func parseEntry(asked, name, uid, gid string) (entry, error) {
-	e := entry{name: name}
+func parseEntry(asked, name, uid, gid string) (passwdEntry, error) {
+	e := passwdEntry{name: name}
 	var okUID, okGID bool
 	e.uid, okUID = parseID(uid)
 	e.gid, okGID = parseID(gid)
 	if !okUID || !okGID {
-		return entry{}, fmt.Errorf("look up user %s: uid %q and gid %q are not both numbers", asked, uid, gid)
+		return passwdEntry{}, fmt.Errorf("look up user %s: uid %q and gid %q are not both numbers", asked, uid, gid)
 	}
 	return e, nil
 }
@@ -75,9 +75,9 @@ func lookUpGroup(name string) (int, error) {
 	return strconv.Atoi(fields[2])
 }
 
-// memberships returns the groups that initgroups(3) sets: gid, and those that
+// groups returns the groups that initgroups(3) sets: gid, and those that
 // list the user.
-func (e entry) memberships(gid int) ([]int, error) {
+func (e passwdEntry) groups(gid int) ([]int, error) {
 	find := (&user.User{Username: e.name, Gid: strconv.Itoa(gid)}).GroupIds
 	if e.remote {
 		find = func() ([]string, error) {

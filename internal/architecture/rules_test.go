@@ -232,8 +232,8 @@ func tellers(t tree) (found []string) {
 // tests aside.
 type act struct {
 	packages string   // a regular expression over the whole import path; noPackage: a method of any value
-	names    string   // the same over the name
-	besides  string   // names that are meant by names, and harmless
+	names    string   // a regular expression over the whole name
+	besides  string   // names that match names, and are harmless
 	allowed  []string // directories or files
 	why      string
 }

@@ -53,7 +53,7 @@ func (e *UnreadableError) Unwrap() error { return e.Err }
 // It fails with an *UnreadableError for the first path that cannot be opened,
 // or as Run does where the trial itself could not be made.
 func CanRead(ctx context.Context, cred Credential, paths []string) error {
-	cmd, done, err := trial(ctx, cred, paths)
+	cmd, done, err := readTrial(ctx, cred, paths)
 	if err != nil {
 		return &NotStartedError{tryRead, err}
 	}
@@ -73,10 +73,10 @@ func CanRead(ctx context.Context, cred Credential, paths []string) error {
 	return err
 }
 
-// trial returns the command of the child process of CanRead. done closes what
+// readTrial returns the command of the child process of CanRead. done closes what
 // was opened for it.
-func trial(ctx context.Context, cred Credential, paths []string) (cmd *exec.Cmd, done func(), err error) {
-	if confined() {
+func readTrial(ctx context.Context, cred Credential, paths []string) (cmd *exec.Cmd, done func(), err error) {
+	if isConfined() {
 		program, err := os.Executable()
 		return systemdRun(ctx, cred, program, append([]string{program, tryRead}, paths...)), func() {}, err
 	}

@@ -94,7 +94,7 @@ func commandFor(ctx context.Context, as Credential, argv []string) (*exec.Cmd, e
 	if err != nil {
 		return nil, &NotStartedError{argv[0], err}
 	}
-	if confined() {
+	if isConfined() {
 		return systemdRun(ctx, as, path, argv), nil
 	}
 	cmd := prepare(ctx, path, argv)

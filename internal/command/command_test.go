@@ -72,22 +72,40 @@ func TestRunSignal(t *testing.T) {
 	}
 }
 
-// TestRunEndsWithContext wants the whole process group to be killed. A FIFO
-// that all of it hold open shows that: it comes to its end.
-func TestRunEndsWithContext(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "fifo")
+// fifo makes a FIFO and opens it.
+func fifo(t *testing.T, flag int) (path string, file *os.File) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "fifo")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	fifo, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	file, err := os.OpenFile(path, flag, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer fifo.Close()
+	t.Cleanup(func() { file.Close() })
+	return path, file
+}
 
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	output, err := Run(ctx, []string{"sh", "-c", `exec 3>"$1"; echo held >&3; echo begun; sleep 1000 & wait`, "sh", path})
+// endedOnceBegun returns a context that ends for a reason as soon as something is
+// written to a FIFO.
+func endedOnceBegun(t *testing.T, why error) (ctx context.Context, path string) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	path, begun := fifo(t, os.O_RDWR)
+	go func() {
+		if _, err := begun.Read(make([]byte, 1)); err == nil {
+			cancel(why)
+		}
+	}()
+	return ctx, path
+}
+
+// All of the group is killed, as a FIFO shows whose other end none of them
+// holds any more.
+func TestRunEndsWithContext(t *testing.T) {
+	path, other := fifo(t, os.O_RDONLY|syscall.O_NONBLOCK)
+	ctx, begun := endedOnceBegun(t, context.DeadlineExceeded)
+	output, err := Run(ctx, []string{"sh", "-c", `exec 3>"$1"; echo held >&3; echo begun; echo >"$2"; sleep 1000 & wait`, "sh", path, begun})
 	e, ok := errors.AsType[*TimeoutError](err)
 	if !ok || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "did not end in time") {
 		t.Fatalf("got %v", err)
@@ -95,19 +113,18 @@ func TestRunEndsWithContext(t *testing.T) {
 	if output.Stdout != "begun\n" || output != e.Output {
 		t.Errorf("the output up to then is lost: %+v", output)
 	}
-	if err := fifo.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := other.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	if held, err := io.ReadAll(fifo); err != nil || string(held) != "held\n" {
+	if held, err := io.ReadAll(other); err != nil || string(held) != "held\n" {
 		t.Errorf("somebody still lives: read %q, %v", held, err)
 	}
 }
 
 func TestRunCancelled(t *testing.T) {
-	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("told to stop")
-	time.AfterFunc(50*time.Millisecond, func() { cancel(why) })
-	_, err := Run(ctx, []string{"sleep", "1000"})
+	ctx, begun := endedOnceBegun(t, why)
+	_, err := Run(ctx, []string{"sh", "-c", `echo >"$1"; exec sleep 1000`, "sh", begun})
 	if _, ok := errors.AsType[*TimeoutError](err); !ok || !errors.Is(err, why) {
 		t.Errorf("got %v", err)
 	}

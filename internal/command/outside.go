@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// confined reports whether certlatch runs in a unit that lets it become nobody
+// isConfined reports whether certlatch runs in a unit that lets it become nobody
 // else, as its own units do. What a service's test needs is not known: it may
 // write logs and PID files, change its user, or compile code at run time. So
 // there systemd is asked to run it, and the unit need not allow for it.
-func confined() bool {
+func isConfined() bool {
 	if os.Geteuid() != 0 {
 		return false
 	}

@@ -28,9 +28,9 @@ func Shells() map[string]Shell {
 	return map[string]Shell{"bash": bash, "zsh": zsh, "fish": fish}
 }
 
-// texts returns the words of a level that only reports true for, with spaces
+// joinWords returns the words of a level that only reports true for, with spaces
 // between them.
-func (l Level) texts(only func(Word) bool) string {
+func (l Level) joinWords(only func(Word) bool) string {
 	var texts []string
 	for _, w := range l.Words {
 		if only(w) {
@@ -40,9 +40,9 @@ func (l Level) texts(only func(Word) bool) string {
 	return strings.Join(texts, " ")
 }
 
-// walked returns a pattern for case, as bash and zsh have it, that matches the
-// paths of all levels but the first.
-func walked(levels []Level) string {
+// pathPattern returns a pattern for case, as bash and zsh have it, that matches
+// the paths of all levels but the first.
+func pathPattern(levels []Level) string {
 	var paths []string
 	for _, l := range levels[1:] {
 		paths = append(paths, `"`+l.Path+`"`)
@@ -62,9 +62,9 @@ _certlatch() {
         esac
     done
     case "$at" in
-`, walked(levels))
+`, pathPattern(levels))
 	for _, l := range levels {
-		fmt.Fprintf(&s, "    %q) words=%q values=%q ;;\n", l.Path, l.texts(func(Word) bool { return true }), l.texts(func(w Word) bool { return w.Value }))
+		fmt.Fprintf(&s, "    %q) words=%q values=%q ;;\n", l.Path, l.joinWords(func(Word) bool { return true }), l.joinWords(func(w Word) bool { return w.Value }))
 	}
 	s.WriteString(`    esac
     # Without a word here, the shell completes file names.
@@ -88,7 +88,7 @@ for word in ${words[2,CURRENT-1]}; do
     esac
 done
 case "$at" in
-`, walked(levels))
+`, pathPattern(levels))
 	quote := strings.NewReplacer(`'`, `'\''`).Replace
 	for _, l := range levels {
 		fmt.Fprintf(&s, "(%q) known=(", l.Path)

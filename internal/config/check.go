@@ -52,7 +52,7 @@ func (r *report) roots(written *[]rootKeys, exists func(dir string) bool) []line
 	for i, keys := range *written {
 		where := fmt.Sprintf("lineages[%d]", i)
 		if n := len(keys.Dirs); n > 1 || n == 0 && !r.wrongBelow(where) {
-			r.at(where, fmt.Sprintf("an entry is one place, and here are %d", n), `write each place as an entry of its own, such as "- certbot: /etc/letsencrypt/live"`)
+			r.problemAt(where, fmt.Sprintf("an entry is one place, and here are %d", n), `write each place as an entry of its own, such as "- certbot: /etc/letsencrypt/live"`)
 		}
 		for _, keeper := range hooks.Keepers() {
 			dir, ok := keys.Dirs[keeper.Name]
@@ -60,7 +60,7 @@ func (r *report) roots(written *[]rootKeys, exists func(dir string) bool) []line
 				continue
 			}
 			if before := slices.IndexFunc(roots, func(r lineage.Root) bool { return *dir != "" && r.Dir == string(*dir) }); before >= 0 {
-				r.at(where, fmt.Sprintf("%s is named above already, as a place of %s", *dir, roots[before].Client), "remove one of the two entries")
+				r.problemAt(where, fmt.Sprintf("%s is named above already, as a place of %s", *dir, roots[before].Client), "remove one of the two entries")
 			}
 			roots = append(roots, keeper.Root(string(*dir)))
 		}
@@ -87,7 +87,7 @@ func texts[To, From ~string](list []From) []To {
 }
 
 func (r *report) target(where string, k targetKeys, global Policy) Target {
-	t := Target{Policy: k.Policy.overlay(global), Line: r.line(where)}
+	t := Target{Policy: k.Policy.overlay(global), Line: r.lineOf(where)}
 	t.Target = deployers.Target{
 		Name: string(k.Name), Service: k.Service, Lineage: string(k.Lineage),
 		Directory: string(k.Directory), Certificate: string(k.Certificate), Key: string(k.Key),
@@ -127,52 +127,52 @@ func (r *report) checkTarget(where string, k targetKeys, t deployers.Target) {
 	if r.wrong[where] {
 		return // a problem of the keys themselves is reported already
 	}
-	if !r.given(where+".name", string(k.Name)) {
-		r.at(where+".name", "the target has no name", "write one, such as name: web")
+	if !r.isGiven(where+".name", string(k.Name)) {
+		r.problemAt(where+".name", "the target has no name", "write one, such as name: web")
 	}
 	r.checkService(where, k)
-	if !r.given(where+".lineage", string(k.Lineage)) {
-		r.at(where+".lineage", "the target takes no lineage", "write the lineage's name, or a glob")
+	if !r.isGiven(where+".lineage", string(k.Lineage)) {
+		r.problemAt(where+".lineage", "the target takes no lineage", "write the lineage's name, or a glob")
 	}
 	r.checkLayout(where, k, t)
 	for _, p := range k.paths() {
 		if k.Lineage.glob() && p.path != "" && !strings.Contains(p.path, placeholder) {
-			r.at(where+"."+p.key, fmt.Sprintf("the lineages that %q takes would all be written to this path", k.Lineage), "put {lineage} into the path")
+			r.problemAt(where+"."+p.key, fmt.Sprintf("the lineages that %q takes would all be written to this path", k.Lineage), "put {lineage} into the path")
 		}
 	}
 }
 
 func (r *report) checkService(where string, k targetKeys) {
 	known := strings.Join(all.Names(), ", ")
-	if !r.given(where+".service", k.Service) {
-		r.at(where+".service", "the target has no service", "write one of "+known)
+	if !r.isGiven(where+".service", k.Service) {
+		r.problemAt(where+".service", "the target has no service", "write one of "+known)
 		return
 	}
 	if !slices.Contains(all.Names(), k.Service) {
-		r.at(where+".service", fmt.Sprintf("%.80q is not a known service", k.Service), "use one of "+known+"; generic fits any service")
+		r.problemAt(where+".service", fmt.Sprintf("%.80q is not a known service", k.Service), "use one of "+known+"; generic fits any service")
 		return
 	}
 	for _, other := range slices.Sorted(maps.Keys(k.Blocks)) {
 		if other != k.Service {
-			r.at(where+"."+other, fmt.Sprintf("this block belongs to the service %s, and the target's is %s", other, k.Service), "remove the block, or correct service")
+			r.problemAt(where+"."+other, fmt.Sprintf("this block belongs to the service %s, and the target's is %s", other, k.Service), "remove the block, or correct service")
 		}
 	}
 }
 
 func (r *report) checkLayout(where string, k targetKeys, t deployers.Target) {
-	managed := r.given(where+".directory", string(k.Directory))
-	certificate := r.given(where+".certificate", string(k.Certificate))
-	key := r.given(where+".key", string(k.Key))
+	managed := r.isGiven(where+".directory", string(k.Directory))
+	certificate := r.isGiven(where+".certificate", string(k.Certificate))
+	key := r.isGiven(where+".key", string(k.Key))
 	switch {
 	case r.checkRow(where, k):
 	case managed && (certificate || key || k.Chain != "" || k.Combined != ""):
-		r.at(where, "directory stands beside certificate, key, chain or combined", "keep either directory (certlatch names the files) or the paths of the files")
+		r.problemAt(where, "directory stands beside certificate, key, chain or combined", "keep either directory (certlatch names the files) or the paths of the files")
 	case !managed && t.Certificate == "" && !key:
-		r.at(where, "nothing says where the files go", "set certificate and key, or directory")
+		r.problemAt(where, "nothing says where the files go", "set certificate and key, or directory")
 	case certificate && !key:
-		r.at(where+".key", "certificate is set and key is not", "set both, or only directory")
+		r.problemAt(where+".key", "certificate is set and key is not", "set both, or only directory")
 	case key && !certificate:
-		r.at(where+".certificate", "key is set and certificate is not", "set both, or only directory")
+		r.problemAt(where+".certificate", "key is set and certificate is not", "set both, or only directory")
 	}
 }
 
@@ -191,16 +191,16 @@ func (r *report) checkRow(where string, k targetKeys) bool {
 // the pair goes there.
 func (r *report) checkRowKeys(where, service string, k targetKeys, row deployers.RowKeys) bool {
 	database, domain := service+"."+row.DatabaseKey, service+"."+row.DomainKey
-	if !r.given(where+"."+database, string(row.Database)) {
+	if !r.isGiven(where+"."+database, string(row.Database)) {
 		return false
 	}
 	for _, p := range k.paths() {
 		if p.path != "" {
-			r.at(where+"."+p.key, "the pair goes into a database, and not into files", "remove this key, or "+database+" where "+row.FilesWhere)
+			r.problemAt(where+"."+p.key, "the pair goes into a database, and not into files", "remove this key, or "+database+" where "+row.FilesWhere)
 		}
 	}
 	if k.Lineage.glob() && !strings.Contains(row.Domain, placeholder) {
-		r.at(where+"."+domain, fmt.Sprintf("the lineages that %q takes would all be written to this row", k.Lineage), "put {lineage} into the domain")
+		r.problemAt(where+"."+domain, fmt.Sprintf("the lineages that %q takes would all be written to this row", k.Lineage), "put {lineage} into the domain")
 	}
 	return true
 }
@@ -211,14 +211,14 @@ func (r *report) checkRoots(cfg *Config, written bool) {
 	switch {
 	case len(cfg.Targets) == 0 || len(cfg.Roots) == 0 && r.wrongBelow("lineages"):
 	case len(cfg.Roots) == 0 && written:
-		r.at("lineages", "the list is empty, so the targets get no certificates", remedy)
+		r.problemAt("lineages", "the list is empty, so the targets get no certificates", remedy)
 	case len(cfg.Roots) == 0:
-		r.at("targets", "there is no place to take lineages from: lineages is not set, and none of the usual places exists", remedy)
+		r.problemAt("targets", "there is no place to take lineages from: lineages is not set, and none of the usual places exists", remedy)
 	default:
 		for i, t := range cfg.Targets {
 			client, _ := selector(t.Lineage).split()
 			if client != "" && !slices.ContainsFunc(cfg.Roots, func(root lineage.Root) bool { return root.Client == client }) {
-				r.at(fmt.Sprintf("targets[%d].lineage", i), "there is no place of "+client+" to take it from", fmt.Sprintf(`add "- %s: DIRECTORY" to lineages`, client))
+				r.problemAt(fmt.Sprintf("targets[%d].lineage", i), "there is no place of "+client+" to take it from", fmt.Sprintf(`add "- %s: DIRECTORY" to lineages`, client))
 			}
 		}
 	}
@@ -228,7 +228,7 @@ func (r *report) checkNames(cfg *Config) {
 	first := map[string]int{}
 	for i, t := range cfg.Targets {
 		if before, ok := first[t.Name]; ok && t.Name != "" {
-			r.at(fmt.Sprintf("targets[%d].name", i), fmt.Sprintf("the target in line %d has the name %q too", cfg.Targets[before].Line, t.Name), "give each target a name of its own")
+			r.problemAt(fmt.Sprintf("targets[%d].name", i), fmt.Sprintf("the target in line %d has the name %q too", cfg.Targets[before].Line, t.Name), "give each target a name of its own")
 			continue
 		}
 		first[t.Name] = i
@@ -259,14 +259,14 @@ func (r *report) checkPaths(cfg *Config) {
 				if c.row {
 					remedy = "give each a domain of its own"
 				}
-				r.at(c.where, fmt.Sprintf("it overlaps with %s in line %d", where, r.line(where)), remedy)
+				r.problemAt(c.where, fmt.Sprintf("it overlaps with %s in line %d", where, r.lineOf(where)), remedy)
 			}
 			claims = append(claims, c)
 		}
 	}
 	for _, root := range cfg.Roots {
 		if paths.Within(cfg.State, root.Dir) || paths.Within(root.Dir, cfg.State) {
-			r.at("state", fmt.Sprintf("%s and the lineages of %s in %s lie in each other", cfg.State, root.Client, root.Dir), "keep them apart, as with state: "+DefaultState)
+			r.problemAt("state", fmt.Sprintf("%s and the lineages of %s in %s lie in each other", cfg.State, root.Client, root.Dir), "keep them apart, as with state: "+DefaultState)
 		}
 	}
 }
@@ -275,9 +275,9 @@ func (r *report) checkKept(cfg *Config, c claim) {
 	kept := func(dir, by string) {
 		switch {
 		case paths.Within(c.path, dir):
-			r.at(c.where, fmt.Sprintf("the path lies in %s, where %s keeps its own files", dir, by), "choose one outside, in a directory of the service")
+			r.problemAt(c.where, fmt.Sprintf("the path lies in %s, where %s keeps its own files", dir, by), "choose one outside, in a directory of the service")
 		case c.tree && paths.Within(dir, c.path):
-			r.at(c.where, fmt.Sprintf("%s lies in this directory, and %s keeps its own files there", dir, by), "choose a directory that holds nothing else")
+			r.problemAt(c.where, fmt.Sprintf("%s lies in this directory, and %s keeps its own files there", dir, by), "choose a directory that holds nothing else")
 		}
 	}
 	for _, root := range cfg.Roots {

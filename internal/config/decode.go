@@ -67,14 +67,14 @@ func (d *decoder) value(where string, line int, node *yaml.Node, into reflect.Va
 		return
 	}
 	d.lines[where] = line
-	node = resolve(node)
+	node = resolveAlias(node)
 	switch node.Tag {
 	case "!!map", "!!seq", "!!str", "!!int", "!!float", "!!bool", "!!timestamp":
 	case "!!null":
-		d.at(where, "no value is given", "write one, or leave it out")
+		d.problemAt(where, "no value is given", "write one, or leave it out")
 		return
 	default:
-		d.at(where, fmt.Sprintf("the tag %q means nothing here", node.Tag), "remove it")
+		d.problemAt(where, fmt.Sprintf("the tag %q means nothing here", node.Tag), "remove it")
 		return
 	}
 	if leaf, ok := into.Addr().Interface().(encoding.TextUnmarshaler); ok {
@@ -93,7 +93,7 @@ func (d *decoder) value(where string, line int, node *yaml.Node, into reflect.Va
 		d.text(where, node, into.SetString)
 	case reflect.Bool:
 		if node.Kind != yaml.ScalarNode || node.Value != "true" && node.Value != "false" {
-			d.at(where, "yes or no (true, false) is wanted here, not "+describe(node), "write true or false")
+			d.problemAt(where, "yes or no (true, false) is wanted here, not "+kindOf(node), "write true or false")
 			return
 		}
 		into.SetBool(node.Value == "true")
@@ -104,17 +104,17 @@ func (d *decoder) value(where string, line int, node *yaml.Node, into reflect.Va
 
 func (d *decoder) block(where string, node *yaml.Node, into reflect.Value) {
 	if node.Kind != yaml.MappingNode {
-		d.at(where, "a block of keys is wanted here, not "+describe(node), "write it as KEY: VALUE; the keys here are "+strings.Join(keysOf(into), ", "))
+		d.problemAt(where, "a block of keys is wanted here, not "+kindOf(node), "write it as KEY: VALUE; the keys here are "+strings.Join(keysOf(into), ", "))
 		return
 	}
 	first := map[string]int{}
 	for i := 0; i < len(node.Content) && d.countValue(); i += 2 {
-		line, key, value := node.Content[i].Line, resolve(node.Content[i]), node.Content[i+1]
+		line, key, value := node.Content[i].Line, resolveAlias(node.Content[i]), node.Content[i+1]
 		at := join(where, key.Value)
 		field, known := fieldOf(into, key.Value)
 		switch {
 		case key.Kind != yaml.ScalarNode:
-			d.add(Problem{Line: line, Where: where, What: "a key must be a text, not " + describe(key), Remedy: "write it as KEY: VALUE"})
+			d.add(Problem{Line: line, Where: where, What: "a key must be a text, not " + kindOf(key), Remedy: "write it as KEY: VALUE"})
 		case key.Tag == "!!merge":
 			d.add(Problem{Line: line, Where: where, What: "merge keys (<<) are not supported", Remedy: "repeat the keys that are meant"})
 		case first[key.Value] > 0:
@@ -137,7 +137,7 @@ func (d *decoder) list(where string, node *yaml.Node, into reflect.Value) {
 	case node.Kind == yaml.ScalarNode && into.Type() == reflect.TypeFor[probes]():
 		items = []*yaml.Node{node}
 	default:
-		d.at(where, "a list is wanted here, not "+describe(node), listRemedy(node))
+		d.problemAt(where, "a list is wanted here, not "+kindOf(node), listRemedy(node))
 		return
 	}
 	into.SetZero()
@@ -155,11 +155,11 @@ func (d *decoder) list(where string, node *yaml.Node, into reflect.Value) {
 func (d *decoder) text(where string, node *yaml.Node, set func(string)) {
 	switch {
 	case node.Kind != yaml.ScalarNode:
-		d.at(where, "a text is wanted here, not "+describe(node), "write one value behind the key")
+		d.problemAt(where, "a text is wanted here, not "+kindOf(node), "write one value behind the key")
 	case len(node.Value) > maxText:
-		d.at(where, fmt.Sprintf("the text is longer than %d bytes", maxText), "shorten it")
+		d.problemAt(where, fmt.Sprintf("the text is longer than %d bytes", maxText), "shorten it")
 	case strings.ContainsFunc(node.Value, unicode.IsControl):
-		d.at(where, "the text holds a line break or another control character", "write it on one line")
+		d.problemAt(where, "the text holds a line break or another control character", "write it on one line")
 	default:
 		set(node.Value)
 	}
@@ -175,13 +175,13 @@ func (d *decoder) leaf(where string, node *yaml.Node, leaf encoding.TextUnmarsha
 		if !ok {
 			wrong = complaintOf(err, "correct the value")
 		}
-		d.at(where, wrong.what, wrong.remedy)
+		d.problemAt(where, wrong.what, wrong.remedy)
 	})
 }
 
-// resolve returns the node that an alias stands for, or the node itself. An
+// resolveAlias returns the node that an alias stands for, or the node itself. An
 // alias cannot have an anchor, so there is only one to follow.
-func resolve(node *yaml.Node) *yaml.Node {
+func resolveAlias(node *yaml.Node) *yaml.Node {
 	if node.Kind == yaml.AliasNode {
 		return node.Alias
 	}
@@ -190,12 +190,12 @@ func resolve(node *yaml.Node) *yaml.Node {
 
 // isEmpty reports whether a value is an empty text.
 func isEmpty(node *yaml.Node) bool {
-	node = resolve(node)
+	node = resolveAlias(node)
 	return node.Kind == yaml.ScalarNode && node.Tag == "!!str" && node.Value == ""
 }
 
-// describe returns a word for the kind of a node.
-func describe(node *yaml.Node) string {
+// kindOf returns a word for the kind of a node.
+func kindOf(node *yaml.Node) string {
 	switch node.Kind {
 	case yaml.MappingNode:
 		return "a block of keys"

@@ -73,16 +73,16 @@ func (r *report) add(p Problem) {
 	r.wrong[p.Where] = true
 }
 
-// at reports a problem of a key, written or not, unless the key has one
+// problemAt reports a problem of a key, written or not, unless the key has one
 // already, from which the new one may only follow.
-func (r *report) at(where, what, remedy string) {
+func (r *report) problemAt(where, what, remedy string) {
 	if !r.wrong[where] {
-		r.add(Problem{Line: r.line(where), Where: where, What: what, Remedy: remedy})
+		r.add(Problem{Line: r.lineOf(where), Where: where, What: what, Remedy: remedy})
 	}
 }
 
-// given reports whether a key has a value, be it a wrong one.
-func (r *report) given(where, value string) bool { return value != "" || r.wrong[where] }
+// isGiven reports whether a key has a value, be it a wrong one.
+func (r *report) isGiven(where, value string) bool { return value != "" || r.wrong[where] }
 
 // wrongBelow reports whether a key in the block or list at where has a problem.
 func (r *report) wrongBelow(where string) bool {
@@ -94,8 +94,8 @@ func (r *report) wrongBelow(where string) bool {
 	return false
 }
 
-// line returns the line of a key, or that of the nearest key around it.
-func (r *report) line(where string) int {
+// lineOf returns the line of a key, or that of the nearest key around it.
+func (r *report) lineOf(where string) int {
 	for {
 		if line, ok := r.lines[where]; ok || where == "" {
 			return line

@@ -8,9 +8,9 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// unset returns notes, by key, on what is done where a target's key has no
+// unsetNotes returns notes, by key, on what is done where a target's key has no
 // value.
-func unset() map[string]string {
+func unsetNotes() map[string]string {
 	return map[string]string{
 		"user":   "root, or who runs certlatch",
 		"group":  "the unit's Group=, else the primary group of its User=",
@@ -37,7 +37,7 @@ func (c *Config) Show(w io.Writer) error {
 		return fmt.Errorf("show configuration: %w", err)
 	}
 	for _, target := range root.Content[len(root.Content)-1].Content {
-		explain(target)
+		explainUnset(target)
 	}
 	encoder := yaml.NewEncoder(w)
 	encoder.SetIndent(2)
@@ -47,12 +47,12 @@ func (c *Config) Show(w io.Writer) error {
 	return nil
 }
 
-// explain makes keys without a value in a target empty texts with the note of
-// unset as a comment.
-func explain(target *yaml.Node) {
+// explainUnset makes keys without a value in a target empty texts with the note
+// of unset as a comment.
+func explainUnset(target *yaml.Node) {
 	for i := 1; i < len(target.Content); i += 2 {
 		key, value := target.Content[i-1], target.Content[i]
-		if note := unset()[key.Value]; note != "" && (value.Tag == "!!null" || value.Kind == yaml.ScalarNode && value.Value == "") {
+		if note := unsetNotes()[key.Value]; note != "" && (value.Tag == "!!null" || value.Kind == yaml.ScalarNode && value.Value == "") {
 			*value = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Style: yaml.DoubleQuotedStyle, LineComment: note}
 		}
 	}

@@ -52,7 +52,7 @@ func callBinRPC(ctx context.Context, path, method string) (reply string, err err
 		return "", err
 	}
 	defer conn.Close()
-	defer bound(ctx, conn)()
+	defer boundByContext(ctx, conn)()
 	if _, err := conn.Write(request); err != nil {
 		return "", &sentError{err}
 	}
@@ -107,7 +107,7 @@ func binDecode(r io.Reader, cookie uint32) (string, error) {
 		err := records.read(binTop, 0)
 		return records.lines.String(), err
 	case binFault:
-		return "", records.fault()
+		return "", records.readFault()
 	default:
 		return "", fmt.Errorf("the answer is neither a reply nor a fault but of type %d", fixed[1]>>4)
 	}
@@ -120,13 +120,13 @@ type binRecords struct {
 	lines lines
 }
 
-// fault reads a code and a text, and returns them as a *faultError.
-func (b *binRecords) fault() error {
-	kind, code, _, err := b.next()
+// readFault reads a code and a text, and returns them as a *faultError.
+func (b *binRecords) readFault() error {
+	kind, code, _, err := b.nextRecord()
 	if err != nil {
 		return err
 	}
-	textKind, text, _, err := b.next()
+	textKind, text, _, err := b.nextRecord()
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (b *binRecords) read(in byte, depth int) error {
 	}
 	name := ""
 	for len(b.rest) > 0 {
-		kind, data, end, err := b.next()
+		kind, data, end, err := b.nextRecord()
 		switch {
 		case err != nil:
 			return err
@@ -176,10 +176,10 @@ func (b *binRecords) read(in byte, depth int) error {
 	return nil
 }
 
-// next returns the next record, or end where it is an end mark: a record whose
-// length stands in no bytes.
-func (b *binRecords) next() (kind byte, data []byte, end bool, err error) {
-	head, err := b.take(1)
+// nextRecord returns the next record, or end where it is an end mark: a record
+// whose length stands in no bytes.
+func (b *binRecords) nextRecord() (kind byte, data []byte, end bool, err error) {
+	head, err := b.takeBytes(1)
 	if err != nil {
 		return 0, nil, false, err
 	}
@@ -188,17 +188,17 @@ func (b *binRecords) next() (kind byte, data []byte, end bool, err error) {
 		if size == 8 {
 			return kind, nil, true, nil
 		}
-		length, err := b.take(size & 7)
+		length, err := b.takeBytes(size & 7)
 		if err != nil {
 			return 0, nil, false, err
 		}
 		size = bigEndian(length)
 	}
-	data, err = b.take(size)
+	data, err = b.takeBytes(size)
 	return kind, data, false, err
 }
 
-func (b *binRecords) take(n uint64) ([]byte, error) {
+func (b *binRecords) takeBytes(n uint64) ([]byte, error) {
 	if n > uint64(len(b.rest)) {
 		return nil, errBinShort
 	}

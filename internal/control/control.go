@@ -71,9 +71,9 @@ type sentError struct{ error }
 
 func (e *sentError) Unwrap() error { return e.error }
 
-// bound ends reads and writes of a connection or FIFO when the context ends,
-// until release is called.
-func bound(ctx context.Context, conn interface{ SetDeadline(time.Time) error }) (release func() bool) {
+// boundByContext ends reads and writes of a connection or FIFO when the context
+// ends, until release is called.
+func boundByContext(ctx context.Context, conn interface{ SetDeadline(time.Time) error }) (release func() bool) {
 	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 }
 

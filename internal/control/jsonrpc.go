@@ -31,7 +31,7 @@ func callJSONRPC(ctx context.Context, path, method string) (string, error) {
 		return "", err
 	}
 	defer conn.Close()
-	defer bound(ctx, conn)()
+	defer boundByContext(ctx, conn)()
 	if _, err := conn.Write(request); err != nil {
 		return "", err // a datagram is sent as a whole or not at all
 	}

@@ -53,7 +53,7 @@ func callMIDatagram(ctx context.Context, address, method string) (string, error)
 		return "", err
 	}
 	defer conn.Close()
-	defer bound(ctx, conn)()
+	defer boundByContext(ctx, conn)()
 	if _, err := conn.Write(request); err != nil {
 		return "", err
 	}
@@ -79,7 +79,7 @@ func callMIUnix(ctx context.Context, path string, request []byte, id int32) (str
 		return "", err
 	}
 	defer conn.Close()
-	defer bound(ctx, conn)()
+	defer boundByContext(ctx, conn)()
 	if _, err := conn.WriteToUnix(request, &net.UnixAddr{Net: "unixgram", Name: path}); err != nil {
 		return "", err // a datagram is sent as a whole or not at all
 	}

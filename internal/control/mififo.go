@@ -47,8 +47,8 @@ func callMIFIFO(ctx context.Context, path, replyDir, method string) (string, err
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer bound(ctx, fifo)()
-	defer bound(ctx, replies)()
+	defer boundByContext(ctx, fifo)()
+	defer boundByContext(ctx, replies)()
 	// Less than PIPE_BUF bytes go out as a whole or not at all (pipe(7)).
 	if _, err := fmt.Fprintf(fifo, ":%s:%s", replies.Name(), request); err != nil {
 		return "", err

@@ -53,7 +53,7 @@ type Daemon struct {
 type Pace struct {
 	watch.Pace
 	Resync time.Duration // between two looks at everything, and up to a tenth longer
-	Poll   time.Duration // the same while there are no events
+	Poll   time.Duration // between two looks at everything while there are no events
 	Again  time.Duration // before another run where one could not begin
 }
 

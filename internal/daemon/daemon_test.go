@@ -52,18 +52,19 @@ const patience = 3 * time.Minute
 // "broken".
 type miniHost struct {
 	*testing.T
-	daemon Daemon
-	dir    string
-	ca     *pki.CA
-	listen string
-	jump   atomic.Int64 // by which somebody has set the clock
-	steps  atomic.Int64 // how often the daemon looked at it, which is once a step
-	told   *notices
-	logged *logged
-	latest map[string]string // fingerprints by lineage
-	hangup chan os.Signal
-	end    context.CancelFunc
-	ended  chan error
+	daemon   Daemon
+	dir      string
+	ca       *pki.CA
+	listen   string
+	unprobed bool         // certlatch is not to look at what is served
+	jump     atomic.Int64 // by which somebody has set the clock
+	steps    atomic.Int64 // how often the daemon looked at it, which is once a step
+	told     *notices
+	logged   *logged
+	latest   map[string]string // fingerprints by lineage
+	hangup   chan os.Signal
+	end      context.CancelFunc
+	ended    chan error
 }
 
 const activation = `#!/bin/sh
@@ -119,6 +120,10 @@ func (h *miniHost) write(name, content string, mode fs.FileMode) {
 
 // configure writes the configuration, with a target that takes some lineages.
 func (h *miniHost) configure(glob string) {
+	probes := fmt.Sprintf(`["tls://%s"]`, h.listen)
+	if h.unprobed {
+		probes = "[]"
+	}
 	h.write("config.yaml", fmt.Sprintf(`
 state: %[1]s/state
 lineages: [certbot: %[1]s/live]
@@ -129,9 +134,9 @@ targets:
     lineage: "%[3]s"
     certificate: %[1]s/installed/{lineage}.crt
     key: %[1]s/installed/{lineage}.key
-    probe: ["tls://%[2]s"]
+    probe: %[2]s
     generic: {activate: [%[1]s/activate, %[1]s]}
-`, h.dir, h.listen, glob), 0o600)
+`, h.dir, probes, glob), 0o600)
 }
 
 func (h *miniHost) load() (*deploy.Engine, error) {

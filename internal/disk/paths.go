@@ -151,7 +151,7 @@ func SweepDrafts(path string) {
 // openLocked).
 func (d *Dir) sweepDraft(name string) {
 	info, err := d.Stat(name)
-	if err != nil || !trusted(uint32(info.UID)) {
+	if err != nil || !isTrusted(uint32(info.UID)) {
 		return
 	}
 	if info.Mode.Type() == fs.ModeSymlink { // a symlink is there for an instant only

@@ -187,11 +187,11 @@ func ReadFile(path string, limit int64) ([]byte, fs.FileMode, error) {
 func (c custody) checkHandOut(file station) error {
 	owner := file.stat.Uid
 	for _, could := range c.owners {
-		if !trusted(could) && could != owner {
+		if !isTrusted(could) && could != owner {
 			return &OwnerError{file.path, owner, fmt.Sprintf("uid %d", could)}
 		}
 	}
-	if c.others && trusted(owner) {
+	if c.others && isTrusted(owner) {
 		return &OwnerError{file.path, owner, "whoever may write to its directory"}
 	}
 	return nil

@@ -215,9 +215,9 @@ func rootsLink(in, link station) error {
 		return &LinkError{Link: link.path, Why: fmt.Sprintf(format, args...)}
 	}
 	switch {
-	case !trusted(link.stat.Uid):
+	case !isTrusted(link.stat.Uid):
 		return refuse("it belongs to uid %d, not to root", link.stat.Uid)
-	case !trusted(in.stat.Uid):
+	case !isTrusted(in.stat.Uid):
 		return refuse("its directory belongs to uid %d, not to root", in.stat.Uid)
 	case in.othersWrite():
 		return refuse("others than its owner may write to its directory (mode %04o)", in.stat.Mode&0o7777)
@@ -233,9 +233,9 @@ func (s station) othersWrite() bool { return s.stat.Mode&0o022 != 0 }
 // or remove them (unlink(2)).
 func (s station) sticky() bool { return s.stat.Mode&unix.S_ISVTX != 0 }
 
-// trusted reports whether a user may decide what is used: root, or the
+// isTrusted reports whether a user may decide what is used: root, or the
 // effective user.
-func trusted(uid uint32) bool { return uid == 0 || int(uid) == os.Geteuid() }
+func isTrusted(uid uint32) bool { return uid == 0 || int(uid) == os.Geteuid() }
 
 // custody is who could have decided what a name refers to: the owners of the
 // directories on the way to it, and perhaps others.
@@ -262,7 +262,7 @@ func (c *custody) add(owner uint32, others bool) {
 // onlyBy reports whether nobody but root, the effective user and a user could
 // have decided it.
 func (c custody) onlyBy(uid int) bool {
-	return !c.others && !slices.ContainsFunc(c.owners, func(owner uint32) bool { return !trusted(owner) && int(owner) != uid })
+	return !c.others && !slices.ContainsFunc(c.owners, func(owner uint32) bool { return !isTrusted(owner) && int(owner) != uid })
 }
 
 // openat opens a name in a directory, as openat(2) with O_NOFOLLOW.

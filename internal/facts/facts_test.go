@@ -166,6 +166,56 @@ func TestRounds(t *testing.T) {
 	}
 }
 
+// Whatever is found out may raise the next question, and is not found out again
+// for that.
+func TestEveryAnswerCounts(t *testing.T) {
+	path, pid := filepath.Join(t.TempDir(), "x.conf"), filepath.Join(t.TempDir(), "pid")
+	comm, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := queryAt("/run/ctl", "core.version")
+	for name, test := range map[string]struct {
+		wants deployers.Wants
+		known func(deployers.Facts) bool
+	}{
+		"a unit":    {deployers.Wants{Unit: "x.service"}, func(f deployers.Facts) bool { return f.Unit.MainPID == 7 }},
+		"a process": {deployers.Wants{PIDFile: pid, Program: strings.TrimSpace(string(comm))}, func(f deployers.Facts) bool { return f.Master == os.Getpid() }},
+		"ports":     {deployers.Wants{Ports: []uint16{1}}, func(f deployers.Facts) bool { return f.Listeners == nil }},
+		"titles":    {deployers.Wants{Titles: true}, func(f deployers.Facts) bool { return f.Titles == nil }},
+		"a command": {deployers.Wants{Commands: [][]string{{"x"}}}, func(f deployers.Facts) bool { return f.Output([]string{"x"}).Stdout == "1.0" }},
+		"a text":    {deployers.Wants{Texts: []string{path}}, func(f deployers.Facts) bool { return len(f.Texts[path]) == 1 }},
+		"a query":   {deployers.Wants{Queries: []deployers.Query{query}}, func(f deployers.Facts) bool { return f.Answers[query].Reply == "2.0" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &world{
+				units:    map[string]deployers.Unit{"x.service": {MainPID: 7}},
+				programs: map[string]command.Output{"x": {Stdout: "1.0"}},
+				channels: map[deployers.Query]deployers.Answer{query: {Reply: "2.0"}},
+			}
+			write(t, path, "text")
+			write(t, pid, strconv.Itoa(os.Getpid()))
+			rounds := 0
+			facts, err := w.finder().Of(t.Context(), curious(func(_ int, known deployers.Facts) deployers.Wants {
+				wants := test.wants
+				if rounds++; rounds > 1 {
+					if !test.known(known) {
+						t.Errorf("round %d knows %+v", rounds, known)
+					}
+					wants.Commands = append(slices.Clone(wants.Commands), []string{"late"})
+					for _, file := range []string{path, pid} {
+						_ = os.Remove(file) // what is looked at again is not there
+					}
+				}
+				return wants
+			}), deployers.Target{}, time.Time{})
+			if err != nil || !test.known(facts) || facts.Output([]string{"late"}).Stdout != "out" || rounds != 3 {
+				t.Errorf("after %d rounds, known is %+v, %v", rounds, facts, err)
+			}
+		})
+	}
+}
+
 // TestOfFails is about what ends the search, and what does not.
 func TestOfFails(t *testing.T) {
 	broken := filepath.Join(t.TempDir(), "pid")
@@ -261,6 +311,12 @@ func TestTexts(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "f.conf"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	for name, content := range map[string]string{"sub/x": "one", "sub-2/x": "two"} { // the second sorts before the first
+		if err := os.Mkdir(filepath.Join(dir, filepath.Dir(name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, name), content)
+	}
 	names := func(path string) string {
 		var all []string
 		for _, text := range Texts(path) {
@@ -270,7 +326,7 @@ func TestTexts(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		filepath.Join(dir, "a.conf"): "a.conf one", filepath.Join(dir, "*.conf"): "a.conf one, b.conf two, e.conf xxx",
-		filepath.Join(dir, "nothing"): "", filepath.Join(dir, "["): "",
+		filepath.Join(dir, "*", "x"): "x two, x one", filepath.Join(dir, "nothing"): "", filepath.Join(dir, "["): "",
 	} {
 		if got := names(path); got != want {
 			t.Errorf("%s: %s", path, got)
@@ -278,8 +334,10 @@ func TestTexts(t *testing.T) {
 	}
 
 	many := t.TempDir()
-	for i := range mostTexts + 1 {
-		write(t, filepath.Join(many, fmt.Sprintf("%03d", i)), "text")
+	for i := range mostTexts + 1 { // one file by many names, which is made faster
+		if err := os.Link(filepath.Join(dir, "a.conf"), filepath.Join(many, fmt.Sprintf("%03d", i))); err != nil {
+			t.Fatal(err)
+		}
 	}
 	found := Texts(filepath.Join(many, "*"))
 	if len(found) != mostTexts || filepath.Base(found[mostTexts-1].Path) != "499" {

@@ -183,16 +183,16 @@ func record(t *testing.T, trace string, start func() (string, *exec.Cmd)) (calls
 	made := map[string]int{}
 	for _, line := range traced.FindAllStringSubmatch(lines(t, trace), -1) {
 		made[line[1]]++
-		if changes(line[0], root) {
+		if isChange(line[0], root) {
 			calls = append(calls, Call{line[1], strings.ReplaceAll(line[2], root, ""), maps.Clone(made)})
 		}
 	}
 	return calls
 }
 
-// changes reports whether a line of strace's is of a call that changes
+// isChange reports whether a line of strace's is of a call that changes
 // something below root.
-func changes(line, root string) bool {
+func isChange(line, root string) bool {
 	below := strings.Contains(line, "<"+root+"/") || strings.Contains(line, "<"+root+">") || strings.Contains(line, `"`+root+"/")
 	return below && (!strings.HasPrefix(line, "openat") || strings.Contains(line, "O_CREAT"))
 }
@@ -204,7 +204,7 @@ func (c Case) run(t *testing.T, trace string, start func() (string, *exec.Cmd)) 
 	for range 5 {
 		var root string
 		root, ended = run(t, trace, start, c.options()...)
-		if ended.Killed && c.Kind.Name == "SIGKILL" || injected(lines(t, trace), root) {
+		if ended.Killed && c.Kind.Name == "SIGKILL" || hitChange(lines(t, trace), root) {
 			return ended
 		}
 	}
@@ -212,16 +212,16 @@ func (c Case) run(t *testing.T, trace string, start func() (string, *exec.Cmd)) 
 	return ended
 }
 
-// injected reports whether the first call with a fault is one that changes
+// hitChange reports whether the first call with a fault is one that changes
 // something below root, and none with a fault is the runtime's own.
-func injected(trace, root string) bool {
+func hitChange(trace, root string) bool {
 	hit := false
 	for line := range strings.Lines(trace) {
 		switch {
 		case !strings.HasSuffix(line, "(INJECTED)\n"):
 		case strings.Contains(line, "<anon_inode:[eventfd]>"):
 			return false
-		case !hit && !changes(line, root):
+		case !hit && !isChange(line, root):
 			return false
 		default:
 			hit = true

@@ -77,7 +77,7 @@ func (p Place) Install() (string, error) {
 	}
 	var done strings.Builder
 	for _, part := range p.setup.Parts {
-		if err := p.put(part); err != nil {
+		if err := p.installPart(part); err != nil {
 			return done.String(), fmt.Errorf("install the hook: %w", err)
 		}
 		fmt.Fprintln(&done, p.describe(part))
@@ -170,8 +170,8 @@ func (p Place) checkOurs(part hooks.Part) error {
 	return nil
 }
 
-// put installs a part, unless it is there as it should be.
-func (p Place) put(part hooks.Part) error {
+// installPart installs a part, unless it is there as it should be.
+func (p Place) installPart(part hooks.Part) error {
 	path := p.path(part)
 	if err := disk.MakeAll(filepath.Dir(path), disk.Own(0o755)); err != nil {
 		return err

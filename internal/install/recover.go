@@ -75,7 +75,7 @@ func (in *Installer) Recover() (Recovery, error) {
 	if err := t.addLater(&r); err != nil || was == 0 {
 		return r, err
 	}
-	s := t.settle(stuck)
+	s := t.putBackAll(stuck)
 	for _, done := range s.back {
 		r.Interrupted = append(r.Interrupted, Interrupted{done.entry.Target, done.entry.Lineage, done.changed})
 	}
@@ -244,9 +244,9 @@ type stuckSet struct {
 	err   error
 }
 
-// settle puts the previous state of each set back, in reverse order, and
+// putBackAll puts the previous state of each set back, in reverse order, and
 // removes what was made for the new one.
-func (t *Transaction) settle(j journal) (s settlement) {
+func (t *Transaction) putBackAll(j journal) (s settlement) {
 	for _, e := range slices.Backward(j.Sets) {
 		changed, err := t.restore(e)
 		if err != nil {

@@ -124,7 +124,7 @@ func (t *Transaction) planSet(set Set) (entry, error) {
 	if set.Directory != "" {
 		return t.planManaged(set, e)
 	}
-	for _, f := range set.ordered() {
+	for _, f := range set.inCommitOrder() {
 		s := newSwap(filepath.Dir(f.Path), filepath.Base(f.Path), fileIdentity(f.Data))
 		d, err := t.openDir(s.Dir)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -198,10 +198,10 @@ func newSwap(dir, name string, content identity) swap {
 	return swap{Dir: dir, Name: name, Temp: disk.TempName(), Undo: disk.TempName(), New: content}
 }
 
-// ordered returns the files in the order of the commit: those with the key
+// inCommitOrder returns the files in the order of the commit: those with the key
 // first, so that a service that looks for new certificates finds their key in
 // place; otherwise as they are listed.
-func (s Set) ordered() []File {
+func (s Set) inCommitOrder() []File {
 	return slices.SortedStableFunc(slices.Values(s.Files), func(a, b File) int {
 		switch {
 		case a.HoldsKey == b.HoldsKey:
@@ -233,7 +233,7 @@ func (t *Transaction) makeNames(set Set, e entry) error {
 }
 
 func (t *Transaction) makeFiles(set Set, e entry) error {
-	for i, f := range set.ordered() {
+	for i, f := range set.inCommitOrder() {
 		s := e.Swaps[i]
 		d, err := t.openDir(s.Dir)
 		if err != nil {
@@ -306,7 +306,7 @@ func (t *Transaction) fillGeneration(d *disk.Dir, set Set, generation, previous 
 			defer old.Close()
 		}
 	}
-	for _, f := range set.ordered() {
+	for _, f := range set.inCommitOrder() {
 		name := filepath.Base(f.Path)
 		left, err := create(sub, name, f, old, name)
 		if err != nil {

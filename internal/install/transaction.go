@@ -103,7 +103,7 @@ func (t *Transaction) Undo() error {
 	}
 	t.over = true
 	defer t.close()
-	s := t.settle(t.journal)
+	s := t.putBackAll(t.journal)
 	lost := &RestoreError{}
 	var errs []error
 	for _, failed := range s.stuck {

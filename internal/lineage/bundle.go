@@ -83,7 +83,7 @@ func Parse(l Lineage, fullchain, chain, key []byte) (*Bundle, []Finding) {
 	if findings := refusals(certErr, keyErr); findings != nil {
 		return nil, findings
 	}
-	i := slices.IndexFunc(certs, func(cert *x509.Certificate) bool { return matches(cert, private) })
+	i := slices.IndexFunc(certs, func(cert *x509.Certificate) bool { return keyMatches(cert, private) })
 	if i < 0 {
 		return nil, refusals(refuse("key-mismatch",
 			"wait until the client has written all files; if it stays so, have the client issue the certificate anew",
@@ -91,7 +91,7 @@ func Parse(l Lineage, fullchain, chain, key []byte) (*Bundle, []Finding) {
 	}
 	leaf := certs[i]
 	secret := Secret(pem.EncodeToMemory(block))
-	intermediates, roots, strangers := arrange(leaf, certs)
+	intermediates, roots, strangers := orderChain(leaf, certs)
 	b := &Bundle{l, leaf, intermediates, func() Secret { return secret }}
 	return b, b.chainFindings(certs, roots, strangers)
 }
@@ -121,11 +121,11 @@ func (b *Bundle) chainFindings(read, roots, strangers []*x509.Certificate) []Fin
 	return findings
 }
 
-// arrange returns the certificates that lead from leaf towards a root, in
+// orderChain returns the certificates that lead from leaf towards a root, in
 // issuing order, and apart from them the roots and those that do not belong. It
 // goes by issuers' names and key identifiers; the signatures are policy's
 // business.
-func arrange(leaf *x509.Certificate, certs []*x509.Certificate) (chain, roots, strangers []*x509.Certificate) {
+func orderChain(leaf *x509.Certificate, certs []*x509.Certificate) (chain, roots, strangers []*x509.Certificate) {
 	for _, cert := range certs {
 		switch {
 		case cert == leaf:
@@ -156,7 +156,7 @@ func presumedLeaf(certs []*x509.Certificate) *x509.Certificate {
 	return certs[0]
 }
 
-func matches(cert *x509.Certificate, private crypto.Signer) bool {
+func keyMatches(cert *x509.Certificate, private crypto.Signer) bool {
 	public, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && public.Equal(private.Public())
 }

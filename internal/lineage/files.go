@@ -57,7 +57,7 @@ func (f files) read(path, code string) (content, error) {
 			"%s: it belongs to uid %d, and %s could have put it, or a link to it, there", path, owner.Owner, owner.By)
 	}
 	return content{}, refuse(code, "check that the client has written this file and that certlatch runs as root",
-		"%s: cannot be read: %v", path, cause(err))
+		"%s: cannot be read: %v", path, withoutPath(err))
 }
 
 func (f files) open(path string) (content, error) {
@@ -78,8 +78,8 @@ func (f files) open(path string) (content, error) {
 
 var errIrregular = errors.New("it is not a regular file")
 
-// cause returns an error without its path, which the finding names already.
-func cause(err error) error {
+// withoutPath returns an error without its path, which the finding names already.
+func withoutPath(err error) error {
 	if _, ok := errors.AsType[*disk.IrregularError](err); ok {
 		return errIrregular
 	}

@@ -3,6 +3,7 @@ package outcome
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -96,6 +97,45 @@ func TestFailureAtSteps(t *testing.T) {
 	} {
 		if got := Of(About{}, Failure{step, errPlain}).Result; got != want {
 			t.Errorf("at %s it is %s", step, got)
+		}
+	}
+}
+
+// TestClass is about how grave failures are: by their step, but for what says
+// more than that.
+func TestClass(t *testing.T) {
+	bySteps := map[Step]Class{
+		"": ClassUsage, Validate: ClassUsage, Baseline: ClassUsage, Undo: ClassUsage, Record: ClassUsage,
+		Stage: ClassInstall, Commit: ClassInstall, Test: ClassActivation, Activate: ClassActivation, Prove: ClassNotProven,
+	}
+	always := map[Reason]Class{ServiceCrashed: ClassUndoFailed, Outage: ClassNotProven}
+	unexpected := []Reason{Unexpected, SystemdDown, DatabaseDown, OutOfTime}
+	reasons := []Reason{"", "tls-config-missing", "expired"}
+	for _, row := range Reasons() {
+		reasons = append(reasons, row.Reason)
+	}
+	byResults := map[Result]Class{
+		Deployed: ClassOK, Unchanged: ClassOK, Held: ClassOK, Planned: ClassOK, Refused: ClassRefused,
+		Deferred: ClassWaiting, WaitingRestart: ClassWaiting, RollbackFailed: ClassUndoFailed,
+	}
+	for step, byStep := range bySteps {
+		for _, reason := range reasons {
+			for result, want := range byResults {
+				if got := (Outcome{Result: result, Reason: reason, At: step}).Class(); got != want {
+					t.Errorf("%s (%s) at %q is of class %d", result, reason, step, got)
+				}
+			}
+			for _, result := range []Result{Failed, RolledBack} {
+				want := byStep
+				if class, is := always[reason]; is {
+					want = class
+				} else if result == Failed && slices.Contains(unexpected, reason) {
+					want = ClassUnexpected
+				}
+				if got := (Outcome{Result: result, Reason: reason, At: step}).Class(); got != want {
+					t.Errorf("%s (%s) at %q is of class %d", result, reason, step, got)
+				}
+			}
 		}
 	}
 }

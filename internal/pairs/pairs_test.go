@@ -8,11 +8,14 @@ import (
 	"slices"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/account"
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/need"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/state"
 )
@@ -291,9 +294,26 @@ func TestNotCarried(t *testing.T) {
 			t.Errorf("%s: %v, %v", place.Ref.Target, found, err)
 		}
 	}
-	unsafe := at
-	unsafe.Files = slices.Clone(at.Files)
-	p := h.look(t, bundle, unsafe)[0]
+	p := h.look(t, bundle, at)[0]
+	if err := os.Chmod(h.path("files"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	key := at.Files[1].Path
+	need.That(t, unix.Setxattr(key, "user.note", []byte("x"), 0) == nil, "needs a file system with attributes of users")
+	want := []install.NotCarried{{Target: "files", Lineage: "web.example", Path: key, Names: []string{"user.note"}}}
+	if found, err := h.NotCarried(p); !reflect.DeepEqual(found, want) || err != nil {
+		t.Errorf("it is found %v, %v", found, err)
+	}
+	staged, err := h.Stage(t.Context(), h.look(t, h.bundle(t), at))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := staged.NotCarried(); !reflect.DeepEqual(found, want) {
+		t.Errorf("staged are files without %v", found)
+	}
+	if err := staged.Undo(t.Context()); err != nil {
+		t.Error(err)
+	}
 	link := filepath.Join(h.path("files"), "cert.pem")
 	if err := errors.Join(os.Remove(link), os.Symlink("/nowhere", link)); err != nil {
 		t.Fatal(err)

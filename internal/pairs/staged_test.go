@@ -171,17 +171,22 @@ func TestStaged(t *testing.T) {
 	}
 }
 
-// Of nothing, nothing is done.
-func TestNothingStaged(t *testing.T) {
+// Where there are no files, nothing is done to any, and of nothing, nothing.
+func TestNoFilesStaged(t *testing.T) {
 	h := newHost(t)
-	staged, err := h.Stage(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
+	for _, pairs := range [][]Pair{nil, h.look(t, h.bundle(t), h.inRow("a"))} {
+		staged, err := h.Stage(t.Context(), pairs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(staged.Commit(t.Context()), staged.Keep()); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(h.journal("")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("of %d pairs there is a journal: %v", len(pairs), err)
+		}
+		h.nothingLeft(t)
 	}
-	if err := errors.Join(staged.Commit(t.Context()), staged.Keep()); err != nil {
-		t.Error(err)
-	}
-	h.nothingLeft(t)
 }
 
 // TestStageFails leaves nothing, and says whose fault it was.

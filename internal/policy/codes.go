@@ -88,7 +88,7 @@ func expired(s subject) (flaw, remedy string) {
 	if !s.Now.After(s.Leaf.NotAfter) {
 		return "", ""
 	}
-	return fmt.Sprintf("expired at %s, %s ago", stamp(s.Leaf.NotAfter), span(s.Now.Sub(s.Leaf.NotAfter))),
+	return fmt.Sprintf("expired at %s, %s ago", timeText(s.Leaf.NotAfter), durationText(s.Now.Sub(s.Leaf.NotAfter))),
 		"have the client renew it; if it has just done so, check this host's clock with timedatectl"
 }
 
@@ -96,7 +96,7 @@ func notYetValid(s subject) (flaw, remedy string) {
 	if !s.Now.Before(s.Leaf.NotBefore) {
 		return "", ""
 	}
-	return fmt.Sprintf("is valid from %s only, in %s", stamp(s.Leaf.NotBefore), span(s.Leaf.NotBefore.Sub(s.Now))),
+	return fmt.Sprintf("is valid from %s only, in %s", timeText(s.Leaf.NotBefore), durationText(s.Leaf.NotBefore.Sub(s.Now))),
 		"check this host's clock with timedatectl; if it is right, deploy again once the time has come"
 }
 
@@ -111,19 +111,20 @@ func chainCode(code, remedy string) func(subject) (string, string) {
 }
 
 func nameMissing(s subject) (flaw, remedy string) {
-	missing := s.missing(s.Leaf)
+	missing := s.missingNames(s.Leaf)
 	if len(missing) == 0 {
 		return "", ""
 	}
-	flaw = "does not cover " + quoted(missing)
+	flaw = "does not cover " + quotedList(missing)
 	if len(uncovered(s.Leaf, missing, nil)) < len(missing) {
 		flaw += ": it has sip URIs, beside which its DNS names do not count for SIP domains (RFC 5922 section 7.1)"
 	}
 	return flaw, "have the client put the name into the certificate, or correct the target's names and probes, or what the service serves under it"
 }
 
-// missing returns the names that a rule wants and a certificate does not cover.
-func (r Rules) missing(cert *x509.Certificate) []string {
+// missingNames returns the names that a rule wants and a certificate does not
+// cover.
+func (r Rules) missingNames(cert *x509.Certificate) []string {
 	return uncovered(cert, slices.Concat(r.Names, r.ServiceNames), r.SIPDomains)
 }
 
@@ -131,7 +132,7 @@ func (r Rules) missing(cert *x509.Certificate) []string {
 // no better, and the new one lacks none that the operator wants but by the
 // rules of SIP.
 func neverHad(s subject) bool {
-	missing := s.missing(s.Leaf)
+	missing := s.missingNames(s.Leaf)
 	for _, name := range uncovered(s.Leaf, missing, nil) {
 		if slices.Contains(s.Names, name) {
 			return false
@@ -145,7 +146,7 @@ func sipWildcard(s subject) (flaw, remedy string) {
 	if len(domains) == 0 {
 		return "", ""
 	}
-	return "covers " + quoted(domains) + " by a wildcard, which RFC 5922 section 7.2 does not allow for a SIP domain",
+	return "covers " + quotedList(domains) + " by a wildcard, which RFC 5922 section 7.2 does not allow for a SIP domain",
 		"have the client put the SIP domain itself into the certificate"
 }
 
@@ -171,7 +172,7 @@ func onlyByWildcard(cert *x509.Certificate, domains []string) []string {
 }
 
 func serverUsageMissing(s subject) (flaw, remedy string) {
-	if allows(s.Leaf, x509.ExtKeyUsageServerAuth) {
+	if allowsUsage(s.Leaf, x509.ExtKeyUsageServerAuth) {
 		return "", ""
 	}
 	return "does not allow TLS server authentication",
@@ -184,7 +185,7 @@ func downgrade(s subject) (flaw, remedy string) {
 		!s.Leaf.NotBefore.Before(old.NotBefore) || !s.Leaf.NotAfter.Before(old.NotAfter) {
 		return "", ""
 	}
-	return fmt.Sprintf("is older than the installed %s: issued at %s, not %s", lineage.Label(old), stamp(s.Leaf.NotBefore), stamp(old.NotBefore)),
+	return fmt.Sprintf("is older than the installed %s: issued at %s, not %s", lineage.Label(old), timeText(s.Leaf.NotBefore), timeText(old.NotBefore)),
 		"find out why the client went back to an older certificate; deploy with --force to accept it"
 }
 
@@ -204,7 +205,7 @@ func revoked(s subject) (flaw, remedy string) {
 // sslclient, and have no option for it. Let's Encrypt's last profile with
 // clientAuth ended on 2026-07-08.
 func clientUsageLost(s subject) (flaw, remedy string) {
-	if s.Installed == nil || lineage.SelfIssued(s.Installed) || !allows(s.Installed, x509.ExtKeyUsageClientAuth) || allows(s.Leaf, x509.ExtKeyUsageClientAuth) {
+	if s.Installed == nil || lineage.SelfIssued(s.Installed) || !allowsUsage(s.Installed, x509.ExtKeyUsageClientAuth) || allowsUsage(s.Leaf, x509.ExtKeyUsageClientAuth) {
 		return "", "" // no peer has ever trusted a self-signed leaf
 	}
 	return "does not allow TLS client authentication, which the installed one does; a server that calls others shows it as a client: " +
@@ -222,7 +223,7 @@ func namesLost(s subject) (flaw, remedy string) {
 	if len(lost) == 0 {
 		return "", ""
 	}
-	return "does not cover names of the installed one: " + quoted(lost),
+	return "does not cover names of the installed one: " + quotedList(lost),
 		"have the client put them back into the certificate if they are still in use"
 }
 
@@ -231,7 +232,7 @@ func lifetimeShort(s subject) (flaw, remedy string) {
 	if left < 0 || left >= lifetime/10 {
 		return "", ""
 	}
-	return fmt.Sprintf("expires at %s, in %s: less than a tenth of its lifetime is left", stamp(s.Leaf.NotAfter), span(left)),
+	return fmt.Sprintf("expires at %s, in %s: less than a tenth of its lifetime is left", timeText(s.Leaf.NotAfter), durationText(left)),
 		"find out why the client did not renew it in time"
 }
 
@@ -253,9 +254,9 @@ func mustStaple(s subject) (flaw, remedy string) {
 		"make sure that the service staples, or have the client issue it without must-staple"
 }
 
-// allows reports whether a certificate may be used for a purpose: without the
-// extension, for any (RFC 5280, section 4.2.1.12).
-func allows(cert *x509.Certificate, usage x509.ExtKeyUsage) bool {
+// allowsUsage reports whether a certificate may be used for a purpose: without
+// the extension, for any (RFC 5280, section 4.2.1.12).
+func allowsUsage(cert *x509.Certificate, usage x509.ExtKeyUsage) bool {
 	return len(cert.ExtKeyUsage)+len(cert.UnknownExtKeyUsage) == 0 ||
 		slices.Contains(cert.ExtKeyUsage, usage) || slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageAny)
 }
@@ -296,8 +297,8 @@ func sipURIs(cert *x509.Certificate) []string {
 	return domains
 }
 
-// quoted returns a list of quoted names, for people.
-func quoted(names []string) string {
+// quotedList returns a list of quoted names, for people.
+func quotedList(names []string) string {
 	var all []string
 	for _, name := range names {
 		all = append(all, fmt.Sprintf("%.80q", name))
@@ -305,10 +306,10 @@ func quoted(names []string) string {
 	return strings.Join(all, ", ")
 }
 
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+func timeText(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// span returns a duration in its largest unit or two, for people.
-func span(d time.Duration) string {
+// durationText returns a duration in its largest unit or two, for people.
+func durationText(d time.Duration) string {
 	if days := d / (24 * time.Hour); days >= 2 {
 		return fmt.Sprintf("%d days", days)
 	}

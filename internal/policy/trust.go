@@ -76,7 +76,7 @@ func (t Trust) findPath(b *lineage.Bundle, now time.Time) path {
 		Roots:         cmp.Or(t.roots, x509.NewCertPool()), // nil would be the system's
 		Intermediates: intermediates,
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-		CurrentTime:   during(b.Leaf, now),
+		CurrentTime:   clampToValidity(b.Leaf, now),
 	})
 	if err != nil {
 		return t.chainFault(b, err)
@@ -134,9 +134,9 @@ func (t Trust) hasRoot(name []byte) bool {
 	return slices.ContainsFunc(subjects, func(subject []byte) bool { return string(subject) == string(name) })
 }
 
-// during returns now, or the time nearest to it at which the certificate is
-// valid.
-func during(cert *x509.Certificate, now time.Time) time.Time {
+// clampToValidity returns now, or the time nearest to it at which the
+// certificate is valid.
+func clampToValidity(cert *x509.Certificate, now time.Time) time.Time {
 	switch {
 	case now.Before(cert.NotBefore):
 		return cert.NotBefore

@@ -246,22 +246,25 @@ func TestDialogueHasLimit(t *testing.T) {
 		"smtp":        "an SMTP greeting",
 		"imap":        "an IMAP greeting",
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
-		seen := Handshake(ctx, talk(t, scheme, nil, silence))
-		if want := "connected, but " + awaited + " did not come in time"; kindOfError(t, seen.Err) != HandshakeTimeout || !strings.Contains(seen.Err.Error(), want) {
-			t.Errorf("%s: %v, which does not say %q", scheme, seen.Err, want)
-		}
+		t.Run(scheme, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second) // it has to connect before
+			defer cancel()
+			seen := Handshake(ctx, talk(t, scheme, nil, silence))
+			if want := "connected, but " + awaited + " did not come in time"; kindOfError(t, seen.Err) != HandshakeTimeout || !strings.Contains(seen.Err.Error(), want) {
+				t.Errorf("%v, which does not say %q", seen.Err, want)
+			}
+		})
 	}
 }
 
-func TestLiteral(t *testing.T) {
+func TestAddressLiteral(t *testing.T) {
 	for addr, want := range map[string]string{
 		"192.0.2.1:25":      "[192.0.2.1]",
 		"[2001:db8::1]:25":  "[IPv6:2001:db8::1]",
 		"[fe80::1%eth0]:25": "[IPv6:fe80::1]",
 	} {
-		if got := literal(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr))); got != want {
+		if got := addressLiteral(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr))); got != want {
 			t.Errorf("%s: %s, want %s", addr, got, want)
 		}
 	}

@@ -44,10 +44,10 @@ type Error struct {
 	inClear  bool  // TLS had not started yet, and Err says it all
 }
 
-func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Endpoint, e.what()) }
+func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Endpoint, e.explanation()) }
 func (e *Error) Unwrap() error { return e.Err }
 
-func (e *Error) what() string {
+func (e *Error) explanation() string {
 	if e.inClear {
 		return e.Err.Error()
 	}

@@ -16,10 +16,10 @@ func (d *dialogue) imap() error {
 		return err
 	}
 	switch words := imapWords(greeting); {
-	case starts(words, "*", "OK"):
-	case starts(words, "*", "PREAUTH"):
+	case startsWith(words, "*", "OK"):
+	case startsWith(words, "*", "PREAUTH"):
 		return refusal(NoSTARTTLS, "the IMAP server takes the connection as logged in already (PREAUTH), after which there is no STARTTLS")
-	case starts(words, "*", "BYE"):
+	case startsWith(words, "*", "BYE"):
 		return refusal(TurnedAway, "the IMAP server turned the connection away: %.120q", greeting)
 	default:
 		return refusal(OtherProtocol, "what listens there does not speak IMAP: it said %.80q", greeting)
@@ -29,7 +29,7 @@ func (d *dialogue) imap() error {
 		return err
 	}
 	if !slices.ContainsFunc(answer, func(words []string) bool {
-		return starts(words, "*", "CAPABILITY") && slices.Contains(words, "STARTTLS")
+		return startsWith(words, "*", "CAPABILITY") && slices.Contains(words, "STARTTLS")
 	}) {
 		return refusal(NoSTARTTLS, "the IMAP server offers no STARTTLS")
 	}
@@ -51,11 +51,11 @@ func (d *dialogue) imapCommand(tag, command string) ([][]string, error) {
 		}
 		words := imapWords(line)
 		switch {
-		case starts(words, tag, "OK"):
+		case startsWith(words, tag, "OK"):
 			return untagged, nil
-		case starts(words, tag), starts(words, "*", "BYE"):
+		case startsWith(words, tag), startsWith(words, "*", "BYE"):
 			return nil, refusal(TurnedAway, "the IMAP server answered %s with %.120q", command, line)
-		case !starts(words, "*"):
+		case !startsWith(words, "*"):
 			return nil, refusal(OtherProtocol, "what listens there does not speak IMAP: it said %.80q", line)
 		}
 		untagged = append(untagged, words)
@@ -66,6 +66,6 @@ func (d *dialogue) imapCommand(tag, command string) ([][]string, error) {
 // matter in them (RFC 9051 section 9).
 func imapWords(line string) []string { return strings.Fields(strings.ToUpper(line)) }
 
-func starts(words []string, with ...string) bool {
+func startsWith(words []string, with ...string) bool {
 	return len(words) >= len(with) && slices.Equal(words[:len(with)], with)
 }

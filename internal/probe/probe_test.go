@@ -198,8 +198,6 @@ func TestHandshakeByKeyType(t *testing.T) {
 }
 
 func TestHandshakeErrors(t *testing.T) {
-	closed := listen(t, "127.0.0.1:0")
-	closed.Close()
 	none := func(net.Conn) {}
 	for _, c := range []struct {
 		name     string
@@ -209,13 +207,13 @@ func TestHandshakeErrors(t *testing.T) {
 		says     string
 	}{
 		{name: "nothing listens", kind: Refused, says: "nothing listens there", endpoint: func(t *testing.T) endpoint.Endpoint {
-			return accept(t, closed, none)
+			return endpoint.Endpoint{Scheme: "tls", Host: "127.0.0.1", Port: uint16(need.Port(t))}
 		}},
 		{name: "unknown host", kind: Unreachable, says: "no connection", endpoint: func(t *testing.T) endpoint.Endpoint {
 			return endpoint.Endpoint{Scheme: "tls", Host: "no host", Port: 443}
 		}},
 		{name: "full backlog", kind: ConnectTimeout, limit: 100 * time.Millisecond, says: "no connection in time", endpoint: fullBacklog},
-		{name: "silent", kind: HandshakeTimeout, limit: 100 * time.Millisecond, says: "connected, but", endpoint: func(t *testing.T) endpoint.Endpoint {
+		{name: "silent", kind: HandshakeTimeout, limit: time.Second, says: "connected, but", endpoint: func(t *testing.T) endpoint.Endpoint {
 			return accept(t, listen(t, "127.0.0.1:0"), func(conn net.Conn) { io.Copy(io.Discard, conn) })
 		}},
 		{name: "another protocol", kind: NotTLS, says: "does not speak TLS", endpoint: func(t *testing.T) endpoint.Endpoint {
@@ -348,7 +346,7 @@ func TestProveFails(t *testing.T) {
 	old, fresh := pki.SelfSigned(t), pki.SelfSigned(t)
 	wanted := []string{lineage.Fingerprint(fresh.Cert)}
 	gone := accept(t, listen(t, "127.0.0.1:0"), func(net.Conn) {})
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // for a handshake each
 	defer cancel()
 	seen := Prove(ctx, []Want{{inTurn(t, old), wanted}, {gone, wanted}, {inTurn(t, fresh), nil}}, 2)
 	for i, want := range []string{
@@ -379,6 +377,31 @@ func TestProveSaysHowFarItCame(t *testing.T) {
 	}})
 	seen := Prove(ctx, []Want{{e, []string{lineage.Fingerprint(fresh.Cert)}}}, 10)[0]
 	if seen.Proven || seen.Hits < 2 || !strings.Contains(seen.Err.Error(), "as it should, but the time was over") {
+		t.Errorf("saw %+v", seen)
+	}
+}
+
+// expiring is a context whose time may be over without its having noticed.
+type expiring struct {
+	context.Context
+	expired atomic.Bool
+}
+
+func (e *expiring) Deadline() (time.Time, bool) { return time.Unix(1, 0), e.expired.Load() }
+
+// A handshake that was cut short says less than the one before.
+func TestProveIsCutShort(t *testing.T) {
+	fresh := pki.SelfSigned(t)
+	parent, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	ctx := &expiring{Context: parent}
+	leaf := pair(t, fresh)
+	e := serve(t, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		ctx.expired.Store(true)
+		return &leaf, nil
+	}})
+	seen := Prove(ctx, []Want{{e, []string{lineage.Fingerprint(fresh.Cert)}}}, 4)[0]
+	if seen.Proven || seen.Hits != 1 || seen.Tries != 1 || seen.Last.Err != nil {
 		t.Errorf("saw %+v", seen)
 	}
 }

@@ -23,8 +23,9 @@ func (w Want) shownBy(o Observation) bool {
 	return o.Err == nil && slices.Contains(w.Fingerprints, lineage.Fingerprint(o.Leaf()))
 }
 
-// short returns the beginnings of the wanted fingerprints, for people.
-func (w Want) short() string {
+// shortFingerprints returns the beginnings of the wanted fingerprints, for
+// people.
+func (w Want) shortFingerprints() string {
 	var all []string
 	for _, fingerprint := range w.Fingerprints {
 		all = append(all, lineage.Leaf{Fingerprint: fingerprint}.Short())
@@ -61,7 +62,7 @@ func (e *NotProvenError) Error() string {
 		return fmt.Sprintf("%s: serves certificate %s as it should, but the time was over after %d of %d handshakes in a row (%d in all)",
 			e.Want.Endpoint, served, e.Hits, e.InARow, e.Tries)
 	}
-	return fmt.Sprintf("%s: serves certificate %s instead of %s, after %d handshakes", e.Want.Endpoint, served, e.Want.short(), e.Tries)
+	return fmt.Sprintf("%s: serves certificate %s instead of %s, after %d handshakes", e.Want.Endpoint, served, e.Want.shortFingerprints(), e.Tries)
 }
 
 func (e *NotProvenError) Unwrap() error { return e.Last.Err }
@@ -92,10 +93,10 @@ func Prove(ctx context.Context, wants []Want, inARow int) []Seen {
 func prove(ctx context.Context, want Want, inARow int) Seen {
 	seen := Seen{Endpoint: want.Endpoint}
 	pause := shortPause
-	for seen.Tries == 0 || ctx.Err() == nil {
+	for seen.Tries == 0 || !over(ctx) {
 		now := Handshake(ctx, want.Endpoint)
-		if now.Err != nil && ctx.Err() != nil && seen.Tries > 0 {
-			break // the handshake was cut short: the one before says more
+		if now.Err != nil && over(ctx) && seen.Tries > 0 {
+			break // a handshake that was cut short says less than the one before it
 		}
 		seen.Last = now
 		seen.Tries++
@@ -120,4 +121,11 @@ func prove(ctx context.Context, want Want, inARow int) Seen {
 	}
 	seen.Err = &NotProvenError{want, seen.Last, seen.Hits, inARow, seen.Tries}
 	return seen
+}
+
+// over reports whether the time of a context is over. A connection may notice
+// before the context itself does.
+func over(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }

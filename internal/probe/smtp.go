@@ -14,7 +14,7 @@ func (d *dialogue) smtp() error {
 	if _, err := d.smtpCommand("", "220"); err != nil {
 		return err
 	}
-	extensions, err := d.smtpCommand("EHLO "+literal(d.conn.LocalAddr()), "250")
+	extensions, err := d.smtpCommand("EHLO "+addressLiteral(d.conn.LocalAddr()), "250")
 	if err != nil {
 		return err
 	}
@@ -60,8 +60,8 @@ func (d *dialogue) smtpCommand(command, want string) ([]string, error) {
 	}
 }
 
-// literal returns an address as a literal of RFC 5321 section 4.1.3.
-func literal(addr net.Addr) string {
+// addressLiteral returns an address as a literal of RFC 5321 section 4.1.3.
+func addressLiteral(addr net.Addr) string {
 	host, _, _ := net.SplitHostPort(addr.String())
 	host, _, _ = strings.Cut(host, "%")
 	if strings.Contains(host, ":") {

@@ -126,13 +126,13 @@ func Members(controlGroup string) ([]int, error) {
 	for _, mount := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"} {
 		group := filepath.Join(mount, controlGroup)
 		if _, err := os.Stat(filepath.Join(group, "cgroup.procs")); err == nil {
-			return members(group)
+			return groupMembers(group)
 		}
 	}
 	return nil, nil
 }
 
-func members(group string) ([]int, error) {
+func groupMembers(group string) ([]int, error) {
 	var pids []int
 	err := filepath.WalkDir(group, func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.Name() == "cgroup.procs" {

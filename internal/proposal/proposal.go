@@ -130,7 +130,7 @@ func (m *maker) propose(s Service, use deployers.Use) {
 		same.merge(t)
 		return
 	}
-	if other := m.overlapping(t); other != nil {
+	if other := m.overlappingTarget(t); other != nil {
 		t.Idle = true
 		t.About = append(t.About, fmt.Sprintf("The target for %s writes these files already, and each file is one target's: give this service its own.", other.Service))
 	}
@@ -163,7 +163,7 @@ func (m *maker) nameOf(l Lineage) string {
 // them, or else to a place of their own, with the steps that the operator has
 // to take for that.
 func (m *maker) placeFiles(t *Target, s Service, use deployers.Use, l Lineage) {
-	files := m.Files[use.Certificate].with(m.Files[use.Key])
+	files := m.Files[use.Certificate].withKey(m.Files[use.Key])
 	why := whyNotWritten(use, files)
 	directory, isManaged := managedDirectory(use)
 	switch {
@@ -186,8 +186,8 @@ func (m *maker) placeFiles(t *Target, s Service, use deployers.Use, l Lineage) {
 	}
 }
 
-// with returns what is true of a certificate and its key together.
-func (f File) with(key File) File {
+// withKey returns what is true of a certificate and its key together.
+func (f File) withKey(key File) File {
 	f.Link, f.NoDirectory = f.Link || key.Link, f.NoDirectory || key.NoDirectory
 	f.KeptBy = cmp.Or(f.KeptBy, key.KeptBy)
 	return f
@@ -246,7 +246,7 @@ func whyNotWritten(use deployers.Use, file File) string {
 		return ""
 	case file.KeptBy != "":
 		return fmt.Sprintf("That is %s's own file, so this target keeps a copy for the service: see above.", file.KeptBy)
-	case snakeoil(use.Certificate):
+	case isSnakeoil(use.Certificate):
 		return "That is the self-signed certificate which Debian's package ssl-cert makes for whichever service, so certlatch leaves it alone and keeps a pair of the service's own."
 	case file.Link:
 		return "That is a link, or its key is one, which certlatch does not replace; it keeps a copy for the service."
@@ -254,20 +254,20 @@ func whyNotWritten(use deployers.Use, file File) string {
 		return "That file holds certificate and key in one; certlatch keeps the two apart."
 	case use.Key == "":
 		return "Where its key lies could not be found out; certlatch keeps a pair of the service's own."
-	case !writable(use.Certificate) || !writable(use.Key):
+	case !canBeConfigured(use.Certificate) || !canBeConfigured(use.Key):
 		return "certlatch writes to no path of that form, and keeps a copy for the service."
 	}
 	return ""
 }
 
-// writable reports whether a path may stand in a configuration.
-func writable(path string) bool {
+// canBeConfigured reports whether a path may stand in a configuration.
+func canBeConfigured(path string) bool {
 	return filepath.IsAbs(path) && filepath.Clean(path) == path && !strings.ContainsAny(path, "{}*?") &&
 		!strings.ContainsFunc(path, unicode.IsControl) && utf8.ValidString(path)
 }
 
-// snakeoil reports whether a path is that of Debian's package ssl-cert.
-func snakeoil(path string) bool { return path == "/etc/ssl/certs/ssl-cert-snakeoil.pem" }
+// isSnakeoil reports whether a path is that of Debian's package ssl-cert.
+func isSnakeoil(path string) bool { return path == "/etc/ssl/certs/ssl-cert-snakeoil.pem" }
 
 // sameTarget returns the target that writes the same files of the same lineage
 // for the same service, or nil.
@@ -304,9 +304,9 @@ func (t *Target) merge(o Target) {
 	}
 }
 
-// overlapping returns a target that writes one of the files of another too, or
-// nil.
-func (m *maker) overlapping(t Target) *Target {
+// overlappingTarget returns a target that writes one of the files of another
+// too, or nil.
+func (m *maker) overlappingTarget(t Target) *Target {
 	for i, o := range m.out.Targets {
 		if o.Idle {
 			continue

@@ -20,11 +20,11 @@ type doctorJSON struct {
 
 // doctorCheckJSON is one thing that was looked at.
 type doctorCheckJSON struct {
-	Target  *string `json:"target"`  // null, as the next two: the host
-	Lineage *string `json:"lineage"` // at the target
-	Service *string `json:"service"`
-	About   string  `json:"about"` // a deployers.Aspect
-	Level   string  `json:"level"` // ok, warning or error
+	Target  *string `json:"target"`  // null: the host
+	Lineage *string `json:"lineage"` // null: no lineage in particular
+	Service *string `json:"service"` // of the target; null: the host
+	About   string  `json:"about"`   // a deployers.Aspect
+	Level   string  `json:"level"`   // ok, warning or error
 	Says    string  `json:"says"`
 	Remedy  *string `json:"remedy"` // null: there is nothing to do
 }

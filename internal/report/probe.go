@@ -25,9 +25,9 @@ type probeJSON struct {
 	Probe      string         `json:"probe"`            // the URL
 	SRV        *srvJSON       `json:"srv"`              // the record that led there; null: the command line did
 	Error      *string        `json:"error"`            // why there was no handshake; null: there was one
-	Protocol   *string        `json:"protocol"`         // TLS 1.3; null, as the next two: no handshake
-	Cipher     *string        `json:"cipher"`           // TLS_AES_128_GCM_SHA256
-	ALPN       *string        `json:"alpn"`             // null too: no protocol was agreed on
+	Protocol   *string        `json:"protocol"`         // TLS 1.3; null: no handshake
+	Cipher     *string        `json:"cipher"`           // TLS_AES_128_GCM_SHA256; null: no handshake
+	ALPN       *string        `json:"alpn"`             // null: no protocol was agreed on, or no handshake
 	AsksClient bool           `json:"asks_client"`      // for a certificate of its own
 	Leaf       *lineage.Leaf  `json:"leaf"`             // null: no handshake
 	Chain      []lineage.Leaf `json:"chain"`            // as served, the leaf first

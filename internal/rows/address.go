@@ -63,17 +63,19 @@ func (d Databases) open(row deployers.Row) (database, error) {
 	case "sqlite":
 		return d.openSQLite(u)
 	}
-	return nil, refuse(u, "is of no database known here", "Write mysql://, postgres:// or sqlite://.")
+	return nil, addressError(u, "is of no database known here", "Write mysql://, postgres:// or sqlite://.")
 }
 
-func refuse(u *url.URL, why, remedy string) error { return &AddressError{u.Redacted(), why, remedy} }
+func addressError(u *url.URL, why, remedy string) error {
+	return &AddressError{u.Redacted(), why, remedy}
+}
 
 // parse returns the address in the URL of a server.
 func parse(u *url.URL, socketKey string, port uint16) (address, error) {
 	query := u.Query()
 	for key := range query {
 		if !slices.Contains([]string{socketKey, "sslmode", "sslrootcert"}, key) {
-			return address{}, refuse(u, "has the unknown parameter "+key, "Known are "+socketKey+", sslmode and sslrootcert.")
+			return address{}, addressError(u, "has the unknown parameter "+key, "Known are "+socketKey+", sslmode and sslrootcert.")
 		}
 	}
 	password, _ := u.User.Password()
@@ -85,15 +87,15 @@ func parse(u *url.URL, socketKey string, port uint16) (address, error) {
 	if u.Port() != "" {
 		n, err := strconv.ParseUint(u.Port(), 10, 16)
 		if err != nil {
-			return address{}, refuse(u, "has no port in "+u.Port(), "Write a port from 1 to 65535.")
+			return address{}, addressError(u, "has no port in "+u.Port(), "Write a port from 1 to 65535.")
 		}
 		a.port = uint16(n)
 	}
 	if a.user == "" || a.database == "" {
-		return address{}, refuse(u, "names no user or no database", "Write "+u.Scheme+"://USER:PASSWORD@HOST/DATABASE.")
+		return address{}, addressError(u, "names no user or no database", "Write "+u.Scheme+"://USER:PASSWORD@HOST/DATABASE.")
 	}
 	if a.socket != "" && a.host != "" {
-		return address{}, refuse(u, "names both a host and a socket", "Leave one of them out.")
+		return address{}, addressError(u, "names both a host and a socket", "Leave one of them out.")
 	}
 	return a, a.requireTLS(u)
 }
@@ -108,9 +110,9 @@ func (a *address) requireTLS(u *url.URL) error {
 	case a.mode == verifyFull || a.mode == require || a.mode == disable && a.isLocal():
 		return nil
 	case a.mode == "" || a.mode == disable:
-		return refuse(u, "would send the key to another host without TLS", "Add sslmode=verify-full, and sslrootcert=FILE where the server's certificate is of a CA of your own.")
+		return addressError(u, "would send the key to another host without TLS", "Add sslmode=verify-full, and sslrootcert=FILE where the server's certificate is of a CA of your own.")
 	}
-	return refuse(u, fmt.Sprintf("has the unknown sslmode %q", string(a.mode)), "Known are disable, require and verify-full.")
+	return addressError(u, fmt.Sprintf("has the unknown sslmode %q", string(a.mode)), "Known are disable, require and verify-full.")
 }
 
 // isLocal reports whether the connection stays on this host.

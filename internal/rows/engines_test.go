@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -107,14 +106,14 @@ func mariadb(t *testing.T) *engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, port := directory(t), freePort(t)
+	dir, port := directory(t), strconv.Itoa(need.Port(t))
 	cert, key, root := serverPair(t, dir)
 	data, socket := filepath.Join(dir, "data"), filepath.Join(dir, "s")
 	run(t, exec.Command(install, "--no-defaults", "--datadir="+data, "--skip-test-db",
 		"--auth-root-authentication-method=socket", "--auth-root-socket-user="+me.Username))
 	e := &engine{
 		url:     deployers.DatabaseURL("mysql://" + credentials + "@/opensips?socket=" + socket),
-		literal: blob,
+		literal: blobLiteral,
 		process: &process{
 			argv: []string{
 				program, "--no-defaults", "--datadir=" + data, "--socket=" + socket, "--innodb-buffer-pool-size=16M",
@@ -148,7 +147,7 @@ func postgresql(t *testing.T) *engine {
 		t.Fatal(err)
 	}
 	need.That(t, len(programs) > 0, "needs the program postgres")
-	dir, port := directory(t), freePort(t)
+	dir, port := directory(t), strconv.Itoa(need.Port(t))
 	cert, key, root := serverPair(t, dir)
 	data := filepath.Join(dir, "data")
 	run(t, exec.Command(filepath.Join(filepath.Dir(programs[0]), "initdb"), "--pgdata="+data, "--username=admin", "--no-sync", "--encoding=UTF8", "--locale=C"))
@@ -187,7 +186,7 @@ func postgresql(t *testing.T) *engine {
 func sqlite3(t *testing.T) *engine {
 	need.Program(t, "sqlite3")
 	path := filepath.Join(t.TempDir(), "a name? with 100% #.db")
-	e := &engine{url: deployers.DatabaseURL((&url.URL{Scheme: "sqlite", Path: path}).String()), literal: blob}
+	e := &engine{url: deployers.DatabaseURL((&url.URL{Scheme: "sqlite", Path: path}).String()), literal: blobLiteral}
 	e.exec = func(t *testing.T, statement string) {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), "sqlite3", "-bail", path)
@@ -278,16 +277,6 @@ func serverPair(t *testing.T, dir string) (cert, key, root string) {
 	write(t, key, leaf.Key)
 	write(t, root, ca.PEM())
 	return cert, key, root
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
 // insert inserts a row, with NULL for nil.

@@ -110,7 +110,7 @@ func (d Databases) Stage(ctx context.Context, row deployers.Row, certificate []b
 }
 
 func stage(ctx context.Context, db database, row deployers.Row, wanted pair) (*Change, error) {
-	if err := fits(db.limit(), wanted); err != nil {
+	if err := checkLength(db.limit(), wanted); err != nil {
 		return nil, err
 	}
 	previous, err := readOne(ctx, db, row)
@@ -175,7 +175,7 @@ func readOne(ctx context.Context, db database, row deployers.Row) (pair, error) 
 	return held[0], nil
 }
 
-func fits(limit int, p pair) error {
+func checkLength(limit int, p pair) error {
 	for _, column := range []struct {
 		name   string
 		length int

@@ -29,25 +29,25 @@ type sqlite struct {
 func (d Databases) openSQLite(u *url.URL) (database, error) {
 	switch {
 	case u.Host != "" || u.User != nil || u.RawQuery != "" || !filepath.IsAbs(u.Path) || filepath.Clean(u.Path) != u.Path:
-		return nil, refuse(u, "is not of the form sqlite:///PATH", "Write three slashes and the absolute path, without anything else.")
+		return nil, addressError(u, "is not of the form sqlite:///PATH", "Write three slashes and the absolute path, without anything else.")
 	case d.SQLite == nil:
-		return nil, refuse(u, "cannot be opened: there is no way to run sqlite3", "Use a database server.")
+		return nil, addressError(u, "cannot be opened: there is no way to run sqlite3", "Use a database server.")
 	}
 	_, path, err := disk.Trace(u.Path)
 	if err != nil {
 		return nil, err
 	}
-	as, err := keeper(path)
+	as, err := keeperOf(path)
 	if err != nil {
 		return nil, err
 	}
 	return &sqlite{d.SQLite, path, as}, nil
 }
 
-// keeper returns the account to open a file as: its owner. It fails where a
+// keeperOf returns the account to open a file as: its owner. It fails where a
 // file belongs to root and somebody else can write to it, or replace it or its
 // journal. Without root it returns the effective user.
-func keeper(path string) (Keeper, error) {
+func keeperOf(path string) (Keeper, error) {
 	if uid := os.Geteuid(); uid != 0 {
 		return Keeper{uint32(uid), uint32(os.Getegid())}, nil
 	}
@@ -87,7 +87,7 @@ func (s *sqlite) limit() int   { return 0 }
 func (s *sqlite) close() error { return nil }
 
 func (s *sqlite) read(ctx context.Context, row deployers.Row) ([]pair, error) {
-	out, err := s.query(ctx, "SELECT quote(CAST(certificate AS BLOB)), quote(CAST(private_key AS BLOB)) FROM %s WHERE %s;", row.Table, where(row))
+	out, err := s.query(ctx, "SELECT quote(CAST(certificate AS BLOB)), quote(CAST(private_key AS BLOB)) FROM %s WHERE %s;", row.Table, whereClause(row))
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (s *sqlite) swap(ctx context.Context, row deployers.Row, from, to pair) err
 	out, err := s.query(ctx, "UPDATE %[1]s SET certificate = %[2]s, private_key = %[3]s WHERE %[4]s"+
 		" AND CAST(certificate AS BLOB) IS %[5]s AND CAST(private_key AS BLOB) IS %[6]s"+
 		" AND (SELECT count(*) FROM %[1]s WHERE %[4]s) = 1;\nSELECT changes();",
-		row.Table, blob(to.certificate), blob(to.key()), where(row), blob(from.certificate), blob(from.key()))
+		row.Table, blobLiteral(to.certificate), blobLiteral(to.key()), whereClause(row), blobLiteral(from.certificate), blobLiteral(from.key()))
 	switch {
 	case err != nil:
 		return err
@@ -144,12 +144,12 @@ func (s *sqlite) query(ctx context.Context, format string, args ...any) (string,
 	return stdout, nil
 }
 
-func where(row deployers.Row) string {
-	return fmt.Sprintf("domain = CAST(%s AS TEXT) AND type = %d", blob([]byte(row.Domain)), row.Type)
+func whereClause(row deployers.Row) string {
+	return fmt.Sprintf("domain = CAST(%s AS TEXT) AND type = %d", blobLiteral([]byte(row.Domain)), row.Type)
 }
 
-// blob returns the SQL literal of bytes; nil is NULL.
-func blob(b []byte) string {
+// blobLiteral returns the SQL literal of bytes; nil is NULL.
+func blobLiteral(b []byte) string {
 	if b == nil {
 		return "NULL"
 	}

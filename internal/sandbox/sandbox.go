@@ -63,13 +63,13 @@ func (p Places) Write(cfg *config.Config) (written []string, err error) {
 func (p Places) Outdated(cfg *config.Config) []string {
 	return slices.DeleteFunc(p.Installed(), func(unit string) bool {
 		text, err := os.ReadFile(p.dropIn(unit))
-		return err == nil && allows(string(text), DropIn(cfg))
+		return err == nil && hasAllSettings(string(text), DropIn(cfg))
 	})
 }
 
-// allows reports whether a drop-in has every setting of another. It may have
-// more: that of a time when directories had yet to be made.
-func allows(has, wants string) bool {
+// hasAllSettings reports whether a drop-in has every setting of another. It may
+// have more: that of a time when directories had yet to be made.
+func hasAllSettings(has, wants string) bool {
 	for line := range strings.Lines(wants) {
 		if !strings.HasPrefix(line, "#") && !strings.Contains(has, line) {
 			return false

@@ -53,9 +53,9 @@ func TestDropIn(t *testing.T) {
 	}
 }
 
-func TestAllows(t *testing.T) {
+func TestHasAllSettings(t *testing.T) {
 	const less, more = "# one\n[Service]\nReadWritePaths=\"-/a\"\n", "# another\n[Service]\nReadWritePaths=\"-/a\"\nReadWritePaths=\"-/b\"\n"
-	if !allows(more, less) || !allows(less, less) || allows(less, more) || allows("", less) {
+	if !hasAllSettings(more, less) || !hasAllSettings(less, less) || hasAllSettings(less, more) || hasAllSettings("", less) {
 		t.Error("a drop-in with all settings, or with more, is enough; no other is")
 	}
 }

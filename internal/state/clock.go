@@ -41,29 +41,29 @@ const longestWindow = 25 * time.Hour
 // clock that is being adjusted may go back by a moment.
 func Ahead(noted, now time.Time) bool { return noted.Sub(now) > time.Minute }
 
-// unset reports whether a time is from a clock that was not set yet: from
+// isUnset reports whether a time is from a clock that was not set yet: from
 // before there was a certlatch.
-func unset(t time.Time) bool { return t.Year() < 2025 }
+func isUnset(t time.Time) bool { return t.Year() < 2025 }
 
-// since returns the stored time at which something began, as far as it can be
-// true now.
-func since(noted, now time.Time) time.Time {
-	if noted.After(now) || unset(noted) && !unset(now) {
+// believableStart returns the stored time at which something began, as far as
+// it can be true now.
+func believableStart(noted, now time.Time) time.Time {
+	if noted.After(now) || isUnset(noted) && !isUnset(now) {
 		return now.UTC().Truncate(time.Second)
 	}
 	return noted
 }
 
-// believe corrects stored times that cannot be true. Nothing began later than
-// now. A retry that is further away than any could have been set is due.
-func (st *State) believe(now time.Time) {
+// correctTimes corrects stored times that cannot be true. Nothing began later
+// than now. A retry that is further away than any could have been set is due.
+func (st *State) correctTimes(now time.Time) {
 	back := SetBack{Noticed: now.UTC().Truncate(time.Second)}
 	correct := func(noted *time.Time, to time.Time, what string, args ...any) {
 		if noted.Equal(to) {
 			return
 		}
 		if Ahead(*noted, now) {
-			back.From = later(back.From, *noted)
+			back.From = laterOf(back.From, *noted)
 			back.Where = append(back.Where, fmt.Sprintf(what, args...))
 		}
 		*noted, st.Corrected = to, true
@@ -77,16 +77,16 @@ func (st *State) believe(now time.Time) {
 	}
 	for i := range st.Holds {
 		h := &st.Holds[i]
-		correct(&h.Since, since(h.Since, now), "the hold of %s", h.Target)
+		correct(&h.Since, believableStart(h.Since, now), "the hold of %s", h.Target)
 	}
 	for i := range st.Records {
 		r := &st.Records[i]
 		if r.Proven != nil {
-			correct(&r.Proven.Time, since(r.Proven.Time, now), "the proof of %s at %s", r.Lineage, r.Target)
+			correct(&r.Proven.Time, believableStart(r.Proven.Time, now), "the proof of %s at %s", r.Lineage, r.Target)
 		}
 		if p := r.Pending; p != nil {
-			correct(&p.Since, since(p.Since, now), "the first failure of %s at %s", r.Lineage, r.Target)
-			if p.Next != nil && p.Next.Sub(now) > p.longest() {
+			correct(&p.Since, believableStart(p.Since, now), "the first failure of %s at %s", r.Lineage, r.Target)
+			if p.Next != nil && p.Next.Sub(now) > p.longestPause() {
 				correct(p.Next, now.UTC().Truncate(time.Second), "the next attempt of %s at %s", r.Lineage, r.Target)
 			}
 		}
@@ -96,15 +96,15 @@ func (st *State) believe(now time.Time) {
 	}
 }
 
-// longest returns how far away the next attempt can have been set.
-func (p *Pending) longest() time.Duration {
+// longestPause returns how far away the next attempt can have been set.
+func (p *Pending) longestPause() time.Duration {
 	if p.Reason == OutsideWindow {
 		return longestWindow
 	}
 	return LongestRetry
 }
 
-func later(a, b time.Time) time.Time {
+func laterOf(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
 	}
@@ -125,7 +125,7 @@ func (s Sighting) Believe(now time.Time) Sighting {
 	}
 	for _, noted := range []**time.Time{&s.Since, &s.Differs} {
 		if *noted != nil {
-			believed := since(**noted, now)
+			believed := believableStart(**noted, now)
 			*noted = &believed
 		}
 	}
@@ -137,7 +137,7 @@ func (s Sighting) Believe(now time.Time) Sighting {
 func (s *Snapshot) Ahead(now time.Time) (latest time.Time) {
 	for _, c := range s.Certificates {
 		if Ahead(c.Looked, now) {
-			latest = later(latest, c.Looked)
+			latest = laterOf(latest, c.Looked)
 		}
 	}
 	return latest

@@ -55,7 +55,7 @@ func TestTimesAreBelievedAsFarAsTheyCanBeTrue(t *testing.T) {
 				Holds:       []Hold{{Target: "sip", Since: test.noted}},
 				Activations: map[string]time.Time{"unit kamailio.service": test.noted},
 			}
-			st.believe(test.now)
+			st.correctTimes(test.now)
 			for what, got := range map[string]time.Time{
 				"proof": st.Records[0].Proven.Time, "hold": st.Holds[0].Since, "first failure": st.Records[2].Pending.Since,
 			} {
@@ -90,7 +90,7 @@ func TestClockThatWasSetBackIsNoted(t *testing.T) {
 		Holds:       []Hold{{Target: "sip", Since: year2100.Add(-time.Hour)}, {Target: "old", Since: year1970}},
 		Activations: map[string]time.Time{"unit kamailio.service": noon.Add(2 * time.Minute)},
 	}
-	st.believe(noon)
+	st.correctTimes(noon)
 	if st.SetBack == nil || !st.SetBack.From.Equal(year2100) || !st.SetBack.Noticed.Equal(noon) {
 		t.Fatalf("noted is %+v", st.SetBack)
 	}
@@ -108,7 +108,7 @@ func TestClockThatWasSetBackIsNoted(t *testing.T) {
 	}
 	was := *st.SetBack
 	st.Corrected = false
-	st.believe(noon.Add(time.Hour))
+	st.correctTimes(noon.Add(time.Hour))
 	if st.Corrected || !st.SetBack.Noticed.Equal(was.Noticed) {
 		t.Errorf("what was put right is not: %+v", st.SetBack)
 	}

@@ -158,8 +158,9 @@ func (s *Store) Aside() ([]string, error) {
 	return aside, err
 }
 
-// put replaces a file. Where a directory is in its place, put sets that aside.
-func put(path string, data []byte, mode fs.FileMode) error {
+// replaceFile replaces a file. Where a directory is in its place, put sets that
+// aside.
+func replaceFile(path string, data []byte, mode fs.FileMode) error {
 	err := disk.Replace(path, data, mode)
 	if !errors.Is(err, syscall.EISDIR) && !errors.Is(err, syscall.ENOTEMPTY) && !errors.Is(err, fs.ErrExist) {
 		return err

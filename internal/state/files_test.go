@@ -103,7 +103,7 @@ func TestDamagedStateIsReadFromItsCopy(t *testing.T) {
 	for _, test := range damages {
 		t.Run(test.name, func(t *testing.T) {
 			store := held(t)
-			test.damage(t, store.file())
+			test.damage(t, store.statePath())
 			st, err := store.load(noon)
 			if err != nil {
 				t.Fatal(err)
@@ -111,11 +111,11 @@ func TestDamagedStateIsReadFromItsCopy(t *testing.T) {
 			if st.Held("sip") == nil {
 				t.Error("the hold is lost")
 			}
-			if info, err := os.Stat(store.copy()); err != nil || !st.Copied.Equal(info.ModTime().Truncate(time.Second)) {
+			if info, err := os.Stat(store.copyPath()); err != nil || !st.Copied.Equal(info.ModTime().Truncate(time.Second)) {
 				t.Errorf("the copy is said to be of %s, %v", st.Copied, err)
 			}
 			damage := st.Damage
-			if damage == nil || damage.Path != store.file() || !strings.Contains(damage.What, test.says) {
+			if damage == nil || damage.Path != store.statePath() || !strings.Contains(damage.What, test.says) {
 				t.Fatalf("%v is said", damage)
 			}
 			if err := store.Save(st); err != nil {
@@ -145,7 +145,7 @@ func TestDamagedCopyIsMadeAnew(t *testing.T) {
 	for _, test := range damages {
 		t.Run(test.name, func(t *testing.T) {
 			store := held(t)
-			test.damage(t, store.copy())
+			test.damage(t, store.copyPath())
 			if damage := store.CheckCopy(); damage == nil || !strings.Contains(damage.What, test.says) {
 				t.Errorf("%v is said", damage)
 			}
@@ -189,8 +189,8 @@ func TestStateThatCannotBeRead(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			store := held(t)
-			test.state(t, store.file())
-			test.copy(t, store.copy())
+			test.state(t, store.statePath())
+			test.copy(t, store.copyPath())
 			before := content(t, store)
 			_, err := store.load(noon)
 			unread := new(UnreadableError)
@@ -244,7 +244,7 @@ func content(t *testing.T, store *Store) string {
 
 func TestStateThatIsMissing(t *testing.T) {
 	store := held(t)
-	if err := os.Remove(store.file()); err != nil {
+	if err := os.Remove(store.statePath()); err != nil {
 		t.Fatal(err)
 	}
 	st, err := store.load(noon)
@@ -259,7 +259,7 @@ func TestStateThatIsMissing(t *testing.T) {
 	if aside, err := store.Aside(); err != nil || aside != nil {
 		t.Errorf("set aside are %v, %v", aside, err)
 	}
-	if err := errors.Join(os.Remove(store.file()), os.Remove(store.copy())); err != nil {
+	if err := errors.Join(os.Remove(store.statePath()), os.Remove(store.copyPath())); err != nil {
 		t.Fatal(err)
 	}
 	if st, err := store.load(noon); err != nil || st.Damage != nil || st.Holds != nil {

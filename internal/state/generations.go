@@ -36,7 +36,7 @@ func NewGeneration(now time.Time, leaf lineage.Leaf, others ...string) string {
 
 // Generations returns the names of the kept generations, oldest first.
 func (s *Store) Generations(target, name string) ([]string, error) {
-	entries, err := os.ReadDir(s.generations(target, name)) // ReadDir sorts by name
+	entries, err := os.ReadDir(s.generationsDir(target, name)) // ReadDir sorts by name
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -55,7 +55,7 @@ func (s *Store) Generations(target, name string) ([]string, error) {
 // Generation returns a kept generation as a lineage, which [lineage.Read]
 // reads.
 func (s *Store) Generation(target, name, generation string) lineage.Lineage {
-	dir := filepath.Join(s.generations(target, name), generation)
+	dir := filepath.Join(s.generationsDir(target, name), generation)
 	return lineage.Lineage{
 		Client:    "generation",
 		Name:      name,
@@ -68,15 +68,15 @@ func (s *Store) Generation(target, name, generation string) lineage.Lineage {
 // that are kept, but never one named in spare. A generation that is there
 // already stays as it is.
 func (s *Store) Keep(target, name, generation string, b *lineage.Bundle, spare ...string) error {
-	if err := s.keep(target, name, generation, b, spare); err != nil {
+	if err := s.storeGeneration(target, name, generation, b, spare); err != nil {
 		return s.Failed("keep generation "+generation, err)
 	}
 	return nil
 }
 
-func (s *Store) keep(target, name, generation string, b *lineage.Bundle, spare []string) error {
+func (s *Store) storeGeneration(target, name, generation string, b *lineage.Bundle, spare []string) error {
 	own := disk.Attr{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o700}
-	dir := s.generations(target, name)
+	dir := s.generationsDir(target, name)
 	if err := disk.MakeAll(dir, own); err != nil {
 		return err
 	}
@@ -110,6 +110,6 @@ func (s *Store) keep(target, name, generation string, b *lineage.Bundle, spare [
 	return nil
 }
 
-func (s *Store) generations(target, name string) string {
+func (s *Store) generationsDir(target, name string) string {
 	return filepath.Join(s.dir, "generations", target, name)
 }

@@ -101,7 +101,7 @@ func (s *Store) Append(added ...Entry) (*Damage, error) {
 			return damage, s.Failed("set the damaged history aside", err)
 		}
 	}
-	return damage, s.Failed("write history", put(s.historyFile(), lines.Bytes(), 0o600))
+	return damage, s.Failed("write history", replaceFile(s.historyFile(), lines.Bytes(), 0o600))
 }
 
 func (s *Store) historyFile() string { return filepath.Join(s.dir, "history.jsonl") }

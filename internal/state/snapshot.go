@@ -92,7 +92,7 @@ func ReadSnapshot(dir string) (*Snapshot, error) {
 		damage = &Damage{Path: path, What: fmt.Sprintf("is JSON of another form: its schema is %.40q", snapshot.Schema)}
 	}
 	for _, c := range snapshot.Certificates {
-		if damage == nil && !c.whole() {
+		if damage == nil && !c.isWhole() {
 			damage = &Damage{Path: path, What: fmt.Sprintf("is JSON of another form: of %.80q at %.80q something is missing", c.Lineage, c.Target)}
 		}
 	}
@@ -102,10 +102,10 @@ func ReadSnapshot(dir string) (*Snapshot, error) {
 	return snapshot, nil
 }
 
-// whole reports whether a sighting has all that its readers rely on: a reason
+// isWhole reports whether a sighting has all that its readers rely on: a reason
 // for what is pending, an issued leaf for what differs, and for each probe what
 // it saw or why it saw nothing.
-func (s Sighting) whole() bool {
+func (s Sighting) isWhole() bool {
 	pending := s.State == "pending" || s.State == "failed"
 	return (!pending || s.Pending != nil) && (s.Differs == nil || s.Issued != nil) &&
 		!slices.ContainsFunc(s.Served, func(p Served) bool { return p.Error == nil && (p.Leaf == nil || p.Probe == nil) })
@@ -120,7 +120,7 @@ func WriteSnapshot(dir string, certificates []Sighting) error {
 	}
 	err = disk.MakeDir(dir, disk.Own(0o755))
 	if err == nil {
-		err = put(SnapshotFile(dir), append(data, '\n'), 0o644)
+		err = replaceFile(SnapshotFile(dir), append(data, '\n'), 0o644)
 	}
 	if err != nil {
 		return fmt.Errorf("write snapshot: %w", err)

@@ -204,13 +204,13 @@ func (e *UnreadableError) Remedy() string {
 func (s *Store) Load() (*State, error) { return s.load(time.Now()) }
 
 func (s *Store) load(now time.Time) (*State, error) {
-	state, err := readState(s.file())
+	state, err := readState(s.statePath())
 	if err != nil {
 		if state, err = s.loadCopy(err); err != nil {
 			return nil, err
 		}
 	}
-	state.believe(now)
+	state.correctTimes(now)
 	return state, nil
 }
 
@@ -220,8 +220,8 @@ func (s *Store) loadCopy(unread error) (*State, error) {
 	if !missing && !errors.As(unread, &damage) {
 		return nil, fmt.Errorf("read state: %w", unread)
 	}
-	state, err := readState(s.copy())
-	if info, statErr := os.Stat(s.copy()); err == nil && statErr == nil {
+	state, err := readState(s.copyPath())
+	if info, statErr := os.Stat(s.copyPath()); err == nil && statErr == nil {
 		state.Copied = info.ModTime().UTC().Truncate(time.Second)
 	}
 	bad, isBad := errors.AsType[*Damage](err)
@@ -233,7 +233,7 @@ func (s *Store) loadCopy(unread error) (*State, error) {
 	case missing && isBad:
 		return nil, &UnreadableError{[]*Damage{bad}}
 	case missing:
-		state.Damage = &Damage{Path: s.file(), What: "is missing"}
+		state.Damage = &Damage{Path: s.statePath(), What: "is missing"}
 		return state, nil
 	case isBad:
 		return nil, &UnreadableError{[]*Damage{damage, bad}}
@@ -283,8 +283,8 @@ func (s *Store) Save(state *State) error {
 		}
 		state.Damage = nil
 	}
-	for _, path := range []string{s.file(), s.copy()} {
-		if err := put(path, append(data, '\n'), 0o600); err != nil {
+	for _, path := range []string{s.statePath(), s.copyPath()} {
+		if err := replaceFile(path, append(data, '\n'), 0o600); err != nil {
 			return s.Failed("write state", err)
 		}
 	}
@@ -294,13 +294,13 @@ func (s *Store) Save(state *State) error {
 // CheckCopy returns what is wrong with the copy of the state; nil: nothing is,
 // or there is none yet.
 func (s *Store) CheckCopy() *Damage {
-	_, err := readState(s.copy())
+	_, err := readState(s.copyPath())
 	damage, _ := errors.AsType[*Damage](err)
 	return damage
 }
 
-func (s *Store) file() string { return filepath.Join(s.dir, "state.json") }
-func (s *Store) copy() string { return filepath.Join(s.dir, "state.copy.json") }
+func (s *Store) statePath() string { return filepath.Join(s.dir, "state.json") }
+func (s *Store) copyPath() string  { return filepath.Join(s.dir, "state.copy.json") }
 
 // Get returns the record of a lineage at a target, which is empty where there
 // is none.

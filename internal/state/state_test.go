@@ -95,7 +95,7 @@ func TestTimesBeyondJSON(t *testing.T) {
 	if st, err := store.load(noon); err != nil || st.Held("sip") == nil {
 		t.Errorf("the state is %+v, %v", st, err)
 	}
-	for _, path := range []string{store.file(), store.copy(), store.historyFile()} {
+	for _, path := range []string{store.statePath(), store.copyPath(), store.historyFile()} {
 		if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
 			t.Errorf("%s is %v, %v", path, info.Mode(), err)
 		}
@@ -142,7 +142,7 @@ func TestSnapshotIsForEverybody(t *testing.T) {
 func TestDamagedStateIsSaid(t *testing.T) {
 	store := open(t)
 	for _, text := range []string{"", "{", `{"schema":"certlatch.state/9"}`} {
-		if err := os.WriteFile(store.file(), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(store.statePath(), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if st, err := store.Load(); err == nil {
@@ -323,7 +323,7 @@ func TestGenerations(t *testing.T) {
 	if err := store.Keep("web", "a.example", filepath.Base(filepath.Dir(taken.Key)), first); !errors.As(err, new(*DirectoryError)) {
 		t.Errorf("a generation was kept in the place of a file: %v", err)
 	}
-	write("")(t, store.generations("file", ""))
+	write("")(t, store.generationsDir("file", ""))
 	if got, err := store.Generations("file", "a.example"); err == nil {
 		t.Errorf("in a file there are %v", got)
 	}

@@ -8,7 +8,9 @@
 // The tests need root, mmdebstrap and systemd-nspawn, and are skipped without
 // them, unless CI=true says that they must run. They do not promise anything
 // about other distributions than the Debians that the recipes here name, nor
-// about kernels: the hosts share that of the machine.
+// about kernels: the hosts share that of the machine. Each has a control group of
+// its own, but where the machine does not allow that; then the log says so, and
+// systemctl kill --signal=KILL kills the unit of all hosts that are up.
 //
 // [testscript]: https://pkg.go.dev/github.com/rogpeppe/go-internal/testscript
 package system

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -28,7 +29,8 @@ const bootLimit = 2 * time.Minute
 // files are in memory, above the root that all hosts share, and are gone with
 // its first process.
 type host struct {
-	leader int // its process 1, as this machine numbers it
+	leader int     // its process 1, as this machine numbers it
+	cgroup *cgroup // nil where it shares one with the other hosts
 }
 
 // booted counts the hosts, so that each has a name of its own.
@@ -54,7 +56,11 @@ func boot(t testing.TB, root string, programs ...string) *host {
 	}
 	cmd := exec.Command("systemd-nspawn", append(args, "--boot", "--console=pipe")...)
 	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1", "NOTIFY_SOCKET=@"+name)
-	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	group, err := newCgroup(name)
+	if err != nil {
+		t.Logf("host %s shares its control group with the others, and may kill their units with its own: %v", name, err)
+	}
+	cmd.SysProcAttr = group.attributes()
 	var console bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &console, &console
 
@@ -71,9 +77,9 @@ func boot(t testing.TB, root string, programs ...string) *host {
 		}
 	}()
 	if err := <-started; err != nil {
-		t.Fatal(err)
+		t.Fatal(errors.Join(err, group.remove(t.Context())))
 	}
-	h := &host{}
+	h := &host{cgroup: group}
 	init := -1 // a file descriptor, so that no other process can be meant
 	end := sync.OnceFunc(func() {
 		if init < 0 {
@@ -83,6 +89,9 @@ func boot(t testing.TB, root string, programs ...string) *host {
 		}
 		<-ended
 		_ = unix.Close(init)
+		if err := group.remove(context.Background()); err != nil {
+			t.Logf("host %s has ended: %v", name, err)
+		}
 	})
 	t.Cleanup(end)
 	if h.leader, err = awaitReady(notify); err == nil {

@@ -16,6 +16,7 @@ import (
 // its kind, DATABASE_URL its URL, and CLOSED_URL the URL of one that lets
 // nobody in.
 func TestOpenSIPSDatabases(t *testing.T) {
+	t.Parallel()
 	stage := newStage(t)
 	for _, name := range slices.Sorted(maps.Keys(databaseKinds)) {
 		t.Run(name, func(t *testing.T) {

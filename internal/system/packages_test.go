@@ -34,6 +34,7 @@ var (
 // TestPackages checks, installs, upgrades, removes and purges the packages,
 // deploys in their units, and follows README's first steps with them.
 func TestPackages(t *testing.T) {
+	t.Parallel()
 	needMachine(t)
 	files, err := filepath.Abs("testdata/files")
 	if err != nil {
@@ -41,7 +42,6 @@ func TestPackages(t *testing.T) {
 	}
 	packages := makePackages(t)
 	programs := []string{goBuild(t, "pebble", "../tools", "build", "github.com/letsencrypt/pebble/v2/cmd/pebble")}
-	slots := make(chan struct{}, 2)
 	for _, c := range []struct {
 		name    string
 		image   recipe
@@ -51,7 +51,7 @@ func TestPackages(t *testing.T) {
 		{"Debian 13", judges, []string{"deb", "rpm", "judged"}},
 		{"Debian 13 with services", trixie, []string{"units", "services", "first-day"}},
 	} {
-		st := stage{image: root(t, c.image), files: files, slots: slots, programs: programs}
+		st := stage{image: root(t, c.image), files: files, programs: programs}
 		for _, scripts := range c.scripts {
 			t.Run(c.name+"/"+scripts, func(t *testing.T) {
 				t.Parallel()

@@ -29,19 +29,21 @@ import (
 	"github.com/certlatch/certlatch/internal/pki"
 )
 
-// waitLimit bounds the wait of a scenario for what systemd or a server does in
-// a moment.
-const waitLimit = 30 * time.Second
+// waitLimit is how long a scenario waits for what systemd or a server does in
+// a moment, on a machine that has much else to do.
+const waitLimit = 2 * time.Minute
 
 // TestScripts plays every scenario on a host of its own.
-func TestScripts(t *testing.T) { newStage(t).play(t, "testdata/script") }
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	newStage(t).play(t, "testdata/script")
+}
 
 // stage is what scenarios have in common.
 type stage struct {
 	image    string
 	programs []string
 	files    string
-	slots    chan struct{} // a host is a whole system; more at once than these help nobody
 }
 
 func newStage(t *testing.T) stage {
@@ -52,7 +54,7 @@ func newStage(t *testing.T) stage {
 		t.Fatal(err)
 	}
 	return stage{
-		image: image, files: files, slots: make(chan struct{}, 2),
+		image: image, files: files,
 		programs: []string{
 			goBuild(t, "certlatch", "../..", "build", "-trimpath", "./cmd/certlatch"),
 			goBuild(t, "fakeopensips", "../..", "build", "./internal/system/fakeopensips"),
@@ -70,8 +72,6 @@ func (st stage) play(t *testing.T, dir string, environment ...string) {
 		RequireUniqueNames:  true,
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
-			st.slots <- struct{}{}
-			env.Defer(func() { <-st.slots })
 			t := env.T().(testing.TB)
 			env.Setenv("FILES", st.files)
 			env.Setenv("UNITS", filepath.Join(st.files, "../../../../packaging/systemd"))
@@ -95,7 +95,7 @@ func (st stage) play(t *testing.T, dir string, environment ...string) {
 			"as":        command("as USER PROGRAM [ARGUMENT...]", (*scenario).as),
 			"put":       command("put FILE PATH [MODE [OWNER]]", (*scenario).put),
 			"lineage":   command("lineage NAME [FLAW]", (*scenario).lineage),
-			"lineages":  command("lineages COUNT FORMAT", (*scenario).lineages),
+			"lineages":  command("lineages COUNT FORMAT [FLAW]", (*scenario).lineages),
 			"pebble":    command("pebble", (*scenario).pebble),
 			"certbot":   command("certbot VERB [ARGUMENT...]", (*scenario).certbot),
 			"opensips":  command("opensips script|database [FLAG...]", (*scenario).opensips),
@@ -109,6 +109,7 @@ func (st stage) play(t *testing.T, dir string, environment ...string) {
 			"served":    command("served ADDRESS NAME FILE", (*scenario).served),
 			"reload":    command("reload COUNT", (*scenario).reloadKamailio),
 			"renewals":  command("renewals COUNT LINEAGE ADDRESS", (*scenario).renewals),
+			"until":     command("until host|exits|served ...", (*scenario).again),
 			"wait-unit": command("wait-unit UNIT STATE", (*scenario).waitUnit),
 
 			"wait-served": command("wait-served ADDRESS NAME FILE", (*scenario).waitServed),
@@ -120,6 +121,7 @@ func (st stage) play(t *testing.T, dir string, environment ...string) {
 // TestSystemdPackage runs the systemd package's own tests where there is a
 // systemd to talk to.
 func TestSystemdPackage(t *testing.T) {
+	t.Parallel()
 	needMachine(t)
 	h := boot(t, root(t, trixie), goBuild(t, "systemd.test", "../..", "test", "-c", "-tags=systemdtest", "./internal/systemd"))
 	out, err := h.run("CI=true", "CERTLATCH_SYSTEMD_TEST=1", "systemd.test", "-test.v", "-test.timeout=2m")
@@ -279,7 +281,7 @@ func (s *scenario) lineage(_ *testscript.TestScript, args []string) error {
 // lineages makes a number of lineages, as lineage does, with the numbers from 1
 // on in their names.
 func (s *scenario) lineages(ts *testscript.TestScript, args []string) error {
-	if len(args) != 2 {
+	if len(args) < 2 {
 		return errUsage
 	}
 	count, err := strconv.Atoi(args[0])
@@ -287,7 +289,7 @@ func (s *scenario) lineages(ts *testscript.TestScript, args []string) error {
 		return err
 	}
 	for n := range count {
-		if err := s.lineage(ts, []string{fmt.Sprintf(args[1], n+1)}); err != nil {
+		if err := s.lineage(ts, append([]string{fmt.Sprintf(args[1], n+1)}, args[2:]...)); err != nil {
 			return err
 		}
 	}
@@ -455,7 +457,19 @@ func (s *scenario) served(_ *testscript.TestScript, args []string) error {
 	return nil
 }
 
-// waitServed waits until served is true.
+// again waits until what another command of the script wants is so.
+func (s *scenario) again(ts *testscript.TestScript, args []string) error {
+	if len(args) == 0 {
+		return errUsage
+	}
+	do := map[string]func(*testscript.TestScript, []string) error{"host": s.runHost, "exits": s.exits, "served": s.served}[args[0]]
+	if do == nil {
+		return errUsage
+	}
+	return s.until(func() error { return do(ts, args[1:]) })
+}
+
+// waitServed waits until served is so.
 func (s *scenario) waitServed(ts *testscript.TestScript, args []string) error {
 	return s.until(func() error { return s.served(ts, args) })
 }
@@ -488,10 +502,12 @@ func (s *scenario) waitUnit(_ *testscript.TestScript, args []string) error {
 	})
 }
 
-// until calls try until it returns nil, or returns its last error after
-// waitLimit.
-func (s *scenario) until(try func() error) error {
-	ctx, cancel := context.WithTimeout(s.Context(), waitLimit)
+// until tries until it works, or gives the last error when time is over.
+func (s *scenario) until(try func() error) error { return until(s.Context(), try) }
+
+// until tries until it works, or returns the last error when time is over.
+func until(ctx context.Context, try func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, waitLimit)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

@@ -94,9 +94,9 @@ func explain(err error) error {
 	return err
 }
 
-// about returns what an event is about, and reports whether its path may be
-// that of another file or directory since then.
-func (in *inotify) about(event Event) (about []ref, moved bool) {
+// concernedBy returns what an event concerns, and reports whether its path may
+// be that of another file or directory since then.
+func (in *inotify) concernedBy(event Event) (about []ref, moved bool) {
 	if event.lost {
 		return []ref{everything}, false
 	}

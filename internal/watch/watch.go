@@ -98,7 +98,7 @@ func (w *Watcher) Note(batch []Event, now time.Time) (lost bool) {
 	}
 	for _, e := range batch {
 		lost = lost || e.lost
-		about, moved := w.inotify.about(e)
+		about, moved := w.inotify.concernedBy(e)
 		for _, r := range about {
 			w.settling.hint(r, now)
 			if moved && r.root >= 0 {
