@@ -69,8 +69,14 @@ func (p Plan) Writes(path string, contents ...Content) bool {
 
 // UnitActivation is the way of a service that systemd manages: a reload job
 // where the unit has one, else a restart where that is allowed.
-func UnitActivation(t Target, u Unit) (Activation, error) {
-	switch {
+func UnitActivation(t Target, f Facts) (Activation, error) {
+	switch u := f.Unit; {
+	case !f.Systemd:
+		return Activation{}, &NoWayError{
+			Target: t.Name, About: Reload,
+			Why:    "systemd does not run here, so " + t.Unit + " cannot be reloaded",
+			Remedy: "use service: generic with generic: {activate: [program, argument]} for this target",
+		}
 	case u.LoadState != "loaded":
 		return Activation{}, &UnitError{Unit: t.Unit, LoadState: u.LoadState}
 	case !u.Running():

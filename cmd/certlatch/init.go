@@ -33,8 +33,9 @@ func (p *program) initCommand() *cli.Command {
 		Name:  "init",
 		Usage: "look at this host and write a first configuration",
 		Description: "Looks for the certificates that ACME clients keep, and for what nginx, Kamailio,\n" +
-			"OpenSIPS and Prosody take theirs from; brings the two together by names and paths, and\n" +
-			"writes a commented configuration. One that is there already stays. Needs root.\n\n" +
+			"OpenSIPS, Prosody and Asterisk take theirs from; brings the two together by names and\n" +
+			"paths, and writes a commented configuration. One that is there already stays. Needs\n" +
+			"root.\n\n" +
 			"Example: certlatch init --print\n\n" +
 			"Exit codes: 0 done; 1 unexpected; 2 usage, or there is a configuration already.",
 		Flags: []cli.Flag{

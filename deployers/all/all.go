@@ -3,6 +3,7 @@ package all
 
 import (
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/deployers/asterisk"
 	"github.com/certlatch/certlatch/deployers/generic"
 	"github.com/certlatch/certlatch/deployers/kamailio"
 	"github.com/certlatch/certlatch/deployers/nginx"
@@ -17,6 +18,7 @@ func Deployers() []deployers.Deployer {
 		kamailio.Deployer{},
 		opensips.Deployer{},
 		prosody.Deployer{},
+		asterisk.Deployer{},
 		generic.Deployer{},
 	}
 }

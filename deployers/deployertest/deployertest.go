@@ -83,7 +83,7 @@ func (s *suite) checkManual() {
 	for _, want := range []struct{ file, text, step string }{
 		{"packaging/man/certlatch-services.7.md", "\n# " + strings.ToUpper(name) + "\n", "write a chapter on it: what certlatch does, what to do beforehand, how it fails"},
 		{"packaging/man/certlatch.yaml.5.md", "\n## " + name + "\n", "write a section on its block under SERVICE BLOCKS, with a paragraph a key"},
-		{"packaging/man/certlatch.yaml.5.md", "*" + name + "*", "name it at the key service"},
+		{"packaging/man/certlatch.yaml.5.md", " *" + name + "*", "name it at the key service"},
 		{"packaging/man/certlatch.yaml.5.md", "**" + name + "**", "name its block under TARGETS"},
 		{"internal/proposal/config.yaml.tmpl", name, "name it at the key service of the example"},
 	} {

@@ -114,6 +114,7 @@ func TestFlaws(t *testing.T) {
 		{spoiled{plan: change(func(p *deployers.Plan) { p.Fine(deployers.Control, "") })}, "say in each check what was found"},
 		{spoiled{plan: refuse(errors.New("no"))}, "return a *UnitError or a *NoWayError"},
 		{spoiled{plan: refuse(&deployers.NoWayError{Target: "own", Why: "no", About: deployers.Control})}, "fill in Target, Why, Remedy and About"},
+		{spoiled{plan: refuse(&deployers.UnitError{Unit: "x.service"})}, "return a *NoWayError where there is no systemd"},
 		{spoiled{plan: change(func(p *deployers.Plan) { p.Row = &deployers.Row{} })}, "leave out the Files of a plan that has a Row"},
 		{spoiled{plan: change(func(p *deployers.Plan) { p.Files = nil })}, "the plan writes nothing"},
 		{spoiled{plan: change(func(p *deployers.Plan) { p.Files[0].Path = "/etc/shadow" })}, "write the files of the target's layout alone"},

@@ -116,7 +116,7 @@ func (s *suite) checkPlan(name string, t deployers.Target, h host) {
 	}
 	checkSaid(plan, wrong)
 	if err != nil {
-		checkRefusal(err, wrong)
+		checkRefusal(err, facts, wrong)
 		return
 	}
 	checkFiles(plan, t, wrong)
@@ -166,15 +166,18 @@ func checkSaid(plan deployers.Plan, wrong complaint) {
 }
 
 // checkRefusal holds that who is refused a plan learns why and what to do.
-func checkRefusal(err error, wrong complaint) {
+func checkRefusal(err error, f deployers.Facts, wrong complaint) {
 	if noWay := new(*deployers.NoWayError); errors.As(err, noWay) {
 		if e := *noWay; e.Target == "" || e.Why == "" || e.Remedy == "" || !slices.Contains(deployers.Aspects(), e.About) {
 			wrong("fill in Target, Why, Remedy and About of the *NoWayError", "it is refused with %+v", *e)
 		}
 		return
 	}
-	if !errors.As(err, new(*deployers.UnitError)) {
+	switch isUnit := errors.As(err, new(*deployers.UnitError)); {
+	case !isUnit:
 		wrong("return a *UnitError or a *NoWayError", "it is refused with a %T: %v", err, err)
+	case !f.Systemd:
+		wrong("return a *NoWayError where there is no systemd: see deployers.UnitActivation", "it is refused because of its unit: %v", err)
 	}
 }
 

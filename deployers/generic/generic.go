@@ -92,7 +92,7 @@ func (o *Options) activation(t deployers.Target, f deployers.Facts) (deployers.A
 	case preset.signal != "" && f.Systemd:
 		return preset.signalling(t, f)
 	case t.Unit != "" && f.Systemd:
-		return deployers.UnitActivation(t, f.Unit)
+		return deployers.UnitActivation(t, f)
 	case t.Unit != "":
 		return deployers.Activation{}, &deployers.NoWayError{
 			Target: t.Name, About: deployers.Reload,

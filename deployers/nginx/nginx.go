@@ -88,7 +88,7 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 		plan.Activate = deployers.Activation{Way: deployers.SignalPID, PID: f.Master, Signal: "HUP", Why: "systemd does not manage this nginx, so its master process is sent a HUP"}
 	case f.Systemd:
 		var err error
-		if plan.Activate, err = deployers.UnitActivation(t, f.Unit); err != nil {
+		if plan.Activate, err = deployers.UnitActivation(t, f); err != nil {
 			return plan, err
 		}
 	default:

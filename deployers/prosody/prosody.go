@@ -110,17 +110,9 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 		plan.Warn(deployers.OwnTest, "install it", "prosodyctl is in none of %s, so nothing tells before the reload whether Prosody can use the pair", strings.Join(ctlPaths(), ", "))
 	}
 	err := config.checkDirectory(plan)
-	switch {
-	case err != nil:
-	case f.Systemd:
-		plan.Activate, err = deployers.UnitActivation(t, f.Unit)
+	if err == nil {
+		plan.Activate, err = deployers.UnitActivation(t, f)
 		plan.Activate.Twice = view.inTree()
-	default:
-		err = &deployers.NoWayError{
-			Target: t.Name, About: deployers.Reload,
-			Why:    "systemd does not run here, so " + t.Unit + " cannot be reloaded",
-			Remedy: "use service: generic with generic: {activate: [program, argument]} for this target",
-		}
 	}
 	return plan, err
 }

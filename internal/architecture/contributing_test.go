@@ -66,14 +66,27 @@ func apply(t *testing.T, dir, diff string) {
 	}
 }
 
-// suiteOf runs the suite of package hooks in a copy of the tree. With -trimpath
-// the build cache has what does not differ from the tree.
-func suiteOf(t *testing.T, dir string) (string, error) {
+// testsOf runs tests of packages in a copy of the tree. With -trimpath the build
+// cache has what does not differ from the tree.
+func testsOf(t *testing.T, dir, tests string, packages ...string) (string, error) {
 	t.Helper()
-	cmd := exec.Command(need.Program(t, "go"), "test", "-trimpath", "-run", "^TestClients$", "./hooks")
+	cmd := exec.Command(need.Program(t, "go"), append([]string{"test", "-trimpath", "-run", tests}, packages...)...)
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+// checkSaid wants that tests have failed and have said what to do next.
+func checkSaid(t *testing.T, out string, err error, steps ...string) {
+	t.Helper()
+	if err == nil {
+		t.Error("the suite passes")
+	}
+	for _, step := range steps {
+		if !strings.Contains(out, step) {
+			t.Errorf("the suite does not say %q, but\n%s", step, out)
+		}
+	}
 }
 
 // TestContributingClient wants CONTRIBUTING.md to have the whole change for one
@@ -81,7 +94,7 @@ func suiteOf(t *testing.T, dir string) (string, error) {
 func TestContributingClient(t *testing.T) {
 	dir := copyOfTree(t)
 	apply(t, dir, exampleDiff(t, "A new ACME client"))
-	if out, err := suiteOf(t, dir); err != nil {
+	if out, err := testsOf(t, dir, "^TestClients$", "./hooks"); err != nil {
 		t.Errorf("the client of CONTRIBUTING.md is not complete: %v\n%s", err, out)
 	}
 }
@@ -94,11 +107,8 @@ func TestContributingClientInParts(t *testing.T) {
 	file := filepath.Join(dir, "hooks/pocketcert.go")
 	replace(t, file, `lineage.Layout{Fullchain: "{dir}/chain.pem", Key: "{dir}/key.pem"}`, "lineage.Layout{}")
 	replace(t, file, " (pocketcert 1.2 store.c)", "")
-	out, err := suiteOf(t, dir)
-	if err == nil {
-		t.Error("the suite passes")
-	}
-	for _, step := range []string{
+	out, err := testsOf(t, dir, "^TestClients$", "./hooks")
+	checkSaid(t, out, err,
 		"pocketcert: no call was recorded: run the client with a hook",
 		"pocketcert: it has no layout: return from Layout",
 		"pocketcert.go: the comment of the method Layout cites no source",
@@ -106,11 +116,50 @@ func TestContributingClientInParts(t *testing.T) {
 		"write a paragraph on it under LINEAGES",
 		"packaging/deb/prerm has no",
 		"packaging/rpm/preun has no",
-	} {
-		if !strings.Contains(out, step) {
-			t.Errorf("the suite does not say %q, but\n%s", step, out)
-		}
+	)
+}
+
+// serviceTests are those that hold a service: the suite for the one of the
+// example, and what others hold of all.
+const serviceTests = "^TestServices$/^pocketd$|^TestRoomsHaveRows$|^TestArchitecture$|^TestManualOfConfiguration$"
+
+// TestContributingService holds that CONTRIBUTING.md shows the whole change for
+// one more service.
+func TestContributingService(t *testing.T) {
+	dir := copyOfTree(t)
+	apply(t, dir, exampleDiff(t, "A new service"))
+	if out, err := testsOf(t, dir, serviceTests, "./deployers/all", "./internal/architecture", "./cmd/certlatch"); err != nil {
+		t.Errorf("the service of CONTRIBUTING.md is not complete: %v\n%s", err, out)
 	}
+}
+
+// TestContributingServiceInParts holds that who has done a part of it is told of
+// the rest: of the row first.
+func TestContributingServiceInParts(t *testing.T) {
+	dir, parts := copyOfTree(t), fileDiffs(exampleDiff(t, "A new service"))
+	apply(t, dir, parts["deployers/pocketd/pocketd.go"])
+	out, err := testsOf(t, dir, serviceTests, "./deployers/all")
+	checkSaid(t, out, err, "pocketd has no row in the table: add pocketd.Deployer{}")
+
+	apply(t, dir, parts["deployers/all/all.go"])
+	file := filepath.Join(dir, "deployers/pocketd/pocketd.go")
+	replace(t, file, " 1.2 tls.c, tls_reload", "")
+	replace(t, file, "plan.Test.Command =", "var options *Options\n\tplan.Test.Command =")
+	replace(t, file, `"-c", t.Options.(*Options).Config}`, `"-c", options.Config}`)
+	replace(t, file, ") Discover(", ") Discovers(")
+	out, err = testsOf(t, dir, serviceTests, "./deployers/all")
+	checkSaid(t, out, err,
+		"pocketd: a panic with Plan for",
+		"let it plan with what is known, or return a *NoWayError",
+		"pocketd: no discovery: write a method Discover",
+		"pocketd: the comment of the type Deployer cites no source",
+		"pocketd: no block has the key config: write to testdata/options.yaml",
+		"write a chapter on it",
+		"write a section on its block under SERVICE BLOCKS",
+		"name it at the key service",
+		"name its block under TARGETS",
+		"name it at the key service of the example",
+	)
 }
 
 // fileDiffs returns a diff's parts by the file that they change.

@@ -163,8 +163,11 @@ func (r *run) deployGroup(ctx context.Context, group []prepared) []ended {
 				continue
 			}
 			failed++
-			if !e.attributed {
-				unexplained = append(unexplained, again(group, e))
+			if e.attributed {
+				continue
+			}
+			if p, can := r.again(ctx, group, e); can {
+				unexplained = append(unexplained, p)
 			}
 		}
 		if alone || len(unexplained) == 0 {
@@ -185,12 +188,19 @@ func (r *run) deployGroup(ctx context.Context, group []prepared) []ended {
 	return ordered(all, became)
 }
 
-// again returns the prepared job that ended, with the steps that it took.
-func again(group []prepared, e ended) prepared {
+// again returns the prepared job that ended, with the steps that it took, for
+// another attempt. Where a pair that had been installed before was undone, there is
+// something to be written now, and if it cannot be told what, no other attempt.
+func (r *run) again(ctx context.Context, group []prepared, e ended) (p prepared, can bool) {
 	at := slices.IndexFunc(group, func(p prepared) bool { return p.job.key() == e.job.key() })
-	p := group[at]
+	p = group[at]
 	p.steps = e.outcome.Steps
-	return p
+	if !p.pair.Same() {
+		return p, true
+	}
+	var err error
+	p.pair, err = r.storage.Look(ctx, p.pair.Place, p.bundle, state.NewGeneration(time.Now(), p.leaf))
+	return p, err == nil
 }
 
 func ordered(jobs []job, became map[key]ended) []ended {

@@ -106,8 +106,13 @@ func (r *run) undo(ctx context.Context, a attempt, step outcome.Step, cause erro
 // share returns an error about sets that could not be put back, if the member's
 // is one of them, or if it does not say which.
 func (m member) share(lost error) error {
-	restore, is := errors.AsType[*install.RestoreError](lost)
-	if is && len(restore.Sets) > 0 && !slices.Contains(restore.Sets, m.prepared.job.ref()) {
+	var sets []install.Ref
+	if undo, is := errors.AsType[*pairs.LostError](lost); is {
+		sets = undo.Sets
+	} else if commit, is := errors.AsType[*install.RestoreError](lost); is {
+		sets = commit.Sets
+	}
+	if len(sets) > 0 && !slices.Contains(sets, m.prepared.job.ref()) {
 		return nil
 	}
 	return lost

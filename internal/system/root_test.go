@@ -101,8 +101,8 @@ func root(t *testing.T, recipe recipe) string {
 	return dir
 }
 
-// build runs mmdebstrap with the mirror and the proxies that apt on this
-// machine is set up with.
+// build runs mmdebstrap with the mirror and the proxies that apt on this machine
+// is set up with, and takes lists that apt takes, however old they are.
 func build(dir string, recipe recipe) error {
 	mirror, err := output("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian")
 	if err != nil {
@@ -113,7 +113,7 @@ func build(dir string, recipe recipe) error {
 		return errors.New("apt knows no Debian mirror; run apt-get update first")
 	}
 	settings := dir + ".apt.conf"
-	proxies, err := output("apt-config", "dump", "Acquire::http", "Acquire::https")
+	proxies, err := output("apt-config", "dump", "Acquire::http", "Acquire::https", "Acquire::Check-Valid-Until")
 	if err != nil {
 		return err
 	}

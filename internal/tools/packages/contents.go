@@ -24,8 +24,8 @@ const (
 	description = `Called by the hook of an ACME client, certlatch validates the new certificate,
 installs it with the right owner and mode, makes the service take it, proves by
 live handshakes that it is served, and puts the previous one back where it is
-not. It knows nginx, Kamailio, OpenSIPS and Prosody, and the hooks of certbot,
-acme.sh, lego, dehydrated and acmetool.`
+not. It knows nginx, Kamailio, OpenSIPS, Prosody and Asterisk, and the hooks of
+certbot, acme.sh, lego, dehydrated and acmetool.`
 )
 
 // content is one file of a package.
