@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Check is something that was looked at because a deployment depends on it.
+// Check is something that a deployment depends on, and what was found about it.
 type Check struct {
 	About  Aspect
 	Level  Level
@@ -14,7 +14,7 @@ type Check struct {
 	Remedy string // what to do about it; empty where nothing needs doing
 }
 
-// String gives a line for people.
+// String returns a line for people.
 func (c Check) String() string {
 	if c.Remedy == "" {
 		return c.Says
@@ -35,18 +35,18 @@ const (
 	Reading       Aspect = "reading"       // whether its user can read what is installed
 	Serving       Aspect = "probes"        // what is served, and whether that can be looked at
 
-	// Those of the host as a whole.
+	// These are about the host as a whole.
 	Lineages    Aspect = "lineages"    // whether clients keep any where they are looked for
 	Hook        Aspect = "hook"        // whether the client calls certlatch
 	Retries     Aspect = "retries"     // whether something tries again what is pending
 	State       Aspect = "state"       // certlatch's own directory
-	Space       Aspect = "space"       // of the file systems that are written to
+	Space       Aspect = "space"       // room on the file systems that are written to
 	Clock       Aspect = "clock"       // whether it is synchronised
 	Watches     Aspect = "watches"     // whether the kernel lets all lineages be watched
 	Confinement Aspect = "confinement" // SELinux and AppArmor
 )
 
-// Aspects lists them in the order in which an operator thinks of them.
+// Aspects returns all aspects in the order in which they are printed.
 func Aspects() []Aspect {
 	return []Aspect{
 		Issued, Configuration, Domains, Control, Reload, OwnTest, Reading, Serving,
@@ -54,8 +54,8 @@ func Aspects() []Aspect {
 	}
 }
 
-// SortChecks puts checks into the order of Aspects, those of one aspect as they
-// were.
+// SortChecks sorts checks by the order of Aspects; those of one aspect stay in
+// theirs.
 func SortChecks(checks []Check) {
 	aspects := Aspects()
 	slices.SortStableFunc(checks, func(a, b Check) int {
@@ -63,7 +63,7 @@ func SortChecks(checks []Check) {
 	})
 }
 
-// Level is how much a check matters.
+// Level is how grave what a check found is.
 type Level string
 
 const (
@@ -72,17 +72,18 @@ const (
 	Wrong  Level = "error"   // a deployment would fail
 )
 
-// NewCheck makes a check.
+// NewCheck returns a check.
 func NewCheck(about Aspect, level Level, remedy, says string, args ...any) Check {
 	return Check{About: about, Level: level, Says: fmt.Sprintf(says, args...), Remedy: remedy}
 }
 
-// Fine notes something that is as it should be.
+// Fine adds a check of something that is as it should be.
 func (p *Plan) Fine(about Aspect, format string, args ...any) {
 	p.check(NewCheck(about, Fine, "", format, args...))
 }
 
-// Warn notes something that the operator should know, and what to do.
+// Warn adds a check of something that the operator should know, with what to
+// do.
 func (p *Plan) Warn(about Aspect, remedy, format string, args ...any) {
 	p.check(NewCheck(about, Warned, remedy, format, args...))
 }
@@ -93,7 +94,7 @@ func (p *Plan) check(c Check) {
 	}
 }
 
-// Notes gives what an operator should know of a plan that is carried out: what
+// Notes returns what an operator should know of a plan that is carried out: what
 // is not as it should be.
 func (p Plan) Notes() []string {
 	var notes []string

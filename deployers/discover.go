@@ -7,25 +7,25 @@ import (
 	"github.com/certlatch/certlatch/internal/endpoint"
 )
 
-// Discoverer is a Deployer that can tell what its service takes certificates
-// from, before there is a target: a new configuration is proposed from that.
+// Discoverer is a Deployer that can find out what its service takes
+// certificates from before there is a target. From that a first configuration
+// is proposed.
 type Discoverer interface {
 	Deployer
 
-	// Discover says what the service's own configuration tells. The target
-	// has the defaults of the service, and the facts are what Wants asked
-	// for with it.
+	// Discover returns what the service's own configuration says. The target
+	// has the defaults of the service, and the facts are what Wants asked for
+	// with it.
 	Discover(Target, Facts) Discovery
 }
 
-// Discovery is what a service's own configuration tells.
+// Discovery is what a service's own configuration takes its certificates from.
 type Discovery struct {
 	Installed bool   // there is such a service on this host
 	Role      string // what a target for it is called
 	Exact     bool   // a wildcard is no name for it
 
-	// Labels are those with which names usually begin that are meant for
-	// such a service.
+	// Labels are the first labels that names for such a service usually have.
 	Labels []string
 
 	// Where a pair would go that certlatch keeps for the service, holding
@@ -54,7 +54,7 @@ type Use struct {
 	Probes []endpoint.Endpoint // where that can be seen, as far as it must be known beforehand
 }
 
-// Add notes a use, together with what is noted of the same pair already.
+// Add adds a use, or merges it with that of the same pair.
 func (d *Discovery) Add(use Use) {
 	at := slices.IndexFunc(d.Uses, func(u Use) bool {
 		return use.Certificate != "" && u.Certificate == use.Certificate && u.Key == use.Key
@@ -72,14 +72,14 @@ func (d *Discovery) Add(use Use) {
 	same.Probes = Distinct(append(same.Probes, use.Probes...))
 }
 
-// AddUnknown notes what could not be found out.
+// AddUnknown adds what could not be found out.
 func (d *Discovery) AddUnknown(what string) {
 	if !slices.Contains(d.Unknown, what) {
 		d.Unknown = append(d.Unknown, what)
 	}
 }
 
-// Distinct returns a list in its order, without what stands before in it.
+// Distinct returns a list without repetitions, in its order.
 func Distinct[T comparable](all []T) []T {
 	var kept []T
 	for _, one := range all {

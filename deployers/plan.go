@@ -1,6 +1,10 @@
 package deployers
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -8,6 +12,157 @@ import (
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
 )
+
+// Plan is all that is to be done for one target and one lineage.
+type Plan struct {
+	Target, Service, Lineage string
+
+	Directory string // the managed directory; empty: in place
+	Files     []File
+	Reader    Account // who has to be able to read the files
+	Row       *Row    // the pair goes into a database, and there are no files; nil: it does not
+
+	Test     Test
+	Activate Activation
+	Probes   []endpoint.Endpoint
+	Found    bool // the probes were found, not written down: those that fail at the baseline do not count
+
+	Names      []string // that the service's own configuration needs the leaf to cover
+	SIPDomains []string // of all names, those that are SIP domains, for which wildcards do not count
+
+	Checks []Check // what was looked at for this plan, and what the operator should know
+}
+
+// Test is a service's own test of its configuration.
+type Test struct {
+	Command []string // argument list; nil: the service has no test
+
+	// Failures is a regular expression for those lines of the output that
+	// tell a failure. Where it is set, one that was there at the baseline does
+	// not count; the part that matches is what it is known by. Where it is
+	// empty, the exit status counts.
+	Failures string
+
+	// Beside is one for lines that make the test fail as well and do not count
+	// here, because the policy judges what they are about.
+	Beside string
+
+	// Own is one for those of them that are about what the target itself
+	// serves. They count even where they were there at the baseline: the
+	// running service may be better than its files, until it is activated.
+	Own string
+
+	// Others is what the service serves besides. Where one of them is served
+	// although a line says, with the new files in place, that it could not be
+	// loaded again, the activation would end that, and is put off.
+	Others []Other
+}
+
+// Other is something else that a service serves.
+type Other struct {
+	Name   string              // for people
+	Says   string              // a regular expression for the failures that are about it
+	Probes []endpoint.Endpoint // where it is served, if it is
+}
+
+// Content is what a file holds.
+type Content string
+
+const (
+	Fullchain Content = "fullchain" // leaf and intermediates
+	Chain     Content = "chain"     // intermediates
+	Key       Content = "key"
+	Combined  Content = "combined" // key, leaf and intermediates
+)
+
+// HoldsKey reports whether the content is secret.
+func (c Content) HoldsKey() bool { return c == Key || c == Combined }
+
+// Known reports whether the word is one of the above.
+func (c Content) Known() bool { return slices.Contains([]Content{Fullchain, Chain, Key, Combined}, c) }
+
+// Of returns the bytes of the content in a bundle.
+func (c Content) Of(b *lineage.Bundle) lineage.Secret {
+	switch c {
+	case Fullchain:
+		return b.FullchainPEM()
+	case Chain:
+		return b.ChainPEM()
+	case Key:
+		return b.KeyPEM()
+	case Combined:
+		return slices.Concat(b.KeyPEM(), b.FullchainPEM())
+	}
+	panic("deployers: unknown content " + string(c))
+}
+
+// File is one file to be installed.
+type File struct {
+	Path    string // absolute; in a managed directory, through its current link
+	Content Content
+	User    string // empty: root, or who runs certlatch
+	Group   string // empty: the primary group of User
+	Mode    fs.FileMode
+}
+
+// Row is a row of a database from which a service takes its certificate.
+type Row struct {
+	Database DatabaseURL
+	Table    string
+	Domain   string // the row's column domain
+	Type     int    // the row's column type
+}
+
+// DatabaseURL is where a database is: mysql://USER:PASSWORD@HOST:PORT/NAME,
+// postgres://..., sqlite:///PATH. Its password is not printed.
+type DatabaseURL string
+
+// String returns the URL without its password.
+func (u DatabaseURL) String() string {
+	parsed, err := url.Parse(string(u))
+	if err != nil {
+		return "(a database URL that cannot be read)"
+	}
+	return parsed.Redacted()
+}
+
+// Place is alike for URLs of one database, whoever they log in as. Two URLs
+// may mean the same one all the same: a socket or a name say little of it.
+func (u DatabaseURL) Place() string {
+	parsed, err := url.Parse(string(u))
+	if err != nil {
+		return string(u)
+	}
+	host, port := parsed.Hostname(), parsed.Port()
+	if host == "localhost" {
+		host = ""
+	}
+	if usual := map[string]string{"mysql": "3306", "postgres": "5432"}; port == usual[parsed.Scheme] {
+		port = ""
+	}
+	query := parsed.Query()
+	return fmt.Sprintf("%s %s:%s%s%s %s", parsed.Scheme, strings.ToLower(host), port, query.Get("socket"), query.Get("host"), parsed.Path)
+}
+
+// UnmarshalText reads the form of the configuration.
+func (u *DatabaseURL) UnmarshalText(text []byte) error {
+	parsed, err := url.Parse(string(text))
+	if err != nil || !slices.Contains([]string{"mysql", "postgres", "sqlite"}, parsed.Scheme) {
+		return errors.New("this is not the URL of a database; write mysql://USER:PASSWORD@HOST:PORT/NAME, postgres://USER:PASSWORD@HOST:PORT/NAME or sqlite:///PATH")
+	}
+	*u = DatabaseURL(text)
+	return nil
+}
+
+// MarshalText is what config show prints.
+func (u DatabaseURL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// Account names whom a service runs as, for the trial that it can read its
+// files. An empty User is root.
+type Account struct {
+	User, Group         string
+	SupplementaryGroups []string
+}
 
 // NewPlan begins a plan with what is alike for every service: the files of
 // the target's layout, their owner and mode, and the probes that were written
@@ -65,29 +220,6 @@ func NewPlan(t Target, l lineage.Lineage, f Facts, scheme string) Plan {
 // path.
 func (p Plan) Writes(path string, contents ...Content) bool {
 	return slices.ContainsFunc(p.Files, func(f File) bool { return f.Path == path && slices.Contains(contents, f.Content) })
-}
-
-// UnitActivation is the way of a service that systemd manages: a reload job
-// where the unit has one, else a restart where that is allowed.
-func UnitActivation(t Target, f Facts) (Activation, error) {
-	switch u := f.Unit; {
-	case !f.Systemd:
-		return Activation{}, &NoWayError{
-			Target: t.Name, About: Reload,
-			Why:    "systemd does not run here, so " + t.Unit + " cannot be reloaded",
-			Remedy: "use service: generic with generic: {activate: [program, argument]} for this target",
-		}
-	case u.LoadState != "loaded":
-		return Activation{}, &UnitError{Unit: t.Unit, LoadState: u.LoadState}
-	case !u.Running():
-		return Activation{Way: NoWay, Unit: t.Unit, Wait: ServiceInactive}, nil
-	case u.CanReload:
-		return Activation{Way: ReloadUnit, Unit: t.Unit}, nil
-	case t.AllowRestart:
-		return Activation{Way: RestartUnit, Unit: t.Unit, Why: t.Unit + " has no reload; allow_restart is set, so it is restarted"}, nil
-	default:
-		return Activation{Way: NoWay, Unit: t.Unit, Wait: RestartNotAllowed, Why: t.Unit + " has no reload"}, nil
-	}
 }
 
 // SIPDomains are the names that are SIP domains: all but those of probes that

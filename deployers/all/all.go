@@ -11,7 +11,7 @@ import (
 	"github.com/certlatch/certlatch/deployers/prosody"
 )
 
-// Deployers returns the table: one row a service.
+// Deployers returns the table: one deployer for each service.
 func Deployers() []deployers.Deployer {
 	return []deployers.Deployer{
 		nginx.Deployer{},
@@ -23,7 +23,7 @@ func Deployers() []deployers.Deployer {
 	}
 }
 
-// For returns the deployer of a service, and whether there is one.
+// For returns the deployer of a service, and reports whether there is one.
 func For(service string) (deployers.Deployer, bool) {
 	for _, d := range Deployers() {
 		if d.Name() == service {

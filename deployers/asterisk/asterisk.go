@@ -19,10 +19,10 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// Deployer is that of Asterisk, whose TLS transports take new files when their
+// Deployer deploys to Asterisk, whose TLS transports take new files when their
 // module is reloaded, and its web server when its own is. The transport listens
-// anew on the same socket address if the size or time of a file has changed under
-// its name, whatever its allow_reload; connections that are up stay up
+// anew on the same socket address if the size or time of a file has changed
+// under its name, whatever its allow_reload; connections that are up stay up
 // (res/res_pjsip/config_transport.c, transport_apply, and main/http.c,
 // __ast_http_load, of 22.10.1; tried with Debian's).
 //
@@ -37,10 +37,12 @@ type Options struct {
 	Config string `yaml:"config"` // asterisk.conf, which says where the others are
 }
 
-// usualConfig is where asterisk looks for it (main/asterisk.c of 22.10.1).
+// usualConfig is the path of the configuration where asterisk is not told
+// another (main/asterisk.c of 22.10.1).
 const usualConfig = "/etc/asterisk/asterisk.conf"
 
-// command is a command of Asterisk's command line, given to the one that runs.
+// command returns the command line that runs a command of Asterisk's in the one
+// that runs.
 func (o *Options) command(text string) []string {
 	argv := []string{"asterisk"}
 	if o.Config != usualConfig {
@@ -49,7 +51,7 @@ func (o *Options) command(text string) []string {
 	return append(argv, "-rx", text)
 }
 
-// version is the command that any Asterisk answers.
+// version returns the command line of a command that any Asterisk answers.
 func (o *Options) version() []string { return o.command("core show version") }
 
 func (Deployer) Name() string { return "asterisk" }
@@ -64,7 +66,7 @@ func (Deployer) Defaults(t *deployers.Target) {
 
 func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 	options := t.Options.(*Options)
-	seen := options.look(f)
+	seen := options.observe(f)
 	wants := deployers.Wants{Unit: t.Unit, Ports: seen.ports(), Texts: slices.Concat(seen.asked, unitFiles(t.Unit))}
 	if f.Unit.MainPID > 0 {
 		wants.Texts = append(wants.Texts, statusFile(f.Unit.MainPID))
@@ -77,7 +79,7 @@ func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 
 func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (deployers.Plan, error) {
 	options := t.Options.(*Options)
-	seen := options.look(f)
+	seen := options.observe(f)
 	f.Unit.User, f.Unit.Group = seen.account(t, f)
 	plan := deployers.NewPlan(t, l, f, "sips")
 	ours := seen.describe(&plan, t, f)
@@ -86,7 +88,8 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	return plan, err
 }
 
-// activation is how this Asterisk takes the files of the uses.
+// activation returns the activation by which this Asterisk takes the files of
+// the uses.
 func (o *Options) activation(t deployers.Target, f deployers.Facts, ours []use) (deployers.Activation, error) {
 	if unit, err := deployers.UnitActivation(t, f); err != nil || unit.Wait == deployers.ServiceInactive {
 		return unit, err
@@ -126,11 +129,11 @@ func (o *Options) reload(ours []use) (command []string, about string) {
 	return o.command("module reload res_pjsip.so"), ""
 }
 
-// versionReply finds the version in what core show version prints: Asterisk
+// versionReply matches the version in what core show version prints: Asterisk
 // 22.10.1+dfsg built by ...
 var versionReply = regexp.MustCompile(`(?m)^Asterisk (?:certified[/-])?(\d+)\.(\d+)`)
 
-// versionNumber returns major and minor version; nil: they are not known.
+// versionNumber returns the major and minor version; nil: they are not known.
 func versionNumber(printed string) []int {
 	match := versionReply.FindStringSubmatch(printed)
 	if match == nil {
@@ -153,10 +156,11 @@ func reloads(version []int) bool {
 	return version[0] >= 16 && (!late || version[1] >= minor)
 }
 
-// statusFile is where Linux tells whom a process runs as (proc_pid_status(5)).
+// statusFile returns the file with the IDs that a process runs under
+// (proc_pid_status(5)).
 func statusFile(pid int) string { return fmt.Sprintf("/proc/%d/status", pid) }
 
-// unitFiles are where a unit lies, as far as no generator made it
+// unitFiles returns where a unit may be, unless a generator made it
 // (systemd.unit(5)).
 func unitFiles(unit string) []string {
 	if unit == "" {
@@ -172,10 +176,10 @@ var (
 	startGroup  = regexp.MustCompile(`(?m)^ExecStart=.*\s-G\s?(\S+)`)
 )
 
-// account returns whom Asterisk runs as, which its unit does not say: it starts
-// as root, and changes its user by an option of its own (asterisk(8), -U and -G).
-// A running one shows it; else the options of the unit say so, which go before
-// asterisk.conf's.
+// account returns the account that Asterisk runs as, which its unit does not
+// say: it starts as root, and changes its user by an option of its own
+// (asterisk(8), -U and -G). A running one shows it; else the options of the
+// unit say so, which go before asterisk.conf's.
 func (s observed) account(t deployers.Target, f deployers.Facts) (user, group string) {
 	if f.Unit.User != "" {
 		return f.Unit.User, f.Unit.Group
@@ -191,7 +195,7 @@ func (s observed) account(t deployers.Target, f deployers.Facts) (user, group st
 	return cmp.Or(user, s.runUser), cmp.Or(group, s.runGroup, f.Unit.Group)
 }
 
-// rootless returns a number of a user or group, and root's as empty.
+// rootless returns the ID of a user or group, and "" for root's.
 func rootless(number string) string {
 	if number == "0" {
 		return ""

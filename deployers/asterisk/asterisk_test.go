@@ -52,8 +52,6 @@ func sip() map[string]string {
 	return map[string]string{"pjsip.conf": "pjsip.conf", "pjsip.d/*.conf": "phones.conf"}
 }
 
-func web() map[string]string { return map[string]string{"http.conf": "http.conf"} }
-
 // target is one of the files that a certificate and a key are in.
 func target(certificate, key string, change func(*deployers.Target)) deployers.Target {
 	return sample.Target(Deployer{}, func(t *deployers.Target) {
@@ -65,7 +63,7 @@ func target(certificate, key string, change func(*deployers.Target)) deployers.T
 }
 
 func TestReadsTransports(t *testing.T) {
-	seen := (&Options{Config: usualConfig}).look(factsOf(t, "", sip()))
+	seen := (&Options{Config: usualConfig}).observe(factsOf(t, "", sip()))
 	want := []use{
 		{where: "transport transport-tls (/etc/asterisk/pjsip.conf:18)", certificate: "/etc/asterisk/keys/cert.pem", key: "/etc/asterisk/keys/key.pem", port: 5061},
 		{where: "transport transport-v6 (/etc/asterisk/pjsip.conf:21)", certificate: "/etc/asterisk/keys/cert.pem", key: "/etc/asterisk/keys/key.pem", port: 5071},
@@ -87,7 +85,7 @@ func TestReadsTransports(t *testing.T) {
 func TestWebServer(t *testing.T) {
 	read := func(text string) []use {
 		f := deployers.Facts{Texts: map[string][]deployers.Text{"/etc/asterisk/http.conf": {{Path: "/etc/asterisk/http.conf", Content: text}}}}
-		return (&Options{Config: usualConfig}).look(f).uses
+		return (&Options{Config: usualConfig}).observe(f).uses
 	}
 	const on = "[general]\nenabled=yes\ntlsenable=yes\ntlscertfile=/c.pem\n"
 	for text, want := range map[string][]use{
@@ -283,6 +281,36 @@ func TestProbesAndChecks(t *testing.T) {
 	}
 }
 
+// No wildcard counts for a SIP domain, but it does for the web server.
+func TestSIPDomains(t *testing.T) {
+	everything := sip()
+	everything["http.conf"] = "http.conf"
+	named := func(t *deployers.Target) { t.Names = []string{"pbx.example"} }
+	for _, test := range []struct {
+		target deployers.Target
+		want   []string
+	}{
+		{target("/etc/asterisk/keys/cert.pem", "/etc/asterisk/keys/key.pem", named), []string{"pbx.example"}},
+		{target("/c.pem", "/k.pem", named), []string{"pbx.example"}},
+		{target("", "", func(t *deployers.Target) { named(t); t.Combined = "/etc/asterisk/keys/web.pem" }), nil},
+	} {
+		plan, err := Deployer{}.Plan(test.target, lineage.Lineage{Name: "web.example"}, factsOf(t, debianVersion, everything))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !cmp.Equal(test.want, plan.SIPDomains) {
+			t.Errorf("%q: %q", test.target.Certificate, plan.SIPDomains)
+		}
+	}
+}
+
+// A transport that has no certificate yet is one to propose a pair for.
+func TestDiscoverWithoutCertificate(t *testing.T) {
+	f := factsOf(t, debianVersion, sip())
+	f.Texts["/etc/asterisk/pjsip.conf"][0].Content = "[new]\ntype=transport\nprotocol=tls\n"
+	sample.CheckUses(t, sample.Discover(Deployer{}, f), []deployers.Use{{Where: "transport new (/etc/asterisk/pjsip.conf:1)"}})
+}
+
 func TestDiscover(t *testing.T) {
 	everything := sip()
 	everything["http.conf"] = "http.conf"
@@ -310,7 +338,7 @@ func FuzzConfig(f *testing.F) {
 		for _, name := range []string{"asterisk.conf", "pjsip.conf", "http.conf"} {
 			texts["/etc/asterisk/"+name] = []deployers.Text{{Path: "/etc/asterisk/" + name, Content: text}}
 		}
-		for _, u := range (&Options{Config: usualConfig}).look(deployers.Facts{Texts: texts}).uses {
+		for _, u := range (&Options{Config: usualConfig}).observe(deployers.Facts{Texts: texts}).uses {
 			if u.port == 0 || u.where == "" {
 				t.Errorf("%+v", u)
 			}

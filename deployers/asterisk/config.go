@@ -62,7 +62,8 @@ func (r *reader) file(text deployers.Text, depth int) {
 	}
 }
 
-// withoutBlocks leaves out comments of several lines, but not their line ends.
+// withoutBlocks returns a text without comments of several lines, but with
+// their line ends.
 func withoutBlocks(text string) string {
 	var kept strings.Builder
 	for {
@@ -82,7 +83,8 @@ func withoutBlocks(text string) string {
 	}
 }
 
-// withoutComment cuts a line at the first semicolon that no backslash is before.
+// withoutComment returns a line up to the first semicolon without a backslash
+// before it.
 func withoutComment(line string) string {
 	for i := 0; i < len(line); i++ {
 		if line[i] == ';' && (i == 0 || line[i-1] != '\\') {
@@ -120,7 +122,7 @@ func (r *reader) begin(where, line string) {
 	r.categories = append(r.categories, fresh)
 }
 
-// find returns where the first category of a name is, or -1.
+// find returns the index of the first category with a name, or -1.
 func (r *reader) find(name string) int {
 	return slices.IndexFunc(r.categories, func(c category) bool { return c.name == name })
 }
@@ -146,7 +148,7 @@ func (r *reader) directive(where, line string, depth int) {
 	}
 }
 
-// mostCategories bounds what is read of a configuration.
+// mostCategories is how many categories of a configuration are read.
 const mostCategories = 10_000
 
 // set sets a variable of the last category.

@@ -8,7 +8,7 @@ import (
 
 func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discovery {
 	options := t.Options.(*Options)
-	seen := options.look(f)
+	seen := options.observe(f)
 	d := deployers.Discovery{
 		Installed: f.Unit.LoadState == "loaded" || seen.installed,
 		Role:      "pbx", Exact: true, Labels: []string{"pbx", "sip", "sips", "voip", "phone"},

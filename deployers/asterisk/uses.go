@@ -27,7 +27,7 @@ func (u use) scheme() string {
 	return "sips"
 }
 
-// observed is what the facts tell about an Asterisk.
+// observed is what the facts say about an Asterisk.
 type observed struct {
 	asked             []string // the files that are wanted
 	uses              []use
@@ -36,8 +36,8 @@ type observed struct {
 	unread            []string
 }
 
-// look reads the configuration.
-func (o *Options) look(f deployers.Facts) observed {
+// observe returns what the facts say.
+func (o *Options) observe(f deployers.Facts) observed {
 	main := reader{texts: f.Texts, dir: filepath.Dir(o.Config)}
 	main.read(o.Config, 0)
 	seen := observed{installed: len(f.Texts[o.Config]) > 0}
@@ -59,8 +59,8 @@ func (o *Options) look(f deployers.Facts) observed {
 	return seen
 }
 
-// transports returns those with TLS (res/res_pjsip/config_transport.c of
-// 22.10.1). WebSockets are the web server's.
+// transports returns the transports with TLS (res/res_pjsip/config_transport.c
+// of 22.10.1). WebSockets are the web server's.
 func transports(categories []category) []use {
 	var found []use
 	for _, c := range categories {
@@ -106,8 +106,8 @@ func portOf(address string, usual uint16) uint16 {
 	return uint16(port)
 }
 
-// ports are those that the uses listen on, and the usual ones where there are
-// none.
+// ports returns the ports that the uses listen on, and the usual ones where
+// there are none.
 func (s observed) ports() []uint16 {
 	ports := []uint16{5061}
 	for _, u := range s.uses {
@@ -116,7 +116,7 @@ func (s observed) ports() []uint16 {
 	return deployers.Distinct(ports)
 }
 
-// describe puts into a plan what Asterisk's configuration tells, and returns the
+// describe adds to a plan what Asterisk's configuration says, and returns the
 // uses that take the plan's files.
 func (s observed) describe(plan *deployers.Plan, t deployers.Target, f deployers.Facts) []use {
 	var ours []use
@@ -156,7 +156,7 @@ func onlyWeb(uses []use) bool {
 	return len(uses) > 0 && !slices.ContainsFunc(uses, func(u use) bool { return !u.web })
 }
 
-// probes are those of the listeners on the uses' ports.
+// probes returns probes of the listeners on the uses' ports.
 func probes(uses []use, listeners []netip.AddrPort) []endpoint.Endpoint {
 	var found []endpoint.Endpoint
 	for _, listener := range listeners {

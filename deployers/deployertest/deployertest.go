@@ -2,8 +2,8 @@
 // a flaw that names the next step.
 //
 // It knows no service: it makes hosts that are empty, broken and hostile, and
-// asks every deployer for a plan on each. So it does not promise to notice that
-// a plan is the wrong one, only that it is one.
+// asks every deployer for a plan on each. It does not promise to notice that a
+// plan is wrong for its service, only that it can be carried out.
 package deployertest
 
 import (
@@ -27,7 +27,7 @@ func Run(t *testing.T, d deployers.Deployer) {
 	}
 }
 
-// suite looks at one service.
+// suite collects what is wrong with one service.
 type suite struct {
 	deployer deployers.Deployer
 	words    string // the directory of package deployers
@@ -50,7 +50,7 @@ func flaws(d deployers.Deployer, dir string) []string {
 	return s.found
 }
 
-// flaw notes once what is wrong. It begins with the service's name.
+// flaw adds a flaw, once, with the service's name before it.
 func (s *suite) flaw(format string, args ...any) {
 	text := s.deployer.Name() + ": " + fmt.Sprintf(format, args...)
 	if !s.seen[text] {
@@ -59,12 +59,12 @@ func (s *suite) flaw(format string, args ...any) {
 	}
 }
 
-// names are the names that a service may have: they are keys of the
+// names matches the names that a service may have: they are keys of the
 // configuration and names of directories.
 var names = regexp.MustCompile(`^[a-z][a-z0-9]*$`)
 
-// checkRoom holds that the service has a room of its name, and reports whether
-// there is anything else to look at.
+// checkRoom wants the service to have a room of its name, and reports whether
+// there is anything else to check.
 func (s *suite) checkRoom() bool {
 	name := s.deployer.Name()
 	if !names.MatchString(name) {
@@ -77,7 +77,7 @@ func (s *suite) checkRoom() bool {
 	return true
 }
 
-// checkManual holds that the manual and a first configuration name the service.
+// checkManual wants the manual and a first configuration to name the service.
 func (s *suite) checkManual() {
 	name := s.deployer.Name()
 	for _, want := range []struct{ file, text, step string }{

@@ -81,7 +81,8 @@ func refuse(err error) func(*deployers.Plan) error {
 	return func(*deployers.Plan) error { return err }
 }
 
-// Of a service that lacks something it is said what to do next.
+// TestFlaws wants the flaw of a service that lacks something to say what to do
+// next.
 func TestFlaws(t *testing.T) {
 	if sound := flaws(nginx.Deployer{}, ".."); sound != nil {
 		t.Fatalf("nginx: %q", sound)

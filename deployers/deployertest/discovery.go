@@ -13,7 +13,7 @@ import (
 	"github.com/certlatch/certlatch/internal/proposal"
 )
 
-// checkDiscovery holds that certlatch init finds the service. One without a unit
+// checkDiscovery wants certlatch init to find the service. One without a unit
 // of its own is none in particular, and is not looked for.
 func (s *suite) checkDiscovery() {
 	d, ok := s.deployer.(deployers.Discoverer)
@@ -29,7 +29,7 @@ func (s *suite) checkDiscovery() {
 			s.flaw("Discover finds it on a host that has nothing of it: let Installed depend on the facts, and return where it is not: %+v", found)
 		}
 	}
-	samples, _ := samples(s.room) // checkPlans has told of an error
+	samples, _ := samples(s.room) // checkPlans has reported an error
 	for _, h := range hosts(samples) {
 		s.discovered(d, h, true)
 	}
@@ -44,13 +44,14 @@ func (s *suite) checkDiscovery() {
 	s.checkProposal(found)
 }
 
-// discovered asks what the service takes on a host. Files are there unless the
-// host has only what is asked for by name.
+// discovered returns what the service takes its certificates from on a host;
+// without files, from the host's defaults alone, with no configuration and no
+// answers.
 func (s *suite) discovered(d deployers.Discoverer, h host, files bool) (found deployers.Discovery, ok bool) {
 	defer s.guard(&ok, "Discover on a host %s", h.name)
 	t := deployers.Target{Service: d.Name(), Options: d.Options()}
 	d.Defaults(&t)
-	facts, _ := h.facts(d, t) // checkPlans tells of those that do not end
+	facts, _ := h.facts(d, t) // checkPlans reports those that do not end
 	if !files {
 		for path := range facts.Texts {
 			facts.Texts[path] = nil
@@ -60,10 +61,11 @@ func (s *suite) discovered(d deployers.Discoverer, h host, files bool) (found de
 	return d.Discover(t, facts), true
 }
 
-// roles are what targets may be called.
+// roles matches the roles that a service may have: targets are called by them.
 var roles = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
 
-// checkProposal holds that a first configuration for a use of the service is one.
+// checkProposal wants a first configuration for a use of the service to be
+// valid.
 func (s *suite) checkProposal(found deployers.Discovery) {
 	inPlace := found.Certificate != "" && found.Key != ""
 	switch {

@@ -22,7 +22,8 @@ type host struct {
 	content func(path string) string
 }
 
-// The units that a service may have: what each has in common is filled in.
+// units returns units that a service may have, with what they have in common
+// filled in.
 func units() map[string]deployers.Unit {
 	return map[string]deployers.Unit{
 		"absent":        {LoadState: "not-found", ActiveState: "inactive"},
@@ -51,7 +52,7 @@ func contents(samples []string) map[string]func(string) string {
 		"names outside":      func(string) string { return include("../../../../etc/shadow\x00") + include("/proc/self/mem") },
 	}
 	for _, open := range []string{"{", "(", "[", "\"", "'", "\\", "[[", "[=[", "--[[", "/*", "<%", "a{b{", "if x then ", "function() ", "#!ifdef X\n", "[x](!)\n", "\n"} {
-		made["endless "+open] = always(strings.Repeat(open, 2<<10))
+		made["endless "+open] = always(strings.Repeat(open, 1<<10))
 	}
 	for i, sample := range samples {
 		name := "sample " + string(rune('a'+i%26)) + strings.Repeat("'", i/26) + " "
@@ -75,14 +76,15 @@ func withoutDigits(r rune) rune {
 	return r
 }
 
-// include has the lines by which configurations take in another file.
+// include returns the lines by which configurations include another file.
 func include(path string) string {
 	quoted := "\"" + path + "\""
 	return "include " + path + ";\nInclude " + quoted + "\ninclude_file " + quoted + "\nimport_file " + quoted + "\n" +
 		"#include " + quoted + "\n#tryinclude " + path + "\n#exec cat " + path + "\n!!import_file " + quoted + "\nIncludeConfig " + path + "\n"
 }
 
-// garbage returns bytes that are alike in each run (a generator of D. E. Knuth's).
+// garbage returns n bytes that are the same in each run (a generator of D. E.
+// Knuth's).
 func garbage(n int) string {
 	bytes, state := make([]byte, n), uint64(1)
 	for i := range bytes {
@@ -92,7 +94,7 @@ func garbage(n int) string {
 	return string(bytes)
 }
 
-// samples returns what lies in the testdata of a room.
+// samples returns the contents of the files in the testdata of a room.
 func samples(room string) ([]string, error) {
 	var found []string
 	err := filepath.WalkDir(filepath.Join(room, "testdata"), func(path string, d fs.DirEntry, err error) error {
@@ -112,8 +114,8 @@ func samples(room string) ([]string, error) {
 	return found, err
 }
 
-// hosts returns all of them.
-func hosts(samples []string) []host {
+// plainHosts returns those whose files and answers hold nothing.
+func plainHosts() []host {
 	quiet := func(string) string { return "" }
 	found := []host{
 		{name: "that nothing was found out about yet", mute: true},
@@ -123,16 +125,25 @@ func hosts(samples []string) []host {
 	for state, unit := range units() {
 		found = append(found, host{name: "whose unit is " + state, systemd: true, unit: unit, content: quiet})
 	}
+	return found
+}
+
+// hosts returns all of them.
+func hosts(samples []string) []host {
+	found := plainHosts()
 	for name, content := range contents(samples) {
-		found = append(found,
-			host{name: "whose files and answers hold " + name, systemd: true, unit: units()["running"], content: content, names: []string{"web.example", "", "*.\x00", strings.Repeat("a.", 1<<10)}},
-			host{name: "without systemd whose files and answers hold " + name, content: content},
-		)
+		found = append(found, host{
+			name: "whose files and answers hold " + name, systemd: true, unit: units()["running"], content: content,
+			names: []string{"web.example", "", "*.\x00", strings.Repeat("a.", 1<<10)},
+		})
+	}
+	for name, content := range contents(nil) {
+		found = append(found, host{name: "without systemd whose files and answers hold " + name, content: content})
 	}
 	return found
 }
 
-// addresses are where a service may be said to listen.
+// addresses returns addresses at which a service may listen.
 func addresses(ports []uint16) []netip.AddrPort {
 	found := []netip.AddrPort{{}}
 	for _, port := range append(ports, 0) {

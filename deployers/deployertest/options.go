@@ -17,9 +17,9 @@ import (
 	"github.com/certlatch/certlatch/internal/config"
 )
 
-// checkOptions holds that the service's block is read and shown there and back,
-// and returns the blocks that it was tried with: that of defaults, and those of
-// testdata/options.yaml.
+// checkOptions wants the service's block to read back as it is shown, and
+// returns targets with the blocks that it was tried with: that of defaults, and
+// those of testdata/options.yaml.
 func (s *suite) checkOptions() []deployers.Target {
 	options := s.deployer.Options()
 	value := reflect.ValueOf(options)
@@ -75,8 +75,8 @@ func optionBlocks(path string) ([]string, error) {
 	return blocks, err
 }
 
-// configured reads a configuration with a block of the service, empty for none,
-// and holds that it is shown so that it reads as the same one.
+// configured returns the target of a configuration with a block of the service,
+// empty for none, and wants it to read back as it is shown.
 func (s *suite) configured(block string) (t deployers.Target, ok bool) {
 	defer s.guard(&ok, "the configuration with the block %q", block)
 	text := fmt.Sprintf("lineages: [{certbot: /etc/letsencrypt/live}]\ntargets:\n  - {name: own, service: %s, lineage: web.example, LAYOUT}\n", s.deployer.Name())
@@ -110,7 +110,7 @@ func (s *suite) configured(block string) (t deployers.Target, ok bool) {
 	return cfg.Targets[0].Target, true
 }
 
-// withoutPassword returns options with what is not shown left out.
+// withoutPassword returns options without what is not shown.
 func withoutPassword(options any) any {
 	clone := reflect.New(reflect.TypeOf(options).Elem())
 	clone.Elem().Set(reflect.ValueOf(options).Elem())

@@ -14,8 +14,8 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// target returns a target of the service with the options, as the configuration
-// makes it of little.
+// target returns a target of the service with options, as a short configuration
+// makes it.
 func (s *suite) target(options any) deployers.Target {
 	t := deployers.Target{
 		Name: "own", Service: s.deployer.Name(), Lineage: "web.example", Mode: 0o640,
@@ -75,7 +75,7 @@ func (s *suite) checkPlans(blocks []deployers.Target) {
 	}
 	for _, block := range blocks {
 		for name, t := range s.targets(block) {
-			for _, h := range hosts(nil) {
+			for _, h := range plainHosts() {
 				s.checkPlan(name, t, h)
 			}
 		}
@@ -93,7 +93,7 @@ func (s *suite) guard(ok *bool, format string, args ...any) {
 	}
 }
 
-// checkPlan plans for a target on a host. Of each kind of flaw one is told, since
+// checkPlan plans for a target on a host. It adds one flaw of each kind, since
 // one mistake shows on many hosts.
 func (s *suite) checkPlan(name string, t deployers.Target, h host) {
 	facts, ok := s.factsOf(name, t, h)
@@ -126,8 +126,8 @@ func (s *suite) checkPlan(name string, t deployers.Target, h host) {
 	}
 }
 
-// factsOf asks what the deployer wants to know, and reports whether it came to an
-// end.
+// factsOf returns what the deployer wants to know of a host, and reports
+// whether it came to an end.
 func (s *suite) factsOf(name string, t deployers.Target, h host) (f deployers.Facts, ok bool) {
 	defer s.guard(&ok, "Wants of %s on a host %s", name, h.name)
 	f, ended := h.facts(s.deployer, t)
@@ -138,7 +138,8 @@ func (s *suite) factsOf(name string, t deployers.Target, h host) (f deployers.Fa
 	return f, true
 }
 
-// planOf plans twice, which must come to the same.
+// planOf returns the plan for a target on a host. It plans twice, which must
+// come to the same.
 func (s *suite) planOf(name string, t deployers.Target, h host, l lineage.Lineage, f deployers.Facts) (plan deployers.Plan, err error, ok bool) {
 	defer s.guard(&ok, "Plan for %s on a host %s", name, h.name)
 	plan, err = s.deployer.Plan(t, l, f)
@@ -150,10 +151,10 @@ func (s *suite) planOf(name string, t deployers.Target, h host, l lineage.Lineag
 	return plan, err, true
 }
 
-// A complaint is about a plan: what to do, and what is wrong.
+// A complaint reports what is wrong with a plan, and the next step.
 type complaint func(step, format string, args ...any)
 
-// checkSaid holds that what a plan says is said in full.
+// checkSaid wants all texts of a plan to be complete.
 func checkSaid(plan deployers.Plan, wrong complaint) {
 	for _, c := range plan.Checks {
 		switch {
@@ -165,7 +166,7 @@ func checkSaid(plan deployers.Plan, wrong complaint) {
 	}
 }
 
-// checkRefusal holds that who is refused a plan learns why and what to do.
+// checkRefusal wants the error in place of a plan to say why and what to do.
 func checkRefusal(err error, f deployers.Facts, wrong complaint) {
 	if noWay := new(*deployers.NoWayError); errors.As(err, noWay) {
 		if e := *noWay; e.Target == "" || e.Why == "" || e.Remedy == "" || !slices.Contains(deployers.Aspects(), e.About) {
@@ -181,8 +182,8 @@ func checkRefusal(err error, f deployers.Facts, wrong complaint) {
 	}
 }
 
-// checkFiles holds that what is written is the target's, and that only the owner
-// and the group can read keys.
+// checkFiles wants the files to be the target's, and keys to be readable by
+// owner and group alone.
 func checkFiles(plan deployers.Plan, t deployers.Target, wrong complaint) {
 	switch {
 	case plan.Row != nil && (plan.Files != nil || plan.Directory != ""):
@@ -201,7 +202,7 @@ func checkFiles(plan deployers.Plan, t deployers.Target, wrong complaint) {
 	}
 }
 
-// checkActivation holds that the activation can be carried out, and is allowed.
+// checkActivation wants the activation to be complete, and allowed.
 func checkActivation(a deployers.Activation, t deployers.Target, f deployers.Facts, wrong complaint) {
 	lacks := map[deployers.Way]bool{
 		deployers.NoWay:       a.Wait == "",

@@ -11,11 +11,11 @@ import (
 	"strings"
 )
 
-// source is what a citation has: a version, or an address.
+// source matches what makes a citation: a version, or an address.
 var source = regexp.MustCompile(`\d+\.\d+|https?://`)
 
-// checkSource holds that what the deployer's comment says of the service can be
-// read upstream. A service that has no unit of its own is none in particular.
+// checkSource wants the deployer's comment to cite upstream's sources. A
+// service that has no unit of its own is none in particular.
 func (s *suite) checkSource() {
 	name := reflect.TypeOf(s.deployer).Name()
 	doc, err := docOfType(s.room, name)
@@ -27,7 +27,7 @@ func (s *suite) checkSource() {
 	}
 }
 
-// unit returns the unit that a target has without saying so; empty: none.
+// unit returns the unit that a target has by default; empty: none.
 func (s *suite) unit() string { return s.target(s.deployer.Options()).Unit }
 
 // docOfType returns the comment of a type in a directory's package.

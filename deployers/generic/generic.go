@@ -14,9 +14,9 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// Deployer is that of any service without one of its own: files with an owner,
-// and then a command or a unit to reload. For some services a preset knows
-// what is usual.
+// Deployer deploys to any service without a deployer of its own: files with an
+// owner, and then a command or a unit to reload. For some services a preset
+// knows what is usual.
 type Deployer struct{}
 
 // Options is the configuration's generic block.
@@ -54,7 +54,7 @@ func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 	return wants
 }
 
-// programFile is where Linux tells the name of a process's program
+// programFile returns the file with the name of a process's program
 // (proc_pid_comm(5)).
 func programFile(pid int) string { return fmt.Sprintf("/proc/%d/comm", pid) }
 
@@ -76,8 +76,8 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	return plan, err
 }
 
-// activation is the way of a service that is not stopped: the command, the
-// preset's signal, or the unit's reload.
+// activation returns the activation of a service that is not stopped: the
+// command, the preset's signal, or the unit's reload.
 func (o *Options) activation(t deployers.Target, f deployers.Facts) (deployers.Activation, error) {
 	preset := o.preset()
 	switch {
@@ -103,8 +103,8 @@ func (o *Options) activation(t deployers.Target, f deployers.Facts) (deployers.A
 	return deployers.Activation{Way: deployers.NoWay, Wait: deployers.NothingToDo, Why: "neither unit nor generic.activate is set: the service must take the files by itself"}, nil
 }
 
-// signalling sends a signal to the main process of the unit, once it is
-// certain which program that is: others may die of it.
+// signalling returns an activation by a signal to the main process of the unit,
+// once it is certain which program that is: others may die of it.
 func (p preset) signalling(t deployers.Target, f deployers.Facts) (deployers.Activation, error) {
 	for _, text := range f.Texts[programFile(f.Unit.MainPID)] {
 		if strings.TrimSpace(text.Content) == p.program {

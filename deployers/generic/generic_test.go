@@ -13,7 +13,7 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// presetTarget gives a target of a preset without probes.
+// presetTarget returns a target of a preset without probes.
 func presetTarget(name PresetName, change func(*deployers.Target, *Options)) deployers.Target {
 	return sample.Target(Deployer{}, func(t *deployers.Target) {
 		options := &Options{Preset: name}
@@ -87,7 +87,8 @@ func TestPresets(t *testing.T) {
 	}
 }
 
-// A signal that a program does not handle ends it.
+// TestPresetSignalsOnlyItsProgram wants no signal to another program than the
+// preset's, which might end by it.
 func TestPresetSignalsOnlyItsProgram(t *testing.T) {
 	coturn := presetTarget("coturn", nil)
 	facts := deployers.Facts{Systemd: true, Unit: up("coturn.service", false)}
@@ -155,7 +156,7 @@ func TestPresetName(t *testing.T) {
 // noReload is a unit of a service that systemd cannot reload.
 var noReload = deployers.Unit{Name: "turn.service", LoadState: "loaded", ActiveState: "active", MainPID: 7, User: "turnserver"}
 
-func TestGenericActivation(t *testing.T) {
+func TestActivation(t *testing.T) {
 	turn := func(t *deployers.Target) { t.Unit = "turn.service" }
 	for _, test := range []struct {
 		name   string

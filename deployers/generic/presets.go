@@ -20,7 +20,7 @@ type preset struct {
 	about    string            // what an operator should know about the activation
 }
 
-// presets is the table of them.
+// presets returns the table of presets.
 func presets() map[string]preset {
 	return map[string]preset{
 		// A SIGUSR2 calls reload_ssl_certs since 4.5.0.8, and what cannot be
@@ -84,13 +84,13 @@ func presets() map[string]preset {
 	}
 }
 
-// ports are those that the service usually listens on.
+// ports returns the ports that the service usually listens on.
 func (p preset) ports() []uint16 { return slices.Sorted(maps.Keys(p.schemes)) }
 
 // PresetName is the name of a preset; empty: none.
 type PresetName string
 
-// UnmarshalText refuses names that no preset has.
+// UnmarshalText fails for names that no preset has.
 func (n *PresetName) UnmarshalText(text []byte) error {
 	if _, ok := presets()[string(text)]; !ok {
 		return fmt.Errorf("%.80q is not a preset; use one of %s, or write activate and test by hand", text, strings.Join(presetNames(), ", "))

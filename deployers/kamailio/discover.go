@@ -7,8 +7,8 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 )
 
-// aliasLine finds the names that kamailio.cfg says are Kamailio's own
-// (the core's parameter alias).
+// aliasLine matches a line of kamailio.cfg with a name of Kamailio's own (the
+// core's parameter alias).
 var aliasLine = regexp.MustCompile(`(?m)^[ \t]*alias[ \t]*=[ \t]*"?(?:(?:udp|tcp|tls|sctp):)?([A-Za-z0-9][A-Za-z0-9.-]*[A-Za-z])`)
 
 // What loads the module tls, perhaps only where WITH_TLS is defined, as in the
@@ -19,14 +19,14 @@ var (
 	definesTLS  = regexp.MustCompile(`(?m)^[ \t]*(#!|!!)define[ \t]+WITH_TLS\b`)
 )
 
-// loadsTLS tells whether kamailio.cfg and what it includes load the module tls,
+// loadsTLS reports whether kamailio.cfg and what it includes load the module tls,
 // as far as that can be told without Kamailio.
 func (o *Options) loadsTLS(f deployers.Facts) bool {
 	text := o.text(f)
 	return loadsModule.MatchString(text) && (!asksForTLS.MatchString(text) || definesTLS.MatchString(text))
 }
 
-// text is kamailio.cfg and what it includes, one after the other.
+// text returns kamailio.cfg and what it includes, one after the other.
 func (o *Options) text(f deployers.Facts) string {
 	var all strings.Builder
 	for _, script := range o.scripts(f) {
@@ -45,7 +45,7 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 		Directory: "/etc/kamailio/tls/{lineage}",
 		Lines:     []string{"certificate = {certificate}", "private_key = {key}"},
 	}
-	seen := options.look(f)
+	seen := options.observe(f)
 	switch {
 	case !d.Installed:
 		return d

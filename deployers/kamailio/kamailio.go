@@ -20,12 +20,12 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// Deployer is that of Kamailio, which takes new files when it is told to by RPC:
-// tls.reload reads tls.cfg and all files that it names, as the user that Kamailio
-// runs as, and connections
-// that are up go on with what they began with. A fault leaves the old files in
-// use (src/modules/tls/tls_rpc.c, the same from 5.6.6 to 6.1.4). Kamailio
-// ignores a HUP, and its packaged units have no reload.
+// Deployer deploys to Kamailio, which takes new files when it is told to by
+// RPC: tls.reload reads tls.cfg and all files that it names, as the user that
+// Kamailio runs as, and connections that are up go on with what they began
+// with. A fault leaves the old files in use (src/modules/tls/tls_rpc.c, the
+// same from 5.6.6 to 6.1.4). Kamailio ignores a HUP, and its packaged units
+// have no reload.
 type Deployer struct{}
 
 // Options is the configuration's kamailio block.
@@ -40,7 +40,7 @@ type Options struct {
 // The zero value is unset.
 type RPC deployers.Channel
 
-// UnmarshalText reads the form of the configuration.
+// UnmarshalText parses the form of the configuration.
 func (r *RPC) UnmarshalText(text []byte) error {
 	kind, path, _ := strings.Cut(string(text), ":")
 	protocol, ok := map[string]deployers.Protocol{"unix": deployers.BinRPC, "jsonrpc": deployers.JSONRPC}[kind]
@@ -55,7 +55,7 @@ func (r *RPC) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// MarshalText gives the form of the configuration.
+// MarshalText returns the form of the configuration.
 func (r RPC) MarshalText() ([]byte, error) {
 	switch r.Protocol {
 	case deployers.BinRPC:
@@ -66,8 +66,8 @@ func (r RPC) MarshalText() ([]byte, error) {
 	return nil, nil
 }
 
-// channels are those to be tried, in their order. The packaged paths are the
-// defaults of the modules with the run directory of Debian's and the
+// channels returns the channels to be tried, in their order. The packaged paths
+// are the defaults of the modules with the run directory of Debian's and the
 // upstream's packages (ctl.c, jsonrpcs_mod.c).
 func (o *Options) channels() []deployers.Channel {
 	if o.RPC != (RPC{}) {
@@ -90,7 +90,7 @@ func (Deployer) Defaults(t *deployers.Target) {
 
 func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 	options := t.Options.(*Options)
-	seen := options.look(f)
+	seen := options.observe(f)
 	wants := deployers.Wants{Unit: t.Unit, Ports: []uint16{5061}, Texts: options.scripts(f), Queries: seen.asked}
 	if seen.unsure {
 		return wants
@@ -113,7 +113,7 @@ func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 
 func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (deployers.Plan, error) {
 	options := t.Options.(*Options)
-	seen := options.look(f)
+	seen := options.observe(f)
 	plan := deployers.NewPlan(t, l, f, "sips")
 	seen.describe(&plan, t, f)
 	var err error
@@ -121,7 +121,7 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	return plan, err
 }
 
-// activation is how this Kamailio takes new files.
+// activation returns the activation by which this Kamailio takes new files.
 func (k observed) activation(t deployers.Target, f deployers.Facts) (deployers.Activation, error) {
 	switch {
 	case f.Systemd && f.Unit.LoadState != "loaded":
@@ -143,8 +143,9 @@ func (k observed) activation(t deployers.Target, f deployers.Facts) (deployers.A
 	}
 }
 
-// reload is how one takes new files that can be told to, unless that would end
-// its TLS for want of shared memory. Then a restart helps, which gives all back.
+// reload returns the activation of a Kamailio that can be called: tls.reload,
+// unless that would end its TLS for want of shared memory. Then it is a
+// restart, which frees all of that.
 func (k observed) reload(t deployers.Target, f deployers.Facts) deployers.Activation {
 	m, known := k.memory(f)
 	a := deployers.Activation{Unit: t.Unit, Spends: true}
@@ -166,8 +167,8 @@ func (k observed) reload(t deployers.Target, f deployers.Facts) deployers.Activa
 	return a
 }
 
-// success is what a reload that went well is answered with. Before 5.6.0 that
-// is nothing, and a fault is a fault all the same (tls_rpc.c; Kamailio's commit
+// success returns the reply to a reload that succeeded. Before 5.6.0 it is
+// empty, while a fault is still a fault (tls_rpc.c; Kamailio's commit
 // 89958e9350 of January 2022; 5.4.4 does so).
 func (k observed) success(f deployers.Facts) string {
 	if numbers := k.version(f).numbers; numbers != nil && slices.Compare(numbers, []int{5, 6, 0}) < 0 {
@@ -176,7 +177,7 @@ func (k observed) success(f deployers.Facts) string {
 	return "Ok. TLS configuration reloaded."
 }
 
-// reloadFaults are the faults of tls.reload (tls_rpc.c of 6.0.1, and what
+// reloadFaults returns the faults of tls.reload (tls_rpc.c of 6.0.1, and what
 // master of August 2026 adds), and of the RPC modules (rpc_lookup.c,
 // binrpc_run.c, jsonrpcs_mod.c).
 func reloadFaults() []deployers.Fault {
@@ -195,10 +196,10 @@ func reloadFaults() []deployers.Fault {
 	}
 }
 
-// gap is the least time between two reloads: close ones have crashed Kamailio,
-// or left it unable to load tls.cfg (github.com/kamailio/kamailio issues 3305
-// and 3319). From 5.7.0 the core's rpc_exec_delta, in whole seconds, may demand
-// more; no RPC tells it.
+// gap returns the least time between two reloads: close ones have crashed
+// Kamailio, or left it unable to load tls.cfg (github.com/kamailio/kamailio
+// issues 3305 and 3319). From 5.7.0 the core's rpc_exec_delta, in whole
+// seconds, may demand more; no RPC returns it.
 func (o *Options) gap(f deployers.Facts) time.Duration {
 	gap := 10 * time.Second
 	for _, script := range o.scripts(f) {
@@ -251,7 +252,7 @@ func included(script deployers.Text) []string {
 	return paths
 }
 
-// observed is what the facts tell about a Kamailio.
+// observed is what the facts say about a Kamailio.
 type observed struct {
 	asked   []deployers.Query // for tls.options, one after the other until one is answered
 	unsure  bool              // the last of them has not been asked yet
@@ -268,8 +269,8 @@ type observed struct {
 
 func (k observed) answers() bool { return k.channel != deployers.Channel{} }
 
-// look reads the facts.
-func (o *Options) look(f deployers.Facts) observed {
+// observe returns what the facts tell.
+func (o *Options) observe(f deployers.Facts) observed {
 	seen := observed{config: o.TLS, tls: tlsConfig{base: filepath.Dir(o.Config)}}
 	var silent []string
 	for _, channel := range o.channels() {
@@ -303,7 +304,7 @@ func (o *Options) look(f deployers.Facts) observed {
 	return seen
 }
 
-// take takes what Kamailio says of its TLS settings.
+// take adds what Kamailio says of its TLS settings.
 func (k *observed) take(options deployers.Answer) {
 	if options.Fault != "" {
 		k.about, k.why = deployers.Domains, "Kamailio answers tls.options with "+strconv.Quote(options.Fault)

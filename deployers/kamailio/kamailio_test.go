@@ -173,7 +173,7 @@ func silent(c deployers.Channel) deployers.Answer {
 	return deployers.Answer{Err: "dial unix " + c.Address + ": no such file or directory"}
 }
 
-// factsOf are those of a running Kamailio 6.0.1 with the given
+// factsOf returns the facts of a running Kamailio 6.0.1 with the given
 // tls.options and tls.cfg.
 func factsOf(options deployers.Answer, tls string) deployers.Facts {
 	return deployers.Facts{
@@ -205,7 +205,7 @@ var (
 	byFile     = deployers.Answer{Reply: "method: TLSv1\nca_list: <null string>\nconfig: /etc/kamailio/tls.cfg\nlow_mem_threshold1: 13107200\nlow_mem_threshold2: 6553600"}
 )
 
-func TestKamailioActivation(t *testing.T) {
+func TestActivation(t *testing.T) {
 	reload := func(channels ...deployers.Channel) deployers.Activation {
 		a := deployers.Activation{
 			Way: deployers.CallControl, Unit: "kamailio.service", Success: "Ok. TLS configuration reloaded.",
@@ -306,7 +306,7 @@ func TestKamailioActivation(t *testing.T) {
 	}
 }
 
-func TestKamailioNotes(t *testing.T) {
+func TestNotes(t *testing.T) {
 	named := ourProfile + "server_name = Sip.example\n"
 	for _, test := range []struct {
 		name   string
@@ -357,7 +357,7 @@ func TestKamailioNotes(t *testing.T) {
 	}
 }
 
-func TestKamailioChecks(t *testing.T) {
+func TestChecks(t *testing.T) {
 	ask := sample.Target(Deployer{}, func(t *deployers.Target) {
 		t.Probes = []endpoint.Endpoint{{Scheme: "sips", Host: "192.0.2.1", Port: 5061, Name: "sip.example"}}
 	})
@@ -395,7 +395,7 @@ func TestKamailioChecks(t *testing.T) {
 	}
 }
 
-func TestKamailioProbesAndNames(t *testing.T) {
+func TestProbesAndNames(t *testing.T) {
 	const tls = ourProfile + "[server:any]\nserver_name = Sip.example\ncertificate = /etc/x/cert.pem\nprivate_key = /etc/x/key.pem\n" +
 		"[server:any]\nserver_name = below.example\nserver_name_mode = 2\ncertificate = /etc/x/cert.pem\nprivate_key = /etc/x/key.pem\n" +
 		"[server:any]\nserver_name = other.example\ncertificate = /a\nprivate_key = /b\n"
@@ -440,7 +440,7 @@ func TestKamailioProbesAndNames(t *testing.T) {
 }
 
 // The questions of one round depend on the answers of the last.
-func TestKamailioWants(t *testing.T) {
+func TestWants(t *testing.T) {
 	target := sample.Target(Deployer{}, nil)
 	everything := with(factsOf(silent(ctl), ""), func(f *deployers.Facts) {
 		f.Answers = map[deployers.Query]deployers.Answer{{Channel: ctl, Method: "tls.options"}: silent(ctl), {Channel: sock, Method: "tls.options"}: {Reply: "config: /etc/kamailio/tls"}}
@@ -491,7 +491,7 @@ func TestKamailioWants(t *testing.T) {
 	}
 }
 
-func TestKamailioRPC(t *testing.T) {
+func TestRPC(t *testing.T) {
 	for _, text := range []string{"", "unix:/run/kamailio/kamailio_ctl", "jsonrpc:/run/k.sock"} {
 		var rpc RPC
 		if err := rpc.UnmarshalText([]byte(text)); err != nil {
@@ -508,7 +508,7 @@ func TestKamailioRPC(t *testing.T) {
 	}
 }
 
-func TestKamailioDiscover(t *testing.T) {
+func TestDiscover(t *testing.T) {
 	channels := (&Options{}).channels()
 	silent := map[deployers.Query]deployers.Answer{}
 	for _, channel := range channels {

@@ -9,21 +9,21 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 )
 
-// This file tells whether a reload fits into Kamailio's shared memory, and how
-// many more do. The module tls closes every new connection during the handshake
-// while less than its low_mem_threshold1 is free, and breaks those that are up
-// below low_mem_threshold2 (tls_server.c of 6.0.1, tls_complete_init and
-// LOW_MEM_CONNECTED_TEST), whereas tls.reload goes on answering "Ok". With both set
-// to 0 TLS is served on, until nothing is free for anything that Kamailio does:
-// the allocator believes the same numbers (q_malloc.c, qm_malloc; seen with 6.0.1
-// at the 33rd reload of three profiles with 64 MB, where the 22nd ends TLS
-// otherwise).
+// Whether a reload fits into Kamailio's shared memory, and how many more do, is
+// found out here. The module tls closes every new connection during the
+// handshake while less than its low_mem_threshold1 is free, and breaks those
+// that are up below low_mem_threshold2 (tls_server.c of 6.0.1,
+// tls_complete_init and LOW_MEM_CONNECTED_TEST), whereas tls.reload goes on
+// answering "Ok". With both set to 0 TLS is served on, until nothing is free
+// for anything that Kamailio does: the allocator believes the same numbers
+// (q_malloc.c, qm_malloc; seen with 6.0.1 at the 33rd reload of three profiles
+// with 64 MB, where the 22nd ends TLS otherwise).
 
-// What a reload takes, for each process. Measured with 6.0.1 and OpenSSL 3.5 for
-// 13 to 25 processes, 1 to 10 profiles, 64 and 128 MB, RSA and ECDSA: a context
-// for connections that come in took 79 to 100 KB and one for others 57, what is
-// lost included; 69 MB went for 224 kB of roots in one profile; a connection
-// took 105 KB.
+// The memory that a reload takes, for each process. Measured with 6.0.1 and
+// OpenSSL 3.5 for 13 to 25 processes, 1 to 10 profiles, 64 and 128 MB, RSA and
+// ECDSA: a context for connections that come in took 79 to 100 KB and one for
+// others 57, what is lost included; 69 MB went for 224 kB of roots in one
+// profile; a connection took 105 KB.
 const (
 	serverContext = 101 << 10
 	clientContext = 58 << 10
@@ -52,7 +52,7 @@ type sharedMemory struct {
 	whole bool
 }
 
-// next is what the next reload may take.
+// next returns how many bytes the next reload may take.
 func (m sharedMemory) next() int64 {
 	if m.whole {
 		return m.set
@@ -60,13 +60,13 @@ func (m sharedMemory) next() int64 {
 	return m.lost
 }
 
-// room is what may be taken.
+// room returns how many bytes a reload may take.
 func (m sharedMemory) room() int64 { return m.free - m.threshold - memoryReserve }
 
 // fits reports whether the next reload leaves enough.
 func (m sharedMemory) fits() bool { return m.room() >= m.next() }
 
-// left returns how many reloads fit; nil: there is no end to them.
+// left returns how many reloads fit; nil: there is no limit.
 func (m sharedMemory) left() *int {
 	switch {
 	case !m.fits():
@@ -82,9 +82,9 @@ func (m sharedMemory) left() *int {
 // its profiles.
 func (m sharedMemory) tooSmall() bool { return m.total-m.threshold-memoryReserve < m.set-m.lost }
 
-// memory returns what the facts tell of the shared memory, and whether they do.
-// Of 6.2 and later nothing is known: their development version no longer keeps
-// contexts of OpenSSL there (commit 39639d9ef7).
+// memory returns what the facts say of the shared memory, and reports whether
+// they do. Of 6.2 and later nothing is known: their development version no
+// longer keeps contexts of OpenSSL there (commit 39639d9ef7).
 func (k observed) memory(f deployers.Facts) (m sharedMemory, known bool) {
 	shm := replyValues(f.Answers[deployers.Query{Channel: k.channel, Method: "core.shmmem"}].Reply)
 	numbers := k.version(f).numbers
@@ -121,8 +121,8 @@ func (k observed) memory(f deployers.Facts) (m sharedMemory, known bool) {
 	return m, true
 }
 
-// threshold returns one of those of the module tls as it is set, which may have
-// changed since the start (tls_rpc.c, tls_options).
+// threshold returns a threshold of the module tls as it is set now, which may
+// have changed since the start (tls_rpc.c, tls_options).
 func (k observed) threshold(name string, usual int64) int64 {
 	set, err := strconv.ParseInt(k.tls.modparam[name], 10, 64)
 	if err != nil || set < 0 {
@@ -131,8 +131,9 @@ func (k observed) threshold(name string, usual int64) int64 {
 	return set
 }
 
-// contexts returns how many OpenSSL contexts each process gets: one for each
-// profile and for the two defaults (tls_domain.c, tls_fix_domains_cfg).
+// contexts returns the number of OpenSSL contexts that each process gets: one
+// for each profile and for the two defaults (tls_domain.c,
+// tls_fix_domains_cfg).
 func (k observed) contexts() (servers, clients int64) {
 	defaults := map[bool]bool{}
 	for _, p := range k.tls.profiles {
@@ -152,9 +153,10 @@ func (k observed) contexts() (servers, clients int64) {
 	return servers, clients
 }
 
-// loses reports whether Kamailio takes memory for lost that is not: its allocator
-// qm, which is the usual one, does not subtract what realloc gives back
-// (q_malloc.c, qm_realloc; mended by pull request 4566 in 5.8.8, 6.0.6 and 6.1.0).
+// loses reports whether Kamailio takes memory for lost that is not: its
+// allocator qm, which is the usual one, does not subtract what realloc gives
+// back (q_malloc.c, qm_realloc; mended by pull request 4566 in 5.8.8, 6.0.6 and
+// 6.1.0).
 func (k observed) loses(f deployers.Facts) bool {
 	numbers := k.version(f).numbers
 	before := func(release ...int) bool { return slices.Compare(numbers, release) < 0 }
@@ -164,7 +166,8 @@ func (k observed) loses(f deployers.Facts) bool {
 	return k.option(f, "-x", "qm") == "qm"
 }
 
-// option returns the value of one that Kamailio was started with (main.c).
+// option returns the value of an option that Kamailio was started with
+// (main.c).
 func (k observed) option(f deployers.Facts, name, usual string) string {
 	arguments := strings.Split(f.Answers[deployers.Query{Channel: k.channel, Method: "core.arg"}].Reply, "\n")
 	for i, argument := range arguments {
@@ -178,10 +181,11 @@ func (k observed) option(f deployers.Facts, name, usual string) string {
 	return usual
 }
 
-// fewReloads is the number from which on those that are left are warned about.
+// fewReloads is the number of reloads left at which a warning begins.
 const fewReloads = 10
 
-// checkMemory says how many reloads are left, where they come to an end.
+// checkMemory adds a check of how many reloads are left, where there is a
+// limit.
 func (k observed) checkMemory(plan *deployers.Plan, t deployers.Target, f deployers.Facts) {
 	m, known := k.memory(f)
 	if !known {
@@ -202,13 +206,13 @@ func (m sharedMemory) reloads(left int) string {
 		left, one, megabytes(m.free), megabytes(m.total), megabytes(m.lost), m.below())
 }
 
-// short says why a reload does not fit.
+// short returns why a reload does not fit, for people.
 func (m sharedMemory) short() string {
 	return fmt.Sprintf("a reload may take %s of shared memory for its %d processes, and %s are free: %s",
 		megabytes(m.next()), m.processes, megabytes(m.free), m.below())
 }
 
-// below says what must not come about.
+// below returns what would happen with too little memory, for people.
 func (m sharedMemory) below() string {
 	if m.unguarded {
 		return fmt.Sprintf("%s are left to Kamailio for all that it does", megabytes(m.threshold))
@@ -216,7 +220,7 @@ func (m sharedMemory) below() string {
 	return fmt.Sprintf("below %s Kamailio closes every new TLS connection", megabytes(m.threshold))
 }
 
-// remedy says what helps where shared memory is short.
+// remedy returns what helps where shared memory is short.
 func (m sharedMemory) remedy(t deployers.Target) string {
 	more := "start it with more (Debian: SHM_MEMORY= in /etc/default/kamailio)"
 	switch {

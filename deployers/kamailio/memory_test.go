@@ -33,8 +33,8 @@ var measured = []struct {
 	{1, 1, 25, 64, 59331360, 55909616, 12566048, 52}, // ECDSA, and no chain
 }
 
-// facts returns those of a Kamailio that was measured, with so much free, and
-// whether it has reloaded since its start.
+// facts returns the facts of a Kamailio that was measured, with an amount of
+// free memory; reloaded is whether it has reloaded since its start.
 func (m sharedMemory) facts(servers int64, reloaded bool) deployers.Facts {
 	tls := "[server:default]\n" + strings.Repeat("[server:any]\nserver_name = x\n", int(servers)-1)
 	return with(factsOf(byFile, tls), func(f *deployers.Facts) {
@@ -50,7 +50,7 @@ func (m sharedMemory) facts(servers int64, reloaded bool) deployers.Facts {
 
 // Whatever was measured, the reload that ended TLS is refused, and at most two
 // before it that would have passed.
-func TestKamailioMemoryMeasured(t *testing.T) {
+func TestMemoryMeasured(t *testing.T) {
 	for i, test := range measured {
 		m := sharedMemory{total: test.total, threshold: 512 << 10 * test.processes, processes: test.processes}
 		lost := int64(0)
@@ -90,7 +90,7 @@ func TestKamailioMemoryMeasured(t *testing.T) {
 
 // With what a reload really cost, the first that fails is two, and what fits into
 // what is free after the first, within one.
-func TestKamailioMemoryArithmetic(t *testing.T) {
+func TestMemoryArithmetic(t *testing.T) {
 	for i, test := range measured {
 		if test.failed == 1 {
 			continue // there is no second that would tell its cost
@@ -103,7 +103,7 @@ func TestKamailioMemoryArithmetic(t *testing.T) {
 }
 
 // What makes a reload fit, or not.
-func TestKamailioMemory(t *testing.T) {
+func TestMemory(t *testing.T) {
 	usual := sharedMemory{total: 64, free: 20 << 20, threshold: 13107200, processes: 25}
 	says := func(f deployers.Facts, method, reply string) deployers.Facts {
 		return with(f, func(f *deployers.Facts) {
@@ -195,7 +195,7 @@ func TestKamailioMemory(t *testing.T) {
 }
 
 // What is done where a reload does not fit, and what is said.
-func TestKamailioMemoryShort(t *testing.T) {
+func TestMemoryShort(t *testing.T) {
 	const (
 		why  = "a reload may take 3.9 MB of shared memory for its 25 processes, and 14.0 MB are free: below 12.5 MB Kamailio closes every new TLS connection"
 		cure = "restart kamailio.service when it suits, or set allow_restart: true for target web; for good, upgrade Kamailio to 5.8.8, 6.0.6 or 6.1.0, or start it with -x tlsf, or with more (Debian: SHM_MEMORY= in /etc/default/kamailio); for now, kamcmd cfg.seti tls low_mem_threshold1 0 and kamcmd cfg.seti tls low_mem_threshold2 0 let it serve on, until nothing is left at all"

@@ -12,7 +12,7 @@ import (
 	"github.com/certlatch/certlatch/internal/endpoint"
 )
 
-// describe puts into a plan what tls.cfg and the running Kamailio tell: which
+// describe adds to a plan what tls.cfg and the running Kamailio say: which
 // names the profiles want of the certificate, what to probe, and what the
 // operator should know.
 func (k observed) describe(plan *deployers.Plan, t deployers.Target, f deployers.Facts) {
@@ -66,7 +66,7 @@ func (k observed) describe(plan *deployers.Plan, t deployers.Target, f deployers
 	plan.SIPDomains = deployers.SIPDomains(t, *plan)
 }
 
-// using gives the server profiles that take one of the files; where tls.cfg
+// using returns the server profiles that take one of the files; where tls.cfg
 // has no default profile, that of modparam counts as one.
 func (k observed) using(files []deployers.File) []tlsProfile {
 	return slices.DeleteFunc(k.servers(), func(p tlsProfile) bool {
@@ -78,7 +78,7 @@ func (k observed) using(files []deployers.File) []tlsProfile {
 	})
 }
 
-// servers gives the profiles for connections that come in.
+// servers returns the profiles for connections that come in.
 func (k observed) servers() []tlsProfile {
 	servers := slices.DeleteFunc(slices.Clone(k.tls.profiles), func(p tlsProfile) bool { return !p.Server })
 	if k.tls.modparam != nil && !slices.ContainsFunc(servers, func(p tlsProfile) bool { return p.Default }) {
@@ -87,7 +87,7 @@ func (k observed) servers() []tlsProfile {
 	return servers
 }
 
-// taken says which profiles there are and what they name.
+// taken returns which profiles there are and what they name, for people.
 func (k observed) taken() string {
 	var parts []string
 	for _, p := range k.servers() {
@@ -96,8 +96,9 @@ func (k observed) taken() string {
 	return strings.Join(parts, ", ")
 }
 
-// probes are those of the listeners: with each name by which a client reaches
-// one of our profiles there, and where there is none with that of the leaf.
+// probes returns probes of the listeners: with each name by which a client
+// reaches one of our profiles there, and where there is none with that of the
+// leaf.
 func (k observed) probes(listeners []netip.AddrPort, names []string, ours []tlsProfile) (found []endpoint.Endpoint) {
 	for _, listener := range listeners {
 		before := len(found)
@@ -122,7 +123,7 @@ type programVersion struct {
 
 var versionReply = regexp.MustCompile(`^kamailio (\d+)\.(\d+)\.(\d+)`)
 
-// version reads the reply to core.version.
+// version returns the version in the reply to core.version.
 func (k observed) version(f deployers.Facts) programVersion {
 	match := versionReply.FindStringSubmatch(f.Answers[deployers.Query{Channel: k.channel, Method: "core.version"}].Reply)
 	if match == nil {
@@ -139,10 +140,10 @@ func (k observed) version(f deployers.Facts) programVersion {
 	return release
 }
 
-// checkCiphers looks for profiles that Kamailio can neither start nor reload
-// with: before 6.0.2 the cipher_list of a profile for TLS 1.3 alone goes to
-// SSL_CTX_set_cipher_list, which knows no cipher of TLS 1.3
-// (tls_domain.c, set_cipher_list; seen with 6.0.1).
+// checkCiphers adds a check of profiles that Kamailio can neither start nor
+// reload with: before 6.0.2 the cipher_list of a profile for TLS 1.3 alone goes
+// to SSL_CTX_set_cipher_list, which knows no cipher of TLS 1.3 (tls_domain.c,
+// set_cipher_list; seen with 6.0.1).
 func (k observed) checkCiphers(plan *deployers.Plan, version programVersion) {
 	if version.name == "" || slices.Compare(version.numbers, []int{6, 0, 2}) >= 0 {
 		return

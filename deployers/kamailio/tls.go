@@ -12,7 +12,7 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 )
 
-// This file reads tls.cfg, the configuration of Kamailio's modules tls and
+// Here tls.cfg is read, the configuration of Kamailio's modules tls and
 // tls_wolfssl: sections of options, one of each to a line. There are no
 // includes; where the modules are given a directory, its files count as one.
 // The scanner follows src/core/cfg_parser.c and the options
@@ -33,7 +33,7 @@ type tlsProfile struct {
 	Options map[string]string // by the first of their names, in lower case
 }
 
-// place is where a profile stands, for the operator.
+// place returns where a profile is, for people.
 func (p tlsProfile) place() string {
 	if p.Path == "" {
 		return p.Title
@@ -41,8 +41,8 @@ func (p tlsProfile) place() string {
 	return fmt.Sprintf("%s (%s:%d)", p.Title, p.Path, p.Line)
 }
 
-// tlsOptions are the options that there are, and for those with two names the
-// one they are known by here.
+// tlsOptions returns the names of the options, by which those with two names
+// have the same one.
 func tlsOptions() map[string]string {
 	names := map[string]string{
 		"tls_method": "method", "verify_cert": "verify_certificate", "require_cert": "require_certificate",
@@ -68,8 +68,8 @@ type tlsError struct {
 
 func (e *tlsError) Error() string { return fmt.Sprintf("%s:%d: %s", e.path, e.line, e.what) }
 
-// parseTLS reads the profiles of tls.cfg. It fails with a *tlsError, and then
-// gives those before it.
+// parseTLS returns the profiles of tls.cfg. It fails with a *tlsError, and then
+// returns those before it.
 func parseTLS(text deployers.Text) ([]tlsProfile, error) {
 	s := &tlsScanner{text: text.Content, line: 1}
 	profiles, err := s.profiles()
@@ -177,7 +177,7 @@ func (s *tlsScanner) endOfLine() error {
 	return nil
 }
 
-// What a token of tls.cfg is; other tokens are single characters.
+// The kinds of tokens in tls.cfg; other tokens are single characters.
 const (
 	tlsEnd    = -1
 	tlsWord   = -2
@@ -189,7 +189,7 @@ type tlsToken struct {
 	text string
 }
 
-// tlsScanner takes tls.cfg apart.
+// tlsScanner splits tls.cfg into tokens.
 type tlsScanner struct {
 	text string
 	at   int
@@ -202,7 +202,7 @@ func isTLSWord(c byte) bool {
 	return c == '_' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
-// next gives the next token. In values, delimiters belong to words.
+// next returns the next token. In values, delimiters belong to words.
 func (s *tlsScanner) next(inValue bool) (tlsToken, error) {
 	for s.at < len(s.text) {
 		c := s.text[s.at]
@@ -306,15 +306,16 @@ func (s *tlsScanner) escape() (string, error) {
 	}
 }
 
-// tlsConfig is what Kamailio serves by: the profiles in their order, and the
-// settings of modparam, which fill in what a profile leaves out.
+// tlsConfig is the configuration by which Kamailio serves TLS: the profiles in
+// their order, and the settings of modparam, which fill in what a profile
+// leaves out.
 type tlsConfig struct {
 	profiles []tlsProfile
 	modparam map[string]string
 	base     string // the directory that relative paths begin at
 }
 
-// path gives the file that an option of a profile names (tls_domain.c,
+// path returns the file that an option of a profile names (tls_domain.c,
 // ksr_tls_fill_missing and fix_shm_pathname). Paths that begin with a dot
 // begin at the directory that Kamailio runs in, which is not known.
 func (c tlsConfig) path(p tlsProfile, option string) string {
@@ -325,7 +326,7 @@ func (c tlsConfig) path(p tlsProfile, option string) string {
 	return filepath.Join(c.base, path)
 }
 
-// serving gives the profile for a connection to an address with an SNI name,
+// serving returns the profile for a connection to an address with an SNI name,
 // or without one where it is empty (tls_domain.c, tls_lookup_cfg and
 // tls_server_name_cb). Of several that match, the one that stands last in the
 // file counts.
@@ -346,12 +347,12 @@ func (c tlsConfig) serving(to netip.AddrPort, name string) tlsProfile {
 	return modparamProfile()
 }
 
-// modparamProfile stands for the default profile where tls.cfg has none.
+// modparamProfile returns the default profile where tls.cfg has none.
 func modparamProfile() tlsProfile {
 	return tlsProfile{Title: "[server:default] of modparam", Server: true, Default: true}
 }
 
-// last finds the profile that stands last of those for which a claim is true.
+// last returns the last of the profiles for which is reports true.
 func (c tlsConfig) last(is func(tlsProfile) bool) (tlsProfile, bool) {
 	for _, p := range slices.Backward(c.profiles) {
 		if is(p) {
@@ -361,7 +362,7 @@ func (c tlsConfig) last(is func(tlsProfile) bool) (tlsProfile, bool) {
 	return tlsProfile{}, false
 }
 
-// matches tells whether a profile's server_name stands for an SNI name.
+// matches reports whether a profile's server_name stands for an SNI name.
 func (p tlsProfile) matches(name string) bool {
 	own, name := strings.ToLower(p.Options["server_name"]), strings.ToLower(name)
 	below := own != "" && strings.HasSuffix(name, "."+own)

@@ -31,8 +31,8 @@ func (d directive) name() string { return d.words[0] }
 // person has written comes near it.
 const maxDepth = 32
 
-// parse reads what nginx -T prints. Its errors name a line and never what
-// stands there, which may be secret.
+// parse returns the configuration that nginx -T prints. Its errors name a line
+// and never quote it, since it may be secret.
 func parse(dump string) (configuration, error) {
 	config := configuration{files: map[string][]directive{}}
 	headers := regexp.MustCompile(`(?m)^# configuration file (/.*):$`).FindAllStringSubmatchIndex(dump, -1)
@@ -55,8 +55,8 @@ func parse(dump string) (configuration, error) {
 	return config, nil
 }
 
-// path makes a path of the configuration absolute: it is relative to the
-// directory of the first file (ngx_conf_full_name with its conf_prefix).
+// path returns a path of the configuration as an absolute one: it is relative
+// to the directory of the first file (ngx_conf_full_name with its conf_prefix).
 func (c configuration) path(name string) string {
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(filepath.Dir(c.main), name)
@@ -64,10 +64,10 @@ func (c configuration) path(name string) string {
 	return filepath.Clean(name)
 }
 
-// top gives the directives outside of all blocks.
+// top returns the directives outside of all blocks.
 func (c configuration) top() iter.Seq[directive] { return c.in(c.files[c.main]) }
 
-// in gives the directives of a block, those of the files that it includes in
+// in returns the directives of a block, those of the files that it includes in
 // their places, each file once.
 func (c configuration) in(block []directive) iter.Seq[directive] {
 	return func(yield func(directive) bool) { c.each(block, map[string]bool{}, yield) }
@@ -94,7 +94,7 @@ func (c configuration) each(block []directive, seen map[string]bool, yield func(
 	return true
 }
 
-// included gives the files that an include directive means, in the order of
+// included returns the files that an include directive means, in the order of
 // glob(3), by which nginx finds them.
 func (c configuration) included(pattern string) []string {
 	pattern = c.path(pattern)
@@ -121,7 +121,7 @@ type reader struct {
 
 func (r *reader) where() string { return fmt.Sprintf("%s:%d", r.path, r.line) }
 
-// take gives the next n bytes.
+// take returns the next n bytes.
 func (r *reader) take(n int) string {
 	taken := r.text[:n]
 	r.text = r.text[n:]
@@ -129,7 +129,7 @@ func (r *reader) take(n int) string {
 	return taken
 }
 
-// skip leaves out white space and comments.
+// skip skips white space and comments.
 func (r *reader) skip() {
 	for {
 		rest := strings.TrimLeft(r.text, " \t\r\n")
@@ -184,7 +184,7 @@ func (r *reader) block(depth int) ([]directive, error) {
 	}
 }
 
-// body reads what a block holds. That of the Lua module is Lua.
+// body reads the content of a block, which is Lua for blocks of the Lua module.
 func (r *reader) body(d *directive, depth int) (err error) {
 	if strings.HasSuffix(d.name(), "_by_lua_block") {
 		return r.lua()
@@ -212,8 +212,8 @@ func (r *reader) word() (string, error) {
 	return "", fmt.Errorf("%s: a quoted word has no end", r.where())
 }
 
-// wordEnd is where an unquoted word ends. The brace of ${variable} is part of
-// the word, and so is every closing one.
+// wordEnd returns where an unquoted word ends. The brace of ${variable} is part
+// of the word, and so is every closing one.
 func (r *reader) wordEnd() int {
 	for i := 0; i < len(r.text); i++ {
 		switch r.text[i] {
@@ -230,13 +230,14 @@ func (r *reader) wordEnd() int {
 	return len(r.text)
 }
 
-// unescape resolves the backslashes that nginx resolves; others stay.
+// unescape returns a word without the backslashes that nginx resolves; others
+// stay.
 func unescape(word string) string {
 	return strings.NewReplacer(`\"`, `"`, `\'`, `'`, `\\`, `\`, `\t`, "\t", `\r`, "\r", `\n`, "\n").Replace(word)
 }
 
-// lua leaves out a block of Lua: braces count where they are neither in a
-// text nor in a comment (Lua 5.1 manual, section 2.1).
+// lua skips a block of Lua: braces count where they are neither in a text nor
+// in a comment (Lua 5.1 manual, section 2.1).
 func (r *reader) lua() error {
 	for depth := 1; depth > 0; {
 		i := strings.IndexAny(r.text, `{}"'[-`)
@@ -272,7 +273,7 @@ func (r *reader) lua() error {
 	return nil
 }
 
-// longBracket gives what closes the long bracket that a text begins with,
+// longBracket returns what closes the long bracket that a text begins with,
 // such as ]==]; empty: it begins with none.
 func longBracket(text string) string {
 	level, ok := strings.CutPrefix(text, "[")

@@ -32,7 +32,7 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 	return d
 }
 
-// discoverServer notes the pairs of a server that has TLS.
+// discoverServer adds the pairs of a server that has TLS.
 func discoverServer(d *deployers.Discovery, server serverBlock) {
 	if !slices.ContainsFunc(server.listens, func(l listener) bool { return l.tls || l.quic }) {
 		return
@@ -49,7 +49,7 @@ func discoverServer(d *deployers.Discovery, server serverBlock) {
 	}
 }
 
-// certifiable gives the names of a server that a certificate can have.
+// certifiable returns the names of a server that a certificate can have.
 func (s serverBlock) certifiable() []string {
 	names := s.exactNames()
 	for _, name := range s.names {
@@ -63,7 +63,8 @@ func (s serverBlock) certifiable() []string {
 	return names
 }
 
-// handshakes are where the server can be probed from this host.
+// handshakes returns the endpoints at which the server can be probed from this
+// host.
 func (s serverBlock) handshakes() []endpoint.Endpoint {
 	var found []endpoint.Endpoint
 	for _, l := range s.listens {

@@ -15,9 +15,9 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// Deployer is that of nginx, which takes new files on a reload: its master reads
-// them as root, starts new workers, and lets the old ones finish; a bad pair
-// leaves the old workers serving (nginx.org/en/docs/control.html;
+// Deployer deploys to nginx, which takes new files on a reload: its master
+// reads them as root, starts new workers, and lets the old ones finish; a bad
+// pair leaves the old workers serving (nginx.org/en/docs/control.html;
 // src/os/unix/ngx_process_cycle.c of 1.26).
 type Deployer struct{}
 
@@ -32,7 +32,8 @@ type Options struct {
 // Program returns the program, as Binary has it.
 func (o *Options) Program() string { return o.Binary }
 
-// command is nginx with a flag and with the options that say which nginx.
+// command returns the command line of nginx with a flag and with the options
+// that say which nginx.
 func (o *Options) command(flag string) []string {
 	argv := []string{o.Binary, flag, "-q"}
 	if o.Config != "" {
@@ -44,12 +45,13 @@ func (o *Options) command(flag string) []string {
 	return argv
 }
 
-// test loads every certificate and key that the configuration names literally
-// and checks that they belong together, as the reload will.
+// test returns the command that loads every certificate and key that the
+// configuration names literally and checks that they belong together, as the
+// reload will.
 func (o *Options) test() []string { return o.command("-t") }
 
-// dump does what test does, and then prints the configuration. Where the test
-// fails, it prints nothing of it.
+// dump returns the command that does what test does, and then prints the
+// configuration. Where the test fails, it prints nothing of it.
 func (o *Options) dump() []string { return o.command("-T") }
 
 func (Deployer) Name() string { return "nginx" }
@@ -97,13 +99,14 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	return plan, nil
 }
 
-// manyOldWorkers is from how many old workers on, for each that takes new
-// connections, they are warned about.
+// manyOldWorkers is the number of old workers, for each that takes new
+// connections, at which a warning begins.
 const manyOldWorkers = 4
 
-// countOldWorkers warns of workers from before earlier reloads that pile up: each
-// stays as long as a connection does that it has, WebSockets among them, with its
-// memory (src/os/unix/ngx_process_cycle.c of 1.26, ngx_worker_process_cycle).
+// countOldWorkers adds a warning where workers from before earlier reloads pile
+// up: each stays as long as a connection does that it has, WebSockets among
+// them, with its memory (src/os/unix/ngx_process_cycle.c of 1.26,
+// ngx_worker_process_cycle).
 func countOldWorkers(plan *deployers.Plan, titles []string) {
 	workers, old := 0, 0
 	for _, title := range titles {
@@ -120,9 +123,9 @@ func countOldWorkers(plan *deployers.Plan, titles []string) {
 	}
 }
 
-// followConfiguration puts into a plan what nginx's own configuration says about the
-// plan's files: the names that they are for, and where they are served. Where
-// it does not say, the listeners that were found stay the probes.
+// followConfiguration adds to a plan what nginx's own configuration says about
+// the plan's files: the names that they are for, and where they are served.
+// Where it does not say, the listeners that were found stay the probes.
 func followConfiguration(plan *deployers.Plan, command []string, f deployers.Facts) {
 	dump := f.Output(command)
 	config, err := parse(dump.Stdout)
@@ -137,7 +140,7 @@ func followConfiguration(plan *deployers.Plan, command []string, f deployers.Fac
 	servers := config.servers()
 	use := fileUse{plan: plan}
 	for _, server := range servers {
-		use.look(server)
+		use.consider(server)
 	}
 	plan.Names = use.names()
 	if use.servers == nil {
@@ -155,8 +158,8 @@ type fileUse struct {
 	servers []serverBlock
 }
 
-// look sees whether a server uses the files.
-func (u *fileUse) look(server serverBlock) {
+// consider notes whether a server uses the files.
+func (u *fileUse) consider(server serverBlock) {
 	for _, pair := range server.pairs {
 		certificate, key := u.plan.Writes(pair.certificate, deployers.Fullchain, deployers.Combined), u.plan.Writes(pair.key, deployers.Key, deployers.Combined)
 		switch {
@@ -174,7 +177,7 @@ func (u *fileUse) look(server serverBlock) {
 	}
 }
 
-// names gives the names that the servers have, but for wildcards and regular
+// names returns the names that the servers have, but for wildcards and regular
 // expressions.
 func (u *fileUse) names() []string {
 	var names []string
@@ -185,7 +188,7 @@ func (u *fileUse) names() []string {
 	return slices.Compact(names)
 }
 
-// probes gives one probe for each listener at which the files are served.
+// probes returns one probe for each listener at which the files are served.
 func (u *fileUse) probes(all []serverBlock) []endpoint.Endpoint {
 	var probes []endpoint.Endpoint
 	for _, server := range u.servers {
@@ -208,7 +211,7 @@ func (u *fileUse) probes(all []serverBlock) []endpoint.Endpoint {
 	return probes
 }
 
-// unprobed tells why a listener cannot be probed, or not so that it proves
+// unprobed returns why a listener cannot be probed, or not so that it proves
 // anything; empty: it can.
 func unprobed(server serverBlock, l listener, all []serverBlock) string {
 	switch {
@@ -233,7 +236,7 @@ func unprobed(server serverBlock, l listener, all []serverBlock) string {
 	return ""
 }
 
-// hides tells whether a listener gets the connections of this host that are
+// hides reports whether a listener gets the connections of this host that are
 // meant for the wildcard address of another: the more exact address wins.
 func hides(nearer, wildcard listener) bool {
 	at := wildcard.endpoint("tls", "")

@@ -24,12 +24,12 @@ var (
 	masked  = deployers.Unit{Name: "nginx.service", LoadState: "masked", ActiveState: "inactive"}
 )
 
-// factsOf are those of a running nginx that prints a configuration.
+// factsOf returns the facts of a running nginx that prints a configuration.
 func factsOf(dump deployers.Output) deployers.Facts {
 	return deployers.Facts{Systemd: true, Unit: running, Outputs: map[string]deployers.Output{"nginx\x00-T\x00-q": dump}}
 }
 
-// planFor plans for a target that has no probes, of the files that the
+// planFor returns the plan for a target without probes, with the files that
 // change sets.
 func planFor(t *testing.T, dump deployers.Output, change func(*deployers.Target)) deployers.Plan {
 	t.Helper()
@@ -47,7 +47,7 @@ func planFor(t *testing.T, dump deployers.Output, change func(*deployers.Target)
 }
 
 // The dump was printed by nginx 1.26.3.
-func TestNginxFollowsItsConfiguration(t *testing.T) {
+func TestFollowsItsConfiguration(t *testing.T) {
 	dump, err := os.ReadFile("testdata/dump.conf")
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +83,7 @@ func TestNginxFollowsItsConfiguration(t *testing.T) {
 
 // Where the configuration says nothing about the files, the listeners that
 // were found stay the probes.
-func TestNginxSaysWhatItsConfigurationLacks(t *testing.T) {
+func TestSaysWhatItsConfigurationLacks(t *testing.T) {
 	const dump = "# configuration file /etc/nginx/nginx.conf:\nhttp { server { listen 443 ssl; ssl_certificate tls/fullchain.pem; ssl_certificate_key tls/privkey.pem; } }\n"
 	for _, test := range []struct {
 		name   string
@@ -121,7 +121,7 @@ func TestNginxSaysWhatItsConfigurationLacks(t *testing.T) {
 	}
 }
 
-func TestParseNginx(t *testing.T) {
+func TestParse(t *testing.T) {
 	for _, test := range []struct {
 		text string
 		want []string // the words of the directives, blocks in braces; or the error
@@ -198,7 +198,7 @@ func TestParseListen(t *testing.T) {
 }
 
 // What servers have in common, and what one has from the others.
-func TestNginxServersInherit(t *testing.T) {
+func TestServersInherit(t *testing.T) {
 	const dump = `# configuration file /n/nginx.conf:
 http {
 	ssl on;
@@ -236,7 +236,7 @@ mail { server { listen 465 ssl; ssl_certificate c; ssl_certificate_key engine:x:
 }
 
 // What follows from a configuration is either all that it says or nothing.
-func FuzzParseNginx(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	dump, err := os.ReadFile("testdata/dump.conf")
 	if err != nil {
 		f.Fatal(err)
@@ -261,7 +261,7 @@ func FuzzParseNginx(f *testing.F) {
 
 // Workers that go on after a reload are counted by what they call themselves; seen
 // with nginx 1.26.3.
-func TestNginxOldWorkers(t *testing.T) {
+func TestOldWorkers(t *testing.T) {
 	const master, worker, old = "nginx: master process /usr/sbin/nginx -g daemon on; master_process on;", "nginx: worker process", "nginx: worker process is shutting down"
 	for _, test := range []struct {
 		name         string
@@ -289,7 +289,7 @@ func TestNginxOldWorkers(t *testing.T) {
 	}
 }
 
-func TestNginxActivation(t *testing.T) {
+func TestActivation(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		target deployers.Target
@@ -332,7 +332,7 @@ func TestNginxActivation(t *testing.T) {
 	}
 }
 
-func TestNginxPlan(t *testing.T) {
+func TestPlan(t *testing.T) {
 	managed := sample.Target(Deployer{}, func(t *deployers.Target) {
 		t.Certificate, t.Key = "", ""
 		t.Directory = "/etc/nginx/tls/{lineage}"
@@ -373,7 +373,7 @@ func TestNginxPlan(t *testing.T) {
 	}
 }
 
-func TestNginxDiscover(t *testing.T) {
+func TestDiscover(t *testing.T) {
 	const dump = `# configuration file /etc/nginx/nginx.conf:
 http {
 	server { listen 80; server_name plain.example; ssl_certificate a.pem; ssl_certificate_key a.key; }

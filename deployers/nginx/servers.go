@@ -56,14 +56,15 @@ func (l listener) shownHost() string {
 	return l.host
 }
 
-// same tells whether two listen directives are about one address.
+// same reports whether two listen directives are about one address.
 func (l listener) same(other listener) bool {
 	return l.String() == other.String() && l.datagram() == other.datagram()
 }
 
 func (l listener) datagram() bool { return l.quic || l.udp }
 
-// endpoint is where the listener can be probed from this host.
+// endpoint returns the endpoint at which the listener can be probed from this
+// host.
 func (l listener) endpoint(scheme, name string) endpoint.Endpoint {
 	addr, err := netip.ParseAddr(l.host)
 	switch {
@@ -75,7 +76,7 @@ func (l listener) endpoint(scheme, name string) endpoint.Endpoint {
 	return endpoint.At(scheme, netip.AddrPortFrom(addr, l.port), name)
 }
 
-// servers gives the server blocks of the http, stream and mail modules.
+// servers returns the server blocks of the http, stream and mail modules.
 func (c configuration) servers() []serverBlock {
 	var servers []serverBlock
 	for module := range c.top() {
@@ -94,7 +95,7 @@ func (c configuration) servers() []serverBlock {
 	return servers
 }
 
-// shareTLS gives every listener what other servers set for its address.
+// shareTLS lets every listener have what other servers set for its address.
 func shareTLS(servers []serverBlock) {
 	set := map[string]listener{}
 	each := func(do func(key string, l *listener)) {
@@ -118,7 +119,7 @@ type tlsSettings struct {
 	on                 []string // of the ssl directive, which there was up to 1.25.0
 }
 
-// tls gives what a block sets, or else has from the block around it, each
+// tls returns what a block sets, or else has from the block around it, each
 // directive by itself (ngx_http_ssl_merge_srv_conf in
 // src/http/modules/ngx_http_ssl_module.c of 1.26).
 func (c configuration) tls(block directive, outer tlsSettings) tlsSettings {
@@ -174,7 +175,7 @@ func (c configuration) server(scheme string, outer tlsSettings, block directive)
 	return server
 }
 
-// file is the path in an ssl_certificate or ssl_certificate_key directive.
+// file returns the path in an ssl_certificate or ssl_certificate_key directive.
 // One with a variable, which is read at each handshake, and what is no path at
 // all stay as they are.
 func (c configuration) file(value string) string {
@@ -189,7 +190,7 @@ func (c configuration) file(value string) string {
 	return c.path(value)
 }
 
-// parseListen reads the parameters of a listen directive
+// parseListen returns the listener of a listen directive's parameters
 // (nginx.org/en/docs/http/ngx_http_core_module.html#listen).
 func parseListen(words []string) listener {
 	var l listener
@@ -228,7 +229,7 @@ func parseListen(words []string) listener {
 	return l
 }
 
-// portOf reads a port that nginx has accepted already; 0: it is none.
+// portOf returns a port that nginx has accepted already; 0: it is none.
 func portOf(text string) uint16 {
 	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil {
@@ -237,7 +238,7 @@ func portOf(text string) uint16 {
 	return uint16(port)
 }
 
-// exactNames gives the names of a server that a certificate can cover as they
+// exactNames returns the names of a server that a certificate can cover as they
 // are: neither wildcards nor regular expressions, nor the names such as _ that
 // stand for none.
 func (s serverBlock) exactNames() []string {
@@ -250,8 +251,8 @@ func (s serverBlock) exactNames() []string {
 	return names
 }
 
-// probeName is a name by which clients come to the server; empty: the
-// configuration tells none.
+// probeName returns a name by which clients reach the server; empty: the
+// configuration has none.
 func (s serverBlock) probeName() string {
 	if exact := s.exactNames(); exact != nil {
 		return exact[0]

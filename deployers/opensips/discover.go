@@ -9,14 +9,16 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 )
 
-// scriptPath is where the packages put it.
+// scriptPath is the path of the script in the packages.
 const scriptPath = "/etc/opensips/opensips.cfg"
 
-// modparamLine finds what a script sets for a domain of module tls_mgm:
+// modparamLine matches what a script sets for a domain of module tls_mgm:
 // modparam("tls_mgm", "certificate", "[sip]/etc/opensips/tls/cert.pem").
 var modparamLine = regexp.MustCompile(`(?m)^[ \t]*modparam\([ \t]*"tls_mgm"[ \t]*,[ \t]*"(server_domain|certificate|private_key|match_sip_domain|db_url)"[ \t]*,[ \t]*"(?:\[([^\]"]+)\])?([^"\n]*)"`)
 
 const scriptNote = `OpenSIPS reads it only when it starts: a renewed pair waits for a restart, unless this target gets allow_restart: true, and perhaps a window: "02:00-04:30".`
+
+const rowNote = "Fill in the database, with an account that may only read and update the table tls_mgm."
 
 func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discovery {
 	options := t.Options.(*Options)
@@ -30,7 +32,7 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 			`modparam("tls_mgm", "private_key", "[DOMAIN]{key}")`,
 		},
 	}
-	seen := options.look(f)
+	seen := options.observe(f)
 	switch {
 	case !d.Installed:
 		return d
@@ -46,14 +48,14 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 			use.Certificate, use.Key = domain.values["CERT_FILE"], domain.values["PKEY_FILE"]
 			use.Note = scriptNote
 		} else {
-			use.Domain = domain.name
+			use.Domain, use.Note = domain.name, rowNote
 		}
 		d.Add(use)
 	}
 	return d
 }
 
-// scriptDomains reads a script for what tls_list would tell of it.
+// scriptDomains returns the domains of a script, as tls_list would.
 func scriptDomains(text string) []tlsDomain {
 	found := map[string]*tlsDomain{}
 	at := func(name string) *tlsDomain {

@@ -20,12 +20,12 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// Deployer is that of OpenSIPS, which takes certificates in one of two ways. Domains of its script name
-// files, which it reads when it starts and never again. Domains of a database
-// hold the certificate itself, in the table tls_mgm, which the MI command
-// tls_reload reads again (modules/tls_mgm of 3.2.19 to 4.0.1). OpenSIPS
-// ignores a HUP, its packaged unit has no reload, and opensips -C does not look
-// at certificates.
+// Deployer deploys to OpenSIPS, which takes certificates in one of two ways.
+// Domains of its script name files, which it reads when it starts and never
+// again. Domains of a database hold the certificate itself, in the table
+// tls_mgm, which the MI command tls_reload reads again (modules/tls_mgm of
+// 3.2.19 to 4.0.1). OpenSIPS ignores a HUP, its packaged unit has no reload,
+// and opensips -C does not look at certificates.
 type Deployer struct{}
 
 // Options is the configuration's opensips block.
@@ -42,7 +42,7 @@ type Options struct {
 // URL of its module mi_http.
 type MI deployers.Channel
 
-// UnmarshalText reads the form of the configuration.
+// UnmarshalText parses the form of the configuration.
 func (m *MI) UnmarshalText(text []byte) error {
 	kind, address, _ := strings.Cut(string(text), ":")
 	link, linkErr := url.Parse(string(text))
@@ -70,7 +70,7 @@ func isHostPort(text string) bool {
 	return err == nil
 }
 
-// MarshalText gives the form of the configuration.
+// MarshalText returns the form of the configuration.
 func (m MI) MarshalText() ([]byte, error) {
 	switch {
 	case m.Protocol == deployers.MIFIFO:
@@ -83,7 +83,7 @@ func (m MI) MarshalText() ([]byte, error) {
 	return []byte(m.Address), nil
 }
 
-// Reload says whether tls_reload is called.
+// Reload is whether tls_reload may be called.
 type Reload string
 
 const (
@@ -92,7 +92,7 @@ const (
 	ReloadNever  Reload = "never"
 )
 
-// UnmarshalText reads the form of the configuration.
+// UnmarshalText parses the form of the configuration.
 func (r *Reload) UnmarshalText(text []byte) error {
 	*r = Reload(text)
 	if !slices.Contains([]Reload{ReloadAuto, ReloadAlways, ReloadNever}, *r) {
@@ -116,8 +116,8 @@ func (o *Options) RowKeys() deployers.RowKeys {
 	}
 }
 
-// Meeting returns the directories where certlatch and OpenSIPS meet: that of the
-// control channel, and that of the replies.
+// Meeting returns the directories that certlatch and OpenSIPS both use: that of
+// the control channel, and that of the replies.
 func (o *Options) Meeting() []string {
 	switch {
 	case o.MI.Protocol == deployers.MIFIFO:
@@ -138,8 +138,8 @@ func (o *Options) query(method string) deployers.Query {
 
 func (Deployer) Name() string { return "opensips" }
 
-// Options gives the channel that the packaged configuration has from 3.4 on,
-// and the defaults of mi_fifo.
+// Options returns a block with the channel that the packaged configuration has
+// from 3.4 on, and the defaults of mi_fifo.
 func (Deployer) Options() any {
 	return &Options{
 		MI:       MI{Protocol: deployers.MIFIFO, Address: "/run/opensips/opensips_fifo"},
@@ -165,7 +165,7 @@ func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (deployers.Plan, error) {
 	options := t.Options.(*Options)
 	plan := deployers.NewPlan(t, l, f, "sips")
-	seen := options.look(f)
+	seen := options.observe(f)
 	if seen.version != "" {
 		plan.Fine(deployers.Control, "OpenSIPS %s answers at %s", seen.version, options.MI.Address)
 	}
@@ -190,7 +190,7 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	return plan, nil
 }
 
-// planFiles is the plan for domains of the script.
+// planFiles completes the plan for domains of the script.
 func (s observed) planFiles(plan *deployers.Plan, t deployers.Target, f deployers.Facts) error {
 	ours, rows := 0, 0
 	var taken []string
@@ -232,7 +232,7 @@ func (s observed) planFiles(plan *deployers.Plan, t deployers.Target, f deployer
 	return err
 }
 
-// planRow is the plan for a domain of the database.
+// planRow completes the plan for a domain of the database.
 func (o *Options) planRow(plan *deployers.Plan, seen observed, t deployers.Target, f deployers.Facts) error {
 	plan.Files, plan.Directory = nil, ""
 	plan.Row = &deployers.Row{Database: o.Database, Table: tlsMgmTable, Domain: strings.ReplaceAll(o.Domain, "{lineage}", plan.Lineage), Type: tlsMgmServer}
@@ -258,9 +258,9 @@ func (o *Options) planRow(plan *deployers.Plan, seen observed, t deployers.Targe
 	return err
 }
 
-// reload is the activation by tls_reload. It answers OK even where it leaves
-// out a domain whose row cannot be used (init_tls_domains). A fault leaves the
-// domains as they were, unless memory runs out.
+// reload returns the activation by tls_reload. It answers OK even where it
+// leaves out a domain whose row cannot be used (init_tls_domains). A fault
+// leaves the domains as they were, unless memory runs out.
 //
 // It leaves out all such domains, and not only the one of this row: another's
 // row may have been spoilt long ago, and OpenSIPS not have looked at it since.
@@ -291,10 +291,10 @@ func (o *Options) reload(t deployers.Target, row *deployers.Row, seen observed) 
 	return reload
 }
 
-// listedAs is how tls_list tells that there is a domain of a type.
+// listedAs returns the lines of tls_list for a domain with a name and a type.
 func listedAs(name, kind string) string { return "name: " + name + "\ntype: " + kind + "\n" }
 
-// unsafe says why tls_reload is not called; empty: it is. In 4.0, TLS moved
+// unsafe returns why tls_reload is not called; empty: it is. In 4.0, TLS moved
 // into one process, and tls_reload still frees in the caller's what lives in
 // that one: 4.0.1 and 4.1-dev crashed at every reload.
 func (o *Options) unsafe(seen observed) string {
@@ -311,7 +311,7 @@ func (o *Options) unsafe(seen observed) string {
 	return ""
 }
 
-// reloadFaults are the faults of tls_reload (tls_mgm.c of 3.2.19 to 4.0.1)
+// reloadFaults returns the faults of tls_reload (tls_mgm.c of 3.2.19 to 4.0.1)
 // and of the MI itself (mi.h).
 func reloadFaults() []deployers.Fault {
 	return []deployers.Fault{
@@ -321,7 +321,7 @@ func reloadFaults() []deployers.Fault {
 	}
 }
 
-// observed is what the facts tell about an OpenSIPS.
+// observed is what the facts say about an OpenSIPS.
 type observed struct {
 	version     string
 	major       int
@@ -331,8 +331,8 @@ type observed struct {
 	unlisted    string      // why they are not known; empty: they are
 }
 
-// tlsDomain is a domain of tls_list. Those of the script alone tell their
-// files (list_domain of tls_mgm.c).
+// tlsDomain is a domain of tls_list, which lists files only for those of the
+// script (list_domain of tls_mgm.c).
 type tlsDomain struct {
 	name    string
 	values  map[string]string
@@ -344,7 +344,7 @@ func (d tlsDomain) script() bool {
 	return ok
 }
 
-// names are the SIP domains by which a client reaches the domain, in lower
+// names returns the SIP domains by which a client reaches the domain, in lower
 // case: before 3.6.8 the case counts. Filters with wildcards name none.
 func (d tlsDomain) names() (names []string) {
 	for _, filter := range d.filters {
@@ -357,11 +357,12 @@ func (d tlsDomain) names() (names []string) {
 	return names
 }
 
-// serverVersion finds the version in what version answers: OpenSIPS (3.6.8 (x86_64/linux)).
+// serverVersion matches the version in the reply to version: OpenSIPS (3.6.8
+// (x86_64/linux)).
 var serverVersion = regexp.MustCompile(`^Server: OpenSIPS \((\d+)(\.[\w.-]+)`)
 
-// look reads the facts.
-func (o *Options) look(f deployers.Facts) (seen observed) {
+// observe returns what the facts tell.
+func (o *Options) observe(f deployers.Facts) (seen observed) {
 	list, unlisted := o.answer(f, "tls_list")
 	version, unversioned := o.answer(f, "version")
 	seen.all, seen.unlisted, seen.unversioned = tlsDomains(list), unlisted, unversioned
@@ -375,7 +376,7 @@ func (o *Options) look(f deployers.Facts) (seen observed) {
 	return seen
 }
 
-// answer gives the reply to a query, or why there is none.
+// answer returns the reply to a query, or why there is none.
 func (o *Options) answer(f deployers.Facts, method string) (reply, why string) {
 	answer := f.Answers[o.query(method)]
 	switch {
@@ -391,7 +392,7 @@ func (o *Options) answer(f deployers.Facts, method string) (reply, why string) {
 // in; the other one is TLS_DOMAIN_CLI.
 const serverDomain = "TLS_DOMAIN_SRV"
 
-// tlsDomains reads the reply to tls_list.
+// tlsDomains returns the domains in the reply to tls_list.
 func tlsDomains(reply string) []tlsDomain {
 	var domains []tlsDomain
 	for line := range strings.Lines(reply) {
@@ -410,7 +411,7 @@ func tlsDomains(reply string) []tlsDomain {
 	return domains
 }
 
-// others are the domains of the database but for that of a row. A client's
+// others returns the domains of the database but for that of a row. A client's
 // domain may have the name of a server's.
 func (s observed) others(row *deployers.Row) []tlsDomain {
 	return slices.DeleteFunc(slices.Clone(s.all), func(d tlsDomain) bool {
@@ -418,7 +419,7 @@ func (s observed) others(row *deployers.Row) []tlsDomain {
 	})
 }
 
-// listed says which server domains there are.
+// listed returns which server domains there are, for people.
 func (s observed) listed() string {
 	if len(s.domains) == 0 {
 		return "it lists none"
@@ -430,8 +431,8 @@ func (s observed) listed() string {
 	return "it lists " + strings.Join(names, ", ")
 }
 
-// activation is the given reload, or where something speaks against it a
-// restart.
+// activation returns the given reload, or a restart where something speaks
+// against the reload.
 func (s observed) activation(t deployers.Target, f deployers.Facts, reload deployers.Activation, unsafe string) (deployers.Activation, error) {
 	switch {
 	case f.Systemd && f.Unit.LoadState != "loaded":

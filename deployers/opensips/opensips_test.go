@@ -31,7 +31,7 @@ func tlsList(t testing.TB, kind string, replace ...string) string {
 	return strings.NewReplacer(replace...).Replace(string(text))
 }
 
-// factsOf are those of a running OpenSIPS of a version.
+// factsOf returns the facts of a running OpenSIPS of a version.
 func factsOf(version, list string) deployers.Facts {
 	return deployers.Facts{
 		Systemd: true, Unit: running,
@@ -43,13 +43,13 @@ func factsOf(version, list string) deployers.Facts {
 	}
 }
 
-// inScript is a target whose files OpenSIPS's script names.
+// inScript returns a target whose files OpenSIPS's script names.
 func inScript(t *deployers.Target) {
 	t.Probes = nil
 	t.Certificate, t.Key = "/path/fullchain.pem", "/path/privkey.pem"
 }
 
-// inDatabase is a target with a row.
+// inDatabase returns a target with a row.
 func inDatabase(reload Reload) func(*deployers.Target) {
 	return func(t *deployers.Target) {
 		t.Probes, t.Certificate, t.Key = nil, "", ""
@@ -58,7 +58,7 @@ func inDatabase(reload Reload) func(*deployers.Target) {
 	}
 }
 
-func TestOpenSIPSActivation(t *testing.T) {
+func TestActivation(t *testing.T) {
 	database, script := tlsList(t, "database"), tlsList(t, "script")
 	reload := deployers.Activation{
 		Way: deployers.CallControl, Unit: "opensips.service", Calls: []deployers.Query{{Channel: miFIFO, Method: "tls_reload"}}, Success: "OK",
@@ -173,7 +173,7 @@ func TestOpenSIPSActivation(t *testing.T) {
 	}
 }
 
-func TestOpenSIPSPlan(t *testing.T) {
+func TestPlan(t *testing.T) {
 	const filters = "*\n*\n"
 	named := []string{filters, "192.0.2.1:5061\nSIP.example\n*.example\nnone\n"}
 	probe := func(name string) []endpoint.Endpoint {
@@ -235,7 +235,7 @@ func TestOpenSIPSPlan(t *testing.T) {
 	}
 }
 
-func TestOpenSIPSDomainOfLineage(t *testing.T) {
+func TestDomainOfLineage(t *testing.T) {
 	plan, err := Deployer{}.Plan(sample.Target(Deployer{}, func(target *deployers.Target) {
 		inDatabase(ReloadAuto)(target)
 		target.Options.(*Options).Domain = "tls-{lineage}"
@@ -245,7 +245,7 @@ func TestOpenSIPSDomainOfLineage(t *testing.T) {
 	}
 }
 
-func TestOpenSIPSWants(t *testing.T) {
+func TestWants(t *testing.T) {
 	for text, channel := range map[string]deployers.Channel{
 		"fifo:/run/opensips/opensips_fifo": {Protocol: deployers.MIFIFO, Address: "/run/opensips/opensips_fifo", ReplyDir: "/tmp"},
 		"unix:/run/opensips/mi.sock":       {Protocol: deployers.MIDatagram, Address: "/run/opensips/mi.sock"},
@@ -275,11 +275,11 @@ func TestOpenSIPSWants(t *testing.T) {
 	}
 }
 
-func TestOpenSIPSDiscover(t *testing.T) {
+func TestDiscover(t *testing.T) {
 	sample.CheckUses(t, sample.Discover(Deployer{}, factsOf("3.6.8", tlsList(t, "script"))), []deployers.Use{
 		{Where: "domain sip", Certificate: "/path/fullchain.pem", Key: "/path/privkey.pem", Note: scriptNote},
 	})
-	sample.CheckUses(t, sample.Discover(Deployer{}, factsOf("3.6.8", tlsList(t, "database"))), []deployers.Use{{Where: "domain sip", Domain: "sip"}})
+	sample.CheckUses(t, sample.Discover(Deployer{}, factsOf("3.6.8", tlsList(t, "database"))), []deployers.Use{{Where: "domain sip", Domain: "sip", Note: rowNote}})
 
 	stopped := deployers.Facts{Systemd: true, Unit: running, Answers: map[deployers.Query]deployers.Answer{{Channel: miFIFO, Method: "tls_list"}: miSilent}, Texts: map[string][]deployers.Text{}}
 	if got := (Deployer{}).Wants(deployers.Target{Options: Deployer{}.Options()}, stopped).Texts; !cmp.Equal(got, []string{scriptPath}) {

@@ -43,8 +43,8 @@ type luaTable struct {
 // takes a round of questions.
 const maxIncludes = 5
 
-// readConfiguration reads a configuration from the texts that were found; those of
-// its Include that were not asked for yet stand in includes.
+// readConfiguration reads a configuration from the texts that were found; those
+// of its Include that were not asked for yet stand in includes.
 func readConfiguration(path string, texts map[string][]deployers.Text) *configuration {
 	c := &configuration{path: path, global: &section{options: map[string]any{}}, complete: true}
 	seen := map[string]bool{}
@@ -80,7 +80,7 @@ func readConfiguration(path string, texts map[string][]deployers.Text) *configur
 	return c
 }
 
-// under makes a path absolute that is relative to a directory.
+// under returns a path that is relative to a directory as an absolute one.
 func under(dir, path string) string {
 	if filepath.IsAbs(path) {
 		return filepath.Clean(path)
@@ -97,7 +97,7 @@ func (c *configuration) cannotRead(where, what string) {
 	}
 }
 
-// find gives the section of a host, or nil. Prosody has names in lower case
+// find returns the section of a host, or nil. Prosody has names in lower case
 // (nameprep).
 func (c *configuration) find(name string) *section {
 	at := slices.IndexFunc(c.hosts, func(s *section) bool { return s.name == strings.ToLower(name) })
@@ -107,7 +107,7 @@ func (c *configuration) find(name string) *section {
 	return c.hosts[at]
 }
 
-// section gives that of a host, made where it is first named.
+// section returns that of a host, made where it is first named.
 func (c *configuration) section(name string, component bool) *section {
 	if s := c.find(name); s != nil {
 		return s
@@ -117,7 +117,7 @@ func (c *configuration) section(name string, component bool) *section {
 	return s
 }
 
-// raw gives the value of an option in a section; nil where there is none, or
+// raw returns the value of an option in a section; nil where there is none, or
 // none that can be read.
 func (c *configuration) raw(s *section, option string) any {
 	if s == nil {
@@ -131,7 +131,7 @@ func (c *configuration) raw(s *section, option string) any {
 	return value
 }
 
-// text gives an option of a host, or that which holds for all.
+// text returns an option of a host, or that which holds for all.
 func (c *configuration) text(host, option string) string {
 	s := c.find(host)
 	if s == nil || s.options[option] == nil {
@@ -141,7 +141,7 @@ func (c *configuration) text(host, option string) string {
 	return text
 }
 
-// ports gives an option that holds port numbers: one, or a list.
+// ports returns an option that holds port numbers: one, or a list.
 func (c *configuration) ports(option string, usual ...uint16) []uint16 {
 	value := c.raw(c.global, option)
 	if value == nil {
@@ -161,7 +161,7 @@ func (c *configuration) ports(option string, usual ...uint16) []uint16 {
 	return ports
 }
 
-// pair gives the certificate and key of an ssl option, absolute; false: it
+// pair returns the certificate and key of an ssl option, absolute; false: it
 // names none.
 func (c *configuration) pair(s *section) (pairFiles, bool) {
 	ssl, _ := c.raw(s, "ssl").(luaTable)
@@ -193,8 +193,8 @@ type luaReader struct {
 	include func(path string)
 }
 
-// tellingWords begin the statements and options whose loss in a skipped block
-// would make a difference here.
+// tellingWords begin the statements and options that matter here, should a
+// skipped block hold one.
 var tellingWords = []string{
 	"VirtualHost", "Host", "host", "Component", "component", "Include", "include", "certificates", "certificate", "ssl", "http_host",
 	"c2s_ports", "s2s_ports", "c2s_direct_tls_ports", "s2s_direct_tls_ports", "legacy_ssl_ports", "https_ports",
@@ -366,7 +366,7 @@ func (r *luaReader) table(depth int) (any, bool) {
 	return nil, false
 }
 
-// goesOn tells whether what stands here goes on with the expression before it.
+// goesOn reports whether what stands here goes on with the expression before it.
 func (r *luaReader) goesOn() bool {
 	if r.at >= len(r.tokens) {
 		return false
@@ -425,8 +425,8 @@ func (r *luaReader) skipBrackets() {
 	}
 }
 
-// skipBlock passes over a block up to its end, and says so where something in
-// it would have made a difference.
+// skipBlock passes over a block up to its end, and adds it to what is unread
+// where something in it would have mattered.
 func (r *luaReader) skipBlock() {
 	begin, matters := r.tokens[r.at], false
 	for depth := 0; r.at < len(r.tokens); {
@@ -502,8 +502,8 @@ func (t luaToken) is(texts ...string) bool {
 
 func (t luaToken) opens() bool { return t.kind == luaSymbol && strings.ContainsAny(t.text, "([{") }
 
-// luaTokens takes a text apart. Of escapes in strings it knows those that are
-// one character long; no path or host name needs another.
+// luaTokens splits a text into tokens. Of escapes in strings it knows those
+// that are one character long; no path or host name needs another.
 func luaTokens(text string) []luaToken {
 	var tokens []luaToken
 	line := 1
@@ -519,7 +519,7 @@ func luaTokens(text string) []luaToken {
 	return tokens
 }
 
-// luaScan gives the token that a text begins with, and its length; the zero
+// luaScan returns the token that a text begins with, and its length; the zero
 // token is blank, or a comment.
 func luaScan(text string) (int, luaToken) {
 	c := text[0]

@@ -18,10 +18,10 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// Deployer is that of Prosody, which takes new files on SIGHUP, which its unit
-// sends as a reload. It takes them whatever they are: after a reload with a pair that it cannot
-// read, or that does not match, it offers no STARTTLS any more
-// (plugins/mod_tls.lua of 13.0.1), while the reload job is done. Hence the
+// Deployer deploys to Prosody, which takes new files on SIGHUP, which its unit
+// sends as a reload. It takes them whatever they are: after a reload with a
+// pair that it cannot read, or that does not match, it offers no STARTTLS any
+// more (plugins/mod_tls.lua of 13.0.1), while the reload job is done. Hence the
 // test before it. Sessions that are open go on.
 type Deployer struct{}
 
@@ -30,14 +30,14 @@ type Options struct {
 	Config string `yaml:"config"` // its configuration file
 }
 
-// configPath is that of Debian's and Fedora's packages, which
-// prosodyctl takes where it is not told another.
+// configPath is the path of the configuration in Debian's and Fedora's
+// packages, and prosodyctl's default.
 const configPath = "/etc/prosody/prosody.cfg.lua"
 
-// ctlPaths are where packages and make install put it.
+// ctlPaths returns where packages and make install put prosodyctl.
 func ctlPaths() []string { return []string{"/usr/bin/prosodyctl", "/usr/local/bin/prosodyctl"} }
 
-// failureLines are the lines by which prosodyctl check certs tells a
+// failureLines matches the lines by which prosodyctl check certs reports a
 // problem; after any it ends with status 2 (util/prosodyctl/check.lua and
 // core/certmanager.lua of 0.12.3 and 13.0.1). It visits every host. For a pair
 // that cannot be loaded it writes two lines, of which only certmanager's names
@@ -48,15 +48,16 @@ func ctlPaths() []string { return []string{"/usr/bin/prosodyctl", "/usr/local/bi
 const failureLines = `^certmanager\s+error\s+(SSL/TLS: (Failed to load '[^']*'|Error initialising for [^:]*)|.*)` +
 	`|^  No '(certificate|key)' found for .*|^  Error: No key present .*|^    Could not open .*`
 
-// policyLines are the lines about names and dates. They end it with status 2
-// too, and say nothing that would keep a pair from being loaded.
+// policyLines matches the lines of prosodyctl check certs about names and
+// dates. After these prosodyctl ends with status 2 too, but nothing in them
+// would keep a pair from being loaded.
 const policyLines = `^    (Certificate has expired|Certificate expires within one day|Not valid for )`
 
 func (Deployer) Name() string { return "prosody" }
 func (Deployer) Options() any { return &Options{Config: configPath} }
 
-// Defaults puts the files where prosodyctl cert import does: in the directory
-// certs beside the configuration, under the lineage's name.
+// Defaults sets the paths where prosodyctl cert import puts the files: in the
+// directory certs beside the configuration, under the lineage's name.
 func (Deployer) Defaults(t *deployers.Target) {
 	if t.Unit == "" {
 		t.Unit = "prosody.service"
@@ -81,7 +82,8 @@ func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 	return wants
 }
 
-// installedGlob is where a target's certificate is, whatever lineages it takes.
+// installedGlob returns a glob for where a target's certificate is, whatever
+// lineages it takes.
 func installedGlob(t deployers.Target) string {
 	path := t.Certificate
 	if t.Directory != "" {
@@ -117,8 +119,8 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	return plan, err
 }
 
-// ownTest is that of prosodyctl, where it is there. It runs as root, and
-// changes to Prosody's user by itself.
+// ownTest returns the test of prosodyctl, where that is installed. It runs as
+// root, and changes to Prosody's user by itself.
 func ownTest(config string, f deployers.Facts) deployers.Test {
 	at := slices.IndexFunc(ctlPaths(), func(path string) bool { return len(f.Texts[path]) > 0 })
 	if at < 0 {
@@ -131,9 +133,9 @@ func ownTest(config string, f deployers.Facts) deployers.Test {
 	return deployers.Test{Command: append(argv, "check", "certs"), Failures: failureLines, Beside: policyLines}
 }
 
-// failuresOf are those of the failures that are about a pair of one of
-// the given hosts, which cannot be loaded. A reload would take the STARTTLS of
-// that host away, whatever it is now.
+// failuresOf returns an expression for the failures of loading a pair of one of
+// the hosts. A reload would take the STARTTLS of that host away, whatever it is
+// now.
 func failuresOf(hosts ...string) string {
 	if hosts == nil {
 		return ""
@@ -145,8 +147,8 @@ func failuresOf(hosts ...string) string {
 	return `\bfor (` + strings.Join(names, "|") + `)([:)]|$)`
 }
 
-// checkDirectory refuses a managed directory whose generations Prosody would
-// find all: it looks into the certificates that are in its directory, and
+// checkDirectory fails where Prosody would find all generations of a managed
+// directory: it looks into the certificates that are in its directory, and
 // takes any that has the name (core/certmanager.lua, index_certs).
 func (c *configuration) checkDirectory(plan deployers.Plan) error {
 	tree := c.tree()
@@ -160,7 +162,7 @@ func (c *configuration) checkDirectory(plan deployers.Plan) error {
 	}
 }
 
-// tree is the directory that Prosody looks through for certificates.
+// tree returns the directory that Prosody looks through for certificates.
 func (c *configuration) tree() string {
 	if path, ok := c.raw(c.global, "certificates").(string); ok {
 		return c.resolve(path)
@@ -168,7 +170,7 @@ func (c *configuration) tree() string {
 	return c.resolve("certs")
 }
 
-// certificateOptions are the paths of the hosts' certificate options.
+// certificateOptions returns the paths of the hosts' certificate options.
 func (c *configuration) certificateOptions() []string {
 	var paths []string
 	for _, section := range append(slices.Clone(c.hosts), c.global) {
@@ -182,8 +184,8 @@ func (c *configuration) certificateOptions() []string {
 // treeDepth is how many directories deep Prosody looks, the first included.
 const treeDepth = 3
 
-// treeGlobs are the files that Prosody may take for certificates by their
-// names (index_certs).
+// treeGlobs returns globs for the files that Prosody may take for certificates
+// by their names (index_certs).
 func (c *configuration) treeGlobs() []string {
 	var globs []string
 	for dir, depth := c.tree(), 0; depth < treeDepth; depth++ {
@@ -193,7 +195,7 @@ func (c *configuration) treeGlobs() []string {
 	return globs
 }
 
-// indexed tells whether Prosody looks into a file of the tree by its path: not
+// indexed reports whether Prosody looks into a file of the tree by its path: not
 // in hidden directories, and not too deep.
 func indexed(tree, path string) bool {
 	below, ok := strings.CutPrefix(path, strings.TrimSuffix(tree, "/")+"/")
@@ -214,7 +216,7 @@ type listenerKind struct {
 	users  bool // only virtual hosts have it, components do not
 }
 
-// services gives the kinds with the ports of the configuration; direct TLS of
+// services returns the kinds with the ports of the configuration; direct TLS of
 // XMPP has none by default (plugins/mod_c2s.lua, mod_s2s.lua, mod_http.lua).
 func (c *configuration) services() []listenerKind {
 	return []listenerKind{
@@ -305,7 +307,7 @@ func (v *view) add(path string, names []string) {
 	}
 }
 
-// certifiedNames gives the names under which Prosody files a certificate: DNS
+// certifiedNames returns the names under which Prosody files a certificate: DNS
 // names and the common name. A file that begins with anything else than a
 // certificate is not looked into.
 func certifiedNames(text string) []string {
@@ -325,7 +327,7 @@ func certifiedNames(text string) []string {
 	return names
 }
 
-// found gives the pairs of which Prosody takes any for a host: those of the
+// found returns the pairs of which Prosody takes any for a host: those of the
 // tree that have its name, else the one in its own place, else the same for
 // the parent domain (find_host_cert). An expired certificate of the tree is
 // passed over by Prosody and not here.
@@ -351,7 +353,7 @@ func (v *view) found(host string) []pairFiles {
 	return nil
 }
 
-// matchingKey is where Prosody looks for the key of a file of the tree
+// matchingKey returns where Prosody looks for the key of a file of the tree
 // (find_matching_key).
 func matchingKey(path string) string {
 	if base, ok := strings.CutSuffix(path, ".crt"); ok {
@@ -360,7 +362,7 @@ func matchingKey(path string) string {
 	return strings.ReplaceAll(path, "fullchain", "privkey")
 }
 
-// inPlace gives the pair at the paths that belong to a name: below its
+// inPlace returns the pair at the paths that belong to a name: below its
 // certificate option, else below the tree (find_cert).
 func (v *view) inPlace(host string) []pairFiles {
 	base := v.tree()
@@ -390,7 +392,7 @@ func (v *view) owns(pair pairFiles) bool {
 	return slices.Contains(v.certificates, pair.certificate)
 }
 
-// chosen gives the pairs of which Prosody takes any for a host. An ssl option
+// chosen returns the pairs of which Prosody takes any for a host. An ssl option
 // of the host, or of its parent domain, counts for STARTTLS alone (mod_tls.lua);
 // direct TLS looks at the global one, and only where nothing is found
 // (core/portmanager.lua, add_sni_host).
@@ -417,7 +419,7 @@ func (v *view) chosen(host *section, service listenerKind) []pairFiles {
 	return v.found(host.name)
 }
 
-// nameAt is the name under which a host is reached.
+// nameAt returns the name by which a host is reached.
 func (v *view) nameAt(host *section, service listenerKind) string {
 	if web := v.text(host.name, "http_host"); web != "" && service.scheme == "https" {
 		return strings.ToLower(web)
@@ -425,7 +427,7 @@ func (v *view) nameAt(host *section, service listenerKind) string {
 	return host.name
 }
 
-// probes gives a probe for each listener and host that is served with the
+// probes returns a probe for each listener and host that is served with the
 // target's certificate, and puts what was found on the way into the plan.
 func (v *view) probes(listeners []netip.AddrPort) []endpoint.Endpoint {
 	var probes []endpoint.Endpoint
@@ -460,7 +462,7 @@ func (v *view) probes(listeners []netip.AddrPort) []endpoint.Endpoint {
 	return deployers.Distinct(probes)
 }
 
-// inTree tells whether Prosody finds the target's certificate by the names in
+// inTree reports whether Prosody finds the target's certificate by the names in
 // it. A reload looks through the tree, and lets every host take its certificate
 // anew, in no order: a host that comes first takes what the tree held before,
 // and a new name only with the next reload (core/certmanager.lua and
@@ -469,7 +471,7 @@ func (v *view) inTree() bool {
 	return slices.ContainsFunc(v.certificates, func(path string) bool { return indexed(v.tree(), path) })
 }
 
-// surely tells whether a host has to be seen with the target's certificate.
+// surely reports whether a host has to be seen with the target's certificate.
 // One that a renewal adds while another certificate covers it too goes on with
 // either of them: that is no reason to undo the renewal.
 func (v *view) surely(host *section, pairs []pairFiles) bool {
@@ -477,13 +479,13 @@ func (v *view) surely(host *section, pairs []pairFiles) bool {
 	return !added || !slices.ContainsFunc(pairs, func(pair pairFiles) bool { return !v.owns(pair) })
 }
 
-// covers tells whether a certificate of these names is one for a host.
+// covers reports whether a certificate of these names is one for a host.
 func covers(names []string, host string) bool {
 	_, parent, _ := strings.Cut(host, ".")
 	return slices.Contains(names, host) || slices.Contains(names, "*."+parent)
 }
 
-// others gives the hosts that have another certificate, and where their
+// others returns the hosts that have another certificate, and where their
 // STARTTLS would show it. Direct TLS would not tell: it offers some
 // certificate for every name.
 func (v *view) others(listeners []netip.AddrPort) []deployers.Other {
@@ -503,7 +505,7 @@ func (v *view) others(listeners []netip.AddrPort) []deployers.Other {
 	return others
 }
 
-// at gives the probes for one name at the listeners of a service.
+// at returns the probes for one name at the listeners of a service.
 func at(listeners []netip.AddrPort, service listenerKind, name string) []endpoint.Endpoint {
 	var probes []endpoint.Endpoint
 	for _, addr := range listeners {
@@ -514,8 +516,8 @@ func at(listeners []netip.AddrPort, service listenerKind, name string) []endpoin
 	return probes
 }
 
-// served notes a host that has the target's certificate, and what is wrong
-// with the pairs of which Prosody takes any.
+// served adds a host that has the target's certificate, and checks of the pairs
+// of which Prosody takes any.
 func (v *view) served(host *section, pairs []pairFiles) {
 	if !slices.Contains(v.names, host.name) {
 		v.names = append(v.names, host.name)
@@ -531,7 +533,8 @@ func (v *view) served(host *section, pairs []pairFiles) {
 	}
 }
 
-// servedOtherwise notes a host that should have the target's certificate.
+// servedOtherwise adds a check of a host that should have the target's
+// certificate and has another.
 func (v *view) servedOtherwise(host *section, service listenerKind, pairs []pairFiles, listens bool) {
 	switch {
 	case service.direct && listens && slices.Contains(v.names, host.name):

@@ -30,7 +30,8 @@ type fakeHost struct {
 	listeners string
 }
 
-// facts asks as the engine does, until nothing new is wanted.
+// facts returns what is found out on the host, asked for in rounds until
+// nothing new is wanted.
 func (h fakeHost) facts(t *testing.T, target deployers.Target) deployers.Facts {
 	t.Helper()
 	f := deployers.Facts{Systemd: true, Unit: running, Texts: map[string][]deployers.Text{}}
@@ -86,7 +87,7 @@ func testdata(t *testing.T, name string) string {
 	return string(text)
 }
 
-// crt is the target of a certificate in Prosody's own place.
+// crt returns the target of a certificate in Prosody's own place.
 func crt(change func(*deployers.Target)) deployers.Target {
 	return sample.Target(Deployer{}, func(t *deployers.Target) {
 		t.Name, t.Lineage, t.Probes = "chat", "chat.example", nil
@@ -97,14 +98,14 @@ func crt(change func(*deployers.Target)) deployers.Target {
 	})
 }
 
-// elsewhere is the target of a managed directory.
+// elsewhere returns the target of a managed directory.
 func elsewhere(directory string) deployers.Target {
 	return crt(func(t *deployers.Target) { t.Certificate, t.Key, t.Directory = "", "", directory })
 }
 
-// TestProsodyPlan makes the whole plan for Debian's configuration with one
+// TestPlan makes the whole plan for Debian's configuration with one
 // virtual host and its component added.
-func TestProsodyPlan(t *testing.T) {
+func TestPlan(t *testing.T) {
 	host := fakeHost{
 		files: map[string]string{
 			"/usr/bin/prosodyctl":                 "#!/usr/bin/env lua5.4",
@@ -162,8 +163,8 @@ func TestProsodyPlan(t *testing.T) {
 	}
 }
 
-// TestProsodyChoice is about which hosts a target's certificate belongs to.
-func TestProsodyChoice(t *testing.T) {
+// TestChoice is about which hosts a target's certificate belongs to.
+func TestChoice(t *testing.T) {
 	chat := certificateFor(t, "chat.example")
 	const listeners = "127.0.0.1:5222 127.0.0.1:5269 127.0.0.1:5223 127.0.0.1:5270 127.0.0.1:5281"
 	c2s := func(name string) string { return "xmpp-client://127.0.0.1:5222?name=" + name }
@@ -400,8 +401,8 @@ func TestProsodyChoice(t *testing.T) {
 	}
 }
 
-// TestProsodyOthers is about the hosts that a reload must not harm.
-func TestProsodyOthers(t *testing.T) {
+// TestOthers is about the hosts that a reload must not harm.
+func TestOthers(t *testing.T) {
 	host := fakeHost{
 		listeners: "127.0.0.1:5222 127.0.0.1:5269 127.0.0.1:5223 127.0.0.1:5281",
 		files: map[string]string{
@@ -430,8 +431,8 @@ func TestProsodyOthers(t *testing.T) {
 	}
 }
 
-// TestProsodyLayout is about where the files go if nothing says so.
-func TestProsodyLayout(t *testing.T) {
+// TestLayout is about where the files go if nothing says so.
+func TestLayout(t *testing.T) {
 	for _, test := range []struct {
 		target           deployers.Target
 		certificate, key string
@@ -451,9 +452,9 @@ func TestProsodyLayout(t *testing.T) {
 	}
 }
 
-// TestProsodyDirectory refuses directories whose generations Prosody would
+// TestDirectory refuses directories whose generations Prosody would
 // find.
-func TestProsodyDirectory(t *testing.T) {
+func TestDirectory(t *testing.T) {
 	for directory, refused := range map[string]bool{
 		"/etc/prosody/certs":         true,
 		"/etc/prosody/certs/chat":    true,
@@ -471,7 +472,7 @@ func TestProsodyDirectory(t *testing.T) {
 	}
 }
 
-func TestProsodyWithoutConfiguration(t *testing.T) {
+func TestWithoutConfiguration(t *testing.T) {
 	target := crt(nil)
 	plan, err := Deployer{}.Plan(target, lineage.Lineage{Name: "chat.example"}, fakeHost{}.facts(t, target))
 	if err != nil {
@@ -482,7 +483,7 @@ func TestProsodyWithoutConfiguration(t *testing.T) {
 	}
 }
 
-func TestProsodyTest(t *testing.T) {
+func TestOwnTest(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		config string
@@ -513,10 +514,10 @@ func TestProsodyTest(t *testing.T) {
 	}
 }
 
-// TestProsodyFailures reads what prosodyctl check certs of two versions really
+// TestFailures reads what prosodyctl check certs of two versions really
 // printed: with a key that does not match, and then with one that the user
 // Deployer may not read.
-func TestProsodyFailures(t *testing.T) {
+func TestFailures(t *testing.T) {
 	const (
 		b       = "certmanager         error\tSSL/TLS: Error initialising for b.example: private key does not match public key"
 		d       = "certmanager         error\tSSL/TLS: Error initialising for d.example: private key does not match public key"
@@ -568,8 +569,8 @@ func matching(expression string, lines []string) []string {
 	return found
 }
 
-// TestProsodyConfig reads single forms of the language.
-func TestProsodyConfig(t *testing.T) {
+// TestConfig reads single forms of the language.
+func TestConfig(t *testing.T) {
 	for _, test := range []struct {
 		name, text string
 		options    map[string]any // of the last host
@@ -620,7 +621,7 @@ func TestProsodyConfig(t *testing.T) {
 	}
 }
 
-func TestProsodyIncludes(t *testing.T) {
+func TestIncludes(t *testing.T) {
 	host := fakeHost{files: map[string]string{
 		configPath:                  `a = 1 Include "conf.d/*.lua" Include "` + configPath + `" VirtualHost "z" Include(ENV_X)`,
 		"/etc/prosody/conf.d/a.lua": `VirtualHost "a" Include "more/b.lua"`,
@@ -645,9 +646,9 @@ func TestProsodyIncludes(t *testing.T) {
 	}
 }
 
-// FuzzProsodyConfig holds that any text is read to its end, and that a text
+// FuzzConfig holds that any text is read to its end, and that a text
 // which is a literal is read as what it was written from.
-func FuzzProsodyConfig(f *testing.F) {
+func FuzzConfig(f *testing.F) {
 	f.Add(`VirtualHost "x" ssl = { certificate = "a" .. b }`)
 	f.Add("a = [==[ ]] \n --[[ {{{( function if do")
 	f.Fuzz(func(t *testing.T, text string) {
@@ -663,7 +664,7 @@ func FuzzProsodyConfig(f *testing.F) {
 	})
 }
 
-func TestProsodyDiscover(t *testing.T) {
+func TestDiscover(t *testing.T) {
 	host := fakeHost{files: map[string]string{
 		configPath: `
 VirtualHost "localhost"

@@ -11,8 +11,8 @@ import (
 	"github.com/certlatch/certlatch/internal/endpoint"
 )
 
-// Target returns a target of a deployer as the configuration makes it of little,
-// after a change of it.
+// Target returns a target of a deployer as a short configuration makes it,
+// after a change.
 func Target(d deployers.Deployer, change func(*deployers.Target)) deployers.Target {
 	t := deployers.Target{
 		Name: "web", Service: d.Name(), Lineage: "web.example", Mode: 0o640,
@@ -27,15 +27,15 @@ func Target(d deployers.Deployer, change func(*deployers.Target)) deployers.Targ
 	return t
 }
 
-// Discover returns what a deployer tells of a target of defaults.
+// Discover returns the discovery of a deployer for a target of defaults.
 func Discover(d deployers.Discoverer, f deployers.Facts) deployers.Discovery {
 	t := deployers.Target{Service: d.Name(), Options: d.Options()}
 	d.Defaults(&t)
 	return d.Discover(t, f)
 }
 
-// CheckUses holds that a discovery has the uses, and of what is unknown as many
-// texts as are given, each with that beginning.
+// CheckUses wants a discovery to have the uses, and as many unknown things as
+// are given, each with that beginning.
 func CheckUses(t *testing.T, got deployers.Discovery, want []deployers.Use, unknown ...string) {
 	t.Helper()
 	if !got.Installed {

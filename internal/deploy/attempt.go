@@ -42,7 +42,7 @@ type member struct {
 	fault error              // what failed because of this job, as far as that can be told
 	wait  *outcome.WaitError // why its files stay without being served yet
 
-	findings []lineage.Finding // of the way
+	findings []lineage.Finding // of the bundle, and of the way
 	notes    []string
 	steps    []outcome.StepTaken
 }
@@ -50,7 +50,7 @@ type member struct {
 func newAttempt(group []prepared) attempt {
 	var a attempt
 	for _, p := range group {
-		a.members = append(a.members, member{prepared: p, activate: p.plan.Activate, previous: p.pair.Leaf(), steps: p.steps})
+		a.members = append(a.members, member{prepared: p, activate: p.plan.Activate, previous: p.pair.Leaf(), findings: p.findings, steps: p.steps})
 	}
 	return a
 }
@@ -96,7 +96,7 @@ func (m member) probes() []endpoint.Endpoint { return prepare.Endpoints(m.counti
 func (m member) end(ending outcome.Ending) ended {
 	about := m.prepared.about()
 	about.Plan.Activate = m.activate
-	about.Findings = slices.Concat(about.Findings, m.findings)
+	about.Findings = m.findings
 	about.Notes = slices.Concat(about.Notes, m.notes)
 	about.Steps = m.steps
 	return ended{

@@ -56,7 +56,7 @@ type stage struct {
 
 func newStage(t *testing.T, activate ...string) *stage {
 	t.Helper()
-	s := &stage{dir: t.TempDir(), ca: pki.NewCA(t, "Root")}
+	s := &stage{dir: memoryDir(t), ca: pki.NewCA(t, "Root")}
 	s.previous = s.renew(t)
 	for name, content := range map[string][]byte{"root.pem": s.ca.PEM(), "cert.pem": s.previous.Fullchain, "key.pem": s.previous.Key} {
 		if err := os.WriteFile(filepath.Join(s.dir, name), content, 0o600); err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/state"
@@ -188,13 +189,14 @@ func (r *run) deployGroup(ctx context.Context, group []prepared) []ended {
 	return ordered(all, became)
 }
 
-// again returns the prepared job that ended, with the steps that it took, for
-// another attempt. Where a pair that had been installed before was undone, there is
+// again returns the prepared job that ended, with the steps that it took and what
+// was found on the way, for another attempt. Where a pair that had been installed before was undone, there is
 // something to be written now, and if it cannot be told what, no other attempt.
 func (r *run) again(ctx context.Context, group []prepared, e ended) (p prepared, can bool) {
 	at := slices.IndexFunc(group, func(p prepared) bool { return p.job.key() == e.job.key() })
 	p = group[at]
 	p.steps = e.outcome.Steps
+	p.findings = slices.DeleteFunc(slices.Clone(e.outcome.Findings), isNotCarried) // the next attempt finds those again
 	if !p.pair.Same() {
 		return p, true
 	}
@@ -202,6 +204,8 @@ func (r *run) again(ctx context.Context, group []prepared, e ended) (p prepared,
 	p.pair, err = r.storage.Look(ctx, p.pair.Place, p.bundle, state.NewGeneration(time.Now(), p.leaf))
 	return p, err == nil
 }
+
+func isNotCarried(f lineage.Finding) bool { return f.Code == string(outcome.NotCarried) }
 
 func ordered(jobs []job, became map[key]ended) []ended {
 	var all []ended

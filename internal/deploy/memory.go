@@ -130,7 +130,7 @@ func (m *memory) mend() {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	damage := m.state.Damage
-	if damage == nil && !m.state.Corrected || m.unread != nil {
+	if damage == nil && !m.state.Corrected {
 		return
 	}
 	if m.state.SetBack != nil && m.state.Corrected {

@@ -22,7 +22,6 @@ import (
 	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/rows"
 	"github.com/certlatch/certlatch/internal/state"
-	"github.com/certlatch/certlatch/internal/systemd"
 )
 
 // service is a service with a unit that this process runs: systemd and the TLS
@@ -42,9 +41,9 @@ type service struct {
 	reloads int
 }
 
-func newService(t *testing.T, options string) *service {
+func newService(t *testing.T) *service {
 	t.Helper()
-	s := &service{t: t, dir: t.TempDir(), ca: pki.NewCA(t, "Root")}
+	s := &service{t: t, dir: memoryDir(t), ca: pki.NewCA(t, "Root")}
 	s.unit = deployers.Unit{Name: "web.service", LoadState: "loaded", ActiveState: "active", CanReload: true, MainPID: os.Getpid(), InvocationID: "a"}
 	s.first = s.renew()
 	s.write("root.pem", s.ca.PEM())
@@ -61,8 +60,8 @@ state: %[1]s/state
 lineages: [certbot: %[1]s/live]
 policy: {trust: %[1]s/root.pem}
 targets:
-  - {name: web, service: generic, unit: web.service, lineage: web.example, certificate: %[1]s/cert.pem, key: %[1]s/key.pem, probe: ["tls://%[2]s"]%[3]s}
-`, s.dir, address, options))
+  - {name: web, service: generic, unit: web.service, lineage: web.example, certificate: %[1]s/cert.pem, key: %[1]s/key.pem, probe: ["tls://%[2]s"]}
+`, s.dir, address))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +132,7 @@ func (s *service) silence() {
 func (s *service) deploy(req Request, result outcome.Result, reason string) outcome.Outcome {
 	s.t.Helper()
 	req.By = "test"
-	req.Limits = Limits{Lock: time.Second, Work: leastWork + 20*time.Second, Total: time.Minute, Activation: 10 * time.Second, Proof: 500 * time.Millisecond}
+	req.Limits = Limits{Lock: time.Second, Work: leastWork + 20*time.Second, Total: time.Minute, Activation: 10 * time.Second, Proof: 200 * time.Millisecond}
 	report, err := s.Deploy(s.t.Context(), req)
 	if err != nil || len(report.Outcomes) != 1 {
 		s.t.Fatalf("%d outcomes, %v", len(report.Outcomes), err)
@@ -169,150 +168,10 @@ func (s *service) record() state.Record {
 	return st.Get("web", "web.example")
 }
 
-// Workers that go on with the old leaf share the listener: what is shown three
-// times in a row is not proven yet.
-func TestThreeInARowAreNotEnough(t *testing.T) {
-	s := newService(t, "")
-	s.reload = func() error {
-		old := s.shown
-		s.take()
-		now, handshakes := s.shown, 0
-		if shown, err := now(); err != nil || string(shown.Certificate[0]) == string(s.first.Cert.Raw) {
-			return err // that is the undo
-		}
-		s.shows(func() (*tls.Certificate, error) {
-			if handshakes++; handshakes%4 == 0 {
-				return old()
-			}
-			return now()
-		})
-		return nil
-	}
-	s.deploy(Request{}, outcome.RolledBack, "not-proven")
-	s.has(s.first)
-}
-
-// A service that is another after its activation has crashed, and is left
-// alone from then on, with a newer leaf too.
-func TestCrashHolds(t *testing.T) {
-	for _, test := range []struct {
-		name  string
-		crash func(*deployers.Unit)
-	}{
-		{"restarts", func(u *deployers.Unit) { u.NRestarts++ }},
-		{"another process", func(u *deployers.Unit) { u.MainPID = os.Getppid() }},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			s := newService(t, "")
-			renewed := s.renew()
-			s.reload = func() error { s.take(); test.crash(&s.unit); return nil }
-			s.deploy(Request{}, outcome.Failed, "service-crashed")
-			s.has(renewed)
-			s.renew()
-			s.deploy(Request{}, outcome.Held, "service-crashed")
-			s.deploy(Request{Force: true, Look: true}, outcome.Held, "service-crashed")
-			s.has(renewed)
-			if s.reloads != 1 {
-				t.Errorf("it was reloaded %d times", s.reloads)
-			}
-		})
-	}
-	t.Run("asked for", func(t *testing.T) {
-		s := newService(t, ", allow_restart: true")
-		s.unit.CanReload = false
-		if out := s.deploy(Request{}, outcome.Deployed, ""); !strings.Contains(strings.Join(out.Notes, "\n"), "allow_restart is set, so it is restarted") {
-			t.Errorf("the notes are %q", out.Notes)
-		}
-	})
-}
-
-// Where what comes up after a crash does not serve the new leaf, the previous
-// pair is there for its next start.
-func TestCrashWithoutProof(t *testing.T) {
-	s := newService(t, "")
-	s.reload = func() error { s.unit.NRestarts++; return nil }
-	out := s.deploy(Request{}, outcome.Failed, "service-crashed")
-	if !strings.Contains(out.Detail, "does not serve the new certificate") {
-		t.Errorf("it says %s", out.Detail)
-	}
-	s.has(s.first)
-}
-
-func (s *service) rollback(generation string) outcome.Outcome {
-	s.t.Helper()
-	report, err := s.Rollback(s.t.Context(), "web", "", generation, Request{Limits: quick})
-	if err != nil || len(report.Outcomes) != 1 {
-		s.t.Fatalf("%d outcomes, %v", len(report.Outcomes), err)
-	}
-	return s.wants(report.Outcomes[0], outcome.Deployed, "")
-}
-
-func TestRollbackTo(t *testing.T) {
-	s := newService(t, "")
-	older := s.renew()
-	generation := s.deploy(Request{}, outcome.Deployed, "").Generation
-	for range 2 {
-		s.renew()
-		s.deploy(Request{}, outcome.Deployed, "")
-	}
-	s.rollback(generation)
-	s.has(older)
-}
-
-// The pair that certlatch found is one to go back to like its own.
-func TestRollbackToTheOperatorsOwn(t *testing.T) {
-	s := newService(t, "")
-	s.deploy(Request{}, outcome.Deployed, "")
-	kept, err := s.Site.Store.Generations("web", "web.example")
-	if err != nil || len(kept) != 2 || !strings.HasSuffix(kept[0], lineage.Describe(s.first.Cert).Short()) || kept[0][:20] == kept[1][:20] {
-		t.Errorf("kept are %v, %v", kept, err)
-	}
-	s.rollback("")
-	s.has(s.first)
-}
-
-// deploy by hand looks at what is served, and hook does not.
-func TestLooksAtWhatIsServed(t *testing.T) {
-	s := newService(t, "")
-	old := s.shown
-	renewed := s.renew()
-	s.deploy(Request{}, outcome.Deployed, "")
-	s.shows(old)
-	s.deploy(Request{}, outcome.Unchanged, "")
-	s.deploy(Request{Look: true}, outcome.Deployed, "")
-	s.has(renewed)
-	s.deploy(Request{Look: true}, outcome.Unchanged, "")
-	if s.reloads != 2 {
-		t.Errorf("it was reloaded %d times", s.reloads)
-	}
-}
-
-// The attempts with one leaf do not put off those with the next.
-func TestNewLeafBeginsAnew(t *testing.T) {
-	s := newService(t, "")
-	s.reload = func() error { return errors.New("no") }
-	s.deploy(Request{}, outcome.RolledBack, "activation-failed")
-	st, err := s.Site.Store.Load()
-	if err != nil {
-		t.Fatal(err)
-	}
-	later := time.Now().Add(state.LastRetry)
-	pending := st.Record("web", "web.example").Pending
-	pending.Attempts, pending.Next = 20, &later
-	if err := s.Site.Store.Save(st); err != nil {
-		t.Fatal(err)
-	}
-	s.renew()
-	s.deploy(Request{Pending: true}, outcome.RolledBack, "activation-failed")
-	if p := s.record().Pending; p.Attempts != 1 || time.Until(*p.Next) > 2*state.FirstRetry {
-		t.Errorf("attempt %d, and the next at %s", p.Attempts, p.Next)
-	}
-}
-
 // A service that was proven and completes no handshake is out of order,
 // whatever the renewal; its activation may bring it back all the same.
 func TestOutage(t *testing.T) {
-	s := newService(t, "")
+	s := newService(t)
 	s.silence()
 	s.reload = func() error { return nil }
 	s.deploy(Request{}, outcome.RolledBack, "not-proven") // it was never proven
@@ -358,7 +217,7 @@ func TestOutage(t *testing.T) {
 // Where nothing is left that could be probed, nothing is touched; that is an
 // outage only of what was proven.
 func TestNothingToProbe(t *testing.T) {
-	s := newService(t, "")
+	s := newService(t)
 	s.deploy(Request{}, outcome.Deployed, "")
 	s.Site.Config.Targets[0].Probes = nil // and a generic service has no usual ports
 	s.renew()
@@ -394,7 +253,7 @@ func TestNothingToProbe(t *testing.T) {
 // What the service's own user could not read is not installed.
 func TestUnreadableForTheService(t *testing.T) {
 	need.Root(t)
-	s := newService(t, "")
+	s := newService(t)
 	if err := os.Chmod(s.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -402,127 +261,6 @@ func TestUnreadableForTheService(t *testing.T) {
 	s.Site.Config.Targets[0].Mode = 0o600
 	s.deploy(Request{}, outcome.Failed, "unreadable")
 	s.has(s.first)
-}
-
-// The ways of a deployment that does not end with the first proof: what is
-// installed, what is shown and how often the service was told to reload.
-func TestUndone(t *testing.T) {
-	failed := &systemd.JobError{Unit: "web.service", Verb: "reload", Result: "failed"}
-	unproven := func(s *service) { s.reload = func() error { return nil } }
-	for _, test := range []struct {
-		name    string
-		prepare func(*service)
-		result  outcome.Result
-		reason  string
-		reloads int
-	}{
-		{"not taken", unproven, outcome.RolledBack, "not-proven", 2},
-		{"the job fails", func(s *service) { s.reload = func() error { return failed } }, outcome.RolledBack, "reload-failed", 1},
-		{"the job fails and takes it all the same", func(s *service) {
-			s.reload = func() error { s.take(); return failed }
-		}, outcome.RolledBack, "reload-failed", 2},
-		{"nobody knows", func(s *service) { s.reload = func() error { return errors.New("gone") } }, outcome.RolledBack, "activation-failed", 2},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			s := newService(t, "")
-			test.prepare(s)
-			s.deploy(Request{}, test.result, test.reason)
-			s.has(s.first)
-			if s.reloads != test.reloads {
-				t.Errorf("it was reloaded %d times instead of %d", s.reloads, test.reloads)
-			}
-			if p := s.record().Pending; p == nil || p.Next == nil || p.Reason != test.reason {
-				t.Errorf("pending is %+v", p)
-			}
-		})
-	}
-}
-
-// What cannot be undone, or not be proven to be, is said as loudly as can be.
-func TestUndoFails(t *testing.T) {
-	s := newService(t, "")
-	s.reload = func() error { s.silence(); return nil }
-	out := s.deploy(Request{}, outcome.RollbackFailed, "not-proven")
-	if !strings.Contains(out.Detail, "going back failed") || !strings.Contains(out.Remedy, "look at once") {
-		t.Errorf("it says %s; %s", out.Detail, out.Remedy)
-	}
-	s.take()
-	s.has(s.first)
-}
-
-// What waits is installed, and proven as soon as somebody has done what it
-// waits for, without an activation of certlatch's.
-func TestWaits(t *testing.T) {
-	now := time.Now()
-	later := now.Add(3*time.Hour).Sub(time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, now.Location())) % (24 * time.Hour)
-	for _, test := range []struct {
-		name    string
-		prepare func(*service)
-		result  outcome.Result
-		reason  string
-	}{
-		{"stopped", func(s *service) { s.unit.ActiveState = "inactive" }, outcome.Deferred, "service-inactive"},
-		{"no reload", func(s *service) { s.unit.CanReload = false }, outcome.WaitingRestart, "restart-not-allowed"},
-		{"another time", func(s *service) {
-			s.Site.Config.Targets[0].Window = &deployers.Window{From: later, To: later + time.Minute}
-		}, outcome.Deferred, "outside-window"},
-		{"stopped meanwhile", func(s *service) {
-			s.reload = func() error { return &systemd.JobError{Unit: "web.service", Verb: "reload", Result: "invalid"} }
-		}, outcome.Deferred, "service-inactive"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			s := newService(t, "")
-			renewed := s.renew()
-			test.prepare(s)
-			s.deploy(Request{}, test.result, test.reason)
-			if got, err := os.ReadFile(filepath.Join(s.dir, "cert.pem")); err != nil || string(got) != string(renewed.Fullchain) {
-				t.Errorf("it is not installed (%v)", err)
-			}
-			s.unit.ActiveState = "active"
-			s.take()
-			reloads := s.reloads
-			s.deploy(Request{Pending: true, All: true}, outcome.Deployed, "")
-			s.has(renewed)
-			if s.reloads != reloads {
-				t.Errorf("it was reloaded %d times", s.reloads)
-			}
-			if p := s.record().Pending; p != nil {
-				t.Errorf("pending is %+v", p)
-			}
-		})
-	}
-}
-
-// A pair that an earlier run has installed, and that fails only now, is replaced
-// by the last one that was proven.
-func TestFailsInALaterRun(t *testing.T) {
-	s := newService(t, "")
-	proven := s.renew()
-	s.deploy(Request{}, outcome.Deployed, "")
-	s.unit.CanReload = false
-	s.renew()
-	s.deploy(Request{}, outcome.WaitingRestart, "restart-not-allowed")
-	s.unit.CanReload = true
-	s.reload = func() error { return nil }
-	s.deploy(Request{Pending: true, All: true}, outcome.RolledBack, "not-proven")
-	s.has(proven)
-}
-
-// With no pair to go back to, the files stay until a probe has seen them.
-func TestFirstInstall(t *testing.T) {
-	s := newService(t, "")
-	for _, name := range []string{"cert.pem", "key.pem"} {
-		if err := os.Remove(filepath.Join(s.dir, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	renewed := s.renew()
-	s.reload = func() error { return nil }
-	s.deploy(Request{}, outcome.Deferred, "first-install")
-	s.deploy(Request{Pending: true, All: true}, outcome.Deferred, "first-install")
-	s.reload = nil
-	s.deploy(Request{Pending: true, All: true}, outcome.Deployed, "")
-	s.has(renewed)
 }
 
 // A refused bundle is looked at again when time alone may mend it, and else when
@@ -539,7 +277,7 @@ func TestRefusedUntil(t *testing.T) {
 		{"expired", "expired", []pki.Option{pki.Names("web.example"), pki.Valid(from.Add(-3*time.Hour), from.Add(-2*time.Hour))}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := newService(t, "")
+			s := newService(t)
 			pki.WriteCertbot(t, filepath.Join(s.dir, "live"), "web.example", s.ca.Leaf(t, test.leaf...))
 			out := s.deploy(Request{}, outcome.Refused, test.reason)
 			if p := s.record().Pending; (p.Next == nil) != (test.next == nil) || p.Next != nil && !p.Next.Equal(*test.next) {
@@ -568,7 +306,7 @@ func (s *service) checks(about deployers.Aspect) string {
 
 // TestExamine is about what doctor says of what is served and issued.
 func TestExamine(t *testing.T) {
-	s := newService(t, "")
+	s := newService(t)
 	says := func(about deployers.Aspect, want string) {
 		t.Helper()
 		if got := s.checks(about); !strings.Contains(got, want) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/certlatch/certlatch/internal/command"
+	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/pairs"
@@ -69,7 +70,6 @@ func words(o outcome.Outcome) string {
 	return strings.Join(all, "; ")
 }
 
-
 // errors of what a deployment works with
 var (
 	errFull = syscall.ENOSPC
@@ -103,10 +103,24 @@ func ends(w *world) {
 // goesSilent lets nothing be served from now on.
 func goesSilent(_ context.Context, w *world) error { w.silence(); return errIgnored }
 
+// showsAnother lets the service show a certificate that nobody knows.
+func showsAnother(_ context.Context, w *world) error {
+	for _, name := range w.names {
+		w.shown[tlsAt(443, name).String()] = w.issued.ca.Cert
+	}
+	return nil
+}
+
+// flickers lets the service show the old certificates every fourth time, as where
+// some of its processes go on with them.
+func flickers(_ context.Context, w *world) error { w.take(); w.flickers = true; return errIgnored }
+
+func settles(_ context.Context, w *world) error { w.flickers = false; return nil }
+
 // forEach runs a test of every way in files and in rows, of one lineage and of
 // many.
 func forEach(t *testing.T, ways []way, prepare func(*world)) {
-	leaves := newLeaves(t)
+	issued := issue(t)
 	for _, way := range ways {
 		for _, many := range []int{1, 3} {
 			for _, inRow := range []bool{false, true} {
@@ -115,7 +129,7 @@ func forEach(t *testing.T, ways []way, prepare func(*world)) {
 					name += ", many"
 				}
 				t.Run(name, func(t *testing.T) {
-					inWorld(t, leaves, many, func(w *world) {
+					inWorld(t, issued, many, func(w *world) {
 						w.inRow = inRow
 						prepare(w)
 						w.deploysAs(way)
@@ -138,6 +152,7 @@ func TestReplaced(t *testing.T) {
 	forEach(t, []way{
 		{"all is well", nil, "deployed", "bsctapr", "reload", "new new new -", ""},
 		{"too little time is left", on{"begin": lasts(53 * time.Second)}, "failed (out-of-time) at baseline", "Br", "", "old old old again", ""},
+		{"just enough time is left", on{"begin": lasts(51 * time.Second)}, "deployed", "bsctapr", "reload", "new new new -", ""},
 		{"systemd is gone", on{"unit": fails(&outcome.SystemdError{Err: errors.New("no bus")})}, "failed (systemd-unreachable) at baseline", "Br", "", "old old old again", ""},
 		{"nothing can be staged", on{"stage": fails(errFull)}, "failed (install-failed) at stage", "bSr", "", "old old old again", ""},
 		{"it cannot be committed", on{"commit": fails(errFull)}, "rolled-back (install-failed) at commit", "bsCur", "", "old old old again", ""},
@@ -168,25 +183,31 @@ func TestReplaced(t *testing.T) {
 		{"nothing is served, nor back", on{"tell 1": goesSilent, "tell 2": fails(errors.New("no"))}, "rollback-failed (not-proven) at prove", "bsctaPUr", "reload, reload", "old - old again", ""},
 
 		{"it dies and serves it", on{"tell": crash}, "failed (service-crashed) at prove", "bsctaPr", "reload", "new new old never", ""},
-		{"it dies and serves nothing", on{"tell": all(crash, goesSilent)}, "failed (service-crashed) at prove", "bsctaPr", "reload", "old - old never", ""},
-		{"it dies and serves the old one", on{"tell": all(crash, ignored())}, "failed (service-crashed) at prove", "bsctaPr", "reload", "old old old never", ""},
-		{"it dies, and no way back", on{"tell": all(crash, ignored()), "undo": fails(lost)}, "failed (service-crashed) at prove", "bsctaPr", "reload", "new old old never", ""},
+		{"it dies and serves nothing", on{"tell": sequence(crash, goesSilent)}, "failed (service-crashed) at prove", "bsctaPr", "reload", "old - old never", ""},
+		{"it dies and serves the old one", on{"tell": sequence(crash, ignored())}, "failed (service-crashed) at prove", "bsctaPr", "reload", "old old old never", ""},
+		{"it dies, and no way back", on{"tell": sequence(crash, ignored()), "undo": fails(lost)}, "failed (service-crashed) at prove", "bsctaPr", "reload", "new old old never", ""},
 		{"it dies and cannot be kept", on{"tell": crash, "keep": fails(notKept)}, "failed (service-crashed) at prove", "bsctaPr", "reload", "new new old never", ""},
-		{"it dies of a job that fails", on{"tell": all(crash, fails(jobEnded("failed")))}, "failed (service-crashed) at prove", "bsctAr", "reload", "old old old never", ""},
+		{"it dies of a job that fails", on{"tell": sequence(crash, fails(jobEnded("failed")))}, "failed (service-crashed) at prove", "bsctAr", "reload", "old old old never", ""},
 		{"it dies during the proof", on{"prove": crash}, "failed (service-crashed) at prove", "bsctaPr", "reload", "new new old never", ""},
 		{"it died before it was told", on{"stage": crash}, "failed (service-crashed) at prove", "bsctaPr", "reload", "new new old never", ""},
 		{"somebody restarts it", on{"tell": after(isRestarted)}, "deployed", "bsctapr", "reload", "new new new -", ""},
 		{"somebody restarts it during the proof", on{"prove 1": after(isRestarted)}, "deployed", "bsctapr", "reload", "new new new -", ""},
-		{"somebody restarts it and the job fails", on{"tell": all(after(isRestarted), fails(jobEnded("failed")))}, "rolled-back (not-proven) at prove", "bsctaPur", "reload, reload", "old old old again", ""},
-		{"somebody ends it", on{"tell": all(after(ends), goesSilent)}, "deferred (service-inactive)", "bsctapr", "reload", "new - old again", ""},
-		{"somebody ends it and the job fails", on{"tell": all(after(ends), fails(jobEnded("failed")))}, "deferred (service-inactive)", "bsctar", "reload", "new old old again", ""},
+		{"somebody restarts it and the job fails", on{"tell": sequence(after(isRestarted), fails(jobEnded("failed")))}, "rolled-back (not-proven) at prove", "bsctaPur", "reload, reload", "old old old again", ""},
+		{"somebody ends it", on{"tell": sequence(after(ends), goesSilent)}, "deferred (service-inactive)", "bsctapr", "reload", "new - old again", ""},
+		{"somebody ends it and the job fails", on{"tell": sequence(after(ends), fails(jobEnded("failed")))}, "deferred (service-inactive)", "bsctar", "reload", "new old old again", ""},
 		{"somebody ends it after the proof", on{"prove": after(ends)}, "deployed", "bsctapr", "reload", "new new new -", ""},
+		{"it showed another before, and takes the old one back", on{"begin": showsAnother, "tell 1": ignored()}, "rolled-back (not-proven) at prove", "bsctaPur", "reload, reload", "old old old again", ""},
+		{"it showed another before, and still does", on{"begin": showsAnother, "tell": ignored()}, "rolled-back (not-proven) at prove", "bsctaPur", "reload, reload", "old another old again", ""},
+		{"it shows what it never did before", on{"tell": sequence(showsAnother, ignored())}, "rollback-failed (not-proven) at prove", "bsctaPUr", "reload, reload", "old another old again", ""},
+		{"it shows the old one every now and then", on{"tell 1": flickers, "tell 2": settles}, "rolled-back (not-proven) at prove", "bsctaPur", "reload, reload", "old old old again", ""},
 		{"nobody knows whether it lives", on{"unit 2": fails(&outcome.SystemdError{Err: errors.New("no bus")})}, "deployed", "bsctapr", "reload", "new new new -", ""},
 
 		{"it cannot be kept", on{"keep": fails(notKept)}, "failed (unexpected) at record", "bsctapur", "reload, reload", "old old old again", ""},
 		{"it cannot be kept, and no way back", on{"keep": fails(notKept), "undo": fails(lost)}, "rollback-failed (unexpected) at record", "bsctapUr", "reload", "new new old again", ""},
 		{"something is left after it", on{"keep": wellBut(errors.New("left"))}, "deployed", "bsctapr", "reload", "new new new -", ""},
 
+		{"what is installed cannot be kept", on{"begin": after(func(w *world) { w.remove("state/generations"); w.write("state/generations", "") })}, "failed (install-failed) at stage", "bSr", "", "old old old again", ""},
+		{"the renewal cannot be kept", on{"tell": after(func(w *world) { w.remove("state/generations"); w.write("state/generations", "") })}, "deployed", "bsctapr", "reload", "new new new -", ""},
 		{"staging takes all the time", on{"stage": takes(2 * time.Minute)}, "rollback-failed (not-proven) at prove", "bsctaPUr", "reload, reload", "old old old again", ""},
 		{"the commit takes all the time", on{"commit": takes(time.Minute)}, "rolled-back (not-proven) at prove", "bsctaPur", "reload, reload", "old old old again", ""},
 		{"its test takes all the time", on{"test 2": lasts(2 * time.Minute)}, "rolled-back (test-failed) at test", "bscTur", "", "old old old again alone", ""},
@@ -209,8 +230,8 @@ func TestFirst(t *testing.T) {
 		{"it has stopped meanwhile", on{"tell": fails(jobEnded("invalid"))}, "deferred (service-inactive)", "bsctar", "reload", "new - - again", ""},
 		{"nothing is taken", on{"tell": ignored()}, "deferred (first-install)", "bsctapr", "reload", "new - - again", ""},
 		{"it dies and serves it", on{"tell": crash}, "failed (service-crashed) at prove", "bsctaPr", "reload", "new new - never", ""},
-		{"it dies and serves nothing", on{"tell": all(crash, goesSilent)}, "failed (service-crashed) at prove", "bsctaPr", "reload", "- - - never", ""},
-		{"somebody ends it", on{"tell": all(after(ends), goesSilent)}, "deferred (service-inactive)", "bsctapr", "reload", "new - - again", ""},
+		{"it dies and serves nothing", on{"tell": sequence(crash, goesSilent)}, "failed (service-crashed) at prove", "bsctaPr", "reload", "- - - never", ""},
+		{"somebody ends it", on{"tell": sequence(after(ends), goesSilent)}, "deferred (service-inactive)", "bsctapr", "reload", "new - - again", ""},
 		{"it cannot be kept", on{"keep": fails(notKept)}, "failed (unexpected) at record", "bsctapur", "reload, reload", "- - - again", ""},
 		{"nothing is taken and it cannot be kept", on{"tell": ignored(), "keep": fails(notKept)}, "failed (unexpected) at record", "bsctapur", "reload, reload", "- - - again", ""},
 	}, func(w *world) { w.first = true })
@@ -223,20 +244,25 @@ func TestNothingWritten(t *testing.T) {
 		{"its own test fails", on{"test 2": fails(exit)}, "rolled-back (test-failed) at test", "bscTur", "", "old old old again alone", ""},
 		{"the job fails", on{"tell": fails(jobEnded("failed"))}, "rolled-back (reload-failed) at activate", "bsctAur", "reload", "old old old again alone", ""},
 		{"nothing is taken", on{"tell": ignored()}, "rolled-back (not-proven) at prove", "bsctaPur", "reload, reload", "old old old again", ""},
-		{"it dies and serves nothing", on{"tell": all(crash, goesSilent)}, "failed (service-crashed) at prove", "bsctaPr", "reload", "old - old never", ""},
+		{"it dies and serves nothing", on{"tell": sequence(crash, goesSilent)}, "failed (service-crashed) at prove", "bsctaPr", "reload", "old - old never", ""},
 		{"the old pair cannot be staged", on{"tell": ignored(), "stage": fails(errFull)}, "rollback-failed (not-proven) at prove", "bsctaPUr", "reload", "new old old again", ""},
 		{"the old pair cannot be committed", on{"tell": ignored(), "commit": fails(errFull)}, "rollback-failed (not-proven) at prove", "bsctaPUr", "reload", "new old old again", ""},
 		{"the old pair cannot be kept", on{"tell": ignored(), "keep": fails(notKept)}, "rollback-failed (not-proven) at prove", "bsctaPUr", "reload", "new old old again", ""},
+		{"nothing was ever proven", on{"before": after(func(w *world) { w.noProofs = true }), "tell": ignored()}, "deferred (first-install)", "bsctapr", "reload", "new old - again", ""},
+		{"the old pair is not kept any more", on{"tell": sequence(after(func(w *world) { w.remove("state/generations") }), ignored())}, "rollback-failed (not-proven) at prove", "bsctaPUr", "reload", "new old old again", ""},
+		{"it serves it already", on{"begin": takesIt}, "deployed", "bsctapr", "", "new new new -", ""},
+		{"it serves it already, and is to be told all the same", on{"begin": sequence(takesIt, after(func(w *world) { w.run.req.Force = true }))}, "deployed", "bsctapr", "reload", "new new new -", ""},
+		{"it serves it already that nothing proves", on{"before": after(func(w *world) { w.plan.Probes = []endpoint.Endpoint{} }), "begin": takesIt}, "deployed", "bsctapr", "reload", "new - new -", ""},
 		{"something is left after it", on{"tell": ignored(), "keep": wellBut(errors.New("left"))}, "rolled-back (not-proven) at prove", "bsctaPur", "reload, reload", "old old old again", ""},
 	}, func(w *world) { w.nothing = true })
 }
 
 // of runs a test of ways with so many lineages.
 func of(t *testing.T, lineages int, ways []way, prepare func(*world)) {
-	leaves := newLeaves(t)
+	issued := issue(t)
 	for _, way := range ways {
 		t.Run(way.name, func(t *testing.T) {
-			inWorld(t, leaves, lineages, func(w *world) {
+			inWorld(t, issued, lineages, func(w *world) {
 				prepare(w)
 				w.deploysAs(way)
 			})
@@ -256,7 +282,9 @@ func takesNot(name string) hook {
 
 // complains is a test that names a lineage's certificate.
 func complains(name string) hook {
-	return func(_ context.Context, w *world) error { return errors.New("cannot use " + w.path(name, ".crt") + ": no") }
+	return func(_ context.Context, w *world) error {
+		return errors.New("cannot use " + w.path(name, ".crt") + ": no")
+	}
 }
 
 var b = install.Ref{Target: "web", Lineage: "b.example"}

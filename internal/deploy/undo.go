@@ -56,10 +56,11 @@ func (r *run) crashed(ctx context.Context, a attempt, crash *outcome.CrashedErro
 	} else {
 		_, _, err = r.putBack(context.WithoutCancel(ctx), a)
 	}
+	ending := outcome.Crashed{Err: crash, Stays: crash.Proven && err == nil}
 	if err != nil {
-		crash = &outcome.CrashedError{What: crash.What + "; " + err.Error(), Proven: crash.Proven}
+		ending.Err = &outcome.CrashedError{What: crash.What + "; " + err.Error(), Proven: crash.Proven}
 	}
-	return a.end(func(member) outcome.Ending { return outcome.Crashed{Err: crash} })
+	return a.end(func(member) outcome.Ending { return ending })
 }
 
 // abandon ends an attempt that changed nothing under a final name.
@@ -188,7 +189,8 @@ func (r *run) reinstall(ctx context.Context, a attempt) (_ attempt, back bool, e
 		return a, false, err
 	}
 	if err := staged.Commit(ctx); err != nil {
-		return a, false, errors.Join(err, staged.Undo(ctx))
+		// Not wrapped: what it says of single sets is about the pair that fails.
+		return a, false, fmt.Errorf("put the last proven pair back: %v", errors.Join(err, staged.Undo(ctx)))
 	}
 	if err := r.tidyUp(staged.Keep()); err != nil {
 		return a, false, errors.Join(err, staged.Undo(ctx))

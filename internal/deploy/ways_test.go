@@ -41,7 +41,7 @@ func TestWays(t *testing.T) {
 
 		{"restart", on{"before": activated(restart), "tell": after(isRestarted)}, "deployed", "bsctapr", "restart", "new new new -", ""},
 		{"restart that brings nothing", on{"before": activated(restart), "tell": goesSilent}, "rollback-failed (not-proven) at prove", "bsctaPUr", "restart, restart", "old - old again", ""},
-		{"restart that fails", on{"before": activated(restart), "tell 1": all(after((*world).silence), fails(jobEnded("failed")))}, "rolled-back (reload-failed) at activate", "bsctAur", "restart, restart", "old old old again alone", ""},
+		{"restart that fails", on{"before": activated(restart), "tell 1": sequence(after((*world).silence), fails(jobEnded("failed")))}, "rolled-back (reload-failed) at activate", "bsctAur", "restart, restart", "old old old again alone", ""},
 
 		{"program", on{"before": activated(program)}, "deployed", "bsctapr", "web -s reload", "new new new -", ""},
 		{"program that fails", on{"before": activated(program), "tell 1": fails(exit)}, "rolled-back (command-failed) at activate", "bsctAur", "web -s reload, web -s reload", "old old old again alone", ""},
@@ -101,8 +101,8 @@ func TestCalls(t *testing.T) {
 		}
 		return answers("list", all...)
 	}
-	dieSoon := after(func(w *world) { time.AfterFunc(2*time.Second, func() { dies(w) }) })
-	dieLate := after(func(w *world) { time.AfterFunc(4*time.Second, func() { dies(w) }) })
+	dieSoon := soon(2*time.Second, dies)
+	dieLate := soon(4*time.Second, dies)
 	forEach(t, []way{
 		{"success", on{"before": called(nil)}, "deployed", "bsctapr", "call one", "new new new -", ""},
 		{"success at the second", on{"before": called(nil), "begin": answers("reload", unreachable, done)}, "deployed", "bsctapr", "call one, call two", "new new new -", ""},
@@ -113,17 +113,17 @@ func TestCalls(t *testing.T) {
 		{"a fault that keeps the old one", on{"before": keepsOld, "begin": answers("reload", fault), "tell 1": ignored()}, "rolled-back (too-early) at activate", "bsctAur", "call one", "old old old again alone", ""},
 		{"a fault that says so, and took it", on{"before": keepsOld, "begin": answers("reload", fault, done)}, "rolled-back (too-early) at activate", "bsctAur", "call one, call one", "old old old again alone", ""},
 		{"no answer", on{"before": called(nil), "begin": answers("reload", nothing, done), "tell 1": ignored()}, "rolled-back (control-no-answer) at activate", "bsctAur", "call one, call one", "old old old again alone", ""},
-		{"no answer, and it dies of it", on{"before": called(nil), "begin": answers("reload", nothing), "tell": all(dieSoon, goesSilent)}, "failed (service-crashed) at prove", "bsctAr", "call one", "old - old never", ""},
+		{"no answer, and it dies of it", on{"before": called(nil), "begin": answers("reload", nothing), "tell": sequence(dieSoon, goesSilent)}, "failed (service-crashed) at prove", "bsctAr", "call one", "old - old never", ""},
 		{"no answer, and it serves it and dies", on{"before": called(nil), "begin": answers("reload", nothing), "tell": dieSoon}, "failed (service-crashed) at prove", "bsctAr", "call one", "new new old never", ""},
-		{"no answer, and it dies much later", on{"before": called(nil), "begin": answers("reload", nothing, done), "tell 1": all(dieLate, ignored())}, "rolled-back (control-no-answer) at activate", "bsctAur", "call one, call one", "old old old again alone", ""},
-		{"no answer, and somebody restarts it", on{"before": called(nil), "begin": answers("reload", nothing), "tell": after(func(w *world) { time.AfterFunc(time.Second, func() { isRestarted(w) }) })}, "deployed", "bsctapr", "call one", "new new new -", ""},
-		{"another reply, and it dies later", on{"before": called(nil), "begin": answers("reload", other, done), "tell 1": all(dieSoon, ignored())}, "rolled-back (control-no-answer) at activate", "bsctAur", "call one, call one", "old old old again alone", ""},
+		{"no answer, and it dies much later", on{"before": called(nil), "begin": answers("reload", nothing, done), "tell 1": sequence(dieLate, ignored())}, "rolled-back (control-no-answer) at activate", "bsctAur", "call one, call one", "old old old again alone", ""},
+		{"no answer, and somebody restarts it", on{"before": called(nil), "begin": answers("reload", nothing), "tell": soon(time.Second, isRestarted)}, "deployed", "bsctapr", "call one", "new new new -", ""},
+		{"another reply, and it dies later", on{"before": called(nil), "begin": answers("reload", other, done), "tell 1": sequence(dieSoon, ignored())}, "rolled-back (control-no-answer) at activate", "bsctAur", "call one, call one", "old old old again alone", ""},
 
 		{"what it says after", on{"before": expects(expecting("a", false), expecting("b", false)), "begin": lists("a b")}, "deployed", "bsctapr", "call one", "new new new -", ""},
 		{"what it does not say after", on{"before": expects(expecting("a", false), expecting("b", false)), "begin": lists("a", "a b"), "tell 1": ignored()}, "rolled-back (dropped) at activate", "bsctAur", "call one, call one", "old old old again alone", ""},
 		{"no answer after", on{"before": expects(expecting("a", false)), "begin": answers("list", nothing), "tell": ignored()}, "rolled-back (dropped) at activate", "bsctAur", "call one, call one", "old old old again alone", ""},
-		{"no answer after, and it dies of it", on{"before": expects(expecting("a", false)), "begin": answers("list", nothing), "tell": all(dieSoon, goesSilent)}, "failed (service-crashed) at prove", "bsctAr", "call one", "old - old never", ""},
-		{"a fault after, and it dies of it", on{"before": expects(expecting("a", false)), "begin": answers("list", fault), "tell": all(dieSoon, goesSilent)}, "rollback-failed (dropped) at activate", "bsctAUr", "call one, call one", "old - old again", ""},
+		{"no answer after, and it dies of it", on{"before": expects(expecting("a", false)), "begin": answers("list", nothing), "tell": sequence(dieSoon, goesSilent)}, "failed (service-crashed) at prove", "bsctAr", "call one", "old - old never", ""},
+		{"a fault after, and it dies of it", on{"before": expects(expecting("a", false)), "begin": answers("list", fault), "tell": sequence(dieSoon, goesSilent)}, "rollback-failed (dropped) at activate", "bsctAUr", "call one, call one", "old - old again", ""},
 		{"what it does not say beside", on{"before": expects(expecting("a", false), expecting("b", true)), "begin": lists("a")}, "deployed", "bsctapr", "call one", "new new new -", "b is dropped"},
 		{"what it does not say beside until it is undone", on{"before": expects(expecting("b", true)), "begin": lists("a", "b"), "tell 1": ignored()}, "rolled-back (not-proven) at prove", "bsctaPur", "call one, call one", "old old old again", "not: b is dropped"},
 		{"what it does not say beside, nor when it is undone", on{"before": expects(expecting("b", true)), "begin": lists("a"), "tell 1": ignored()}, "rolled-back (not-proven) at prove", "bsctaPur", "call one, call one", "old old old again", "b is dropped; look at b"},
@@ -133,7 +133,7 @@ func TestCalls(t *testing.T) {
 // TestAskedOnce asks a service after its activation no more than once for all
 // lineages.
 func TestAskedOnce(t *testing.T) {
-	inWorld(t, newLeaves(t), 3, func(w *world) {
+	inWorld(t, issue(t), 3, func(w *world) {
 		w.on = on{"before": called(func(a *deployers.Activation) {
 			a.After = []deployers.Expect{expecting("done", false), expecting("don", false), expecting("one", true)}
 		})}

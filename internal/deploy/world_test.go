@@ -30,19 +30,23 @@ import (
 
 // world is all that a deployment touches, in small: a service with one or many
 // lineages, where their pairs are kept, and what is seen of it. It lives in a
-// bubble of package synctest. All goes well in it but for what a row of a table
+// bubble of package synctest, in which it is midnight. All goes well in it but for what a row of a table
 // says: on has what happens besides when something is done.
 //
 // What is done has these names, and where it counts which time that is, a number
-// from 1 on after it: "before" (all), "begin", "unit", "started", "test", "observe", "stage",
+// from 1 on after it: "before" (all of it), "prepare", "begin", "unit", "started", "test", "observe", "stage",
 // "read", "commit", "tell", "ask", "prove", "undo", "keep".
 type world struct {
-	t      *testing.T
-	leaves map[string]generations // by lineage
-	names  []string
-	dir    string
-	run    *run
-	target config.Target
+	t       *testing.T
+	issued  issued
+	names   []string
+	dir     string
+	run     *run
+	engine  *Engine         // of a host
+	log     strings.Builder // of its engine
+	release func()          // lets go of its lock
+	began   time.Time       // of the run
+	target  config.Target
 
 	plan     deployers.Plan // of every lineage, but for its files, row and probes
 	inRow    bool
@@ -51,16 +55,30 @@ type world struct {
 	noProofs bool // nothing is remembered of what is installed
 	known    *state.State
 
-	on      map[string]hook
-	count   map[string]int
-	table   map[string]row // the database
-	unit    deployers.Unit
-	started map[int]uint64                // by process
-	shown   map[string]*x509.Certificate  // by endpoint; nil: no handshake is completed
-	answers map[string][]deployers.Answer // by method: the next, and the last for good
-	dropped []install.NotCarried
-	asked   int      // how many questions
-	told    []string // what the service was
+	on          map[string]hook
+	count       map[string]int
+	table       map[string]row // the database
+	unit        deployers.Unit
+	started     map[int]uint64                // by process
+	shown       map[string]*x509.Certificate  // by endpoint; nil: no handshake is completed
+	answers     map[string][]deployers.Answer // by method: the next, and the last for good
+	dropped     []install.NotCarried
+	due         func(*world) // what happens to the unit by itself,
+	dueAt       time.Time    // and when
+	connections int          // to systemd
+	asked       int          // how many questions
+	told        []string     // what the service was
+	at          []string     // and when, in seconds since the run began
+	flickers    bool         // every fourth handshake shows the old certificate
+	deaf        []uint16     // ports at which nothing answers, whatever it takes
+
+	provedBy []endpoint.Endpoint // probes that are remembered of the proof, where they are found
+}
+
+// issued is what an authority has issued, by lineage.
+type issued struct {
+	ca     *pki.CA
+	leaves map[string]generations
 }
 
 // generations are a lineage's pairs: the one before, and the renewal.
@@ -104,8 +122,13 @@ func takes(long time.Duration) hook {
 	return func(context.Context, *world) error { <-time.After(long); return nil }
 }
 
-// all lets one thing happen after another.
-func all(hooks ...hook) hook {
+// soon lets something happen to the unit a while after a thing was done.
+func soon(long time.Duration, do func(*world)) hook {
+	return after(func(w *world) { w.due, w.dueAt = do, time.Now().Add(long) })
+}
+
+// sequence lets one thing happen after another.
+func sequence(hooks ...hook) hook {
 	return func(ctx context.Context, w *world) error {
 		for _, h := range hooks {
 			if err := h(ctx, w); err != nil {
@@ -118,15 +141,15 @@ func all(hooks ...hook) hook {
 
 type on map[string]hook
 
-// newLeaves makes the leaves of a world's lineages. It is called once for a table:
-// to make keys takes time.
-func newLeaves(t *testing.T) map[string]generations {
+// issue makes the leaves of a world's lineages. It is called once for a table: to
+// make keys takes time.
+func issue(t *testing.T) issued {
 	t.Helper()
-	leaves := map[string]generations{}
+	all := issued{pki.NewCA(t, "Root"), map[string]generations{}}
 	for _, name := range []string{"a.example", "b.example", "c.example"} {
-		leaves[name] = generations{pki.SelfSigned(t, pki.Names(name)), pki.SelfSigned(t, pki.Names(name))}
+		all.leaves[name] = generations{all.ca.Leaf(t, pki.Names(name)), all.ca.Leaf(t, pki.Names(name))}
 	}
-	return leaves
+	return all
 }
 
 // memoryDir returns a directory for a test where fsync costs nothing.
@@ -145,12 +168,14 @@ var worldLimits = Limits{Lock: time.Second, Work: time.Minute, Total: 2 * time.M
 
 // inWorld runs a test in a world whose service is a unit that is reloaded, with so
 // many lineages, which have a proven pair and a renewal.
-func inWorld(t *testing.T, leaves map[string]generations, lineages int, test func(*world)) {
+func inWorld(t *testing.T, issued issued, lineages int, test func(*world)) {
 	t.Helper()
-	dir := memoryDir(t)
+	dir, now := memoryDir(t), time.Now()
+	midnight := time.Date(now.Year(), now.Month(), now.Day()+1, 0, 0, 0, 0, now.Location())
 	synctest.Test(t, func(t *testing.T) {
+		<-time.After(time.Until(midnight)) // a bubble begins in 2000
 		w := &world{
-			t: t, leaves: leaves, names: []string{"a.example", "b.example", "c.example"}[:lineages], dir: dir,
+			t: t, issued: issued, names: []string{"a.example", "b.example", "c.example"}[:lineages], dir: dir,
 			known: &state.State{}, on: on{}, count: map[string]int{}, table: map[string]row{},
 			unit: deployers.Unit{
 				Name: "web.service", LoadState: "loaded", ActiveState: "active", SubState: "running", Result: "success",
@@ -161,6 +186,9 @@ func inWorld(t *testing.T, leaves map[string]generations, lineages int, test fun
 				Test:     deployers.Test{Command: []string{"web", "-t"}},
 				Activate: deployers.Activation{Way: deployers.ReloadUnit, Unit: "web.service"},
 			},
+		}
+		if err := os.Mkdir(filepath.Join(dir, "tls"), 0o755); err != nil {
+			t.Fatal(err)
 		}
 		w.target.Name, w.target.Service, w.target.Unit, w.target.Lineage = "web", "generic", "web.service", "*.example"
 		test(w)
@@ -190,7 +218,9 @@ func (w *world) done(ctx context.Context, what string, do func() error) error {
 	return do()
 }
 
-func (w *world) path(name, extension string) string { return filepath.Join(w.dir, name+extension) }
+func (w *world) path(name, extension string) string {
+	return filepath.Join(w.dir, "tls", name+extension)
+}
 
 // planOf is the plan for a lineage.
 func (w *world) planOf(name string) deployers.Plan {
@@ -256,10 +286,15 @@ func (w *world) installed(name string) *x509.Certificate {
 func (w *world) take() {
 	for _, name := range w.names {
 		for _, e := range w.planOf(name).Probes {
-			w.shown[e.String()] = w.installed(name)
+			if !slices.Contains(w.deaf, e.Port) {
+				w.shown[e.String()] = w.installed(name)
+			}
 		}
 	}
 }
+
+// shows lets something be shown for a lineage.
+func (w *world) shows(name string, leaf pki.Leaf) { w.shown[tlsAt(443, name).String()] = leaf.Cert }
 
 // silence lets the service complete no handshake.
 func (w *world) silence() { clear(w.shown) }
@@ -272,31 +307,41 @@ func (w *world) group() []prepared {
 		w.t.Fatal(err)
 	}
 	site := prepare.Site{
-		Config: &config.Config{Targets: []config.Target{w.target}}, Store: store, Log: slog.New(slog.DiscardHandler),
-		World: prepare.World{
-			Systemd:  func(context.Context) (prepare.Units, error) { return worldUnits{w}, nil },
-			Programs: worldPrograms{w}, Channels: worldChannels{w}, Network: worldNetwork{w}, Processes: worldProcesses{w}, Databases: worldTable{w},
-		},
+		Config: &config.Config{Targets: []config.Target{w.target}}, Store: store, Log: slog.New(slog.DiscardHandler), World: w.outside(),
 	}
 	m := &memory{site: site, by: "test", state: w.known}
-	w.run = &run{site, prepare.NewPreparer(site.World), shelf{site.Storage(), w}, m, Request{Limits: worldLimits, By: "test"}, time.Now(), nil}
+	w.began = time.Now()
+	w.run = &run{site, prepare.NewPreparer(site.World), shelf{site.Storage(), w}, m, Request{Limits: worldLimits, By: "test"}, w.began, nil}
 	for _, name := range w.names {
 		if !w.first {
-			w.put(name, w.leaves[name].old)
+			w.put(name, w.issued.leaves[name].old)
 		}
 		if !w.first && !w.noProofs {
-			w.prove(name, w.leaves[name].old)
+			w.prove(name, w.issued.leaves[name].old)
 		}
 	}
 	w.take()
+	if w.nothing {
+		for _, name := range w.names {
+			w.put(name, w.issued.leaves[name].next)
+		}
+	}
+	if err := w.happens(w.t.Context(), "prepare"); err != nil {
+		w.t.Fatal(err)
+	}
 	var ready []prepared
 	for _, name := range w.names {
-		if w.nothing {
-			w.put(name, w.leaves[name].next)
-		}
 		ready = append(ready, w.prepare(name))
 	}
 	return ready
+}
+
+// outside is what a run sees of the world.
+func (w *world) outside() prepare.World {
+	return prepare.World{
+		Systemd:  func(context.Context) (prepare.Units, error) { w.connections++; return worldUnits{w}, nil },
+		Programs: worldPrograms{w}, Channels: worldChannels{w}, Network: worldNetwork{w}, Processes: worldProcesses{w}, Databases: worldTable{w},
+	}
 }
 
 // prove lets a leaf be the one that was proven, and kept.
@@ -309,10 +354,8 @@ func (w *world) prove(name string, leaf pki.Leaf) {
 	}
 	described := lineage.Describe(leaf.Cert)
 	proof := &state.Proof{Leaf: described, Generation: state.NewGeneration(time.Now().Add(-time.Hour), described), Time: time.Now().Add(-time.Hour)}
-	if w.plan.Found {
-		for _, e := range w.planOf(name).Probes {
-			proof.Probes = append(proof.Probes, e.String())
-		}
+	for _, e := range w.provedBy {
+		proof.Probes = append(proof.Probes, e.String())
 	}
 	if err := w.run.site.Store.Keep("web", name, proof.Generation, bundle); err != nil {
 		w.t.Fatal(err)
@@ -323,7 +366,7 @@ func (w *world) prove(name string, leaf pki.Leaf) {
 func (w *world) prepare(name string) prepared {
 	w.t.Helper()
 	j := job{target: w.target, lineage: lineage.Lineage{Client: "certbot", Name: name}, requested: true}
-	leaf := w.leaves[name].next
+	leaf := w.issued.leaves[name].next
 	bundle, findings := lineage.Parse(j.lineage, leaf.Fullchain, nil, leaf.Key)
 	if bundle == nil {
 		w.t.Fatal(findings)
@@ -384,14 +427,16 @@ func stepsOf(o outcome.Outcome) string {
 	return text.String()
 }
 
+func fingerprintOf(leaf pki.Leaf) string { return lineage.Fingerprint(leaf.Cert) }
+
 // which tells the leaves of a lineage apart.
 func (w *world) which(name, fingerprint string) string {
-	switch leaf := w.leaves[name]; fingerprint {
+	switch leaf := w.issued.leaves[name]; fingerprint {
 	case "":
 		return "-"
-	case lineage.Fingerprint(leaf.old.Cert):
+	case fingerprintOf(leaf.old):
 		return "old"
-	case lineage.Fingerprint(leaf.next.Cert):
+	case fingerprintOf(leaf.next):
 		return "new"
 	}
 	return "another"
@@ -493,6 +538,7 @@ func (*rowChange) Close() error { return nil }
 // tell lets the service be told something, and take what is installed.
 func (w *world) tell(ctx context.Context, what string) error {
 	w.told = append(w.told, what)
+	w.at = append(w.at, time.Since(w.began).Round(time.Second).String())
 	err := w.done(ctx, "tell", func() error { w.take(); return nil })
 	if errors.Is(err, errIgnored) {
 		return nil
@@ -504,11 +550,15 @@ type worldUnits struct{ w *world }
 
 func (u worldUnits) Unit(ctx context.Context, _ string) (deployers.Unit, error) {
 	err := u.w.happens(ctx, "unit")
+	if due := u.w.due; due != nil && !time.Now().Before(u.w.dueAt) {
+		u.w.due = nil
+		due(u.w)
+	}
 	return u.w.unit, err
 }
 func (u worldUnits) Reload(ctx context.Context, _ string) error  { return u.w.tell(ctx, "reload") }
 func (u worldUnits) Restart(ctx context.Context, _ string) error { return u.w.tell(ctx, "restart") }
-func (worldUnits) Close()                                        {}
+func (u worldUnits) Close()                                      { u.w.connections-- }
 
 type worldPrograms struct{ w *world }
 
@@ -558,7 +608,7 @@ func (c worldChannels) Call(ctx context.Context, query deployers.Query) deployer
 		answer = next[0]
 		c.w.answers[query.Method] = next[min(1, len(next)-1):]
 	}
-	if query.Method != "reload" {
+	if !strings.HasSuffix(query.Method, "reload") {
 		c.w.asked++
 		return answer
 	}
@@ -599,6 +649,9 @@ var errSilent = errors.New("nothing answers")
 
 func (w *world) handshake(e endpoint.Endpoint) probe.Observation {
 	w.count[e.String()]++
+	if w.flickers && w.count[e.String()]%4 == 0 {
+		return probe.Observation{Endpoint: e, Chain: []*x509.Certificate{w.issued.leaves[e.Name].old.Cert}}
+	}
 	if leaf := w.shown[e.String()]; leaf != nil {
 		return probe.Observation{Endpoint: e, Chain: []*x509.Certificate{leaf}}
 	}

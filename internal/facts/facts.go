@@ -38,19 +38,21 @@ type Channels interface {
 }
 
 // Finder finds out about the services of one run. What it has found out it
-// remembers, until [Finder.Forget]. It may be used by several goroutines.
+// remembers, until [Finder.Forget]. It may be used by several goroutines; two that
+// ask at once may both have it found out.
 type Finder struct {
 	units    Units // nil: systemd does not run this host
 	programs Programs
 	channels Channels
 
-	mutex   sync.Mutex
-	seen    map[string]deployers.Unit
-	outputs map[string]deployers.Output
-	answers map[deployers.Query]deployers.Answer
-	silent  map[deployers.Channel]deployers.Answer // channels without an answer, and what was to be said of that
-	asked   map[string][]deployers.Channel         // by the service's unit
-	left    time.Duration                          // of the patience with silent channels
+	mutex     sync.Mutex
+	seen      map[string]deployers.Unit
+	outputs   map[string]deployers.Output
+	answers   map[deployers.Query]deployers.Answer
+	silent    map[deployers.Channel]deployers.Answer // channels without an answer, and what was to be said of that
+	asked     map[string][]deployers.Channel         // by the service's unit
+	forgotten map[string]int                         // how often, by unit
+	left      time.Duration                          // of the patience with silent channels
 }
 
 // NewFinder returns a Finder that has not found out anything yet. Without
@@ -59,7 +61,7 @@ func NewFinder(units Units, programs Programs, channels Channels) *Finder {
 	return &Finder{
 		units: units, programs: programs, channels: channels,
 		seen: map[string]deployers.Unit{}, outputs: map[string]deployers.Output{}, answers: map[deployers.Query]deployers.Answer{},
-		silent: map[deployers.Channel]deployers.Answer{}, asked: map[string][]deployers.Channel{}, left: patience,
+		silent: map[deployers.Channel]deployers.Answer{}, asked: map[string][]deployers.Channel{}, forgotten: map[string]int{}, left: patience,
 	}
 }
 

@@ -13,27 +13,29 @@ func (f *Finder) Systemd() bool { return f.units != nil }
 
 // Unit looks at a systemd unit.
 func (f *Finder) Unit(ctx context.Context, name string) (deployers.Unit, error) {
-	if unit, ok := known(f, f.seen, name); ok {
+	unit, since, ok := known(f, f.seen, name, name)
+	if ok {
 		return unit, nil
 	}
 	unit, err := f.units.Unit(ctx, name)
 	if err == nil {
-		remember(f, f.seen, name, unit)
+		remember(f, f.seen, name, unit, since)
 	}
 	return unit, err
 }
 
 // output runs a command for what it prints.
 func (f *Finder) output(ctx context.Context, key string, argv []string) deployers.Output {
-	if output, ok := known(f, f.outputs, key); ok {
+	output, since, ok := known(f, f.outputs, key, "")
+	if ok {
 		return output
 	}
 	got, err := f.programs.Ask(ctx, argv)
-	output := deployers.Output{Stdout: got.Stdout, Stderr: got.Stderr}
+	output = deployers.Output{Stdout: got.Stdout, Stderr: got.Stderr}
 	if err != nil {
 		output.Failed = err.Error()
 	}
-	remember(f, f.outputs, key, output)
+	remember(f, f.outputs, key, output, since)
 	return output
 }
 
@@ -48,21 +50,22 @@ const (
 // answer asks a question at a unit's control channel. One that gave no answer
 // is not asked anything else: it would cost as much again, and tell as little.
 func (f *Finder) answer(ctx context.Context, unit string, query deployers.Query) deployers.Answer {
-	if answer, ok := known(f, f.answers, query); ok {
+	answer, since, ok := known(f, f.answers, query, unit)
+	if ok {
 		return answer
 	}
-	if answer, ok := known(f, f.silent, query.Channel); ok {
+	if answer, _, ok := known(f, f.silent, query.Channel, unit); ok {
 		return answer
 	}
 	limited, cancel := context.WithTimeout(ctx, f.ask(unit, query.Channel))
 	defer cancel()
 	began := time.Now()
-	answer := f.channels.Call(limited, query)
+	answer = f.channels.Call(limited, query)
 	switch {
 	case answer.Err == "":
-		remember(f, f.answers, query, answer)
+		remember(f, f.answers, query, answer, since)
 	case ctx.Err() == nil:
-		remember(f, f.silent, query.Channel, answer)
+		remember(f, f.silent, query.Channel, answer, since)
 		f.waited(time.Since(began))
 	}
 	return answer
@@ -90,6 +93,7 @@ func (f *Finder) waited(long time.Duration) {
 func (f *Finder) Forget(unit string) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
+	f.forgotten[unit]++
 	delete(f.seen, unit)
 	for _, channel := range f.asked[unit] {
 		delete(f.silent, channel)
@@ -101,15 +105,26 @@ func (f *Finder) Forget(unit string) {
 	}
 }
 
-func known[K comparable, V any](f *Finder, in map[K]V, key K) (V, bool) {
-	f.mutex.Lock()
-	defer f.mutex.Unlock()
-	value, ok := in[key]
-	return value, ok
+// age is how often a unit was forgotten, so that what was asked before that is
+// not remembered after it.
+type age struct {
+	unit  string // empty: of a service without one, and of no service
+	times int
 }
 
-func remember[K comparable, V any](f *Finder, in map[K]V, key K, value V) {
+// known returns what was found out of a unit, and its age.
+func known[K comparable, V any](f *Finder, in map[K]V, key K, unit string) (value V, now age, ok bool) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
-	in[key] = value
+	value, ok = in[key]
+	return value, age{unit, f.forgotten[unit]}, ok
+}
+
+// remember remembers what was found out since an age.
+func remember[K comparable, V any](f *Finder, in map[K]V, key K, value V, since age) {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	if f.forgotten[since.unit] == since.times {
+		in[key] = value
+	}
 }

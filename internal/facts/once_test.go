@@ -135,6 +135,40 @@ func TestGivenUp(t *testing.T) {
 	})
 }
 
+// What was asked before an activation is not remembered after it.
+func TestForgottenMeanwhile(t *testing.T) {
+	query := queryAt("/run/ctl", "a")
+	w := &world{units: map[string]deployers.Unit{"sip.service": {MainPID: 1}}, channels: map[deployers.Query]deployers.Answer{query: {Reply: "1"}}}
+	f := w.finder()
+	f.units, f.channels = forgetting{w, f.Forget}, forgetting{w, f.Forget}
+	for range 2 {
+		unit, err := f.Unit(t.Context(), "sip.service")
+		answer := f.answer(t.Context(), "sip.service", query)
+		if err != nil || unit.MainPID != 1 || answer.Reply != "1" {
+			t.Errorf("found is %v, %v, %v", unit, err, answer)
+		}
+		if got := w.drain(); got != "unit sip.service, call a at /run/ctl" {
+			t.Errorf("asked was %q", got)
+		}
+	}
+}
+
+// forgetting is a world in which a service is activated while it is asked.
+type forgetting struct {
+	world  *world
+	forget func(unit string)
+}
+
+func (w forgetting) Unit(ctx context.Context, name string) (deployers.Unit, error) {
+	defer w.forget(name)
+	return w.world.Unit(ctx, name)
+}
+
+func (w forgetting) Call(ctx context.Context, query deployers.Query) deployers.Answer {
+	defer w.forget("sip.service")
+	return w.world.Call(ctx, query)
+}
+
 // Several may ask at once.
 func TestAskedAtOnce(t *testing.T) {
 	a := queryAt("/run/ctl", "a")

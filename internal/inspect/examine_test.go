@@ -32,6 +32,7 @@ func (s *scene) checks() []deployers.Check {
 	if err != nil || len(found) != 1 {
 		s.t.Fatalf("%v, %v", found, err)
 	}
+	s.isClosed()
 	return found[0].Checks
 }
 
@@ -252,6 +253,7 @@ func TestServing(t *testing.T) {
 		{"written down, and proven", false, false, proven, shows(renewed, nobody), "ok: " + urls[0] + " serves what was issued\nerror: " + urls[1] + ": nothing listens there" + outage},
 		{"one that is for something else", true, false, state.Record{}, shows(renewed, nobody), "ok: " + urls[0] + " serves what was issued"},
 		{"one that was proven", true, false, proven, shows(renewed, nobody), "ok: " + urls[0] + " serves what was issued\nerror: " + urls[1] + ": nothing listens there" + outage},
+		{"one that was proven, and answers", true, false, proven, shows(nobody, renewed), "ok: " + urls[1] + " serves what was issued"},
 		{"one that is gone, beside what answers", true, false, proven, shows(renewed), "ok: " + urls[0] + " serves what was issued"},
 		{"one that is gone", true, false, proven, shows(nobody), "error: " + urls[1] + ": the service does not listen there any more" + outage},
 		{"one that is gone, since it is stopped", true, true, proven, nil, ""},
@@ -394,6 +396,7 @@ func TestVerdicts(t *testing.T) {
 			if err != nil || len(verdicts) != 1 || verdicts[0].Target != "web" {
 				t.Fatalf("%v, %v", verdicts, err)
 			}
+			s.isClosed()
 			v := verdicts[0]
 			var codes []string
 			for _, f := range v.Findings {

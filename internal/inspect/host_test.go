@@ -25,6 +25,7 @@ func (s *scene) host() (checks []deployers.Check, watched bool) {
 	if err != nil || found.Target+found.Lineage+found.Service != "" {
 		s.t.Fatalf("%v, %v", found, err)
 	}
+	s.isClosed()
 	return found.Checks, watched
 }
 

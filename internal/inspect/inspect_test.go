@@ -83,7 +83,10 @@ targets:`+targets, "DIR", s.dir)))
 		Config: cfg, Store: store, Log: slog.New(slog.NewTextHandler(s.logged, nil)),
 		Progress: func(doing string) { s.told = append(s.told, doing) },
 		World: prepare.World{
-			Systemd:  func(context.Context) (prepare.Units, error) { return s.world, s.world.down },
+			Systemd: func(context.Context) (prepare.Units, error) {
+				s.world.open = s.world.down == nil
+				return s.world, s.world.down
+			},
 			Programs: s.world, Channels: s.world, Network: s.world, Databases: s.world,
 		},
 	}
@@ -148,6 +151,14 @@ func (s *scene) remove(name string) {
 	}
 }
 
+// isClosed demands that the connection to systemd, if there was one, is closed.
+func (s *scene) isClosed() {
+	s.t.Helper()
+	if s.world.open {
+		s.t.Error("the connection to systemd stays open")
+	}
+}
+
 // world is what lies outside of files. It fails a test that would change it.
 type world struct {
 	t          *testing.T
@@ -161,7 +172,7 @@ type world struct {
 	unreadable error                        // why a service's user cannot read files
 	row        []byte                       // the certificate of every row
 	noRow      error
-	closed     bool
+	open       bool // the connection to systemd
 
 	asked int      // handshakes
 	read  []string // by a service's user
@@ -178,7 +189,7 @@ func (w *world) Unit(_ context.Context, name string) (deployers.Unit, error) {
 	return deployers.Unit{Name: name, LoadState: "not-found"}, w.noUnits
 }
 
-func (w *world) Close() { w.closed = true }
+func (w *world) Close() { w.open = false }
 
 func (w *world) Reload(_ context.Context, name string) error  { return w.changes("reload " + name) }
 func (w *world) Restart(_ context.Context, name string) error { return w.changes("restart " + name) }

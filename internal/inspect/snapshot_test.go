@@ -194,7 +194,7 @@ func TestRefreshKnowsWhatTheRunKnows(t *testing.T) {
 	if got, want := summary(s, s.snapshot()), "issued renewed, installed first, tls://127.0.0.1:443?name=web.example first, stale"; got != want {
 		t.Errorf("%s instead of %s", got, want)
 	}
-	if s.world.closed {
+	if !s.world.open {
 		t.Error("the run's connection to systemd is closed")
 	}
 }

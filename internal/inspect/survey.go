@@ -93,7 +93,7 @@ func discover(ctx context.Context, finder *facts.Finder, d deployers.Discoverer)
 func surveyCertificate(roots []lineage.Root, lineages []proposal.Lineage, path string) proposal.File {
 	file := surveyPath(roots, path)
 	for _, text := range facts.Texts(path) {
-		if certs, err := lineage.ParseCertificates([]byte(text.Content)); err == nil && len(certs) > 0 {
+		if certs, err := lineage.ParseCertificates([]byte(text.Content)); err == nil {
 			file.Leaf, file.SelfIssued = describe(certs[0]), lineage.SelfIssued(certs[0])
 		}
 	}

@@ -8,7 +8,8 @@ import (
 )
 
 // Port returns a TCP port on which nothing listens. Until the test ends, neither
-// the kernel gives it to anybody, nor does Port to another test on this machine.
+// the kernel gives it to anybody, nor does Port to another test on this machine;
+// where the kernel may give every port, it is only free for now.
 func Port(t testing.TB) int {
 	t.Helper()
 	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
@@ -24,8 +25,12 @@ func Port(t testing.TB) int {
 			return port
 		}
 	}
-	t.Fatalf("no port below %d is free", first)
-	return 0
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port
 }
 
 // reserve takes the socket that stands for a port, and reports whether it and the

@@ -36,7 +36,7 @@ func Of(about About, ending Ending) Outcome {
 	case Served, Waits, NothingToDo:
 		o.Generation = about.Generation
 	case Crashed:
-		if end.Err.Proven { // it stays
+		if end.Stays {
 			o.Generation = about.Generation
 		}
 	}
@@ -121,7 +121,10 @@ func is[E error](err error) bool {
 }
 
 // Crashed is a service that died of its activation.
-type Crashed struct{ Err *CrashedError }
+type Crashed struct {
+	Err   *CrashedError
+	Stays bool // the new pair stays installed
+}
 
 func (e Crashed) finish(o *Outcome, of Subject) { Failure{Prove, e.Err}.finish(o, of) }
 

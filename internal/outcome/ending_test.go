@@ -52,9 +52,9 @@ func TestOf(t *testing.T) {
 			Outcome{Result: Refused, Reason: "expired", At: Validate, Detail: "it is old", Remedy: "renew it"}, ClassRefused},
 		{"stuck", Failure{Commit, &StuckError{errPlain}},
 			Outcome{Result: RollbackFailed, Reason: NotRecovered, At: Commit, Detail: (&StuckError{errPlain}).Error(), Remedy: (&StuckError{}).Remedy("web")}, ClassUndoFailed},
-		{"a crash", Crashed{&CrashedError{What: "it died"}},
+		{"a crash", Crashed{Err: &CrashedError{What: "it died"}},
 			Outcome{Result: Failed, Reason: ServiceCrashed, At: Prove, Detail: "it died; it does not serve the new certificate", Remedy: crashed}, ClassUndoFailed},
-		{"a crash after which it is served", Crashed{&CrashedError{"it died", true}},
+		{"a crash after which it is served", Crashed{&CrashedError{"it died", true}, true},
 			Outcome{Result: Failed, Reason: ServiceCrashed, At: Prove, Generation: "g2", Detail: "it died; it serves the new certificate now, but sessions were lost", Remedy: crashed}, ClassUndoFailed},
 
 		{"undone", Undone{At: Activate, Cause: errPlain, Back: true},

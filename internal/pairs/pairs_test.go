@@ -259,6 +259,27 @@ func TestNoLeaf(t *testing.T) {
 	}
 }
 
+// The leaf is looked for where it is, and not in other files.
+func TestLeafAlone(t *testing.T) {
+	h := newHost(t)
+	at, bundle := h.inFiles(t, "web"), h.bundle(t)
+	cert, key := at.Files[0].Path, at.Files[1].Path
+	for content, data := range map[deployers.Content]lineage.Secret{deployers.Fullchain: bundle.FullchainPEM(), deployers.Combined: deployers.Combined.Of(bundle)} {
+		if err := os.WriteFile(cert, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, other := range []deployers.Content{deployers.Key, deployers.Chain} {
+			if err := os.MkdirAll(key, 0o700); err != nil { // which cannot be read
+				t.Fatal(err)
+			}
+			place := Place{Ref: at.Ref, Files: []deployers.File{{Path: key, Content: other}, {Path: cert, Content: content}}}
+			if leaf, err := h.Leaf(t.Context(), place); err != nil || !bundle.Leaf.Equal(leaf) {
+				t.Errorf("%s beside %s: %v, %v", content, other, leaf, err)
+			}
+		}
+	}
+}
+
 // The readers of a target's files are named by their ACL.
 func TestReaders(t *testing.T) {
 	h := newHost(t)

@@ -66,7 +66,7 @@ func columns(certificate []byte, key lineage.Secret) []install.File {
 		all = append(all, install.File{Path: certificateColumn, Data: certificate})
 	}
 	if key != nil {
-		all = append(all, install.File{Path: keyColumn, Data: key, HoldsKey: true})
+		all = append(all, install.File{Path: keyColumn, Data: key})
 	}
 	return all
 }

@@ -200,6 +200,9 @@ func TestJudge(t *testing.T) {
 		{"the names of its probes", func(c *Case) {
 			c.Target.Probes = []endpoint.Endpoint{at(t, "tls://127.0.0.1:1"), at(t, "tls://127.0.0.1:1?name=mail.example")}
 		}, false, "refused name-missing"},
+		{"the names of its probes, which the leaf has", func(c *Case) {
+			c.Target.Probes = []endpoint.Endpoint{at(t, "tls://127.0.0.1:1"), at(t, "tls://127.0.0.1:1?name=web.example")}
+		}, false, ""},
 		{"the names of the service", func(c *Case) { c.Names, c.Installed = []string{"service.example"}, newer.Cert }, false, "refused name-missing, refused downgrade, warned names-lost"},
 		{"SIP domains", func(c *Case) { c.SIPDomains, c.Target.Names = []string{"sip.example"}, []string{"sip.example"} }, false, "refused name-missing"},
 		{"accepted", func(c *Case) {

@@ -66,7 +66,7 @@ type Proposal struct {
 type Target struct {
 	Name, Service, Lineage      string
 	Directory, Certificate, Key string
-	Domain                      string // of OpenSIPS's database, in place of files
+	Domain                      string // of a row of a database, in place of files
 	Probes                      []endpoint.Endpoint
 
 	Idle  bool     // it is only shown, commented out
@@ -169,7 +169,6 @@ func (m *maker) placeFiles(t *Target, s Service, use deployers.Use, l Lineage) {
 	switch {
 	case use.Domain != "":
 		t.Domain, t.Idle, m.out.Secret = use.Domain, true, true
-		t.About = append(t.About, "Fill in the database, with an account that may only read and update the table tls_mgm.")
 	case why == "" && isManaged:
 		t.Directory = directory
 	case why == "" && use.Certificate != "":

@@ -20,6 +20,7 @@ func TestOpenSIPSDatabases(t *testing.T) {
 	stage := newStage(t)
 	for _, name := range slices.Sorted(maps.Keys(databaseKinds)) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			kind := databaseKinds[name]
 			stage.play(t, "testdata/opensips-database", "DATABASE="+name, "DATABASE_URL="+kind.url, "CLOSED_URL="+kind.closed)
 		})

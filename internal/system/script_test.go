@@ -502,7 +502,7 @@ func (s *scenario) waitUnit(_ *testscript.TestScript, args []string) error {
 	})
 }
 
-// until tries until it works, or gives the last error when time is over.
+// until calls try until it returns nil, or returns its last error when time is over.
 func (s *scenario) until(try func() error) error { return until(s.Context(), try) }
 
 // until tries until it works, or returns the last error when time is over.

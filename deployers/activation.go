@@ -1,0 +1,126 @@
+package deployers
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Way is a way of making a service take new files.
+type Way string
+
+const (
+	NoWay       Way = "none"         // nothing can or need be done now; see Activation.Wait
+	ReloadUnit  Way = "reload-unit"  // a systemd reload job
+	RestartUnit Way = "restart-unit" // a systemd restart job
+	RunCommand  Way = "run-command"  // an argument list; success is exit status 0
+	SignalPID   Way = "signal"       // a signal to one process
+	CallControl Way = "call-control" // a call at the service's control channel
+)
+
+// Activation is how a service is made to take new files.
+type Activation struct {
+	Way     Way
+	Unit    string
+	Command []string
+	PID     int
+	Signal  string  // HUP, USR1, USR2
+	Calls   []Query // at the first channel that answers, the others are not asked
+	Success string  // the reply that alone counts as success
+	Faults  []Fault // what faults of a call, or of a command that says so, mean
+
+	// After is what the service must say of itself after a call that it
+	// answered with success. Otherwise the activation has failed, and may
+	// have had an effect.
+	After []Expect
+
+	// FaultKeepsOld is set where a service that answers with a fault has taken
+	// nothing, so an undo need not activate again.
+	FaultKeepsOld bool
+	// Twice is set where the service may need a second activation to take all of
+	// the new files. It is made where the first leaves something unproven.
+	Twice bool
+	// Gap is the least time between two activations of the service.
+	Gap time.Duration
+
+	// Spends is set where the activation uses up what may be scarce, so that the
+	// deployer is asked again right before each: what was planned may have
+	// become a restart, or a wait.
+	Spends bool
+	// Left is how many more such activations the service can bear before it has
+	// to be restarted; nil: there is no end to them that is known.
+	Left *int
+
+	Wait   Wait   // why nothing is activated, where Way is NoWay
+	Why    string // said to the operator where the way is not the obvious one
+	Remedy string // what to do, where Wait alone does not say it
+}
+
+// String says what is done, for people.
+func (a Activation) String() string {
+	switch a.Way {
+	case ReloadUnit:
+		return "reload " + a.Unit
+	case RestartUnit:
+		return "restart " + a.Unit
+	case RunCommand:
+		return "run " + strings.Join(a.Command, " ")
+	case SignalPID:
+		return fmt.Sprintf("send %s to process %d", a.Signal, a.PID)
+	case CallControl:
+		return fmt.Sprintf("call %s at %s", a.Calls[0].Method, a.Calls[0].Channel.Address)
+	}
+	return "not now: " + string(a.Wait)
+}
+
+// Expect is what the reply to a query must hold.
+type Expect struct {
+	Query          Query
+	Contains       string
+	Reason, Remedy string // where it does not: a stable code, and what to do
+	Says           string // and what has happened, in a sentence
+
+	// Warn is set where this is about something beside the target: the operator
+	// learns of it, and the activation has not failed.
+	Warn bool
+}
+
+// Fault is what one of a service's faults means.
+type Fault struct {
+	Says           string // part of the service's words
+	Reason, Remedy string // a stable code, and what to do
+}
+
+// Wait is a reason for installing files without activating them. The texts
+// are reason codes of the JSON output.
+type Wait string
+
+const (
+	ServiceInactive   Wait = "service-inactive"    // its next start takes them
+	RestartNotAllowed Wait = "restart-not-allowed" // only a restart would do
+	SharedMemoryLow   Wait = "shared-memory-low"   // a reload would take from the service what it needs to serve
+	NothingToDo       Wait = "no-activation"       // the service takes them by itself
+)
+
+// UnitActivation is the way of a service that systemd manages: a reload job
+// where the unit has one, else a restart where that is allowed.
+func UnitActivation(t Target, f Facts) (Activation, error) {
+	switch u := f.Unit; {
+	case !f.Systemd:
+		return Activation{}, &NoWayError{
+			Target: t.Name, About: Reload,
+			Why:    "systemd does not run here, so " + t.Unit + " cannot be reloaded",
+			Remedy: "use service: generic with generic: {activate: [program, argument]} for this target",
+		}
+	case u.LoadState != "loaded":
+		return Activation{}, &UnitError{Unit: t.Unit, LoadState: u.LoadState}
+	case !u.Running():
+		return Activation{Way: NoWay, Unit: t.Unit, Wait: ServiceInactive}, nil
+	case u.CanReload:
+		return Activation{Way: ReloadUnit, Unit: t.Unit}, nil
+	case t.AllowRestart:
+		return Activation{Way: RestartUnit, Unit: t.Unit, Why: t.Unit + " has no reload; allow_restart is set, so it is restarted"}, nil
+	default:
+		return Activation{Way: NoWay, Unit: t.Unit, Wait: RestartNotAllowed, Why: t.Unit + " has no reload"}, nil
+	}
+}

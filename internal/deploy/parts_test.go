@@ -1,0 +1,341 @@
+package deploy
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/deployers/all"
+	"github.com/certlatch/certlatch/internal/account"
+	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/install"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/pki"
+	"github.com/certlatch/certlatch/internal/state"
+)
+
+// Services that are asked nothing do not wait for those that are, and those
+// that are only taken along wait for the others.
+func TestInTurns(t *testing.T) {
+	of := func(name, service, unit string, requested bool) job {
+		d, _ := all.For(service)
+		return job{target: config.Target{Target: deployers.Target{Name: name, Service: service, Unit: unit, Options: d.Options()}}, requested: requested}
+	}
+	for _, test := range []struct {
+		own, other bool // whether the request is about them
+		want       string
+	}{
+		{true, true, "web web2 xmpp|sip sip2 trunk||"},
+		{true, false, "web web2|sip trunk|xmpp|sip2"},
+		{false, false, "||web web2 xmpp|sip sip2 trunk"},
+	} {
+		var turns []string
+		for _, turn := range inTurns([]job{
+			of("sip", "kamailio", "kamailio.service", test.own), of("web", "nginx", "nginx.service", test.own),
+			of("web2", "nginx", "nginx.service", test.other), of("xmpp", "prosody", "prosody.service", test.other),
+			of("sip2", "kamailio", "kamailio2.service", test.other), of("trunk", "generic", "kamailio.service", test.other),
+		}) {
+			var names []string
+			for _, j := range turn {
+				names = append(names, j.target.Name)
+			}
+			turns = append(turns, strings.Join(names, " "))
+		}
+		if got := strings.Join(turns, "|"); got != test.want {
+			t.Errorf("got %s and not %s", got, test.want)
+		}
+	}
+}
+
+// Jobs are deployed together that one activation serves.
+func TestGroups(t *testing.T) {
+	of := func(name string, how deployers.Activation) prepared {
+		p := prepared{plan: deployers.Plan{Activate: how}}
+		p.job.target.Name, p.job.lineage.Name = name, "a.example"
+		return p
+	}
+	call := func(at string) deployers.Activation {
+		return deployers.Activation{Way: deployers.CallControl, Calls: []deployers.Query{{Channel: deployers.Channel{Address: at}}}}
+	}
+	run1 := func(argv ...string) deployers.Activation {
+		return deployers.Activation{Way: deployers.RunCommand, Command: argv}
+	}
+	unit := func(way deployers.Way, name string) deployers.Activation {
+		return deployers.Activation{Way: way, Unit: name}
+	}
+	alone := of("alone", unit(deployers.ReloadUnit, "web"))
+	alone.leaf.Fingerprint = "aa"
+	alone.known.Pending = &state.Pending{Failure: state.Failure{Fingerprint: "aa", Alone: true}}
+	var got []string
+	for _, group := range (&run{}).groups([]prepared{
+		alone,
+		of("web", unit(deployers.ReloadUnit, "web")), of("mail", unit(deployers.ReloadUnit, "mail")), of("web2", unit(deployers.ReloadUnit, "web")),
+		of("webRestart", unit(deployers.RestartUnit, "web")),
+		of("signal", deployers.Activation{Way: deployers.SignalPID, PID: 1}), of("signal2", deployers.Activation{Way: deployers.SignalPID, PID: 2}), of("signal1", deployers.Activation{Way: deployers.SignalPID, PID: 1}),
+		of("call", call("a")), of("callB", call("b")), of("call2", call("a")),
+		of("run", run1("x", "y")), of("runX", run1("x")), of("run2", run1("x", "y")),
+		of("itself", deployers.Activation{Way: deployers.NoWay}), of("itself2", deployers.Activation{Way: deployers.NoWay}),
+	}) {
+		var names []string
+		for _, p := range group {
+			names = append(names, p.job.target.Name)
+		}
+		got = append(got, strings.Join(names, " "))
+	}
+	want := []string{"web web2", "mail", "webRestart", "signal signal1", "signal2", "call call2", "callB", "run run2", "runX", "itself", "itself2", "alone"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q and not %q", got, want)
+	}
+}
+
+// TestKeepsPrevious is about what is kept of what was installed, to go back to.
+func TestKeepsPrevious(t *testing.T) {
+	unproven := after(func(w *world) { w.noProofs = true })
+	open := after(func(w *world) {
+		if err := os.Chmod(w.dir+"/tls", 0o777); err != nil {
+			w.t.Fatal(err)
+		}
+	})
+	mixed := after(func(w *world) {
+		w.put("a.example", pki.Leaf{Fullchain: w.issued.leaves["a.example"].old.Fullchain, Key: w.issued.leaves["b.example"].old.Key})
+	})
+	issued := issue(t)
+	for _, test := range []struct {
+		name string
+		on   on
+		want string
+	}{
+		{"proven", on{}, "old"},
+		{"proven, where another may write", on{"begin": open}, "old"},
+		{"found", on{"before": unproven}, "old"},
+		{"found where another may write", on{"before": unproven, "prepare": open}, ""},
+		{"no pair", on{"before": unproven, "prepare": mixed}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, issued, 1, func(w *world) {
+				w.on = test.on
+				w.on["stage"] = fails(errFull)
+				out := w.deploy()[0].outcome
+				kept, err := w.run.site.Store.Generations("web", "a.example")
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got []string
+				for _, generation := range kept {
+					bundle, _ := lineage.Read(w.run.site.Store.Generation("web", "a.example", generation))
+					got = append(got, w.whichLeaf("a.example", bundle.Leaf))
+					if generation >= out.New.NotBefore.Format("x") && generation > state.NewGeneration(w.began, *out.New) {
+						t.Errorf("%s comes after the renewal", generation)
+					}
+				}
+				if got := strings.Join(got, " "); got != test.want {
+					t.Errorf("kept are %q", got)
+				}
+			})
+		})
+	}
+}
+
+// TestNotCarried says of each lineage what its new files have not got.
+func TestNotCarried(t *testing.T) {
+	inWorld(t, issue(t), 3, func(w *world) {
+		w.dropped = []install.NotCarried{
+			{Target: "web", Lineage: "b.example", Path: "/b", Names: []string{"user.b"}}, {Target: "other", Lineage: "a.example", Path: "/a", Names: []string{"user.a"}},
+			{Target: "web", Lineage: "b.example", Path: "/b2", Names: []string{"user.b2"}},
+		}
+		for _, e := range w.deploy() {
+			var got []string
+			for _, f := range e.outcome.Findings {
+				got = append(got, f.Code+" "+strings.Fields(f.Detail)[0])
+			}
+			want := ""
+			if e.outcome.Lineage == "b.example" {
+				want = "attributes-not-carried /b:, attributes-not-carried /b2:"
+			}
+			if got := strings.Join(got, ", "); got != want || e.outcome.Result != outcome.Deployed {
+				t.Errorf("%s: %s", verdict(e.outcome), got)
+			}
+		}
+	})
+}
+
+// TestReaders is about the users that are to read the files: those of many at once,
+// and each of them once.
+func TestReaders(t *testing.T) {
+	issued := issue(t)
+	t.Run("one that is not there", func(t *testing.T) {
+		inWorld(t, issued, 1, func(w *world) {
+			w.plan.Reader = deployers.Account{User: "certlatch-nobody-of-this-name"}
+			out := w.deploy()[0].outcome
+			if out.At != outcome.Stage || out.Result != outcome.Failed || w.count["read"] != 0 {
+				t.Errorf("%s: %s", verdict(out), out.Detail)
+			}
+			if unknown := (*account.UnknownError)(nil); os.Geteuid() == 0 && out.Reason != outcome.AccountUnknown {
+				t.Errorf("%s is no %T", verdict(out), unknown)
+			}
+		})
+	})
+	t.Run("many", func(t *testing.T) {
+		inWorld(t, issued, 3, func(w *world) {
+			for _, e := range w.deploy() {
+				if e.outcome.Result != outcome.Deployed {
+					t.Errorf("%s", verdict(e.outcome))
+				}
+			}
+			if w.count["read"] != 1 || w.count["test"] != 2 || w.count["observe"] != 1 {
+				t.Errorf("it was tried %d times, tested %d times and looked at %d times", w.count["read"], w.count["test"], w.count["observe"])
+			}
+		})
+	})
+}
+
+// TestUnmark is about which marks a run takes away.
+func TestUnmark(t *testing.T) {
+	of := func(name string) job { return job{lineage: lineage.Lineage{Client: "certbot", Name: name}} }
+	back := of("a")
+	back.generation = "x"
+	for _, test := range []struct {
+		name       string
+		targets    []string
+		jobs, left []job
+		ends       []ended // of those that cannot be noted
+		want       string
+	}{
+		{"what was done", nil, []job{of("a"), of("b")}, nil, nil, "c"},
+		{"what was left", nil, []job{of("a"), of("b")}, []job{of("b")}, nil, "b c"},
+		{"what could not be noted", nil, []job{of("a"), of("b")}, nil, []ended{{job: of("a")}}, "a c"},
+		{"a crash that could not be noted", nil, []job{of("a"), of("b")}, nil, []ended{{job: of("a"), outcome: outcome.Outcome{Reason: outcome.ServiceCrashed}}}, "c"},
+		{"single targets", []string{"web"}, []job{of("a"), of("b")}, nil, nil, "a b c"},
+		{"a rollback", nil, []job{back}, nil, nil, "a b c"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, issued{}, 0, func(w *world) {
+				w.configure("")
+				mark("a", "b", "c")(w)
+				r, err := w.engine.look(Request{Targets: test.targets}, time.Now())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.close()
+				for _, e := range test.ends {
+					out := r.memory.forget(e)
+					if !strings.Contains(words(out), "could not be noted") {
+						t.Errorf("it says %s", words(out))
+					}
+				}
+				r.unmark(test.jobs, test.left)
+				wantsMarked(test.want)(w)
+			})
+		})
+	}
+}
+
+// TestValidate is about what keeps a lineage from being tried at all.
+func TestValidate(t *testing.T) {
+	wild := func(w *world) { w.renew("a.example", w.issued.ca.Leaf(w.t, pki.Names("*.example"))) }
+	live(t, []history{
+		{"no unit", 1, "", []turn{
+			{func(w *world) { w.unit.LoadState = "not-found" }, deploy(everything), "failed (unit-not-found) at validate", ""},
+		}},
+		{"no name", 1, "", []turn{
+			{wild, deploy(everything), "failed (no-probe-name) at validate", ""},
+		}},
+		{"no roots", 1, "", []turn{
+			{func(w *world) { w.remove("root.pem") }, deploy(everything), "failed (configuration) at validate", ""},
+		}},
+		{"no such account", 1, "", []turn{
+			{func(w *world) { w.engine.Site.Config.Targets[0].User = "certlatch-nobody-of-this-name" }, deploy(everything), "failed (account-unknown) at validate", ""},
+		}},
+		{"not for its names", 1, "", []turn{
+			{func(w *world) { w.configure("names: [other.example]") }, deploy(everything), "refused (name-missing) at validate", ""},
+			{has("a.example", "old"), deploy(Request{Targets: []string{"elsewhere"}}), "there is no target elsewhere", ""},
+		}},
+		{"notes of the plan", 1, "allow_restart: true", []turn{
+			{func(w *world) { w.unit.CanReload = false }, plan(everything), "planned", ""},
+		}},
+	})
+}
+
+// TestServed is about one look at whether all of the probes that count see a leaf.
+func TestServed(t *testing.T) {
+	issued := issue(t)
+	leaf := issued.leaves["a.example"]
+	for _, test := range []struct {
+		name  string
+		shown []pki.Leaf // at the ports from 443 on; zero: nothing
+		found bool
+		want  bool
+	}{
+		{"all", []pki.Leaf{leaf.next, leaf.next}, false, true},
+		{"one of two", []pki.Leaf{leaf.next, leaf.old}, false, false},
+		{"one of two, and nothing", []pki.Leaf{leaf.next, {}}, false, false},
+		{"one of two that were found, and nothing", []pki.Leaf{leaf.next, {}}, true, true},
+		{"one of two that were found", []pki.Leaf{leaf.next, leaf.old}, true, false},
+		{"nothing that was found", []pki.Leaf{{}}, true, false},
+		{"no probe", nil, false, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, issued, 1, func(w *world) {
+				p := w.group()[0]
+				p.plan.Found, p.plan.Probes = test.found, nil
+				for i, shown := range test.shown {
+					e := tlsAt(443+uint16(i), "a.example")
+					w.shown[e.String()] = shown.Cert
+					p.plan.Probes = append(p.plan.Probes, e)
+				}
+				if seen, served := w.run.served(w.t.Context(), p); served != test.want || test.found && len(seen.counting)+len(seen.silent) != len(test.shown) {
+					t.Errorf("%v, of %v", served, seen)
+				}
+				w.run.close()
+			})
+		})
+	}
+}
+
+// TestForgetGone lets go of what failed for lineages that are gone, and of nothing
+// else.
+func TestForgetGone(t *testing.T) {
+	m := &memory{state: &state.State{}}
+	of := func(target, name string) *state.Record {
+		r := m.state.Record(target, name)
+		r.Pending = &state.Pending{}
+		return r
+	}
+	of("glob", "gone")
+	of("glob", "there")
+	of("glob", "proven").Proven = &state.Proof{}
+	of("glob", "stuck")
+	of("named", "named")
+	of("former", "gone")
+	cfg := &config.Config{Targets: []config.Target{{Target: deployers.Target{Name: "glob", Lineage: "*"}}, {Target: deployers.Target{Name: "named", Lineage: "named"}}}}
+	m.forgetGone(cfg, []lineage.Lineage{{Name: "there"}}, map[install.Ref]error{{Target: "glob", Lineage: "stuck"}: errFull})
+	var left []string
+	for _, r := range m.state.Records {
+		left = append(left, r.Target+" "+r.Lineage)
+	}
+	slices.Sort(left)
+	if want := []string{"former gone", "glob proven", "glob stuck", "glob there", "named named"}; !slices.Equal(left, want) {
+		t.Errorf("left are %q", left)
+	}
+}
+
+// TestTells tells whoever watches what is being done, and of what.
+func TestTells(t *testing.T) {
+	issued := issue(t)
+	for lineages, about := range map[int]string{1: "web a.example", 3: "web a.example and 2 more"} {
+		inWorld(t, issued, lineages, func(w *world) {
+			var told []string
+			w.on = on{"begin": after(func(w *world) {
+				w.run.site.Progress = func(doing string) { told = append(told, strings.TrimSuffix(doing, ": "+about)) }
+			}), "tell": ignored()}
+			w.deploy()
+			if got := strings.Join(told, " "); got != "baseline stage commit test activate prove undo" {
+				t.Errorf("of %s was told: %s", about, got)
+			}
+		})
+	}
+}
