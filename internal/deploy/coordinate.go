@@ -27,7 +27,6 @@ func (e *Engine) skipOrMark(req Request) (report outcome.Report, nothingToDo boo
 		return outcome.Report{}, false, err
 	}
 	defer r.close()
-	r.memory.marks = nil // those of others are for the run
 	jobs, err := r.chooseAll()
 	if err != nil {
 		return outcome.Report{}, false, err

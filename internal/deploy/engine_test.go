@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 }
 
 // quick are limits under which a test that hangs fails soon.
-var quick = Limits{Lock: time.Second, Work: leastWork + 10*time.Second, Total: time.Minute, Activation: 300 * time.Millisecond, Proof: 300 * time.Millisecond}
+var quick = Limits{Lock: time.Second, Work: leastWork + 10*time.Second, Total: time.Minute, Activation: 3 * time.Second, Proof: 3 * time.Second}
 
 // stage is a host in small: a lineage, a target with its pair installed, and a
 // service that goes on serving that pair.
@@ -128,6 +128,7 @@ func (s *stage) deploy(t *testing.T, ctx context.Context, limits Limits) outcome
 }
 
 func TestActivationThatHangs(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, "sleep", "1000")
 	out := s.deploy(t, t.Context(), quick)
 	if out.Result != outcome.RolledBack || out.Reason != "command-timeout" || out.At != outcome.Activate {

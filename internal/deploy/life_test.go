@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,31 +27,31 @@ func TestLife(t *testing.T) {
 	restarted := change(anew, func(u *deployers.Unit) { u.NRestarts = 3 })
 	issued := issued{}
 	for _, test := range []struct {
-		name    string
-		seen    []deployers.Unit
-		want    life
-		crashed bool
+		name  string
+		seen  []deployers.Unit
+		want  life
+		crash string // in its words
 	}{
-		{"nothing happens", []deployers.Unit{before}, same, false},
-		{"it is reloading", []deployers.Unit{change(before, state("reloading", "reload", "success", 100))}, same, false},
-		{"its end has been asked for", []deployers.Unit{stopping}, same, false},
-		{"it was restarted", []deployers.Unit{anew}, another, false},
-		{"it is being restarted", []deployers.Unit{ended, starting, anew}, another, false},
-		{"a job is about to start it", []deployers.Unit{change(ended, func(u *deployers.Unit) { u.ActiveState, u.Job = "inactive", true }), anew}, another, false},
-		{"it goes on starting", []deployers.Unit{ended, starting}, between, false},
-		{"it never counted restarts", []deployers.Unit{change(anew, func(u *deployers.Unit) { u.NRestarts = before.NRestarts })}, another, false},
+		{"nothing happens", []deployers.Unit{before}, same, ""},
+		{"it is reloading", []deployers.Unit{change(before, state("reloading", "reload", "success", 100))}, same, ""},
+		{"its end has been asked for", []deployers.Unit{stopping}, same, ""},
+		{"it was restarted", []deployers.Unit{anew}, another, ""},
+		{"it is being restarted", []deployers.Unit{ended, starting, anew}, another, ""},
+		{"a job is about to start it", []deployers.Unit{change(ended, func(u *deployers.Unit) { u.ActiveState, u.Job = "inactive", true }), anew}, another, ""},
+		{"it goes on starting", []deployers.Unit{ended, starting}, between, ""},
+		{"it never counted restarts", []deployers.Unit{change(anew, func(u *deployers.Unit) { u.NRestarts = before.NRestarts })}, another, ""},
 
-		{"it restarted by itself", []deployers.Unit{restarted}, same, true},
-		{"by itself, after ending well", []deployers.Unit{ended, starting, restarted}, same, true},
-		{"it is about to", []deployers.Unit{change(ended, state("activating", "auto-restart", "signal", 0))}, same, true},
-		{"it is about to, after ending well", []deployers.Unit{change(ended, state("activating", "auto-restart", "success", 0))}, same, true},
-		{"it failed", []deployers.Unit{change(before, state("failed", "failed", "core-dump", 0))}, same, true},
-		{"it is dying", []deployers.Unit{change(before, state("deactivating", "final-sigterm", "signal", 0))}, same, true},
-		{"it ended", []deployers.Unit{change(before, state("inactive", "dead", "success", 0))}, same, true},
-		{"it goes on with another main process", []deployers.Unit{change(before, func(u *deployers.Unit) { u.MainPID = 200 })}, same, true},
-		{"its number is another's now", []deployers.Unit{change(before, func(u *deployers.Unit) { u.MainPID = 300 })}, same, true},
-		{"its process is another", []deployers.Unit{change(before, func(u *deployers.Unit) { u.Name = "again" })}, same, true},
-		{"its process is gone", []deployers.Unit{change(before, func(u *deployers.Unit) { u.Name = "gone" })}, same, true},
+		{"it restarted by itself", []deployers.Unit{restarted}, same, "restarted by itself"},
+		{"by itself, after ending well", []deployers.Unit{ended, starting, restarted}, same, "restarted by itself"},
+		{"it is about to", []deployers.Unit{change(ended, state("activating", "auto-restart", "signal", 0))}, same, "restarted by itself"},
+		{"it is about to, after ending well", []deployers.Unit{change(ended, state("activating", "auto-restart", "success", 0))}, same, "restarted by itself"},
+		{"it failed", []deployers.Unit{change(before, state("failed", "failed", "core-dump", 0))}, same, "restarted by itself"},
+		{"it is dying", []deployers.Unit{change(before, state("deactivating", "final-sigterm", "signal", 0))}, same, "restarted by itself"},
+		{"it ended", []deployers.Unit{change(before, state("inactive", "dead", "success", 0))}, same, "restarted by itself"},
+		{"it goes on with another main process", []deployers.Unit{change(before, func(u *deployers.Unit) { u.MainPID = 200 })}, same, "restarted by itself"},
+		{"its number is another's now", []deployers.Unit{change(before, func(u *deployers.Unit) { u.MainPID = 300 })}, same, "restarted by itself"},
+		{"its process is another", []deployers.Unit{change(before, func(u *deployers.Unit) { u.Name = "again" })}, same, "main process 100 of x.service ended"},
+		{"its process is gone", []deployers.Unit{change(before, func(u *deployers.Unit) { u.Name = "gone" })}, same, "main process 100 of x.service ended"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inWorld(t, issued, 0, func(w *world) {
@@ -77,7 +78,7 @@ func TestLife(t *testing.T) {
 				}}
 				began := time.Now()
 				a, got, crash := w.run.life(w.t.Context(), a)
-				if got != test.want || (crash != nil) != test.crashed {
+				if got != test.want || (crash != nil) != (test.crash != "") || crash != nil && !strings.Contains(crash.Error(), test.crash) {
 					t.Errorf("%d (%v) instead of %d", got, crash, test.want)
 				}
 				if waited := time.Since(began); test.want == between && waited != restartLimit || waited > restartLimit {

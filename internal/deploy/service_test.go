@@ -132,7 +132,7 @@ func (s *service) silence() {
 func (s *service) deploy(req Request, result outcome.Result, reason string) outcome.Outcome {
 	s.t.Helper()
 	req.By = "test"
-	req.Limits = Limits{Lock: time.Second, Work: leastWork + 20*time.Second, Total: time.Minute, Activation: 10 * time.Second, Proof: 200 * time.Millisecond}
+	req.Limits = Limits{Lock: time.Second, Work: leastWork + 20*time.Second, Total: time.Minute, Activation: 10 * time.Second, Proof: 3 * time.Second}
 	report, err := s.Deploy(s.t.Context(), req)
 	if err != nil || len(report.Outcomes) != 1 {
 		s.t.Fatalf("%d outcomes, %v", len(report.Outcomes), err)
@@ -171,6 +171,7 @@ func (s *service) record() state.Record {
 // A service that was proven and completes no handshake is out of order,
 // whatever the renewal; its activation may bring it back all the same.
 func TestOutage(t *testing.T) {
+	t.Parallel()
 	s := newService(t)
 	s.silence()
 	s.reload = func() error { return nil }

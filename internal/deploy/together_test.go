@@ -109,7 +109,7 @@ func (s *shop) listen(t *testing.T) string {
 func (s *shop) deploy(t *testing.T, req Request) []outcome.Outcome {
 	t.Helper()
 	req.By = "test"
-	req.Limits = Limits{Lock: time.Minute, Work: time.Minute, Total: 2 * time.Minute, Activation: 20 * time.Second, Proof: 2 * time.Second}
+	req.Limits = Limits{Lock: time.Minute, Work: time.Minute, Total: 2 * time.Minute, Activation: 20 * time.Second, Proof: 5 * time.Second}
 	report, err := s.Deploy(t.Context(), req)
 	if err != nil {
 		t.Fatal(err)

@@ -68,7 +68,7 @@ func TestIntervals(t *testing.T) {
 		{"a proof that fails where nothing was before", on{"before": after(func(w *world) { w.first = true }), "tell 1": ignored(), "keep": fails(notKept)}, "failed (unexpected) at record", "0s 5s", false},
 		{"an activation that takes too long", on{"tell 1": lasts(time.Hour)}, "rolled-back (out-of-time) at activate", "0s 25s", false},
 		{"a gap, and nobody knows how often it may be restarted", on{"before": sequence(restart, gap), "unit 2": fails(errors.New("no bus"))}, "rolled-back (activation-failed) at activate", "", false},
-		{"a gap, and nobody knows any more", on{"before": sequence(restart, gap), "unit 4": fails(errors.New("no bus")), "tell 1": unknown}, "rolled-back (activation-failed) at activate", "0s", true},
+		{"a gap, and nobody knows any more", on{"before": sequence(restart, gap), "unit 3": fails(errors.New("no bus")), "tell 1": unknown}, "rolled-back (activation-failed) at activate", "0s", true},
 		{"restarts as often as one likes", on{"before": restart, "tell 1": unknown}, "rolled-back (activation-failed) at activate", "0s 0s", false},
 		{"restarts within the usual limit", on{"before": sequence(restart, limit(5, 10*time.Second)), "tell 1": unknown}, "rolled-back (activation-failed) at activate", "0s 2s", true},
 		{"reloads have none", on{"before": limit(5, 10*time.Second), "tell 1": unknown}, "rolled-back (activation-failed) at activate", "0s 0s", false},
@@ -119,7 +119,6 @@ func TestNotNow(t *testing.T) {
 	waits := func(w *world) {
 		w.plan.Activate.Way, w.plan.Activate.Wait, w.plan.Activate.Why = deployers.NoWay, deployers.RestartNotAllowed, "only then"
 	}
-	const twoDays = 48 * time.Hour
 	forEach(t, []way{
 		{"its window is closed", on{"before": window(3*time.Hour, 4*time.Hour)}, "deferred (outside-window)", "bsctar", "", "new old old again", ""},
 		{"its window is open", on{"before": window(0, time.Hour)}, "deployed", "bsctapr", "reload", "new new new -", ""},
