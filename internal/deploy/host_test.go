@@ -545,6 +545,12 @@ func TestRuns(t *testing.T) {
 		{"the clock was ahead", 1, "", []turn{
 			{remembers(func(st *state.State) { st.Records[0].Proven.Time = time.Now().AddDate(10, 0, 0) }), deploy(everything), "deployed", "reload"},
 			{logs("the clock was set back"), nothing, "", ""},
+			{both(renewed("a.example"), func(w *world) { w.log.Reset(); w.write("state/state.json", "{") }), deploy(everything), "deployed", "reload"},
+			{func(w *world) {
+				if strings.Contains(w.log.String(), "the clock was set back") {
+					w.t.Error("it is told again")
+				}
+			}, nothing, "", ""},
 		}},
 	})
 }
@@ -762,6 +768,9 @@ func TestMarkOutdated(t *testing.T) {
 			{remembers(func(st *state.State) { st.Hold("web", "by-hand", time.Now()) }), behind(), "", ""},
 			{nil, behind("a.example", "b.example"), "", ""},
 		}},
+		{"never deployed", 1, "", []turn{
+			{remembers(func(st *state.State) { st.Records = nil }), behind(), "marked", ""},
+		}},
 		{"a row", 1, "", []turn{
 			{remembers(func(st *state.State) { st.Records[0].Proven.Files = nil }), behind(), "marked", ""},
 			{nil, deploy(everything), "deployed", "reload"},
@@ -874,7 +883,14 @@ func TestRecover(t *testing.T) {
 		}
 	}
 	live(t, []history{
-		{"nothing", 1, "", []turn{{nil, recover, "", ""}}},
+		{"nothing", 1, "", []turn{
+			{nil, recover, "", ""},
+			{func(w *world) {
+				if strings.Contains(w.log.String(), "level=WARN") || strings.Contains(w.log.String(), "level=ERROR") {
+					w.t.Errorf("logged is %s", w.log.String())
+				}
+			}, nothing, "", ""},
+		}},
 		{"what is put back is due", 2, "", []turn{
 			{both(begin, has("a.example", "new")), recover, "", ""},
 			{both(has("a.example", "old"), logs("the previous pair is back in place"), waits("interrupted", 1)), deploy(pending), "deployed", "reload"},
@@ -960,6 +976,14 @@ func TestTold(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, told); diff != "" {
 			t.Error(diff)
+		}
+
+		snapshot, err := state.ReadSnapshot(w.engine.Site.Config.Run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen := snapshot.Of("web", "a.example"); seen == nil || seen.Installed == nil || w.which("a.example", seen.Installed.Fingerprint) != "old" {
+			t.Errorf("the snapshot has %+v", seen)
 		}
 
 		entries, damage, err := w.engine.Site.Store.History()

@@ -77,6 +77,13 @@ func TestNextAttemptsAreNear(t *testing.T) {
 			t.Errorf("%s: the next attempt is at %v", test.name, next)
 		}
 	}
+	for _, code := range []string{"key-weak", "not-yet-valid"} {
+		end := refused(soon)
+		end.outcome.Findings = append([]lineage.Finding{{Code: "not-yet-valid", Severity: lineage.Refused}}, lineage.Finding{Code: code, Severity: lineage.Refused})
+		if next := nextAttempt(end, new(state.Record), noon); next != nil {
+			t.Errorf("of two findings, the next attempt is at %s", next)
+		}
+	}
 	if state.OutsideWindow != string(outcome.OutsideWindow) {
 		t.Errorf("the state takes %s for the word of what waits for its window", state.OutsideWindow)
 	}

@@ -54,6 +54,10 @@ func (w *world) deploysAs(want way) {
 			w.t.Errorf("%s came to\n%q, %q, %q, %q, and not\n%q, %q, %q, %q\n%s", e.outcome.Lineage,
 				got.want, got.steps, told, got.left, wanted.want, wanted.steps, want.told, wanted.left, words(e.outcome))
 		}
+		stays := e.outcome.Installed() || strings.Contains(got.want, "crashed") && strings.HasPrefix(got.left, "new") && w.on["keep"] == nil && w.on["undo"] == nil
+		if (e.outcome.Generation != "") != stays {
+			w.t.Errorf("%s has the generation %q", e.outcome.Lineage, e.outcome.Generation)
+		}
 		says, not := strings.CutPrefix(wanted.says, "not: ")
 		if all := words(e.outcome); strings.Contains(all, says) == not {
 			w.t.Errorf("%s says %s, and should say %s", e.outcome.Lineage, all, wanted.says)

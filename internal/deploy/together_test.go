@@ -211,6 +211,14 @@ func TestNames(t *testing.T) {
 		{"/etc/a.crt2", false},
 		{"/etc/a.crtZ", false},
 		{"/etc/a.crt.bak and /etc/a.crt", true},
+		{"/etc/a.crt{", true},
+		{"/etc/a.crt@", true},
+		{"/etc/a.crta", false},
+		{"/etc/a.crtz", false},
+		{"/etc/a.crtA", false},
+		{"/etc/a.crt9", false},
+		{"/etc/a.crt0", false},
+		{"/etc/a.crt:", true},
 		{"nothing", false},
 	} {
 		if got := names(test.text, "/etc/a.crt"); got != test.want {
