@@ -768,6 +768,9 @@ func TestMarkOutdated(t *testing.T) {
 			{remembers(func(st *state.State) { st.Hold("web", "by-hand", time.Now()) }), behind(), "", ""},
 			{nil, behind("a.example", "b.example"), "", ""},
 		}},
+		{"not there yet", 1, "", []turn{
+			{func(w *world) { w.configure("lineage: b.example") }, behind(), "", ""},
+		}},
 		{"never deployed", 1, "", []turn{
 			{remembers(func(st *state.State) { st.Records = nil }), behind(), "marked", ""},
 		}},

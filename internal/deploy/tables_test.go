@@ -179,7 +179,7 @@ func TestReplaced(t *testing.T) {
 		{"nobody knows", on{"tell": fails(errors.New("no"))}, "rolled-back (activation-failed) at activate", "bsctAur", "reload, reload", "old old old again alone", ""},
 		{"nobody knows, and no way back", on{"tell": fails(errors.New("no")), "undo": fails(lost)}, "rollback-failed (activation-failed) at activate", "bsctAUr", "reload", "new old old again", ""},
 
-		{"nothing is taken", on{"tell": ignored()}, "rolled-back (not-proven) at prove", "bsctaPur", "reload, reload", "old old old again", ""},
+		{"nothing is taken", on{"tell": ignored()}, "rolled-back (not-proven) at prove", "bsctaPur", "reload, reload", "old old old again", "not: it answered no handshake before"},
 		{"nothing is taken, and no way back", on{"tell": ignored(), "undo": fails(lost)}, "rollback-failed (not-proven) at prove", "bsctaPUr", "reload", "new old old again", ""},
 		{"nothing is served any more", on{"tell": goesSilent}, "rollback-failed (not-proven) at prove", "bsctaPUr", "reload, reload", "old - old again", ""},
 		{"nothing is served until it is undone", on{"tell 1": goesSilent}, "rolled-back (not-proven) at prove", "bsctaPur", "reload, reload", "old old old again", ""},
@@ -232,7 +232,7 @@ func TestFirst(t *testing.T) {
 		{"the job fails", on{"tell": fails(jobEnded("failed"))}, "deferred (first-install)", "bsctAr", "reload", "new - - again", ""},
 		{"the job never ends", on{"tell": never}, "deferred (first-install)", "bsctAr", "reload", "new - - again", ""},
 		{"it has stopped meanwhile", on{"tell": fails(jobEnded("invalid"))}, "deferred (service-inactive)", "bsctar", "reload", "new - - again", ""},
-		{"nothing is taken", on{"tell": ignored()}, "deferred (first-install)", "bsctapr", "reload", "new - - again", ""},
+		{"nothing is taken", on{"tell": ignored()}, "deferred (first-install)", "bsctapr", "reload", "new - - again", "it answered no handshake before anything was touched either"},
 		{"it dies and serves it", on{"tell": crash}, "failed (service-crashed) at prove", "bsctaPr", "reload", "new new - never", ""},
 		{"it dies and serves nothing", on{"tell": sequence(crash, goesSilent)}, "failed (service-crashed) at prove", "bsctaPr", "reload", "- - - never", ""},
 		{"somebody ends it", on{"tell": sequence(after(ends), goesSilent)}, "deferred (service-inactive)", "bsctapr", "reload", "new - - again", ""},
