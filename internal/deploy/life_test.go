@@ -25,7 +25,6 @@ func TestLife(t *testing.T) {
 	ended := change(stopping, func(u *deployers.Unit) { u.MainPID = 0 })
 	starting := change(anew, state("activating", "start", "success", 0))
 	restarted := change(anew, func(u *deployers.Unit) { u.NRestarts = 3 })
-	issued := issued{}
 	for _, test := range []struct {
 		name  string
 		seen  []deployers.Unit
@@ -54,7 +53,7 @@ func TestLife(t *testing.T) {
 		{"its process is gone", []deployers.Unit{change(before, func(u *deployers.Unit) { u.Name = "gone" })}, same, "main process 100 of x.service ended"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, issued, 0, func(w *world) {
+			inWorld(t, issued{}, 0, func(w *world) {
 				w.unit, w.started = before, map[int]uint64{100: 1, 200: 2, 300: 1}
 				w.group()
 				a := newAttempt([]prepared{{plan: deployers.Plan{Activate: deployers.Activation{Way: deployers.CallControl, Unit: "x.service"}}}})

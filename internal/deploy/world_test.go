@@ -30,49 +30,50 @@ import (
 
 // world is all that a deployment touches, in small: a service with one or many
 // lineages, where their pairs are kept, and what is seen of it. It lives in a
-// bubble of package synctest, in which it is midnight. All goes well in it but for what a row of a table
-// says: on has what happens besides when something is done.
+// bubble of package synctest, in which it is midnight. All goes well in it but for
+// what a row of a table says: on has what happens besides when something is done.
 //
 // What is done has these names, and where it counts which time that is, a number
-// from 1 on after it: "before" (all of it), "prepare", "begin", "unit", "started", "test", "observe", "stage",
-// "read", "commit", "tell", "ask", "prove", "undo", "keep".
+// from 1 on after it: "before" (all of it), "prepare", "begin", "unit", "started",
+// "test", "observe", "stage", "read", "commit", "tell", "prove", "undo", "keep".
 type world struct {
-	t       *testing.T
-	issued  issued
-	names   []string
-	dir     string
-	run     *run
+	t     *testing.T
+	on    on
+	count map[string]int // what was done how often
+	dir   string
+
+	run     *run            // of a group of deployments
 	engine  *Engine         // of a host
-	log     strings.Builder // of its engine
-	release func()          // lets go of its lock
-	began   time.Time       // of the run
-	target  config.Target
+	log     strings.Builder // of the engine
+	release func()          // lets go of the lock of all runs
+	began   time.Time       // when the run did
 
+	issued   issued
+	names    []string // of the lineages
+	target   config.Target
 	plan     deployers.Plan // of every lineage, but for its files, row and probes
-	inRow    bool
-	first    bool // nothing is installed
-	nothing  bool // nothing is to be written: the new pair is installed
-	noProofs bool // nothing is remembered of what is installed
+	inRow    bool           // the pairs are in a database, else in files
+	first    bool           // nothing is installed
+	nothing  bool           // nothing is to be written: the new pair is installed
+	noProofs bool           // nothing is remembered of what is installed
 	known    *state.State
+	table    map[string]row // the database
+	dropped  []install.NotCarried
 
-	on          map[string]hook
-	count       map[string]int
-	table       map[string]row // the database
 	unit        deployers.Unit
-	started     map[int]uint64                // by process
-	shown       map[string]*x509.Certificate  // by endpoint; nil: no handshake is completed
-	answers     map[string][]deployers.Answer // by method: the next, and the last for good
-	dropped     []install.NotCarried
 	due         func(*world) // what happens to the unit by itself,
 	dueAt       time.Time    // and when
 	connections int          // to systemd
-	asked       int          // how many questions
-	told        []string     // what the service was
-	at          []string     // and when, in seconds since the run began
-	flickers    bool         // every fourth handshake shows the old certificate
-	deaf        []uint16     // ports at which nothing answers, whatever it takes
+	started     map[int]uint64
+	answers     map[string][]deployers.Answer // by method: the next, and the last for good
+	asked       int                           // how many questions
+	told        []string                      // what the service was
+	at          []string                      // and when, since the run began
 
-	provedBy []endpoint.Endpoint // probes that are remembered of the proof, where they are found
+	shown    map[string]*x509.Certificate // by endpoint; nil: no handshake is completed
+	flickers bool                         // every fourth handshake shows the old certificate
+	deaf     []uint16                     // ports at which nothing answers, whatever it takes
+	provedBy []endpoint.Endpoint          // probes that are remembered of the proof, where they are found
 }
 
 // issued is what an authority has issued, by lineage.
