@@ -885,6 +885,18 @@ func TestRecover(t *testing.T) {
 			}
 		}
 	}
+	shown := func(reason string) func(*world) {
+		return func(w *world) {
+			w.t.Helper()
+			snapshot, err := state.ReadSnapshot(w.engine.Site.Config.Run)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			if seen := snapshot.Of("web", "a.example"); seen == nil || seen.Pending == nil || seen.Pending.Reason != reason {
+				w.t.Errorf("the snapshot has %+v", seen)
+			}
+		}
+	}
 	live(t, []history{
 		{"nothing", 1, "", []turn{
 			{nil, recover, "", ""},
@@ -896,7 +908,7 @@ func TestRecover(t *testing.T) {
 		}},
 		{"what is put back is due", 2, "", []turn{
 			{both(begin, has("a.example", "new")), recover, "", ""},
-			{both(has("a.example", "old"), logs("the previous pair is back in place"), waits("interrupted", 1)), deploy(pending), "deployed", "reload"},
+			{both(has("a.example", "old"), logs("the previous pair is back in place"), waits("interrupted", 1), shown("interrupted")), deploy(pending), "deployed", "reload"},
 			{nil, deploy(everything), "a unchanged, b deployed", "reload"},
 		}},
 		{"what is put back is due to whoever comes", 2, "", []turn{
@@ -917,7 +929,7 @@ func TestRecover(t *testing.T) {
 		}},
 		{"what cannot be put back", 2, "", []turn{
 			{both(begin, hide), recover, "the previous files are not all back in place: target web, lineage a.example: an earlier run was cut off, and the previous pair cannot be put back: open directory DIR/tls: not a directory", ""},
-			{both(logs("this target is left alone until it can"), waits("not-recovered", 1), later(time.Hour)), recover, "the previous files are not all back in place: target web, lineage a.example: an earlier run was cut off, and the previous pair cannot be put back: open directory DIR/tls: not a directory", ""},
+			{both(logs("this target is left alone until it can"), waits("not-recovered", 1), shown("not-recovered"), later(time.Hour)), recover, "the previous files are not all back in place: target web, lineage a.example: an earlier run was cut off, and the previous pair cannot be put back: open directory DIR/tls: not a directory", ""},
 			{waits("not-recovered", 1), deploy(everything), "a rollback-failed (not-recovered) at commit, b failed (unexpected) at validate", ""},
 			{show, deploy(pending), "deployed", "reload"},
 			{nil, deploy(everything), "a unchanged, b deployed", "reload"},

@@ -318,4 +318,9 @@ func TestOneOfMany(t *testing.T) {
 		}...), func(*world) {})
 	})
 	t.Run("rows", func(t *testing.T) { of(t, 3, ways, func(w *world) { w.inRow = true }) })
+	t.Run("more", func(t *testing.T) {
+		of(t, 5, []way{
+			{"one after the other is not taken", on{"tell 1": takesNot("b.example"), "tell 3": takesNot("c.example"), "tell 5": takesNot("d.example")}, "rolled-back (not-proven) at prove", "bsctaPubsctaPubsctaPur | bsctaPur | bsctaPubsctaPur | bsctaPubsctaPubsctaPur", "reload, reload, reload, reload, reload, reload", "old old old again alone | old old old again | old old old again | old old old again | old old old again alone", ""},
+		}, func(*world) {})
+	})
 }

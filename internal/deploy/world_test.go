@@ -147,10 +147,14 @@ type on map[string]hook
 func issue(t *testing.T) issued {
 	t.Helper()
 	all := issued{pki.NewCA(t, "Root"), map[string]generations{}}
-	for _, name := range []string{"a.example", "b.example", "c.example"} {
+	for _, name := range worldNames() {
 		all.leaves[name] = generations{all.ca.Leaf(t, pki.Names(name)), all.ca.Leaf(t, pki.Names(name))}
 	}
 	return all
+}
+
+func worldNames() []string {
+	return []string{"a.example", "b.example", "c.example", "d.example", "e.example"}
 }
 
 // memoryDir returns a directory for a test where fsync costs nothing.
@@ -176,7 +180,7 @@ func inWorld(t *testing.T, issued issued, lineages int, test func(*world)) {
 	synctest.Test(t, func(t *testing.T) {
 		<-time.After(time.Until(midnight)) // a bubble begins in 2000
 		w := &world{
-			t: t, issued: issued, names: []string{"a.example", "b.example", "c.example"}[:lineages], dir: dir,
+			t: t, issued: issued, names: worldNames()[:lineages], dir: dir,
 			known: &state.State{}, on: on{}, count: map[string]int{}, table: map[string]row{},
 			unit: deployers.Unit{
 				Name: "web.service", LoadState: "loaded", ActiveState: "active", SubState: "running", Result: "success",
