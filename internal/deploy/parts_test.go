@@ -339,3 +339,46 @@ func TestTells(t *testing.T) {
 		})
 	}
 }
+
+// TestWarnedOnce warns once of what several attempts bring about, and not of what
+// the last of them has mended.
+func TestWarnedOnce(t *testing.T) {
+	issued := issue(t)
+	for _, test := range []struct {
+		name  string
+		lists []string // what the service says after each activation
+		want  int
+	}{
+		{"it goes on", []string{"a"}, 1},
+		{"the way back mends it", []string{"a", "a b"}, 0},
+		{"the next attempt mends it", []string{"a", "a", "a b"}, 0},
+		{"the next attempt brings it about", []string{"a b", "a b", "a"}, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, issued, 3, func(w *world) {
+				for _, says := range test.lists {
+					w.answers["list"] = append(w.answers["list"], deployers.Answer{Reply: says})
+				}
+				w.dropped = []install.NotCarried{{Target: "web", Lineage: "a.example", Path: "/a", Names: []string{"user.a"}}}
+				w.on = on{"before": called(func(a *deployers.Activation) { a.After = []deployers.Expect{expecting("b", true)} }), "tell 1": takesNot("b.example")}
+				for _, e := range w.deploy() {
+					warned, dropped := 0, 0
+					for _, f := range e.outcome.Findings {
+						switch f.Code {
+						case "dropped":
+							warned++
+						case string(outcome.NotCarried):
+							dropped++
+						}
+					}
+					if e.outcome.Lineage == "b.example" {
+						continue // it has had one attempt
+					}
+					if warned != test.want || (dropped == 1) != (e.outcome.Lineage == "a.example") || dropped > 1 {
+						t.Errorf("%s: warned of %v", e.outcome.Lineage, e.outcome.Findings)
+					}
+				}
+			})
+		})
+	}
+}
