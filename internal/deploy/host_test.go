@@ -55,6 +55,11 @@ func live(t *testing.T, histories []history) {
 					}
 					w.began, w.count = time.Now(), map[string]int{}
 					got, err := turn.run(w)
+					for _, o := range got {
+						if slices.Contains(o.Notes, "") {
+							t.Errorf("turn %d notes nothing", i+1)
+						}
+					}
 					if w.connections != 0 {
 						t.Errorf("after turn %d, %d connections to systemd are open", i+1, w.connections)
 					}
