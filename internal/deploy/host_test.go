@@ -447,6 +447,22 @@ func TestRollbackTo(t *testing.T) {
 
 // TestRuns is about runs that come after others.
 func TestRuns(t *testing.T) {
+	var noted os.FileInfo
+	stateFile := func(w *world) os.FileInfo {
+		w.t.Helper()
+		info, err := os.Stat(filepath.Join(w.dir, "state/state.json"))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return info
+	}
+	noteState := func(w *world) { noted = stateFile(w) }
+	sameState := func(w *world) {
+		w.t.Helper()
+		if !os.SameFile(noted, stateFile(w)) {
+			w.t.Error("the state was written where nothing had happened")
+		}
+	}
 	stop := func(w *world) { w.unit.ActiveState = "inactive" }
 	start := func(w *world) { w.unit.ActiveState = "active"; w.take() }
 	noReload := func(w *world) { w.unit.CanReload = false }
@@ -454,9 +470,9 @@ func TestRuns(t *testing.T) {
 	live(t, []history{
 		{"nothing to do", 1, "", []turn{
 			{nil, deploy(everything), "deployed", "reload"},
-			{nil, deploy(everything), "unchanged", ""},
-			{nil, deploy(Request{Look: true}), "unchanged", ""},
-			{nil, deploy(pending), "", ""},
+			{noteState, deploy(everything), "unchanged", ""},
+			{sameState, deploy(Request{Look: true}), "unchanged", ""},
+			{sameState, deploy(pending), "", ""},
 			{nil, deploy(Request{Force: true}), "deployed", "reload"},
 		}},
 		{"another is served", 1, "", []turn{
