@@ -190,8 +190,9 @@ func (r *run) deployGroup(ctx context.Context, group []prepared) []ended {
 }
 
 // again returns the prepared job that ended, with the steps that it took and what
-// was found on the way, for another attempt. Where a pair that had been installed before was undone, there is
-// something to be written now, and if it cannot be told what, no other attempt.
+// was found on the way, for another attempt. Where a pair that had been installed
+// before was undone, there is something to be written now, and if it cannot be told
+// what, no other attempt.
 func (r *run) again(ctx context.Context, group []prepared, e ended) (p prepared, can bool) {
 	at := slices.IndexFunc(group, func(p prepared) bool { return p.job.key() == e.job.key() })
 	p = group[at]
