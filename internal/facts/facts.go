@@ -46,6 +46,7 @@ type Finder struct {
 	channels Channels
 
 	mutex     sync.Mutex
+	found     map[asker]deployers.Facts
 	seen      map[string]deployers.Unit
 	outputs   map[string]deployers.Output
 	answers   map[deployers.Query]deployers.Answer
@@ -61,7 +62,7 @@ func NewFinder(units Units, programs Programs, channels Channels) *Finder {
 	return &Finder{
 		units: units, programs: programs, channels: channels,
 		seen: map[string]deployers.Unit{}, outputs: map[string]deployers.Output{}, answers: map[deployers.Query]deployers.Answer{},
-		silent: map[deployers.Channel]deployers.Answer{}, asked: map[string][]deployers.Channel{}, forgotten: map[string]int{}, left: patience,
+		found: map[asker]deployers.Facts{}, silent: map[deployers.Channel]deployers.Answer{}, asked: map[string][]deployers.Channel{}, forgotten: map[string]int{}, left: patience,
 	}
 }
 
@@ -76,8 +77,23 @@ const (
 // rounds: what comes out of one may raise the questions of the next. Activated
 // is when certlatch last told the service to take new files; zero: it is not
 // known to have. It fails with an error of systemd, or where a deployer goes on
-// asking.
+// asking. What it returns is for all lineages of the target, and is not to be
+// written to.
 func (f *Finder) Of(ctx context.Context, d deployers.Deployer, t deployers.Target, activated time.Time) (deployers.Facts, error) {
+	who := asker{d.Name(), t.Name, t.Unit, activated}
+	facts, since, ok := known(f, f.found, who, t.Unit)
+	if ok {
+		return facts, nil
+	}
+	facts, err := f.find(ctx, d, t, activated)
+	if err == nil {
+		remember(f, f.found, who, facts, since)
+	}
+	return facts, err
+}
+
+// find asks a deployer what it wants to know until it wants nothing more.
+func (f *Finder) find(ctx context.Context, d deployers.Deployer, t deployers.Target, activated time.Time) (deployers.Facts, error) {
 	facts := deployers.Facts{
 		Systemd: f.units != nil, Activated: activated,
 		Outputs: map[string]deployers.Output{}, Texts: map[string][]deployers.Text{}, Answers: map[deployers.Query]deployers.Answer{},

@@ -2,11 +2,19 @@ package facts
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
 )
+
+// asker is who wants to know something: a deployer for a target and its unit, as
+// of the last activation.
+type asker struct {
+	service, target, unit string
+	activated             time.Time
+}
 
 // Systemd reports whether systemd runs this host.
 func (f *Finder) Systemd() bool { return f.units != nil }
@@ -95,6 +103,7 @@ func (f *Finder) Forget(unit string) {
 	defer f.mutex.Unlock()
 	f.forgotten[unit]++
 	delete(f.seen, unit)
+	maps.DeleteFunc(f.found, func(who asker, _ deployers.Facts) bool { return who.unit == unit })
 	for _, channel := range f.asked[unit] {
 		delete(f.silent, channel)
 		for query := range f.answers {

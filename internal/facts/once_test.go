@@ -23,9 +23,9 @@ func TestAskedOnce(t *testing.T) {
 	}
 	f := w.finder()
 	wants := deployers.Wants{Unit: "sip.service", Commands: [][]string{{"x"}}, Queries: []deployers.Query{a, b}}
-	look := func(wants deployers.Wants, want string) {
+	of := func(target string, wants deployers.Wants, want string) {
 		t.Helper()
-		facts, err := f.Of(t.Context(), wanting(wants), deployers.Target{}, time.Time{})
+		facts, err := f.Of(t.Context(), wanting(wants), deployers.Target{Name: target, Unit: wants.Unit}, time.Time{})
 		if err != nil || facts.Answers[a].Reply != "1" && facts.Answers[other].Reply != "3" || facts.Unit.MainPID == 0 {
 			t.Errorf("found is %+v, %v", facts, err)
 		}
@@ -33,6 +33,7 @@ func TestAskedOnce(t *testing.T) {
 			t.Errorf("asked was %s, and not %s", got, want)
 		}
 	}
+	look := func(wants deployers.Wants, want string) { t.Helper(); of("one", wants, want); of("two", wants, "") }
 	look(wants, "unit sip.service, run x, call a at /run/ctl, call b at /run/ctl")
 	look(wants, "")
 	look(deployers.Wants{Unit: "web.service", Queries: []deployers.Query{other}}, "unit web.service, call a at /run/other")
@@ -41,6 +42,44 @@ func TestAskedOnce(t *testing.T) {
 	f.Forget("sip.service")
 	look(wants, "unit sip.service, call a at /run/ctl, call b at /run/ctl")
 	look(deployers.Wants{Unit: "web.service", Queries: []deployers.Query{other}}, "unit web.service, call a at /run/other")
+}
+
+// What is found out for a target is so for all its lineages: its deployer is not
+// asked again what it wants, until its service was activated, by this run or by
+// another.
+func TestFoundOnce(t *testing.T) {
+	w := &world{units: map[string]deployers.Unit{"sip.service": {MainPID: 1}}}
+	f := w.finder()
+	asked := 0
+	sip := deployers.Target{Name: "sip", Unit: "sip.service"}
+	wants := func(int, deployers.Facts) deployers.Wants {
+		asked++
+		return deployers.Wants{Unit: "sip.service"}
+	}
+	for _, step := range []struct {
+		name      string
+		target    deployers.Target
+		activated time.Time
+		before    func()
+		asks      bool
+	}{
+		{"at first", sip, time.Time{}, func() {}, true},
+		{"again", sip, time.Time{}, func() {}, false},
+		{"for another target", deployers.Target{Name: "phone", Unit: "sip.service"}, time.Time{}, func() {}, true},
+		{"after another service was activated", sip, time.Time{}, func() { f.Forget("web.service") }, false},
+		{"after it was activated", sip, time.Time{}, func() { f.Forget("sip.service") }, true},
+		{"as of another activation", sip, time.Unix(1, 0), func() {}, true},
+	} {
+		step.before()
+		was := asked
+		facts, err := f.Of(t.Context(), curious(wants), step.target, step.activated)
+		if err != nil || facts.Unit.MainPID != 1 || !facts.Activated.Equal(step.activated) {
+			t.Errorf("%s: found is %+v, %v", step.name, facts, err)
+		}
+		if got := asked > was; got != step.asks {
+			t.Errorf("%s: asked is %v", step.name, got)
+		}
+	}
 }
 
 // A unit that could not be looked at is looked at again.
