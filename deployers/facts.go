@@ -35,6 +35,8 @@ type Facts struct {
 	// Activated is when certlatch last told the service to take new files; zero:
 	// it is not known to have.
 	Activated time.Time
+
+	Made *Made // of texts, for all of a run; nil: nothing is kept
 }
 
 // Output is what a command of Wants printed.

@@ -128,18 +128,17 @@ func countOldWorkers(plan *deployers.Plan, titles []string) {
 // Where it does not say, the listeners that were found stay the probes.
 func followConfiguration(plan *deployers.Plan, command []string, f deployers.Facts) {
 	dump := f.Output(command)
-	config, err := parse(dump.Stdout)
-	if dump.Failed != "" || err != nil {
+	read := deployers.Once(f, "nginx", dump.Stdout, readServers)
+	if dump.Failed != "" || read.err != nil {
 		why := dump.Failed
 		if why == "" {
-			why = err.Error()
+			why = read.err.Error()
 		}
 		plan.Warn(deployers.Configuration, "run "+strings.Join(command, " "), "nginx's configuration could not be read, so it is not known which of its servers use these files: %s", why)
 		return
 	}
-	servers := config.servers()
 	use := fileUse{plan: plan}
-	for _, server := range servers {
+	for _, server := range read.servers {
 		use.consider(server)
 	}
 	plan.Names = use.names()
@@ -148,8 +147,23 @@ func followConfiguration(plan *deployers.Plan, command []string, f deployers.Fac
 		return
 	}
 	if plan.Found {
-		plan.Probes = use.probes(servers)
+		plan.Probes = use.probes(read.servers)
 	}
+}
+
+// serversRead is the servers of a configuration; err: why it cannot be read.
+type serversRead struct {
+	servers []serverBlock
+	err     error
+}
+
+// readServers returns the servers of what nginx -T prints.
+func readServers(dump string) serversRead {
+	config, err := parse(dump)
+	if err != nil {
+		return serversRead{err: err}
+	}
+	return serversRead{servers: config.servers()}
 }
 
 // fileUse is how nginx's servers use the files of a plan.

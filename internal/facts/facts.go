@@ -45,6 +45,8 @@ type Finder struct {
 	programs Programs
 	channels Channels
 
+	made deployers.Made
+
 	mutex     sync.Mutex
 	found     map[asker]deployers.Facts
 	seen      map[string]deployers.Unit
@@ -95,7 +97,7 @@ func (f *Finder) Of(ctx context.Context, d deployers.Deployer, t deployers.Targe
 // find asks a deployer what it wants to know until it wants nothing more.
 func (f *Finder) find(ctx context.Context, d deployers.Deployer, t deployers.Target, activated time.Time) (deployers.Facts, error) {
 	facts := deployers.Facts{
-		Systemd: f.units != nil, Activated: activated,
+		Systemd: f.units != nil, Activated: activated, Made: &f.made,
 		Outputs: map[string]deployers.Output{}, Texts: map[string][]deployers.Text{}, Answers: map[deployers.Query]deployers.Answer{},
 	}
 	asked := map[string]bool{}
