@@ -78,7 +78,7 @@ func (e *Engine) Deploy(ctx context.Context, req Request) (outcome.Report, error
 	}
 	return e.run(ctx, req, func(ctx context.Context, r *run) ([]ended, error) {
 		r.memory.mend()
-		all, err := prepare.Lineages(r.site.Config)
+		all, every, err := r.lineages()
 		if err != nil {
 			return nil, err
 		}
@@ -86,7 +86,9 @@ func (e *Engine) Deploy(ctx context.Context, req Request) (outcome.Report, error
 		if err != nil {
 			return nil, err
 		}
-		r.memory.forgetGone(r.site.Config, all, r.stuck)
+		if every {
+			r.memory.forgetGone(r.site.Config, all, r.stuck)
+		}
 		return r.renew(ctx, jobs), nil
 	})
 }

@@ -75,13 +75,25 @@ func (r *run) choose(all []lineage.Lineage) ([]job, error) {
 	return jobs, nil
 }
 
-// chooseAll is choose for all that the clients keep.
+// chooseAll is choose for all that the request may be about.
 func (r *run) chooseAll() ([]job, error) {
-	all, err := prepare.Lineages(r.site.Config)
+	all, _, err := r.lineages()
 	if err != nil {
 		return nil, err
 	}
 	return r.choose(all)
+}
+
+// lineages returns the lineages that the request may be about, and reports whether
+// that is every one that clients keep. Where some are named it looks at no others,
+// however many there are, but for those that are taken along.
+func (r *run) lineages() (all []lineage.Lineage, every bool, err error) {
+	if len(r.req.Lineages) > 0 {
+		all, err = prepare.LineagesNamed(r.site.Config, slices.Concat(r.req.Lineages, r.memory.takenAlong()))
+		return all, false, err
+	}
+	all, err = prepare.Lineages(r.site.Config)
+	return all, true, err
 }
 
 // wants reports whether this run is to do something about a lineage at a target.

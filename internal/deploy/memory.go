@@ -59,6 +59,23 @@ func (m *memory) marked(l lineage.Lineage) bool {
 	return slices.ContainsFunc(m.marks, func(mark state.Mark) bool { return mark.Lineage == l.String() })
 }
 
+// takenAlong returns the names of lineages that a run may take along: those that
+// somebody has marked, and those whose deployment was cut off.
+func (m *memory) takenAlong() []string {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	var names []string
+	for _, mark := range m.marks {
+		names = append(names, mark.Lineage)
+	}
+	for _, record := range m.state.Records {
+		if record.Pending != nil && record.Pending.Reason == string(outcome.Interrupted) {
+			names = append(names, record.Lineage)
+		}
+	}
+	return names
+}
+
 // lastActivation returns when certlatch last activated a target's service.
 func (m *memory) lastActivation(t config.Target) time.Time {
 	m.mutex.Lock()

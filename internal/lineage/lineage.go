@@ -160,6 +160,22 @@ func (r Root) List() ([]Lineage, error) {
 	return found, nil
 }
 
+// Listed returns the lineage with a name, if [Root.List] would return it, and fails
+// where that would. It looks at no other.
+func (r Root) Listed(name string) (l Lineage, is bool, err error) {
+	l, err = r.Find(name)
+	if err != nil {
+		if _, missing := errors.AsType[*NotFoundError](err); !missing && CheckName(name) == nil {
+			_, err = r.List() // it may be the root that cannot be looked at
+			return Lineage{}, false, err
+		}
+		return Lineage{}, false, nil
+	}
+	rest, _ := paths.Below(l.Fullchain, r.Dir)
+	entry, _, _ := strings.Cut(rest, "/")
+	return l, r.nameOf(entry) == name, nil
+}
+
 // NameAt returns the name of the lineage that would be at path (a directory, or
 // for flat layouts a file), or "" where path is not directly below the root. It
 // does not look at the file system.

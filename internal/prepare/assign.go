@@ -61,10 +61,33 @@ func Lineages(cfg *config.Config) ([]lineage.Lineage, error) {
 	return all, nil
 }
 
+// LineagesNamed returns those lineages that have one of some names, NAME or
+// CLIENT:NAME, whichever client keeps them. It looks at no others.
+func LineagesNamed(cfg *config.Config, names []string) (all []lineage.Lineage, err error) {
+	var bare []string
+	for _, name := range names {
+		bare = append(bare, name[strings.Index(name, ":")+1:])
+	}
+	slices.Sort(bare)
+	bare = slices.Compact(bare)
+	for _, root := range cfg.Roots {
+		for _, name := range bare {
+			l, is, err := root.Listed(name)
+			if err != nil {
+				return nil, err
+			}
+			if is {
+				all = append(all, l)
+			}
+		}
+	}
+	return all, nil
+}
+
 // Lineage finds a lineage by NAME or CLIENT:NAME. It fails with a
 // *RequestError.
 func Lineage(cfg *config.Config, name string) (lineage.Lineage, error) {
-	all, err := Lineages(cfg)
+	all, err := LineagesNamed(cfg, []string{name})
 	if err != nil {
 		return lineage.Lineage{}, err
 	}

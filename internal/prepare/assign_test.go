@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -140,6 +141,28 @@ func TestLineages(t *testing.T) {
 		if l, err := Lineage(cfg, name); err != nil || l != all[1] {
 			t.Errorf("%s: got %v, %v", name, l, err)
 		}
+	}
+	twin := ca.Leaf(t)
+	for name, content := range map[string][]byte{"b.example.crt": twin.Fullchain, "b.example.key": twin.Key} {
+		write(t, filepath.Join(dir, "lego", name), string(content))
+	}
+	for names, want := range map[string]string{
+		"b.example":                             "certbot:b.example lego:b.example",
+		"lego:b.example":                        "certbot:b.example lego:b.example", // whoever has one of that name is a twin
+		"b.example a.example certbot:a.example": "certbot:a.example certbot:b.example lego:b.example",
+		"c.example ../a.example":                "",
+	} {
+		named, err := LineagesNamed(cfg, strings.Fields(names))
+		var got []string
+		for _, l := range named {
+			got = append(got, l.String())
+		}
+		if strings.Join(got, " ") != want || err != nil {
+			t.Errorf("named %s: got %s, %v", names, got, err)
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "lego")); err != nil {
+		t.Fatal(err)
 	}
 	if l, err := Lineage(cfg, "c.example"); l.Name != "" || !is[*RequestError](err) {
 		t.Errorf("got %v, %v", l, err)
