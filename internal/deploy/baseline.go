@@ -3,7 +3,6 @@ package deploy
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/certlatch/certlatch/internal/endpoint"
@@ -70,19 +69,11 @@ func (r *run) observeAll(ctx context.Context, a attempt, of func(member) []endpo
 // member says.
 func (r *run) ownTests(ctx context.Context, a attempt) []error {
 	said := make([]error, len(a.members))
-	results := map[string]error{}
+	tests := owntest.NewRunner(r.site.World.Programs)
 	for i, m := range a.members {
-		argv := m.prepared.plan.Test.Command
-		if len(argv) == 0 {
-			continue
+		if test := m.prepared.plan.Test; len(test.Command) > 0 {
+			said[i] = tests.Run(ctx, test)
 		}
-		test := strings.Join(argv, "\x00")
-		err, ran := results[test]
-		if !ran {
-			err = owntest.Run(ctx, r.site.World.Programs, m.prepared.plan.Test)
-			results[test] = err
-		}
-		said[i] = err
 	}
 	return said
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/owntest"
 	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/probe"
 	"github.com/certlatch/certlatch/internal/state"
@@ -29,6 +30,7 @@ type Inspector struct{ Site prepare.Site }
 type inspection struct {
 	site   prepare.Site
 	prep   *prepare.Preparer
+	tests  *owntest.Runner
 	began  time.Time
 	state  *state.State
 	unread error // why the state cannot be read, so that it is an empty one; nil: it was
@@ -38,7 +40,7 @@ type inspection struct {
 func (in Inspector) begin(prep *prepare.Preparer) (inspection, error) {
 	began := time.Now()
 	st, unread, err := in.Site.State()
-	return inspection{site: in.Site, prep: prep, began: began, state: st, unread: unread}, err
+	return inspection{site: in.Site, prep: prep, tests: owntest.NewRunner(in.Site.World.Programs), began: began, state: st, unread: unread}, err
 }
 
 // record returns what is remembered of an assignment.

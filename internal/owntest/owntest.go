@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/command"
@@ -15,6 +16,34 @@ import (
 // Programs runs programs for what they print.
 type Programs interface {
 	Ask(ctx context.Context, argv []string) (command.Output, error)
+}
+
+// Runner runs tests, each of them once, however many lineages it is about. What
+// a test says may be otherwise once files or the configuration have changed; then a
+// new Runner is needed.
+type Runner struct {
+	programs Programs
+
+	mutex sync.Mutex
+	said  map[string]error
+}
+
+// NewRunner returns a Runner that has not run anything yet.
+func NewRunner(programs Programs) *Runner {
+	return &Runner{programs: programs, said: map[string]error{}}
+}
+
+// Run is like the function [Run], for a test that may have been run before.
+func (r *Runner) Run(ctx context.Context, test deployers.Test) error {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	key := strings.Join(append([]string{test.Failures, test.Beside}, test.Command...), "\x00")
+	err, ran := r.said[key]
+	if !ran {
+		err = Run(ctx, r.programs, test)
+		r.said[key] = err
+	}
+	return err
 }
 
 // Failures is what a test whose output is read says against the service.

@@ -159,3 +159,30 @@ func TestEndangered(t *testing.T) {
 		t.Errorf("a wrong expression is not told: %v", err)
 	}
 }
+
+// A test is run once by a Runner, and another one by itself.
+func TestRunner(t *testing.T) {
+	programs := &counting{fails: errors.New("no")}
+	r := NewRunner(programs)
+	for range 3 {
+		for _, test := range []deployers.Test{{Command: []string{"a", "-t"}}, {Command: []string{"a", "-t"}, Failures: "x"}, {Command: []string{"a"}}} {
+			if err := r.Run(t.Context(), test); err == nil || err.Error() != "no" {
+				t.Errorf("%v: %v", test, err)
+			}
+		}
+	}
+	if programs.calls != 3 {
+		t.Errorf("%d tests were run", programs.calls)
+	}
+}
+
+// counting is programs that all fail, and are counted.
+type counting struct {
+	calls int
+	fails error
+}
+
+func (c *counting) Ask(context.Context, []string) (command.Output, error) {
+	c.calls++
+	return command.Output{}, c.fails
+}
