@@ -463,3 +463,19 @@ func TestVerdictsOfTargets(t *testing.T) {
 		t.Errorf("%v", verdicts)
 	}
 }
+
+// A service's own test is run once, however many lineages are examined that it is
+// about.
+func TestOwnTestOnce(t *testing.T) {
+	s := newSceneOf(t, `
+  - {name: web, service: generic, unit: web.service, lineage: "*.example", certificate: "DIR/{lineage}.pem", key: "DIR/{lineage}.key", generic: {test: [check]}}
+  - {name: mail, service: generic, unit: web.service, lineage: web.example, certificate: "DIR/mail.pem", key: "DIR/mail.key", generic: {test: [other]}}
+`)
+	s.renew("mail.example")
+	if _, err := s.Examine(t.Context(), prepare.Scope{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(s.world.ran, " "); got != "check other" {
+		t.Errorf("run are %s", got)
+	}
+}

@@ -161,6 +161,7 @@ func (s *scene) isClosed() {
 
 // world is what lies outside of files. It fails a test that would change it.
 type world struct {
+	ran        []string // programs that were run for what they print
 	t          *testing.T
 	down       error                        // why systemd cannot be reached
 	units      map[string]deployers.Unit    // others do not exist
@@ -199,6 +200,7 @@ func (w *world) Run(_ context.Context, argv []string) (command.Output, error) {
 }
 
 func (w *world) Ask(_ context.Context, argv []string) (command.Output, error) {
+	w.ran = append(w.ran, argv[0])
 	if w.answers != "" && argv[0] != w.answers {
 		return command.Output{}, errors.New("there is no " + argv[0])
 	}
