@@ -138,7 +138,7 @@ func followConfiguration(plan *deployers.Plan, command []string, f deployers.Fac
 		return
 	}
 	use := fileUse{plan: plan}
-	for _, server := range read.servers {
+	for _, server := range read.concerned(*plan) {
 		use.consider(server)
 	}
 	plan.Names = use.names()
@@ -147,23 +147,8 @@ func followConfiguration(plan *deployers.Plan, command []string, f deployers.Fac
 		return
 	}
 	if plan.Found {
-		plan.Probes = use.probes(read.servers)
+		plan.Probes = use.probes(read)
 	}
-}
-
-// serversRead is the servers of a configuration; err: why it cannot be read.
-type serversRead struct {
-	servers []serverBlock
-	err     error
-}
-
-// readServers returns the servers of what nginx -T prints.
-func readServers(dump string) serversRead {
-	config, err := parse(dump)
-	if err != nil {
-		return serversRead{err: err}
-	}
-	return serversRead{servers: config.servers()}
 }
 
 // fileUse is how nginx's servers use the files of a plan.
@@ -203,7 +188,7 @@ func (u *fileUse) names() []string {
 }
 
 // probes returns one probe for each listener at which the files are served.
-func (u *fileUse) probes(all []serverBlock) []endpoint.Endpoint {
+func (u *fileUse) probes(all serversRead) []endpoint.Endpoint {
 	var probes []endpoint.Endpoint
 	for _, server := range u.servers {
 		for _, l := range server.listens {
@@ -227,7 +212,7 @@ func (u *fileUse) probes(all []serverBlock) []endpoint.Endpoint {
 
 // unprobed returns why a listener cannot be probed, or not so that it proves
 // anything; empty: it can.
-func unprobed(server serverBlock, l listener, all []serverBlock) string {
+func unprobed(server serverBlock, l listener, all serversRead) string {
 	switch {
 	case l.quic:
 		return "it is for QUIC"
@@ -240,11 +225,9 @@ func unprobed(server serverBlock, l listener, all []serverBlock) string {
 	case len(server.pairs) > 1:
 		return "the server has certificates for several types of keys; write a probe with key=rsa or key=ecdsa"
 	}
-	for _, other := range all {
-		for _, nearer := range other.listens {
-			if hides(nearer, l) && !slices.ContainsFunc(server.listens, nearer.same) {
-				return "from this host, " + nearer.String() + " of " + other.where + " would answer"
-			}
+	for _, nearer := range all.at(l.endpoint("tls", "")) {
+		if hides(nearer.listener, l) && !slices.ContainsFunc(server.listens, nearer.listener.same) {
+			return "from this host, " + nearer.listener.String() + " of " + nearer.where + " would answer"
 		}
 	}
 	return ""

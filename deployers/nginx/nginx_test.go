@@ -250,7 +250,7 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, server := range config.servers() {
 			for _, l := range server.listens {
-				_ = unprobed(server, l, []serverBlock{server})
+				_ = unprobed(server, l, indexed([]serverBlock{server}))
 				if e := l.endpoint(server.scheme, server.probeName()); e.Name != "" && !endpoint.IsHost(e.Name) {
 					t.Errorf("%q is no name to ask for", e.Name)
 				}
