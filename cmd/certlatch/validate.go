@@ -11,12 +11,13 @@ import (
 
 func (p *program) validateCommand() *cli.Command {
 	return &cli.Command{
-		Name: "validate", Usage: "say every finding about a bundle; touch nothing", ArgsUsage: "[LINEAGE | --cert FILE --key FILE]",
-		Description: "Holds a lineage against every target that would get it, or two files against the\n" +
+		Name: "validate", Usage: "say every finding about a bundle; touch nothing", ArgsUsage: "[LINEAGE... | --all | --cert FILE --key FILE]",
+		Description: "Holds lineages against every target that would get them, or two files against the\n" +
 			"policy for all targets. Reading the keys of clients needs root.\n\n" +
 			"Example: certlatch validate --cert fullchain.pem --key privkey.pem\n\n" +
 			"Exit codes: 0 nothing refused; 1 unexpected; 2 usage or configuration; 3 refused.",
 		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "all", Usage: "all lineages; those without a finding are only counted"},
 			&cli.StringFlag{Name: "cert", Usage: "leaf and intermediates in PEM: `FILE`"},
 			&cli.StringFlag{Name: "key", Usage: "the private key in PEM: `FILE`"},
 			jsonFlag(),
@@ -26,27 +27,57 @@ func (p *program) validateCommand() *cli.Command {
 }
 
 func (p *program) validate(c *cli.Context) error {
-	if err := checkArguments(c, 0, 1); err != nil {
-		return err
-	}
 	files := c.IsSet("cert") || c.IsSet("key")
-	if files == c.Args().Present() || files && !(c.IsSet("cert") && c.IsSet("key")) {
-		return &usageError{"name a lineage, or both --cert FILE and --key FILE", "for example: certlatch validate api.example"}
+	ways := 0
+	for _, is := range []bool{files, c.Args().Present(), c.Bool("all")} {
+		if is {
+			ways++
+		}
+	}
+	if ways != 1 || files && !(c.IsSet("cert") && c.IsSet("key")) {
+		return &usageError{"name lineages, or --all, or both --cert FILE and --key FILE", "for example: certlatch validate api.example"}
 	}
 	site, err := p.site(c)
 	if err != nil {
 		return err
 	}
-	l := lineage.Lineage{Client: "files", Name: c.String("cert"), Fullchain: c.String("cert"), Key: c.String("key")}
-	if !files {
-		if l, err = prepare.Lineage(site.Config, c.Args().First()); err != nil {
-			return err
-		}
-	}
-	verdicts, err := inspect.Inspector{Site: site}.Validate(c.Context, l)
+	wanted, err := validated(c, site)
 	if err != nil {
 		return err
 	}
-	validation := report.Validation{Lineage: l.Name, Verdicts: verdicts}
-	return p.print(c, validation, validation.Exit())
+	tell, done := p.showProgress()
+	site.Progress = tell
+	found, err := inspect.Inspector{Site: site}.Validate(c.Context, wanted...)
+	done()
+	if err != nil {
+		return err
+	}
+	if len(found) == 1 && !c.Bool("all") {
+		validation := report.Validation{Lineage: found[0].Lineage.Name, Verdicts: found[0].Verdicts}
+		return p.print(c, validation, validation.Exit())
+	}
+	validations := report.Validations{Every: c.Bool("all")}
+	for _, v := range found {
+		validations.Of = append(validations.Of, report.Validation{Lineage: v.Lineage.String(), Verdicts: v.Verdicts})
+	}
+	return p.print(c, validations, validations.Exit())
+}
+
+// validated returns the lineages that the command line names.
+func validated(c *cli.Context, site prepare.Site) ([]lineage.Lineage, error) {
+	switch {
+	case c.Bool("all"):
+		return prepare.Lineages(site.Config)
+	case c.IsSet("cert"):
+		return []lineage.Lineage{{Client: "files", Name: c.String("cert"), Fullchain: c.String("cert"), Key: c.String("key")}}, nil
+	}
+	var wanted []lineage.Lineage
+	for _, name := range c.Args().Slice() {
+		l, err := prepare.Lineage(site.Config, name)
+		if err != nil {
+			return nil, err
+		}
+		wanted = append(wanted, l)
+	}
+	return wanted, nil
 }

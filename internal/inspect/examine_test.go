@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -392,7 +394,7 @@ func TestVerdicts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			verdicts, err := s.Validate(t.Context(), l)
+			verdicts, err := s.verdictsOn(l)
 			if err != nil || len(verdicts) != 1 || verdicts[0].Target != "web" {
 				t.Fatalf("%v, %v", verdicts, err)
 			}
@@ -420,7 +422,7 @@ func TestVerdictForNoTarget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	verdicts, err := s.Validate(t.Context(), l)
+	verdicts, err := s.verdictsOn(l)
 	if err != nil || len(verdicts) != 1 || verdicts[0].Target != "" || verdicts[0].Findings != nil || verdicts[0].Leaf.Fingerprint != lineage.Fingerprint(other.Cert) {
 		t.Errorf("%v, %v", verdicts, err)
 	}
@@ -455,7 +457,7 @@ func TestVerdictsOfTargets(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Site.Config.Targets[1].Policy = config.Policy{Trust: s.path("root.pem"), Accept: []string{"revoked"}}
-	verdicts, err := s.Validate(t.Context(), l)
+	verdicts, err := s.verdictsOn(l)
 	if err != nil || len(verdicts) != 2 || verdicts[0].Target != "web" || verdicts[1].Target != "all" {
 		t.Fatalf("%v, %v", verdicts, err)
 	}
@@ -477,5 +479,52 @@ func TestOwnTestOnce(t *testing.T) {
 	}
 	if got := strings.Join(s.world.ran, " "); got != "check other" {
 		t.Errorf("run are %s", got)
+	}
+}
+
+// verdictsOn validates one lineage.
+func (s *scene) verdictsOn(l lineage.Lineage) ([]Verdict, error) {
+	s.t.Helper()
+	validated, err := s.Validate(s.t.Context(), l)
+	if len(validated) != 1 || validated[0].Lineage != l {
+		s.t.Fatalf("%+v, %v", validated, err)
+	}
+	return validated[0].Verdicts, err
+}
+
+// TestValidateMany wants each of many lineages to be told of in their order, and
+// what kept it from that.
+func TestValidateMany(t *testing.T) {
+	s := newSceneOf(t, `
+  - {name: web, service: generic, unit: web.service, lineage: "n*.example", certificate: "DIR/{lineage}.pem", key: "DIR/{lineage}.key"}
+`)
+	var all []lineage.Lineage
+	for n := range 40 {
+		name := fmt.Sprintf("n%02d.example", n)
+		s.renew(name)
+		l, err := prepare.Lineage(s.Site.Config, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, l)
+	}
+	validated, err := s.Validate(t.Context(), all...)
+	if err != nil || len(validated) != len(all) {
+		t.Fatalf("%d, %v", len(validated), err)
+	}
+	for n, v := range validated {
+		if v.Lineage != all[n] || len(v.Verdicts) != 1 || v.Verdicts[0].Target != "web" || !slices.Contains(v.Verdicts[0].Leaf.Names, all[n].Name) {
+			t.Errorf("%d: %+v", n, v)
+		}
+	}
+	if want := "validating: 40 of 40 lineages"; !slices.Contains(s.told, want) {
+		t.Errorf("nobody is told %q", want)
+	}
+	s.write("root.pem", []byte("none"))
+	if _, err := s.Validate(t.Context(), all...); !isConfig(err) {
+		t.Errorf("got %v", err)
+	}
+	if validated, err := s.Validate(t.Context()); len(validated) != 0 || err != nil {
+		t.Errorf("of none: %v, %v", validated, err)
 	}
 }

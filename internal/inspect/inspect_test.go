@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,6 +41,7 @@ type scene struct {
 	ca             *pki.CA
 	first, renewed pki.Leaf
 	logged         *strings.Builder
+	telling        sync.Mutex
 	told           []string       // to whoever watches
 	target         *config.Target // the only one
 	world          *world
@@ -81,7 +83,11 @@ targets:`+targets, "DIR", s.dir)))
 	s.world.shows(s.first)
 	s.Site = prepare.Site{
 		Config: cfg, Store: store, Log: slog.New(slog.NewTextHandler(s.logged, nil)),
-		Progress: func(doing string) { s.told = append(s.told, doing) },
+		Progress: func(doing string) {
+			s.telling.Lock()
+			defer s.telling.Unlock()
+			s.told = append(s.told, doing)
+		},
 		World: prepare.World{
 			Systemd: func(context.Context) (prepare.Units, error) {
 				s.world.open = s.world.down == nil

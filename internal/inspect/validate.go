@@ -1,9 +1,13 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/config"
@@ -23,18 +27,47 @@ type Verdict struct {
 // Refused reports whether the target would not get the bundle.
 func (v Verdict) Refused() bool { return policy.Refused(v.Findings) }
 
-// Validate returns every finding about a bundle, for every target that would
-// get it, or for none in particular where no target wants it. It touches
-// nothing.
-func (in Inspector) Validate(ctx context.Context, l lineage.Lineage) ([]Verdict, error) {
+// Validated is what is to be said about one of several lineages.
+type Validated struct {
+	Lineage  lineage.Lineage
+	Verdicts []Verdict // one a target, or one for none in particular
+}
+
+// Validate returns every finding about lineages' bundles, each for every target
+// that would get it, or for none in particular where no target wants it. It touches
+// nothing. As many are looked at side by side as there are processors.
+func (in Inspector) Validate(ctx context.Context, all ...lineage.Lineage) ([]Validated, error) {
 	prep := prepare.NewPreparer(in.Site.World)
 	defer prep.Close()
 	i, err := in.begin(prep)
 	if err != nil {
 		return nil, err
 	}
+	validated, failed := make([]Validated, len(all)), make([]error, len(all))
+	var group sync.WaitGroup
+	var done atomic.Int64
+	next := make(chan int)
+	for range min(runtime.GOMAXPROCS(0), len(all)) {
+		group.Go(func() {
+			for n := range next {
+				validated[n].Lineage = all[n]
+				validated[n].Verdicts, failed[n] = i.verdicts(ctx, all[n])
+				in.Site.Tell("validating: %d of %d lineages", done.Add(1), len(all))
+			}
+		})
+	}
+	for n := range all {
+		next <- n
+	}
+	close(next)
+	group.Wait()
+	return validated, cmp.Or(failed...)
+}
+
+// verdicts returns what is to be said about a bundle.
+func (i inspection) verdicts(ctx context.Context, l lineage.Lineage) ([]Verdict, error) {
 	var verdicts []Verdict
-	for _, t := range in.Site.Config.Targets {
+	for _, t := range i.site.Config.Targets {
 		if !t.Wants(l) {
 			continue
 		}
@@ -45,7 +78,7 @@ func (in Inspector) Validate(ctx context.Context, l lineage.Lineage) ([]Verdict,
 		verdicts = append(verdicts, verdict)
 	}
 	if verdicts == nil {
-		verdict, err := i.verdict(ctx, prepare.Assignment{Target: config.Target{Policy: in.Site.Config.Policy}, Lineage: l})
+		verdict, err := i.verdict(ctx, prepare.Assignment{Target: config.Target{Policy: i.site.Config.Policy}, Lineage: l})
 		return []Verdict{verdict}, err
 	}
 	return verdicts, nil

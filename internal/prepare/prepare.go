@@ -28,19 +28,20 @@ type Preparer struct {
 	revoked func(ctx context.Context, leaf, issuer *x509.Certificate) (bool, error)
 
 	mutex   sync.Mutex
-	bundles map[lineage.Lineage]read
+	bundles map[lineage.Lineage]*read
 	trust   map[string]policy.Trust
 }
 
-// read is what came of reading a lineage.
+// read is what came of reading a lineage, once it was read.
 type read struct {
+	once     sync.Once
 	bundle   *lineage.Bundle
 	findings []lineage.Finding
 }
 
 // NewPreparer returns a Preparer that has not read anything yet.
 func NewPreparer(world World) *Preparer {
-	p := &Preparer{revoked: world.Revoked, bundles: map[lineage.Lineage]read{}, trust: map[string]policy.Trust{}}
+	p := &Preparer{revoked: world.Revoked, bundles: map[lineage.Lineage]*read{}, trust: map[string]policy.Trust{}}
 	var units facts.Units
 	if world.Systemd != nil {
 		p.Units = &Connection{connect: world.Systemd}
@@ -60,14 +61,22 @@ func (p *Preparer) Close() {
 // Bundle reads a lineage; nil: what it holds is not a whole bundle, and the
 // findings say why.
 func (p *Preparer) Bundle(l lineage.Lineage) (*lineage.Bundle, []lineage.Finding) {
+	got := p.reading(l)
+	got.once.Do(func() { got.bundle, got.findings = lineage.Read(l) })
+	return got.bundle, got.findings
+}
+
+// reading returns the reading of a lineage, which may be yet to be done: several
+// are read at once.
+func (p *Preparer) reading(l lineage.Lineage) *read {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	got, ok := p.bundles[l]
 	if !ok {
-		got.bundle, got.findings = lineage.Read(l)
+		got = new(read)
 		p.bundles[l] = got
 	}
-	return got.bundle, got.findings
+	return got
 }
 
 // Fingerprint returns that of a lineage's leaf; empty where it cannot be read.

@@ -37,8 +37,8 @@ type Site struct {
 	World  World
 	Log    *slog.Logger
 
-	// Progress is told what is being done, for somebody who watches; nil: nobody
-	// does.
+	// Progress is told what is being done, for somebody who watches, by several
+	// goroutines; nil: nobody does.
 	Progress func(doing string)
 }
 

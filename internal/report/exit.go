@@ -87,6 +87,14 @@ func (v Validation) Exit() int {
 	return ExitOK
 }
 
+// Exit returns the code of validate for several lineages.
+func (v Validations) Exit() int {
+	if slices.ContainsFunc(v.Of, func(one Validation) bool { return one.Exit() == ExitRefused }) {
+		return ExitRefused
+	}
+	return ExitOK
+}
+
 // Exit returns the code of check.
 func (s Severity) Exit() int {
 	return map[Severity]int{SeverityOK: ExitOK, SeverityUnknown: ExitCheckUnknown, SeverityWarning: ExitCheckWarning, SeverityCritical: ExitCheckCritical}[s]

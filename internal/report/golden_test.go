@@ -70,8 +70,19 @@ func shown(t *testing.T) map[string]View {
 		"validate": Validation{"api.example", []inspect.Verdict{{Target: "web", Leaf: oldLeaf()}, {
 			Target: "sip", Leaf: oldLeaf(), Findings: findings(),
 		}}},
-		"validate-good":   Validation{"api.example", []inspect.Verdict{{Leaf: newLeaf()}}},
-		"validate-unread": Validation{"fullchain.pem", []inspect.Verdict{{Findings: findings()[:1]}}},
+		"validations": Validations{Of: []Validation{
+			{"certbot:api.example", []inspect.Verdict{{Target: "web", Leaf: oldLeaf()}, {Target: "sip", Leaf: oldLeaf(), Findings: findings()}}},
+			{"certbot:good.example", []inspect.Verdict{{Leaf: newLeaf()}}},
+			{"lego:web.example", []inspect.Verdict{{Leaf: newLeaf(), Findings: findings()[1:]}}},
+			{"lego:unread.example", []inspect.Verdict{{Findings: findings()[:1]}}},
+		}},
+		"validations-all": Validations{Every: true, Of: []Validation{
+			{"certbot:good.example", []inspect.Verdict{{Leaf: newLeaf()}}},
+			{"lego:web.example", []inspect.Verdict{{Leaf: newLeaf(), Findings: findings()[1:]}}},
+		}},
+		"validations-none": Validations{Every: true},
+		"validate-good":    Validation{"api.example", []inspect.Verdict{{Leaf: newLeaf()}}},
+		"validate-unread":  Validation{"fullchain.pem", []inspect.Verdict{{Findings: findings()[:1]}}},
 
 		"doctor": Examined{
 			{Checks: []deployers.Check{
@@ -157,7 +168,7 @@ func TestSchemas(t *testing.T) {
 		}
 		note(seen[schema], "", reflect.ValueOf(view.JSON()))
 	}
-	if len(seen) != 6 {
+	if len(seen) != 7 {
 		t.Errorf("these are not all schemas: %q", slices.Collect(maps.Keys(seen)))
 	}
 	for schema, fields := range seen {
@@ -363,6 +374,8 @@ func TestExits(t *testing.T) {
 		"doctor, warnings":         {checked(deployers.Warned, deployers.Fine).Exit(), ExitDoctorWarnings},
 		"doctor, errors":           {checked(deployers.Warned, deployers.Wrong, deployers.Fine).Exit(), ExitDoctorErrors},
 		"validate, warned":         {Validation{Verdicts: []inspect.Verdict{{Findings: findings()[1:]}}}.Exit(), ExitOK},
+		"validations, warned":      {Validations{Of: []Validation{{Verdicts: []inspect.Verdict{{Findings: findings()[1:]}}}}}.Exit(), ExitOK},
+		"validations, refused":     {Validations{Of: []Validation{{Verdicts: []inspect.Verdict{{}}}, {Verdicts: []inspect.Verdict{{Findings: findings()}}}}}.Exit(), ExitRefused},
 		"validate, refused":        {Validation{Verdicts: []inspect.Verdict{{}, {Findings: findings()}}}.Exit(), ExitRefused},
 		"check, unknown":           {SeverityUnknown.Exit(), 3},
 		"check, warning":           {SeverityWarning.Exit(), 1},
