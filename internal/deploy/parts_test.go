@@ -382,3 +382,22 @@ func TestWarnedOnce(t *testing.T) {
 		})
 	}
 }
+
+// TestLastButProven wants the newest generation that is not the one that was
+// proven, and the newest of all where nothing was.
+func TestLastButProven(t *testing.T) {
+	ref := install.Ref{Target: "web", Lineage: "a.example"}
+	for proven, want := range map[string]string{"": "3", "3": "2", "2": "3"} {
+		m := &memory{state: new(state.State)}
+		if proven != "" {
+			m.state.Record(ref.Target, ref.Lineage).Proven = &state.Proof{Generation: proven}
+		}
+		r := &run{memory: m}
+		if got := r.lastButProven(ref, []string{"1", "2", "3"}); got != want {
+			t.Errorf("but %q it is %q", proven, got)
+		}
+		if got := r.lastButProven(ref, nil); got != "" {
+			t.Errorf("of none it is %q", got)
+		}
+	}
+}
