@@ -10,9 +10,9 @@ type Made struct{ all sync.Map }
 // made is what is kept: by whom, and of which text.
 type made struct{ by, of string }
 
-// Once returns what a function makes of a text, or has made of it before. It must
-// depend on the text alone, and what it returns is not to be written to. The name
-// by tells functions apart.
+// Once returns what a function makes of a text, or has made of it before. The
+// function must depend on the text alone, and what it returns is not to be written
+// to. Each function has a name of its own, by.
 func Once[T any](f Facts, by, text string, parse func(string) T) T {
 	if f.Made == nil {
 		return parse(text)

@@ -160,7 +160,7 @@ func (r *run) act(ctx context.Context, a attempt) (attempt, error) {
 	return r.askAfterwards(ctx, a)
 }
 
-// tellService tells the service to take the new pairs.
+// tellService makes the activation itself: a job, a command, a signal or a call.
 func (r *run) tellService(ctx context.Context, a attempt) error {
 	switch how := a.activation(); how.Way {
 	case deployers.ReloadUnit:

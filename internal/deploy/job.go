@@ -26,7 +26,7 @@ type job struct {
 
 func (j job) ref() install.Ref { return install.Ref{Target: j.target.Name, Lineage: j.lineage.Name} }
 
-// key tells jobs of one run from each other.
+// key identifies a job within a run.
 type key struct{ target, lineage string }
 
 func (j job) key() key { return key{j.target.Name, j.lineage.String()} }

@@ -13,7 +13,7 @@ import (
 
 // This file looks whether services are still the same processes.
 
-// identity tells one life of a service from the next.
+// identity is one life of a service, different from the next.
 type identity struct {
 	unit       string
 	main       int

@@ -323,7 +323,7 @@ func TestForgetGone(t *testing.T) {
 	}
 }
 
-// TestTells tells whoever watches what is being done, and of what.
+// TestTells wants whoever watches to be told what is being done, and of what.
 func TestTells(t *testing.T) {
 	issued := issue(t)
 	for lineages, about := range map[int]string{1: "web a.example", 3: "web a.example and 2 more"} {

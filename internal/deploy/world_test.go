@@ -434,7 +434,7 @@ func stepsOf(o outcome.Outcome) string {
 
 func fingerprintOf(leaf pki.Leaf) string { return lineage.Fingerprint(leaf.Cert) }
 
-// which tells the leaves of a lineage apart.
+// which returns which of a lineage's leaves has a fingerprint.
 func (w *world) which(name, fingerprint string) string {
 	switch leaf := w.issued.leaves[name]; fingerprint {
 	case "":

@@ -122,7 +122,7 @@ func TestExamine(t *testing.T) {
 	}
 }
 
-// tests gives the target's service a test of its own, and how it ends.
+// tests sets a test of its own for the target's service, and how it ends.
 func (s *scene) tests(ends error) {
 	s.target.Options.(*generic.Options).Test = []string{"check"}
 	s.world.failed = ends

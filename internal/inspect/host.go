@@ -205,8 +205,8 @@ func beforeLineage(path string) string {
 	return filepath.Dir(fixed)
 }
 
-// kernel tells of the clock, and of what may keep services from files that
-// owner and mode would let them read.
+// kernel returns checks of the clock, and of what may keep services from files
+// that owner and mode would let them read.
 func kernel(targets []config.Target) []deployers.Check {
 	synchronised, hidden := host.ClockSynchronised()
 	profiles, unknown := host.AppArmorProfiles()
