@@ -79,10 +79,18 @@ func again(attack func(n int) error) error {
 }
 
 // exchange gives a name to each of the other files for an instant, without an
-// instant in which nothing has it.
+// instant in which nothing has it. At SIGTERM it ends with every name where it
+// was, so that a script knows what lies there.
 func exchange(name string, others []string) error {
+	end := make(chan os.Signal, 1)
+	signal.Notify(end, syscall.SIGTERM)
 	for {
 		for _, other := range others {
+			select {
+			case <-end:
+				return nil
+			default:
+			}
 			for range 2 {
 				if err := unix.Renameat2(unix.AT_FDCWD, name, unix.AT_FDCWD, other, unix.RENAME_EXCHANGE); err != nil {
 					return fmt.Errorf("exchange %s and %s: %w", name, other, err)
