@@ -24,8 +24,9 @@ type ordeal struct {
 	after  []pair // what a recovery may find or bring about
 }
 
-// TestFaults lets a deployment, one that is undone, and the recovery of one
-// that was cut off meet a fault at every system call that changes something.
+// TestFaults lets a deployment, one that is undone, either of them beside another
+// transaction, and the recovery of one that was cut off meet a fault at every
+// system call that changes something.
 // Afterwards one of the pairs must be there in whole, what the process reported
 // must be true, and the next run must leave nothing.
 func TestFaults(t *testing.T) {
@@ -36,6 +37,8 @@ func TestFaults(t *testing.T) {
 		ordeals["deploy first "+string(l)] = ordeal{l, helpDeploy, pair{}, nil, []pair{{}, newPair}}
 		ordeals["undo "+string(l)] = ordeal{l, helpUndo, oldPair, nil, []pair{oldPair}}
 		ordeals["undo first "+string(l)] = ordeal{l, helpUndo, pair{}, nil, []pair{{}}}
+		ordeals["deploy beside "+string(l)] = ordeal{l, helpDeployBeside, oldPair, nil, either}
+		ordeals["undo beside "+string(l)] = ordeal{l, helpUndoBeside, oldPair, nil, []pair{oldPair}}
 		ordeals["recover committed "+string(l)] = ordeal{l, helpRecover, oldPair, cutOffCommitted, []pair{oldPair}}
 		ordeals["recover kept "+string(l)] = ordeal{l, helpRecover, oldPair, cutOffKept, []pair{newPair}}
 	}
@@ -53,7 +56,7 @@ func TestFaults(t *testing.T) {
 	for cases := range results {
 		all = append(all, cases)
 	}
-	fault.Count(t, "transactions of files", 1900, all...)
+	fault.Count(t, "transactions of files", 3300, all...)
 }
 
 func cutOffCommitted(t *testing.T, p place, set Set) { p.abandon(t, set) }
@@ -104,10 +107,20 @@ func (o ordeal) check(t *testing.T, p place, ended fault.Ended) string {
 	if installed < 0 {
 		return "after the recovery there is " + fmt.Sprint(p.state(t, o.layout))
 	}
-	if o.work == helpDeploy && (ended.Code == codeDone || ended.Code == codeKept) && !ended.Killed && o.after[installed] != newPair {
+	code := ended.Code % besideCode
+	if o.deploys() && (code == codeDone || code == codeKept) && !ended.Killed && o.after[installed] != newPair {
 		return "what was deployed is taken back by the recovery"
 	}
 	names := p.names(o.layout, o.after[installed], o.before != pair{} && o.after[installed] == newPair)
+	if o.beside() {
+		has := p.hasNeighbour(o.layout)
+		if has {
+			names = sorted(append(names, p.namesBeside(o.layout, neighbourName, newPair)...))
+		}
+		if said := ended.Code / besideCode; !ended.Killed && (said == codeDone || said == codeKept) != has {
+			return fmt.Sprintf("of the other it says %d, and it is there: %v", said, has)
+		}
+	}
 	if diff := cmp.Diff(names, tree(t, p.root)); diff != "" {
 		return "after the recovery there is (-want +got):\n" + diff
 	}
@@ -117,15 +130,31 @@ func (o ordeal) check(t *testing.T, p place, ended fault.Ended) string {
 // claimed returns the pair that must be installed if the process reported the
 // truth; nil: it reported nothing.
 func (o ordeal) claimed(ended fault.Ended) *pair {
+	code := ended.Code % besideCode
+	undoes := o.work == helpUndo || o.work == helpUndoBeside
 	switch {
 	case ended.Killed:
 		return nil
-	case o.work == helpDeploy && (ended.Code == codeDone || ended.Code == codeKept || ended.Code == codeNotKept):
+	case o.deploys() && (code == codeDone || code == codeKept || code == codeNotKept):
 		return &newPair
-	case o.work == helpDeploy && ended.Code == codeFailed, o.work == helpUndo && ended.Code != codeNotRestored:
+	case o.deploys() && code == codeFailed, undoes && code != codeNotRestored:
 		return &o.before
 	}
 	return nil
+}
+
+// beside reports whether there is another transaction beside the one that meets
+// faults, which meets them too.
+func (o ordeal) beside() bool { return o.work == helpDeployBeside || o.work == helpUndoBeside }
+
+// deploys reports whether the pair is to be kept.
+func (o ordeal) deploys() bool { return o.work == helpDeploy || o.work == helpDeployBeside }
+
+// hasNeighbour reports whether the neighbour's pair is installed in whole.
+func (p place) hasNeighbour(l layout) bool {
+	set := p.neighbour(l, neighbourName, newPair)
+	have, err := p.installer().Current(set)
+	return err == nil && Same(set, have)
 }
 
 // has reports whether a pair is installed in whole, or nothing where it is

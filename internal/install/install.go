@@ -8,7 +8,8 @@
 // them by path in that instant sees it, and a crash in it shows until
 // [Installer.Recover] runs. It does not promise anything about readers that
 // open one file, wait, and open the other. It does not parse what it installs,
-// and it does not lock: only one transaction may exist at a time.
+// and it does not lock: only one Installer may install at a time. Transactions of
+// one may be open side by side, each with a journal of its own.
 package install
 
 import (
@@ -19,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
@@ -68,12 +70,20 @@ type PathError struct {
 
 func (e *PathError) Error() string { return e.Path + " " + e.Why }
 
-// Installer installs sets, and keeps its journal in a directory of its own.
-type Installer struct{ journalDir string }
+// Installer installs sets, and keeps its journals in a directory of its own. It
+// may be used by several goroutines, a transaction by one.
+type Installer struct {
+	journalDir string
 
-// New returns an installer with a directory for its journal, which it makes
+	mutex sync.Mutex              // held while journals are read or written
+	open  map[string]*Transaction // by the names of their intents
+}
+
+// New returns an installer with a directory for its journals, which it makes
 // when it needs it.
-func New(journalDir string) *Installer { return &Installer{journalDir} }
+func New(journalDir string) *Installer {
+	return &Installer{journalDir: journalDir, open: map[string]*Transaction{}}
+}
 
 // Current returns the files at the set's paths as they are; missing ones are
 // left out. In a managed directory all files are read through one descriptor,

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/certlatch/certlatch/internal/disk"
@@ -20,9 +22,10 @@ import (
 //
 // The journal's name is its phase: [intentFile] until the transaction is over,
 // then [keptFile] while leftovers are removed. So the decision to keep is one
-// rename, which needs no space. What could not be put back goes to [stuckFile],
-// and names that could not be removed to [leftFile], so that they keep nothing
-// else from being deployed.
+// rename, which needs no space. Transactions that are open side by side have a
+// number in the name, from the second on: intent-2.json. What could not be put
+// back goes to [stuckFile], and names that could not be removed to [leftFile], so
+// that they keep nothing else from being deployed.
 type journal struct {
 	Schema string     `json:"schema"`
 	Sets   []entry    `json:"sets,omitempty"`
@@ -41,6 +44,36 @@ const (
 
 	maxJournal = 4 << 20 // bytes
 )
+
+// numbered returns the name of a journal among those of its phase.
+func numbered(name string, number int) string {
+	if number == 1 {
+		return name
+	}
+	phase, extension, _ := strings.Cut(name, ".")
+	return fmt.Sprintf("%s-%d.%s", phase, number, extension)
+}
+
+// phases matches the names that [numbered] returns.
+var phases = regexp.MustCompile(`^(intent|kept)(-[0-9]+)?(\.json)$`)
+
+// phaseOf returns the phase that the journal of a transaction with that name is
+// in, [intentFile] or [keptFile]; empty: it is not one.
+func phaseOf(name string) string {
+	if match := phases.FindStringSubmatch(name); match != nil {
+		return match[1] + match[3]
+	}
+	return ""
+}
+
+// unfinished returns the names of the journals of transactions, those first that
+// were kept.
+func unfinished(d *disk.Dir) ([]string, error) {
+	names, err := d.List()
+	names = slices.DeleteFunc(names, func(name string) bool { return phaseOf(name) == "" })
+	slices.SortStableFunc(names, func(a, b string) int { return strings.Compare(phaseOf(b), phaseOf(a)) })
+	return names, err
+}
 
 // leftover is a name of certlatch's own making that could not be removed.
 type leftover struct {
@@ -123,7 +156,7 @@ func identityOf(d *disk.Dir, name string) (identity, error) {
 	return fileIdentity(data), nil
 }
 
-// openJournal opens the directory of the journal, and removes what a crash has
+// openJournal opens the directory of the journals, and removes what a crash has
 // left of one that was being written.
 func (in *Installer) openJournal() (*disk.Dir, error) {
 	if err := disk.MakeAll(in.journalDir, disk.Own(0o700)); err != nil {

@@ -37,6 +37,10 @@ const (
 	helpDeploy  = "deploy"
 	helpUndo    = "undo" // deploy, and take it back
 	helpRecover = "recover"
+
+	// Beside another transaction, which is staged before and kept after.
+	helpDeployBeside = "deploy-beside"
+	helpUndoBeside   = "undo-beside"
 )
 
 // The exit codes of the helper process. 2 is that of a panic (package runtime).
@@ -50,8 +54,14 @@ const (
 	codeLeft // undone or recovered, but something could not be removed
 )
 
+// besideCode is what the code of another transaction counts in that of the helper.
+const besideCode = 10
+
 func helperCode(err error) int {
 	restore, left := new(RestoreError), new(LeftError)
+	if both, is := err.(besideError); is {
+		return helperCode(both.err) + besideCode*helperCode(both.neighbour)
+	}
 	switch {
 	case err == nil:
 		return codeDone
@@ -72,24 +82,61 @@ type keepError struct{ error }
 
 func (e keepError) Unwrap() error { return e.error }
 
+// besideError says how two transactions side by side ended.
+type besideError struct{ err, neighbour error }
+
+func (e besideError) Error() string { return fmt.Sprintf("%v, beside %v", e.err, e.neighbour) }
+
 // help does the work of the helper process in a place.
 func help(work, root string) error {
 	p := place{root}
 	work, l, _ := strings.Cut(work, " ")
-	if work == helpRecover {
-		_, err := p.installer().Recover()
+	set, in := p.renewal(layout(l)), p.installer()
+	switch work {
+	case helpRecover:
+		_, err := in.Recover()
 		return err
+	case helpDeployBeside, helpUndoBeside:
+		var ends besideError
+		var other *Transaction
+		other, ends.neighbour = in.Stage([]Set{p.neighbour(layout(l), neighbourName, newPair)})
+		ends.err = carry(in, set, work == helpUndoBeside, func() {
+			if ends.neighbour == nil {
+				ends.neighbour = other.Commit()
+			}
+		})
+		if ends.neighbour == nil {
+			ends.neighbour = keep(other)
+		}
+		if ends == (besideError{}) {
+			return nil
+		}
+		return ends
 	}
-	t, err := p.installer().Stage([]Set{p.renewal(layout(l))})
+	return carry(in, set, work == helpUndo, func() {})
+}
+
+// neighbourName is the target that the helper deploys to beside another.
+const neighbourName = "neighbour"
+
+// carry carries a transaction through, with something that comes to pass between
+// its stage and its commit.
+func carry(in *Installer, set Set, undo bool, between func()) error {
+	t, err := in.Stage([]Set{set})
+	between()
 	if err != nil {
 		return err
 	}
 	if err := t.Commit(); err != nil {
 		return err
 	}
-	if work == helpUndo {
+	if undo {
 		return t.Undo()
 	}
+	return keep(t)
+}
+
+func keep(t *Transaction) error {
 	if err := t.Keep(); err != nil {
 		return keepError{err}
 	}

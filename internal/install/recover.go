@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/certlatch/certlatch/internal/disk"
+	"github.com/certlatch/certlatch/internal/paths"
 )
 
 // Interrupted is a set whose transaction was cut off, and whose previous state
@@ -44,19 +45,24 @@ type Recovery struct {
 // Recover may be cut off itself, and called again. It sets a damaged journal
 // aside. It fails where the directory of the journals cannot be used.
 func (in *Installer) Recover() (Recovery, error) {
+	in.mutex.Lock()
+	defer in.mutex.Unlock()
 	var r Recovery
 	dir, err := in.openJournal()
 	if err != nil {
 		return r, err
 	}
-	t := &Transaction{dir: dir, open: map[string]*disk.Dir{}}
+	t := &Transaction{in: in, dir: dir, open: map[string]*disk.Dir{}}
 	defer t.close()
+	if t.names, err = unfinished(dir); err != nil {
+		return r, err
+	}
 	stuck, left, err := t.pending(&r)
 	if err != nil {
 		return r, err
 	}
 	was := len(stuck.Sets) + len(left)
-	for _, name := range []string{keptFile, intentFile} {
+	for _, name := range t.names {
 		j, err := r.read(dir, name)
 		if err != nil {
 			return r, err
@@ -64,7 +70,7 @@ func (in *Installer) Recover() (Recovery, error) {
 		switch {
 		case j == nil:
 			continue
-		case name == keptFile:
+		case phaseOf(name) == keptFile:
 			left = append(left, t.removeOld(j.Sets)...)
 		default:
 			stuck.Sets = append(stuck.Sets, j.Sets...)
@@ -106,7 +112,8 @@ func (in *Installer) Unfinished() (Recovery, error) {
 		return r, err
 	}
 	for _, name := range names {
-		if !slices.Contains([]string{intentFile, stuckFile, leftFile}, name) && !strings.HasPrefix(name, laterPrefix) {
+		isIntent := phaseOf(name) == intentFile
+		if !isIntent && name != stuckFile && name != leftFile && !strings.HasPrefix(name, laterPrefix) {
 			continue
 		}
 		j, err := readJournal(dir, name)
@@ -126,7 +133,7 @@ func (in *Installer) Unfinished() (Recovery, error) {
 			continue
 		}
 		for _, e := range j.Sets {
-			if name == intentFile {
+			if isIntent {
 				r.Interrupted = append(r.Interrupted, Interrupted{Target: e.Target, Lineage: e.Lineage})
 			} else {
 				r.Stuck = append(r.Stuck, Stuck{e.Target, e.Lineage, errors.New(e.Why)})
@@ -271,6 +278,9 @@ func (t *Transaction) putBackAll(j journal) (s settlement) {
 		return s
 	}
 	for _, path := range slices.Backward(j.Made) {
+		if t.in.usedByAnother(path, t) {
+			continue
+		}
 		s.left = append(s.left, leftover{Dir: filepath.Dir(path), Name: filepath.Base(path), Empty: true})
 	}
 	if len(j.Made) > 0 {
@@ -280,8 +290,24 @@ func (t *Transaction) putBackAll(j journal) (s settlement) {
 	return s
 }
 
+// usedByAnother reports whether another open transaction installs below a
+// directory.
+func (in *Installer) usedByAnother(directory string, t *Transaction) bool {
+	for _, other := range in.open {
+		if other == t {
+			continue
+		}
+		for _, e := range other.journal.Sets {
+			if slices.ContainsFunc(e.Swaps, func(s swap) bool { return paths.Within(s.Dir, directory) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // writeRest writes the journals of what is left to do, beside what is stuck from
-// before, and removes those of what is done.
+// before, and removes the transaction's own.
 func (t *Transaction) writeRest(s settlement, left []leftover, stuck []entry) error {
 	for _, failed := range s.stuck {
 		failed.entry.Why = failed.err.Error()
@@ -293,7 +319,7 @@ func (t *Transaction) writeRest(s settlement, left []leftover, stuck []entry) er
 	if err := t.replace(leftFile, journal{Left: left[:min(len(left), mostLeft)]}, len(left) > 0); err != nil {
 		return err
 	}
-	for _, name := range []string{intentFile, keptFile} {
+	for _, name := range t.names {
 		if err := t.replace(name, journal{}, false); err != nil {
 			return err
 		}

@@ -42,17 +42,8 @@ func (e *SetError) Unwrap() error { return e.Err }
 // writing it fails with a *PathError or a *disk.LinkError, both before anything
 // is touched. An error about one set is in a *SetError.
 func (in *Installer) Stage(sets []Set) (*Transaction, error) {
-	dir, err := in.openJournal()
+	t, err := in.begin(sets)
 	if err != nil {
-		return nil, err
-	}
-	t := &Transaction{dir: dir, open: map[string]*disk.Dir{}}
-	if err := t.plan(sets); err != nil {
-		t.close()
-		return nil, err
-	}
-	if err := writeJournal(dir, intentFile, t.journal); err != nil {
-		t.close()
 		return nil, err
 	}
 	for i, set := range sets {
@@ -62,6 +53,38 @@ func (in *Installer) Stage(sets []Set) (*Transaction, error) {
 	}
 	if err := t.sync(); err != nil {
 		return nil, errors.Join(err, t.Undo())
+	}
+	return t, nil
+}
+
+// begin returns a transaction of which the journal is written and the missing
+// directories are made: from here on no other can do without them.
+func (in *Installer) begin(sets []Set) (*Transaction, error) {
+	in.mutex.Lock()
+	defer in.mutex.Unlock()
+	dir, err := in.openJournal()
+	if err != nil {
+		return nil, err
+	}
+	t := &Transaction{in: in, dir: dir, open: map[string]*disk.Dir{}}
+	if err := t.plan(sets); err != nil {
+		t.close()
+		return nil, err
+	}
+	number := 1
+	for in.open[numbered(intentFile, number)] != nil {
+		number++
+	}
+	t.names = []string{numbered(intentFile, number), numbered(keptFile, number)}
+	if err := writeJournal(dir, t.names[0], t.journal); err != nil {
+		t.close()
+		return nil, err
+	}
+	in.open[t.names[0]] = t
+	for _, set := range sets {
+		if err := t.makeDirectories(set); err != nil {
+			return nil, errors.Join(&SetError{Ref{set.Target, set.Lineage}, err}, t.undo())
+		}
 	}
 	return t, nil
 }
@@ -77,16 +100,14 @@ func (e *StuckError) Error() string {
 // plan fills in the journal with what is going to be done. It changes nothing,
 // except that it removes what crashes have left in the directories of the sets.
 func (t *Transaction) plan(sets []Set) error {
-	for _, name := range []string{intentFile, keptFile} {
-		if _, err := t.dir.Stat(name); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("an earlier transaction has not been recovered (%s): %w", filepath.Join(t.dir.Path(), name), cmp.Or(err, fs.ErrExist))
-		}
+	if err := t.in.allRecovered(t.dir); err != nil {
+		return err
 	}
 	stuck, left, err := t.pending(new(Recovery))
 	if err != nil {
 		return err
 	}
-	taken := map[string]Ref{}
+	taken := t.in.taken()
 	for i := range sets {
 		ref := Ref{sets[i].Target, sets[i].Lineage}
 		e, err := t.planSet(sets[i])
@@ -108,12 +129,49 @@ func (t *Transaction) plan(sets []Set) error {
 			}
 		}
 	}
-	if len(stuck.Sets)+len(left) == 0 { // otherwise a recovery may need some of these names
+	if len(stuck.Sets)+len(left)+len(t.in.open) == 0 { // otherwise some of these names are needed
 		for _, d := range t.open {
 			d.SweepTemps()
 		}
 	}
 	return nil
+}
+
+// allRecovered fails where there is the journal of a transaction that is not open.
+func (in *Installer) allRecovered(dir *disk.Dir) error {
+	names, err := unfinished(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if in.open[name] == nil {
+			return fmt.Errorf("an earlier transaction has not been recovered (%s): %w", filepath.Join(dir.Path(), name), fs.ErrExist)
+		}
+	}
+	return nil
+}
+
+// hasMade reports whether an open transaction has made a directory.
+func (in *Installer) hasMade(directory string) bool {
+	for _, other := range in.open {
+		if slices.Contains(other.journal.Made, directory) {
+			return true
+		}
+	}
+	return false
+}
+
+// taken returns the sets of the open transactions, by the paths that they install.
+func (in *Installer) taken() map[string]Ref {
+	taken := map[string]Ref{}
+	for _, other := range in.open {
+		for _, e := range other.journal.Sets {
+			for _, s := range e.Swaps {
+				taken[s.path()] = Ref{e.Target, e.Lineage}
+			}
+		}
+	}
+	return taken
 }
 
 func (t *Transaction) planSet(set Set) (entry, error) {
@@ -176,13 +234,16 @@ func (t *Transaction) planManaged(set Set, e entry) (entry, error) {
 }
 
 // planDirectories adds the missing directories on the way to path to the
-// journal.
+// journal, and those that another open transaction has made: the last one that is
+// undone removes them.
 func (t *Transaction) planDirectories(path string) error {
 	d, err := disk.Open(path)
 	if err == nil {
-		return d.Close()
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
+		d.Close()
+		if !t.in.hasMade(path) {
+			return nil
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := t.planDirectories(filepath.Dir(path)); err != nil {
@@ -249,12 +310,23 @@ func (t *Transaction) makeFiles(set Set, e entry) error {
 	return nil
 }
 
-func (t *Transaction) makeGeneration(set Set, e entry) error {
-	attr := disk.Attr{UID: os.Geteuid(), GID: set.Group, Mode: 0o750}
-	grants := set.Files[0].Grants
+// directoryAttr returns the attributes of a managed directory, and what the target
+// says of who may read its files; nil: nothing.
+func (s Set) directoryAttr() (attr disk.Attr, grants []disk.Grant) {
+	attr = disk.Attr{UID: os.Geteuid(), GID: s.Group, Mode: 0o750}
+	grants = s.Files[0].Grants
 	if grants != nil {
 		attr = attr.WithACL(grants, mayPass)
 	}
+	return attr, grants
+}
+
+// makeDirectories makes the missing directories of a managed set.
+func (t *Transaction) makeDirectories(set Set) error {
+	if set.Directory == "" {
+		return nil
+	}
+	attr, _ := set.directoryAttr()
 	for _, path := range t.journal.Made {
 		var err error
 		switch {
@@ -267,6 +339,11 @@ func (t *Transaction) makeGeneration(set Set, e entry) error {
 			return err
 		}
 	}
+	return nil
+}
+
+func (t *Transaction) makeGeneration(set Set, e entry) error {
+	attr, grants := set.directoryAttr()
 	d, err := t.openDir(set.Directory)
 	if err != nil {
 		return err

@@ -16,7 +16,9 @@ import (
 // Transaction is the installation of sets together. It ends with Undo or Keep;
 // a Commit that fails has been undone.
 type Transaction struct {
-	dir       *disk.Dir // where the journal is
+	in        *Installer
+	dir       *disk.Dir // where the journal is,
+	names     []string  // and the names that it has, or will have
 	journal   journal
 	open      map[string]*disk.Dir // by path; opened once, held to the end
 	staged    []Staged
@@ -101,6 +103,13 @@ func (t *Transaction) Undo() error {
 	if t.over {
 		return nil
 	}
+	t.in.mutex.Lock()
+	defer t.in.mutex.Unlock()
+	return t.undo()
+}
+
+// undo is Undo with the journals locked.
+func (t *Transaction) undo() error {
 	t.over = true
 	defer t.close()
 	s := t.putBackAll(t.journal)
@@ -158,7 +167,9 @@ func (t *Transaction) Keep() error {
 	if t.over || !t.committed {
 		return errors.New("only a committed transaction can be kept")
 	}
-	if err := t.dir.Rename(intentFile, keptFile); err != nil {
+	t.in.mutex.Lock()
+	defer t.in.mutex.Unlock()
+	if err := t.dir.Rename(t.names[0], t.names[1]); err != nil {
 		return &NotKeptError{err}
 	}
 	t.over = true // from here on Recover would not finish an undo that was cut off
@@ -297,7 +308,12 @@ func (t *Transaction) sync() error {
 	return errors.Join(slices.Collect(maps.Values(t.syncAll()))...)
 }
 
+// close lets go of the directories, and of the transaction's place among those
+// that are open.
 func (t *Transaction) close() {
+	if len(t.names) > 0 && t.in.open[t.names[0]] == t {
+		delete(t.in.open, t.names[0])
+	}
 	for _, d := range t.open {
 		d.Close()
 	}
