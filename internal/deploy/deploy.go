@@ -28,7 +28,11 @@ import (
 )
 
 // Engine deploys bundles to the targets of one configuration.
-type Engine struct{ Site prepare.Site }
+type Engine struct {
+	Site prepare.Site
+
+	beside beside // nil: goroutines
+}
 
 // Request says what to deploy.
 type Request struct {
@@ -95,37 +99,58 @@ func (e *Engine) Deploy(ctx context.Context, req Request) (outcome.Report, error
 
 // renew is a renewal from end to end: each job is prepared, jobs that one
 // activation serves are deployed together or put back together, and what became of
-// them is recorded. What is left for another run is in no outcome.
+// them is recorded. Services are renewed side by side, so that none waits for
+// another. What is left for another run is in no outcome.
 func (r *run) renew(ctx context.Context, jobs []job) []ended {
-	var became []ended
-	var left []job
-	for _, turn := range inTurns(jobs) {
-		var ready []prepared
-		var early []ended
-		for _, j := range turn {
-			p, end := r.prepare(ctx, j) // read, plan, look, judge
-			if end != nil {
-				early = append(early, *end)
-				continue
+	all := eachBeside(r.beside, byUnit(jobs), func(jobs []job) gone {
+		ready, early := r.prepareAll(ctx, jobs) // read, plan, look, judge
+		was := gone{became: r.memory.record(early)}
+		return was.and(eachBeside(r.beside, byService(r.groups(ready)), func(groups [][]prepared) (was gone) {
+			lone := newLoners(r)
+			for _, group := range groups {
+				if r.tooLittleTime(ctx, group) || lone.postpones(group) {
+					was.left = append(was.left, jobsOf(group)...)
+					continue
+				}
+				deployed := r.deployGroup(ctx, group) // baseline, stage, commit, test, activate, prove; or undo
+				lone.note(group, deployed)
+				was.became = append(was.became, r.memory.record(deployed)...)
 			}
-			ready = append(ready, p)
-		}
-		became = append(became, r.memory.record(early)...)
+			lone.save()
+			return was
+		})...)
+	})
+	was := gone{}.and(all...)
+	r.unmark(jobs, was.left)
+	return inOrder(jobs, was.became)
+}
 
-		lone := newLoners(r)
-		for _, group := range r.groups(ready) {
-			if r.tooLittleTime(ctx, group) || lone.postpones(group) {
-				left = append(left, jobsOf(group)...)
-				continue
-			}
-			deployed := r.deployGroup(ctx, group) // baseline, stage, commit, test, activate, prove; or undo
-			lone.note(group, deployed)
-			became = append(became, r.memory.record(deployed)...)
-		}
-		lone.save()
+// gone is how it went with some jobs.
+type gone struct {
+	became []ended
+	left   []job // for another run
+}
+
+// and returns how it went with those of others too.
+func (g gone) and(others ...gone) gone {
+	for _, other := range others {
+		g.became, g.left = append(g.became, other.became...), append(g.left, other.left...)
 	}
-	r.unmark(jobs, left)
-	return inOrder(jobs, became)
+	return g
+}
+
+// prepareAll prepares jobs, and returns those for which there is something to do,
+// and how the others ended.
+func (r *run) prepareAll(ctx context.Context, jobs []job) (ready []prepared, early []ended) {
+	for _, j := range jobs {
+		p, end := r.prepare(ctx, j)
+		if end != nil {
+			early = append(early, *end)
+			continue
+		}
+		ready = append(ready, p)
+	}
+	return ready, early
 }
 
 // Plan says what Deploy would do, and changes nothing.
@@ -139,15 +164,14 @@ func (e *Engine) Plan(ctx context.Context, req Request) (outcome.Report, error) 
 	if err != nil {
 		return outcome.Report{}, err
 	}
-	var became []ended
-	for _, j := range jobs {
-		p, end := r.prepare(ctx, j)
-		if end == nil {
-			end = &ended{job: j, outcome: outcome.Of(p.about(), outcome.DryRun{Plan: p.plan})}
+	all := eachBeside(r.beside, byUnit(jobs), func(jobs []job) gone {
+		ready, became := r.prepareAll(ctx, jobs)
+		for _, p := range ready {
+			became = append(became, ended{job: p.job, outcome: outcome.Of(p.about(), outcome.DryRun{Plan: p.plan})})
 		}
-		became = append(became, *end)
-	}
-	return r.report(became), nil
+		return gone{became: became}
+	})
+	return r.report(inOrder(jobs, gone{}.and(all...).became)), nil
 }
 
 // Rollback puts an earlier generation of a lineage back at a target, proves
@@ -172,8 +196,9 @@ func (e *Engine) Rollback(ctx context.Context, target, name, generation string, 
 }
 
 // run is what one run works with. It is not changed; what changes is in its
-// memory.
+// memory. It may be used by several goroutines.
 type run struct {
+	beside  beside
 	site    prepare.Site
 	prep    *prepare.Preparer
 	storage pairs.Storage
@@ -197,7 +222,11 @@ func (e *Engine) look(req Request, now time.Time) (*run, error) {
 }
 
 func (e *Engine) with(req Request, now time.Time, m *memory, stuck map[install.Ref]error) *run {
-	return &run{e.Site, prepare.NewPreparer(e.Site.World), e.Site.Storage(), m, req, now, stuck}
+	beside := e.beside
+	if beside == nil {
+		beside = inGoroutines
+	}
+	return &run{beside, e.Site, prepare.NewPreparer(e.Site.World), e.Site.Storage(), m, req, now, stuck}
 }
 
 // close ends the connection to systemd, if there is one.

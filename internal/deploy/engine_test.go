@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	}
 	if os.Getenv(helperVariable) != "" {
 		fault.Stay()
-		os.Exit(help(os.Args[1]))
+		os.Exit(help(os.Args[1], strings.Join(os.Args[2:], " ")))
 	}
 	os.Exit(m.Run())
 }

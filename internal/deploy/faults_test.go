@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/certlatch/certlatch/internal/command"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/fault"
 	"github.com/certlatch/certlatch/internal/lineage"
@@ -38,19 +40,88 @@ var results = []outcome.Result{outcome.Deployed, outcome.Unchanged, outcome.Roll
 
 const firstResult = 10
 
-// help is the work of the helper process: to deploy one of a victim's lineages.
-func help(root string) (code int) {
+// besideResult is what the result of the other target counts in the exit code.
+const besideResult = 10
+
+// help is the work of the helper process: to deploy one of a victim's lineages, or
+// both side by side.
+func help(root, work string) (code int) {
 	e, err := victim{root: root}.engine(slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	if err == nil {
-		var report outcome.Report
-		if report, err = e.Deploy(context.Background(), Request{Lineages: []string{"web.example"}, By: "test", Limits: HandLimits}); err == nil && len(report.Outcomes) == 1 {
-			out := report.Outcomes[0]
-			fmt.Fprintf(os.Stderr, "%s (%s) at %s: %s\n", out.Result, out.Reason, out.At, out.Detail)
-			return firstResult + slices.Index(results, out.Result)
-		}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
-	fmt.Fprintln(os.Stderr, err)
-	return 1
+	req := Request{Lineages: []string{"web.example"}, By: "test", Limits: HandLimits}
+	if work == helpBeside {
+		turns := &turns{Programs: e.Site.World.Programs}
+		e.beside, e.Site.World.Programs = turns.beside, turns
+		req.Lineages = nil
+	}
+	report, err := e.Deploy(context.Background(), req)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code = firstResult
+	for i, out := range report.Outcomes {
+		fmt.Fprintf(os.Stderr, "%s: %s (%s) at %s: %s\n", out.Target, out.Result, out.Reason, out.At, out.Detail)
+		code += slices.Index(results, out.Result) * []int{1, besideResult}[i]
+	}
+	return code
+}
+
+// helpBeside is the work of deploying to both targets.
+const helpBeside = "beside"
+
+// turns does tasks side by side on one thread, as a sweep of faults needs it: each
+// in a coroutine, of which another has its turn whenever one runs a program.
+type turns struct {
+	prepare.Programs
+	yield func(struct{}) bool // of the task whose turn it is
+}
+
+func (s *turns) beside(tasks []func()) {
+	if len(tasks) == 1 {
+		tasks[0]()
+		return
+	}
+	type coroutine struct {
+		next  func() (struct{}, bool)
+		yield func(struct{}) bool
+	}
+	var going []*coroutine
+	for _, task := range tasks {
+		c := new(coroutine)
+		c.next, _ = iter.Pull(func(yield func(struct{}) bool) {
+			c.yield = yield
+			s.yield = yield
+			task()
+		})
+		going = append(going, c)
+	}
+	for len(going) > 0 {
+		going = slices.DeleteFunc(going, func(c *coroutine) bool {
+			s.yield = c.yield
+			_, goesOn := c.next()
+			return !goesOn
+		})
+	}
+}
+
+func (s *turns) another() {
+	if s.yield != nil {
+		s.yield(struct{}{})
+	}
+}
+
+func (s *turns) Run(ctx context.Context, argv []string) (command.Output, error) {
+	s.another()
+	return s.Programs.Run(ctx, argv)
+}
+
+func (s *turns) CanRead(ctx context.Context, as command.Credential, paths []string) error {
+	s.another()
+	return s.Programs.CanRead(ctx, as, paths)
 }
 
 // victim is a host in small: a target "web" with a pair that is proven and a
@@ -193,18 +264,21 @@ func (v victim) cutOff(t *testing.T) {
 }
 
 // TestFaults lets a deployment, one that is undone since the activation fails,
-// and one that begins with the recovery of another that was cut off, meet a
-// fault at every system call that changes something, wherever. What the run
-// said of itself was true, the next one finds one of the pairs in whole, deploys
-// to all targets, and leaves nothing.
+// either of them beside another service's, and one that begins with the recovery of
+// another that was cut off, meet a fault at every system call that changes
+// something, wherever. What the run said of itself was true, the next one finds one
+// of the pairs in whole, deploys to all targets, and leaves nothing.
 func TestFaults(t *testing.T) {
-	sums := make(chan map[string]int, 6)
+	sums := make(chan map[string]int, 10)
 	t.Run("sweep", func(t *testing.T) {
 		for layout := range layouts {
 			for work, o := range map[string]ordeal{
 				"deploy":  {takesNext: true, ends: outcome.Deployed},
 				"undo":    {ends: outcome.RolledBack},
 				"recover": {takesNext: true, cutOff: true, ends: outcome.Deployed},
+
+				"deploy beside": {takesNext: true, beside: true, ends: outcome.Deployed},
+				"undo beside":   {beside: true, ends: outcome.RolledBack},
 			} {
 				t.Run(work+" "+layout, func(t *testing.T) {
 					t.Parallel()
@@ -219,7 +293,7 @@ func TestFaults(t *testing.T) {
 	for sum := range sums {
 		all = append(all, sum)
 	}
-	fault.Count(t, "whole runs", 1400, all...)
+	fault.Count(t, "whole runs", 2600, all...)
 }
 
 // ordeal is a run that meets faults.
@@ -228,6 +302,7 @@ type ordeal struct {
 	layout    string
 	takesNext bool // the service takes the renewal
 	cutOff    bool // another run was, before
+	beside    bool // other is deployed to as well
 	ends      outcome.Result
 }
 
@@ -247,6 +322,9 @@ func (o ordeal) sweep(t *testing.T) map[string]int {
 			t.Fatalf("%v\n%s", err, output)
 		}
 		cmd := exec.Command(os.Args[0], o.root)
+		if o.beside {
+			cmd.Args = append(cmd.Args, helpBeside)
+		}
 		cmd.Env = append(os.Environ(), helperVariable+"=1", "GORACE=atexit_sleep_ms=0")
 		return o.root, cmd
 	}
@@ -259,9 +337,17 @@ func (o ordeal) sweep(t *testing.T) map[string]int {
 }
 
 // part leaves out what is the same as in a deployment that succeeds: before the
-// commit of one that is undone, and after the recovery, where its journal begins.
+// commit of one that is undone, before the second of two has begun and after the
+// last has ended, and after the recovery, where its journal begins.
 func (o ordeal) part(calls []fault.Call) []fault.Call {
 	switch {
+	case o.beside:
+		begins := slices.IndexFunc(calls, func(c fault.Call) bool { return strings.Contains(c.Args, `"intent-2.json"`) })
+		for ends := len(calls); ; ends-- {
+			if strings.Contains(calls[ends-1].Args, "</state/journal>") {
+				return calls[begins:ends]
+			}
+		}
 	case o.cutOff:
 		return calls[:slices.IndexFunc(calls, func(c fault.Call) bool { return strings.Contains(c.Args, `"draft.json"`) })]
 	case !o.takesNext:
@@ -281,8 +367,10 @@ func (o ordeal) check(t *testing.T, c fault.Case, ended fault.Ended) string {
 	if err := o.open(t).Recover(t.Context(), Request{By: "test", Limits: HandLimits}); err != nil {
 		return "recovery: " + err.Error()
 	}
+	said := resultsOf(ended)
 	switch {
-	case ended.Code == firstResult && !o.has("web.example", o.next):
+	case said[0] == outcome.Deployed && !o.has("web.example", o.next),
+		o.beside && said[1] == outcome.Deployed && !o.has("other.example", o.other):
 		return "what was deployed is taken back by the next run"
 	case !o.has("web.example", o.before) && !o.has("web.example", o.next):
 		return "after the recovery no pair is there in whole"
@@ -291,19 +379,42 @@ func (o ordeal) check(t *testing.T, c fault.Case, ended fault.Ended) string {
 		return fmt.Sprintf("after the recovery there is %q", left)
 	}
 	o.write(t, "takes", o.next.Fullchain)
-	if found := o.deploy(t, Request{}, "web deployed, other deployed", "web unchanged, other deployed"); found != "" {
+	ends := []string{"web deployed, other deployed", "web unchanged, other deployed"}
+	if o.beside {
+		ends = append(ends, "web deployed, other unchanged", "web unchanged, other unchanged")
+	}
+	if found := o.deploy(t, Request{}, ends...); found != "" {
 		return "the next run: " + found
 	}
 	if !o.has("web.example", o.next) || !o.has("other.example", o.other) {
 		return "the next run did not install the pairs"
 	}
 	tree := o.tree(t)
-	if diff := cmp.Diff(o.tidy(), tree); diff != "" && cmp.Diff(o.withoutGeneration(), tree) != "" {
-		return "after the next run there is (-want +got):\n" + diff
-	} else if diff != "" {
+	diff := cmp.Diff(o.tidy(), tree)
+	switch {
+	case diff == "":
+		return o.remembers(t)
+	case cmp.Diff(o.withoutGeneration(), tree) == "":
 		return o.renewed(t)
+	case o.beside: // other's first generation may be missing too, with its directory
+		tree = withoutOther(tree)
+		switch "" {
+		case cmp.Diff(withoutOther(o.tidy()), tree):
+			return ""
+		case cmp.Diff(withoutOther(o.withoutGeneration()), tree):
+			return o.renewed(t)
+		}
 	}
-	return o.remembers(t)
+	return "after the next run there is (-want +got):\n" + diff
+}
+
+// resultsOf returns what a process said that became of web and of other.
+func resultsOf(ended fault.Ended) [2]outcome.Result {
+	code := ended.Code - firstResult
+	if ended.Killed || code < 0 {
+		return [2]outcome.Result{"error", "error"}
+	}
+	return [2]outcome.Result{results[code%besideResult], results[code/besideResult]}
 }
 
 // isTidy reports whether a name may be there between two runs.
@@ -316,6 +427,10 @@ func isTidy(name string) bool {
 func (o ordeal) withoutGeneration() []string {
 	const missing = "state/generations/web/web.example/next"
 	return slices.DeleteFunc(o.tidy(), func(name string) bool { return name == missing || strings.HasPrefix(name, missing+"/") })
+}
+
+func withoutOther(names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return strings.HasPrefix(name, "state/generations/other") })
 }
 
 // renewed renews web once more, and looks that the generation is kept by then
@@ -339,11 +454,10 @@ func (o ordeal) honest(c fault.Case, ended fault.Ended) string {
 	if ended.Killed {
 		return ""
 	}
-	said := outcome.Result("error")
-	if ended.Code >= firstResult {
-		said = results[ended.Code-firstResult]
-	}
+	said := resultsOf(ended)[0]
 	switch {
+	case o.beside && resultsOf(ended)[1] == outcome.Deployed && !o.has("other.example", o.other):
+		return "it says that other is deployed, and the pair is not there"
 	case said == outcome.Deployed && !o.has("web.example", o.next):
 		return "it says deployed, and the pair is not there"
 	case (said == outcome.RolledBack || said == outcome.Failed) && !o.has("web.example", o.before):
@@ -460,7 +574,7 @@ func (o ordeal) remembers(t *testing.T) string {
 		}
 	}
 	history, damage, err := e.Site.Store.History()
-	if err != nil || damage != nil || len(history) == 0 || history[len(history)-1].Target != "other" {
+	if err != nil || damage != nil || len(history) == 0 || !o.beside && history[len(history)-1].Target != "other" {
 		return fmt.Sprintf("the history: %v, %v, %+v", err, damage, history)
 	}
 	snapshot, err := state.ReadSnapshot(e.Site.Config.Run)

@@ -16,29 +16,32 @@ import (
 // This file puts jobs that one activation serves together, and takes them
 // apart again where some of them fail.
 
-// inTurns divides the jobs, those of one service together, into what is
-// prepared and deployed before the next is looked at. Services that the request
-// is about come before those that are only taken along, and of each those that
-// are asked nothing before those whose answer may have to be waited for.
-func inTurns(jobs []job) [][]job {
-	requested, asked := map[string]bool{}, map[string]bool{} // by unit
+// byUnit divides the jobs into those of one unit each, and those without one. Where
+// there are more than can be worked on at once, those that the request is about come
+// before those that are only taken along, and of each those that are asked nothing
+// before those whose answer may have to be waited for.
+func byUnit(jobs []job) [][]job {
+	var units [][]job
+	index := map[string]int{}
 	for _, j := range jobs {
-		unit := j.target.Unit
-		requested[unit] = requested[unit] || j.requested
-		asked[unit] = asked[unit] || prepare.Asks(j.target)
+		at, ok := index[j.target.Unit]
+		if !ok {
+			at = len(units)
+			index[j.target.Unit], units = at, append(units, nil)
+		}
+		units[at] = append(units[at], j)
 	}
-	turns := make([][]job, 4)
-	for _, j := range jobs {
-		turn := 0
-		if !requested[j.target.Unit] {
+	turn := func(jobs []job) (turn int) {
+		if !slices.ContainsFunc(jobs, func(j job) bool { return j.requested }) {
 			turn += 2
 		}
-		if asked[j.target.Unit] {
+		if slices.ContainsFunc(jobs, func(j job) bool { return prepare.Asks(j.target) }) {
 			turn++
 		}
-		turns[turn] = append(turns[turn], j)
+		return turn
 	}
-	return turns
+	slices.SortStableFunc(units, func(a, b []job) int { return turn(a) - turn(b) })
+	return units
 }
 
 // service is alike for jobs of one service.
@@ -78,6 +81,23 @@ func (r *run) groups(ready []prepared) [][]prepared {
 		}
 	}
 	return slices.Concat(found, alone)
+}
+
+// byService divides groups into those of one service each, which are activated one
+// after the other.
+func byService(groups [][]prepared) [][][]prepared {
+	var services [][][]prepared
+	index := map[string]int{}
+	for _, group := range groups {
+		service := group[0].service()
+		at, ok := index[service]
+		if !ok {
+			at = len(services)
+			index[service], services = at, append(services, nil)
+		}
+		services[at] = append(services[at], group)
+	}
+	return services
 }
 
 func jobsOf(group []prepared) []job {

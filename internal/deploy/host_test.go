@@ -134,7 +134,14 @@ targets:
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.engine = &Engine{Site: prepare.Site{Config: cfg, Store: store, Log: slog.New(slog.NewTextHandler(&w.log, nil)), World: w.outside()}}
+	w.engine = &Engine{Site: prepare.Site{Config: cfg, Store: store, Log: slog.New(slog.NewTextHandler(&w.log, nil)), World: w.outside()}, beside: oneByOne}
+}
+
+// oneByOne does tasks one after the other: a world is for one goroutine.
+func oneByOne(tasks []func()) {
+	for _, task := range tasks {
+		task()
+	}
 }
 
 func (w *world) renew(name string, leaf pki.Leaf) {

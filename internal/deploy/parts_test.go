@@ -29,23 +29,23 @@ func TestInTurns(t *testing.T) {
 		own, other bool // whether the request is about them
 		want       string
 	}{
-		{true, true, "web web2 xmpp|sip sip2 trunk||"},
+		{true, true, "web web2|xmpp|sip trunk|sip2"},
 		{true, false, "web web2|sip trunk|xmpp|sip2"},
-		{false, false, "||web web2 xmpp|sip sip2 trunk"},
+		{false, false, "web web2|xmpp|sip trunk|sip2"},
 	} {
-		var turns []string
-		for _, turn := range inTurns([]job{
+		var units []string
+		for _, unit := range byUnit([]job{
 			of("sip", "kamailio", "kamailio.service", test.own), of("web", "nginx", "nginx.service", test.own),
 			of("web2", "nginx", "nginx.service", test.other), of("xmpp", "prosody", "prosody.service", test.other),
 			of("sip2", "kamailio", "kamailio2.service", test.other), of("trunk", "generic", "kamailio.service", test.other),
 		}) {
 			var names []string
-			for _, j := range turn {
+			for _, j := range unit {
 				names = append(names, j.target.Name)
 			}
-			turns = append(turns, strings.Join(names, " "))
+			units = append(units, strings.Join(names, " "))
 		}
-		if got := strings.Join(turns, "|"); got != test.want {
+		if got := strings.Join(units, "|"); got != test.want {
 			t.Errorf("got %s and not %s", got, test.want)
 		}
 	}

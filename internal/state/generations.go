@@ -68,6 +68,8 @@ func (s *Store) Generation(target, name, generation string) lineage.Lineage {
 // that are kept, but never one named in spare. A generation that is there
 // already stays as it is.
 func (s *Store) Keep(target, name, generation string, b *lineage.Bundle, spare ...string) error {
+	s.keeping.Lock()
+	defer s.keeping.Unlock()
 	if err := s.storeGeneration(target, name, generation, b, spare); err != nil {
 		return s.Failed("keep generation "+generation, err)
 	}

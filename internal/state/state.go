@@ -26,19 +26,23 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// Store is the state directory.
-type Store struct{ dir string }
+// Store is the state directory. It may be used by several goroutines.
+type Store struct {
+	dir     string
+	keeping sync.Mutex // held while a generation is made
+}
 
 // Open returns the state directory, which it makes, for its owner only, where
 // it is missing.
 func Open(dir string) (*Store, error) {
-	s := &Store{dir}
+	s := &Store{dir: dir}
 	for _, dir := range []string{dir, filepath.Join(dir, "generations"), filepath.Join(dir, "marks"), filepath.Join(dir, "journal")} {
 		err := disk.MakeAll(dir, disk.Attr{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o700})
 		if err != nil && dir != s.MarksDir() { // without marks, what is pending is tried all the same
@@ -49,7 +53,7 @@ func Open(dir string) (*Store, error) {
 }
 
 // View returns the state directory for reading; it need not exist.
-func View(dir string) *Store { return &Store{dir} }
+func View(dir string) *Store { return &Store{dir: dir} }
 
 // JournalDir returns the directory of the installer's intent journal.
 func (s *Store) JournalDir() string { return filepath.Join(s.dir, "journal") }
