@@ -20,12 +20,21 @@ func (r *run) baseline(ctx context.Context, a attempt) (attempt, error) {
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < leastWork {
 		return a, &outcome.OutOfTimeError{}
 	}
+	var tested []error
+	var seen [][]probe.Observation
+	var running identity
 	var err error
-	if a.running, _, err = r.identify(ctx, a.activation()); err != nil {
+	r.beside([]func(){
+		func() { running, _, err = r.identify(ctx, a.activation()) },
+		func() { tested = r.ownTests(ctx, a) },
+		func() {
+			seen = r.observeAll(ctx, a, func(m member) []endpoint.Endpoint { return m.prepared.plan.Probes })
+		},
+	})
+	if err != nil {
 		return a, err
 	}
-	tested := r.ownTests(ctx, a)
-	seen := r.observeAll(ctx, a, func(m member) []endpoint.Endpoint { return m.prepared.plan.Probes })
+	a.running = running
 	var going []member
 	for i, m := range a.members {
 		m.testedBefore, m.counting = tested[i], seen[i]

@@ -316,7 +316,7 @@ func (w *world) group() []prepared {
 	}
 	m := &memory{site: site, by: "test", state: w.known}
 	w.began = time.Now()
-	w.run = &run{inGoroutines, site, prepare.NewPreparer(site.World), shelf{site.Storage(), w}, m, Request{Limits: worldLimits, By: "test"}, w.began, nil}
+	w.run = &run{oneByOne, site, prepare.NewPreparer(site.World), shelf{site.Storage(), w}, m, Request{Limits: worldLimits, By: "test"}, w.began, nil}
 	for _, name := range w.names {
 		if !w.first {
 			w.put(name, w.issued.leaves[name].old)
