@@ -90,8 +90,8 @@ func (r *run) ownTests(ctx context.Context, a attempt) []error {
 // test runs the service's own test with the new files in place.
 func (r *run) test(ctx context.Context, a attempt) (attempt, error) {
 	said := r.ownTests(ctx, a)
+	a.members = slices.Clone(a.members)
 	for i := range said {
-		a.members = slices.Clone(a.members)
 		a.members[i].tested = said[i]
 	}
 	for _, m := range a.members {

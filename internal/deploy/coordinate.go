@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 
@@ -189,8 +190,9 @@ func (r *run) unmark(jobs, left []job) {
 	for _, k := range r.memory.notNoted() {
 		done[k.lineage] = false
 	}
-	for _, mark := range r.memory.marks {
-		if !done[mark.Lineage] {
+	for _, name := range slices.Sorted(maps.Keys(r.memory.marks)) {
+		mark := r.memory.marks[name]
+		if !done[name] {
 			continue
 		}
 		if err := r.site.Store.Unmark(mark); err != nil {

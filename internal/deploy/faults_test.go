@@ -585,8 +585,9 @@ func (o ordeal) remembers(t *testing.T) string {
 	if err != nil {
 		return err.Error()
 	}
+	sighting := snapshot.Lookup()
 	for target, leaf := range map[string]pki.Leaf{"web": o.next, "other": o.other} {
-		if s := snapshot.Of(target, target+".example"); s == nil || s.Installed == nil || s.Installed.Short() != shortOf(leaf) {
+		if s := sighting(target, target+".example"); s == nil || s.Installed == nil || s.Installed.Short() != shortOf(leaf) {
 			return fmt.Sprintf("in the snapshot %s is %+v", target, s)
 		}
 	}

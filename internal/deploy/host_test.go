@@ -920,7 +920,7 @@ func TestRecover(t *testing.T) {
 			if err != nil {
 				w.t.Fatal(err)
 			}
-			if seen := snapshot.Of("web", "a.example"); seen == nil || seen.Pending == nil || seen.Pending.Reason != reason {
+			if seen := snapshot.Lookup()("web", "a.example"); seen == nil || seen.Pending == nil || seen.Pending.Reason != reason {
 				w.t.Errorf("the snapshot has %+v", seen)
 			}
 		}
@@ -1025,7 +1025,7 @@ func TestTold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if seen := snapshot.Of("web", "a.example"); seen == nil || seen.Installed == nil || w.which("a.example", seen.Installed.Fingerprint) != "old" {
+		if seen := snapshot.Lookup()("web", "a.example"); seen == nil || seen.Installed == nil || w.which("a.example", seen.Installed.Fingerprint) != "old" {
 			t.Errorf("the snapshot has %+v", seen)
 		}
 

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
@@ -20,9 +21,9 @@ import (
 // read or written, that is said.
 type memory struct {
 	site   prepare.Site
-	by     string       // who asked for the run
-	marks  []state.Mark // at the beginning of the run
-	unread error        // why the state cannot be read; nil: it was
+	by     string                // who asked for the run
+	marks  map[string]state.Mark // at the beginning of the run, by CLIENT:NAME
+	unread error                 // why the state cannot be read; nil: it was
 
 	mutex     sync.Mutex
 	state     *state.State
@@ -56,7 +57,8 @@ func (m *memory) held(target string) *state.Hold {
 
 // marked reports whether somebody has asked for a lineage before the run began.
 func (m *memory) marked(l lineage.Lineage) bool {
-	return slices.ContainsFunc(m.marks, func(mark state.Mark) bool { return mark.Lineage == l.String() })
+	_, is := m.marks[l.String()]
+	return is
 }
 
 // takenAlong returns the names of lineages that a run may take along: those that
@@ -64,10 +66,7 @@ func (m *memory) marked(l lineage.Lineage) bool {
 func (m *memory) takenAlong() []string {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	var names []string
-	for _, mark := range m.marks {
-		names = append(names, mark.Lineage)
-	}
+	names := slices.Collect(maps.Keys(m.marks))
 	for _, record := range m.state.Records {
 		if record.Pending != nil && record.Pending.Reason == string(outcome.Interrupted) {
 			names = append(names, record.Lineage)

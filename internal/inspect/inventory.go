@@ -71,7 +71,7 @@ func (i inspection) sight(ctx context.Context, assigned []prepare.Assignment) []
 	observed := i.site.World.Network.Observe(ctx, probes, func() {
 		i.site.Tell("looking: %d of %d handshakes", done.Add(1), len(probes))
 	})
-	before := readSnapshot(i.site.Config.Run)
+	before := readSnapshot(i.site.Config.Run).Lookup()
 	var seen []state.Sighting
 	for _, g := range glances {
 		n := len(g.probes())
@@ -167,18 +167,17 @@ func blindness(a prepare.Assignment, plan deployers.Plan, proven *state.Proof, p
 	return reason
 }
 
-// conclude makes a sighting of a glance and of what its probes saw.
-func (i inspection) conclude(g glance, observed []probe.Observation, snapshot *state.Snapshot, marks []state.Mark) state.Sighting {
+// conclude makes a sighting of a glance and of what its probes saw, given what was
+// seen before and what is marked.
+func (i inspection) conclude(g glance, observed []probe.Observation, before func(target, lineage string) *state.Sighting, marks map[string]state.Mark) state.Sighting {
 	t, l := g.assigned.Target, g.assigned.Lineage
 	known := condition.Known{
-		Record: i.record(g.assigned), Hold: i.state.Held(t.Name), Before: snapshot.Of(t.Name, l.Name), Unread: i.unread != nil,
+		Record: i.record(g.assigned), Hold: i.state.Held(t.Name), Before: before(t.Name, l.Name), Unread: i.unread != nil,
 		Looked: g.looked, ProveNothing: t.ProveNothing, Stopped: g.stopped, Unit: t.Unit,
 	}
-	for _, m := range marks {
-		if m.Lineage == l.String() {
-			since := m.Since()
-			known.Marked = &since
-		}
+	if mark, is := marks[l.String()]; is {
+		since := mark.Since()
+		known.Marked = &since
 	}
 	if info, err := os.Stat(l.Fullchain); err == nil {
 		known.Issued = info.ModTime().UTC().Truncate(time.Second)

@@ -342,7 +342,7 @@ func TestConclude(t *testing.T) {
 
 	left := 3
 	i := inspection{site: s.Site, state: new(state.State), began: time.Now()}
-	if got := i.conclude(glance{reloadsLeft: &left}, nil, new(state.Snapshot), nil).ReloadsLeft; got == nil || *got != 3 {
+	if got := i.conclude(glance{reloadsLeft: &left}, nil, new(state.Snapshot).Lookup(), nil).ReloadsLeft; got == nil || *got != 3 {
 		t.Errorf("it bears %v reloads", got)
 	}
 }

@@ -28,10 +28,10 @@ func readSnapshot(dir string) *state.Snapshot {
 // remember puts what was seen into the snapshot, beside what was seen before
 // of all else that is assigned. Whoever has looked later is believed.
 func remember(dir string, seen []state.Sighting, assigned []prepare.Assignment) error {
-	before, now := readSnapshot(dir), state.Snapshot{Certificates: seen}
+	before, now := readSnapshot(dir).Lookup(), (&state.Snapshot{Certificates: seen}).Lookup()
 	all := []state.Sighting{}
 	for _, a := range assigned {
-		old, new := before.Of(a.Target.Name, a.Lineage.Name), now.Of(a.Target.Name, a.Lineage.Name)
+		old, new := before(a.Target.Name, a.Lineage.Name), now(a.Target.Name, a.Lineage.Name)
 		switch {
 		case new != nil && (old == nil || !old.Looked.After(new.Looked) || old.Looked.After(time.Now())):
 			all = append(all, *new)
@@ -93,8 +93,9 @@ func (in Inspector) Refresh(ctx context.Context, prep *prepare.Preparer, run Run
 // otherwise, such as after a run that ended before it could show it.
 func (run RunResult) outdated(snapshot *state.Snapshot) []install.Ref {
 	var all []install.Ref
+	before := snapshot.Lookup()
 	for ref, fingerprint := range run.Unchanged {
-		was := snapshot.Of(ref.Target, ref.Lineage)
+		was := before(ref.Target, ref.Lineage)
 		if was == nil {
 			continue
 		}

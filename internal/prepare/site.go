@@ -178,12 +178,16 @@ func (s Site) State() (st *state.State, unread, err error) {
 	return new(state.State), err, nil
 }
 
-// Marks returns the marks that there are, and none where they cannot be read:
-// what is pending is tried all the same.
-func (s Site) Marks() []state.Mark {
-	marks, err := s.Store.Marks()
+// Marks returns the marks that there are, by lineage (CLIENT:NAME), and none where
+// they cannot be read: what is pending is tried all the same.
+func (s Site) Marks() map[string]state.Mark {
+	all, err := s.Store.Marks()
 	if err != nil {
 		s.Log.Error("what hooks have asked for cannot be read", "error", err)
+	}
+	marks := make(map[string]state.Mark, len(all))
+	for _, mark := range all {
+		marks[mark.Lineage] = mark
 	}
 	return marks
 }

@@ -89,7 +89,7 @@ func TestMarks(t *testing.T) {
 	if err := store.Mark("certbot", "web.example"); err != nil {
 		t.Fatal(err)
 	}
-	if marks := site.Marks(); len(marks) != 1 || marks[0].Lineage != "certbot:web.example" || log.Len() > 0 {
+	if marks := site.Marks(); len(marks) != 1 || marks["certbot:web.example"].Lineage != "certbot:web.example" || log.Len() > 0 {
 		t.Errorf("marks are %v; %s", marks, log.String())
 	}
 	if err := os.RemoveAll(store.MarksDir()); err != nil {

@@ -128,12 +128,14 @@ func WriteSnapshot(dir string, certificates []Sighting) error {
 	return nil
 }
 
-// Of returns the sighting of a lineage at a target; nil: there is none.
-func (s *Snapshot) Of(target, lineage string) *Sighting {
+// Lookup returns a function that returns the sighting of a lineage at a target;
+// nil: there is none.
+func (s *Snapshot) Lookup() func(target, lineage string) *Sighting {
+	type place struct{ target, lineage string }
+	all := make(map[place]*Sighting, len(s.Certificates))
 	for i := range s.Certificates {
-		if c := &s.Certificates[i]; c.Target == target && c.Lineage == lineage {
-			return c
-		}
+		c := &s.Certificates[i]
+		all[place{c.Target, c.Lineage}] = c
 	}
-	return nil
+	return func(target, lineage string) *Sighting { return all[place{target, lineage}] }
 }

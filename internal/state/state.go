@@ -15,6 +15,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -71,7 +72,7 @@ func (s *Store) Lock(ctx context.Context) (release func(), err error) {
 // State is what is remembered of targets.
 type State struct {
 	Schema  string   `json:"schema"`
-	Records []Record `json:"records"`
+	Records []Record `json:"records"` // by target, then by lineage
 	Holds   []Hold   `json:"holds"`
 
 	// Activations are the times at which services that must not be activated in
@@ -257,6 +258,7 @@ func readState(path string) (*State, error) {
 	state := new(State)
 	damage := decode(path, data, state)
 	if damage == nil && state.Schema == stateSchema {
+		slices.SortStableFunc(state.Records, inOrder) // earlier versions wrote them as they came
 		return state, nil
 	}
 	var head struct{ Schema string }
@@ -309,24 +311,31 @@ func (s *Store) copyPath() string  { return filepath.Join(s.dir, "state.copy.jso
 // Get returns the record of a lineage at a target, which is empty where there
 // is none.
 func (st *State) Get(target, lineage string) Record {
-	for _, r := range st.Records {
-		if r.Target == target && r.Lineage == lineage {
-			return r
-		}
+	if at, is := st.find(target, lineage); is {
+		return st.Records[at]
 	}
 	return Record{Target: target, Lineage: lineage}
 }
 
-// Record returns the record of a lineage at a target, to be changed. It adds
-// one where there is none.
+// Record returns the record of a lineage at a target, to be changed until
+// another is added. It adds one where there is none.
 func (st *State) Record(target, lineage string) *Record {
-	for i := range st.Records {
-		if r := &st.Records[i]; r.Target == target && r.Lineage == lineage {
-			return r
-		}
+	at, is := st.find(target, lineage)
+	if !is {
+		st.Records = slices.Insert(st.Records, at, Record{Target: target, Lineage: lineage})
 	}
-	st.Records = append(st.Records, Record{Target: target, Lineage: lineage})
-	return &st.Records[len(st.Records)-1]
+	return &st.Records[at]
+}
+
+// find returns where the record of a lineage at a target is or belongs, and
+// reports whether there is one.
+func (st *State) find(target, lineage string) (at int, is bool) {
+	return slices.BinarySearchFunc(st.Records, Record{Target: target, Lineage: lineage}, inOrder)
+}
+
+// inOrder compares records by where they belong among others.
+func inOrder(a, b Record) int {
+	return cmp.Or(strings.Compare(a.Target, b.Target), strings.Compare(a.Lineage, b.Lineage))
 }
 
 // Held returns the hold of a target; nil: it is not held.

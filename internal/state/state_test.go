@@ -60,6 +60,32 @@ func TestStateIsKept(t *testing.T) {
 	}
 }
 
+// TestRecordsOfEarlierVersions wants records to be found in whatever order they
+// were written, and of two of one lineage at one target the first.
+func TestRecordsOfEarlierVersions(t *testing.T) {
+	store, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	proven := func(target, name, generation string) Record {
+		return Record{Target: target, Lineage: name, Proven: &Proof{Generation: generation, Time: noon}}
+	}
+	if err := store.Save(&State{Schema: stateSchema, Records: []Record{
+		proven("web", "b.example", "1"), proven("web", "a.example", "2"), proven("sip", "c.example", "3"), proven("web", "b.example", "4"),
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	st, err := store.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []Record{proven("web", "b.example", "1"), proven("web", "a.example", "2"), proven("sip", "c.example", "3")} {
+		if diff := cmp.Diff(want, st.Get(want.Target, want.Lineage)); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
 func TestRecordsAreOfOneLineageAtOneTarget(t *testing.T) {
 	st := new(State)
 	for _, target := range []string{"web", "sip"} {
@@ -121,7 +147,8 @@ func TestSnapshotIsForEverybody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(&seen, snapshot.Of("web", "a.example")); diff != "" || snapshot.Of("web", "b.example") != nil {
+	of := snapshot.Lookup()
+	if diff := cmp.Diff(&seen, of("web", "a.example")); diff != "" || of("web", "b.example") != nil || of("sip", "a.example") != nil {
 		t.Error(diff)
 	}
 	for path, want := range map[string]fs.FileMode{dir: fs.ModeDir | 0o755, SnapshotFile(dir): 0o644} {
