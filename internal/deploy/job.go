@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/inspect"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
@@ -48,6 +50,9 @@ type ended struct {
 	alone       bool         // it is to be tried without others from now on,
 	turn        int          // and when its turn is among them
 	recorded    bool         // another run has recorded it
+
+	seen  *inspect.Seen // for the snapshot; nil: it is to be looked at again
+	noted time.Time     // when that became what the state says; zero: it could not be noted
 }
 
 // choose returns the jobs that the request asks for, those that an interrupted

@@ -35,6 +35,7 @@ func (r *run) keep(a attempt, wait *outcome.WaitError) ([]ended, error) {
 		}
 		end := m.end(outcome.Served{})
 		end.proof = m.proof(time.Now())
+		end.seen = r.seen(m.prepared, m.probes(), m.silent)
 		became = append(became, end)
 	}
 	return became, nil

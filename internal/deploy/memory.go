@@ -243,6 +243,9 @@ func (m *memory) record(became []ended) []ended {
 	step := outcome.StepTaken{Step: outcome.Record, OK: noted, Took: time.Since(began)}
 	recorded := slices.Clone(became)
 	for i, e := range recorded {
+		if noted {
+			recorded[i].noted = began
+		}
 		if e.recorded || !e.outcome.Happened() {
 			continue
 		}

@@ -96,6 +96,7 @@ func (r *run) prepare(ctx context.Context, j job) (prepared, *ended) {
 	p.generation = p.known.Proven.Generation
 	end := p.end(outcome.NothingToDo{})
 	end.proof = p.stillProven(seen)
+	end.seen = r.seen(p, prepare.Endpoints(seen.counting), seen.silent)
 	return p, end
 }
 

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io/fs"
@@ -8,13 +9,16 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/pki"
 	"github.com/certlatch/certlatch/internal/prepare"
+	"github.com/certlatch/certlatch/internal/probe"
 	"github.com/certlatch/certlatch/internal/rows"
 	"github.com/certlatch/certlatch/internal/state"
 )
@@ -239,6 +243,49 @@ func TestIsAlone(t *testing.T) {
 	}{{failed(true), "aa", true}, {failed(true), "bb", false}, {failed(false), "aa", false}, {state.Record{}, "", false}} {
 		if got := isAlone(test.record, test.fingerprint); got != test.want {
 			t.Errorf("%+v with %s: %v", test.record.Pending, test.fingerprint, got)
+		}
+	}
+}
+
+// counted counts the handshakes that are made to see what is served now.
+type counted struct {
+	prepare.Network
+	made *atomic.Int64
+}
+
+func (c counted) Observe(ctx context.Context, at []endpoint.Endpoint, done func()) []probe.Observation {
+	c.made.Add(int64(len(at)))
+	return c.Network.Observe(ctx, at, done)
+}
+
+// TestWhatWasSeenIsNotLookedAtAgain wants the snapshot to show what a run has seen,
+// without another look at it.
+func TestWhatWasSeenIsNotLookedAtAgain(t *testing.T) {
+	s := newShop(t)
+	var made atomic.Int64
+	s.Site.World.Network = counted{s.Site.World.Network, &made}
+	for _, test := range []struct{ name, want string }{
+		{"deployed", "deployed deployed deployed deployed deployed"},
+		{"unchanged", "unchanged unchanged unchanged unchanged unchanged"},
+	} {
+		if err := os.Remove(state.SnapshotFile(s.Site.Config.Run)); err != nil {
+			t.Fatal(err)
+		}
+		made.Store(0)
+		began := time.Now()
+		s.expect(t, s.deploy(t, Request{Look: true}), test.want)
+		if got := made.Load(); got != 5 {
+			t.Errorf("%s: %d looks at what 5 probes see", test.name, got)
+		}
+		snapshot, err := state.ReadSnapshot(s.Site.Config.Run)
+		if err != nil || len(snapshot.Certificates) != 5 {
+			t.Fatal(snapshot, err)
+		}
+		for _, c := range snapshot.Certificates {
+			if c.State != "in-sync" || len(c.Served) != 1 || c.Served[0].Leaf == nil || c.Served[0].Leaf.Fingerprint != c.Issued.Fingerprint ||
+				c.Installed.Fingerprint != c.Issued.Fingerprint || c.Looked.Before(began) || c.Pending != nil {
+				t.Errorf("%s: %+v", test.name, c)
+			}
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/condition"
 	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/pairs"
@@ -30,11 +31,12 @@ import (
 func (in Inspector) Inventory(ctx context.Context, scope prepare.Scope) ([]state.Sighting, error) {
 	prep := prepare.NewPreparer(in.Site.World)
 	defer prep.Close()
-	return in.inventory(ctx, prep, scope, func(a prepare.Assignment) bool { return scope.Names(a.Target.Name, a.Lineage) })
+	return in.inventory(ctx, prep, scope, func(a prepare.Assignment) bool { return scope.Names(a.Target.Name, a.Lineage) }, nil)
 }
 
-// inventory looks at those assignments of a scope that are wanted.
-func (in Inspector) inventory(ctx context.Context, prep *prepare.Preparer, scope prepare.Scope, wanted func(prepare.Assignment) bool) ([]state.Sighting, error) {
+// inventory looks at those assignments of a scope that are wanted, but for what a
+// run has seen of them already.
+func (in Inspector) inventory(ctx context.Context, prep *prepare.Preparer, scope prepare.Scope, wanted func(prepare.Assignment) bool, known map[install.Ref]Seen) ([]state.Sighting, error) {
 	i, err := in.begin(prep)
 	if err != nil {
 		return nil, err
@@ -47,23 +49,27 @@ func (in Inspector) inventory(ctx context.Context, prep *prepare.Preparer, scope
 		return nil, err
 	}
 	assigned := prepare.Assign(in.Site.Config, all)
-	seen := i.sight(ctx, slices.DeleteFunc(slices.Clone(assigned), func(a prepare.Assignment) bool { return !wanted(a) }))
+	seen, whole := i.sight(ctx, slices.DeleteFunc(slices.Clone(assigned), func(a prepare.Assignment) bool { return !wanted(a) }), known)
 	if i.unread != nil {
 		return seen, i.unread // and the snapshot stays, which knows what was held
 	}
-	if err := remember(in.Site.Config.Run, seen, assigned); err != nil {
+	if err := remember(in.Site.Config.Run, whole, assigned); err != nil {
 		in.Site.Log.Warn("status and check of other users will not see this", "error", err)
 	}
 	return seen, nil
 }
 
-// sight looks at everything, and judges what it sees.
-func (i inspection) sight(ctx context.Context, assigned []prepare.Assignment) []state.Sighting {
+// sight looks at everything that is not known, and judges what it sees. Whole are
+// those sightings that did not miss anything for want of time.
+func (i inspection) sight(ctx context.Context, assigned []prepare.Assignment, known map[install.Ref]Seen) (seen, whole []state.Sighting) {
 	marks := i.site.Marks()
 	var glances []glance
 	var probes []endpoint.Endpoint
 	for n, a := range assigned {
-		g := i.glance(ctx, a)
+		g, is := i.seen(a, known)
+		if !is {
+			g = i.glance(ctx, a)
+		}
 		glances, probes = append(glances, g), append(probes, g.probes()...)
 		i.site.Tell("looking: %d of %d targets", n+1, len(assigned))
 	}
@@ -71,14 +77,28 @@ func (i inspection) sight(ctx context.Context, assigned []prepare.Assignment) []
 	observed := i.site.World.Network.Observe(ctx, probes, func() {
 		i.site.Tell("looking: %d of %d handshakes", done.Add(1), len(probes))
 	})
+	over := ctx.Err() != nil
 	before := readSnapshot(i.site.Config.Run).Lookup()
-	var seen []state.Sighting
 	for _, g := range glances {
 		n := len(g.probes())
-		seen = append(seen, i.conclude(g, observed[:n], before, marks))
+		at := observed[:n]
 		observed = observed[n:]
+		if g.known != nil {
+			at = g.known.observations()
+		}
+		concluded := i.conclude(g, at, before, marks)
+		seen = append(seen, concluded)
+		if !over || g.known != nil || !g.missed(at) {
+			whole = append(whole, concluded)
+		}
 	}
-	return seen
+	return seen, whole
+}
+
+// missed reports whether something could not be looked at, given what its probes
+// saw.
+func (g glance) missed(observed []probe.Observation) bool {
+	return g.blind != "" || slices.ContainsFunc(observed, func(o probe.Observation) bool { return o.Leaf() == nil })
 }
 
 // glance is what was found out about an assignment before any handshake.
@@ -95,9 +115,17 @@ type glance struct {
 	lost     []endpoint.Endpoint // probes that were remembered, of listeners that are gone
 	proved   []endpoint.Endpoint // probes that were remembered
 	blind    outcome.Reason      // why not everything can be looked at; empty: it can
+
+	known *Seen // what a run has seen of it already; nil: it has not
 }
 
-func (g glance) probes() []endpoint.Endpoint { return slices.Concat(g.planned, g.lost) }
+// probes returns the probes that have yet to be looked at.
+func (g glance) probes() []endpoint.Endpoint {
+	if g.known != nil {
+		return nil
+	}
+	return slices.Concat(g.planned, g.lost)
+}
 
 // glance finds out everything but what is served, as far as it can.
 func (i inspection) glance(ctx context.Context, a prepare.Assignment) glance {
@@ -188,6 +216,9 @@ func (i inspection) conclude(g glance, observed []probe.Observation, before func
 			Issued: g.issued, Installed: g.installed, Served: g.served(observed), ReloadsLeft: g.reloadsLeft,
 		},
 		Looked: i.began.UTC(), // and not now: the state was read then
+	}
+	if g.known != nil {
+		seen.Looked = g.known.Noted.UTC()
 	}
 	if t.Contact != "" {
 		seen.Contact = &t.Contact

@@ -2,14 +2,19 @@ package inspect
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"io/fs"
+	"os"
 	"slices"
 	"time"
 
+	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/condition"
+	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/prepare"
+	"github.com/certlatch/certlatch/internal/probe"
 	"github.com/certlatch/certlatch/internal/state"
 )
 
@@ -50,6 +55,7 @@ func remember(dir string, seen []state.Sighting, assigned []prepare.Assignment) 
 // to show it.
 type RunResult struct {
 	Touched   []install.Ref          // what the snapshot says of these may be no longer so
+	Seen      map[install.Ref]Seen   // what it has seen of some, so that nobody need look again
 	Unchanged map[install.Ref]string // what was found to be installed and to need nothing: the leaf's fingerprint
 	Look      bool                   // the run has looked at services, where it might have done without
 	Until     time.Time              // its last moment
@@ -61,10 +67,48 @@ const (
 	lastMoment    = 3 * time.Second  // which may go beyond the run's last moment by this
 )
 
+// Seen is what a run has seen of a lineage at a target: one leaf is issued,
+// installed, and shown by every probe that counts.
+type Seen struct {
+	Began  time.Time // when the run did, which has read the lineage since
+	Noted  time.Time // when it had seen all this, and the state said so
+	Leaf   *x509.Certificate
+	Plan   deployers.Plan
+	Showed []endpoint.Endpoint
+	Silent []probe.Observation // of found probes, which completed no handshake
+}
+
+// observations returns what the probes saw.
+func (s Seen) observations() []probe.Observation {
+	var all []probe.Observation
+	for _, e := range s.Showed {
+		all = append(all, probe.Observation{Endpoint: e, Chain: []*x509.Certificate{s.Leaf}})
+	}
+	return append(all, s.Silent...)
+}
+
+// seen returns what is known of an assignment, and reports whether it is: its
+// lineage was not renewed since.
+func (i inspection) seen(a prepare.Assignment, known map[install.Ref]Seen) (glance, bool) {
+	seen, is := known[install.Ref{Target: a.Target.Name, Lineage: a.Lineage.Name}]
+	if !is || a.Err != nil {
+		return glance{}, false
+	}
+	if info, err := os.Stat(a.Lineage.Fullchain); err != nil || !info.ModTime().Before(seen.Began) {
+		return glance{}, false
+	}
+	leaf := describe(seen.Leaf)
+	return glance{
+		assigned: a, issued: leaf, installed: leaf, looked: true, areFound: seen.Plan.Found,
+		planned: prepare.Endpoints(seen.observations()), proved: prepare.Proved(i.record(a).Proven, seen.Plan), known: &seen,
+	}, true
+}
+
 // Refresh brings the snapshot up to date with what a run has done and seen,
 // after the run has released the lock. Where that is nothing new, and the
 // snapshot is fresh, nothing is written. That ctx has ended does not keep it
-// from that.
+// from that. It looks again at what the run has not seen itself, or whose
+// lineage was renewed since; what it has no time left for stays as it was.
 //
 // It asks no service again that the run's Preparer knows the answer of, such as
 // one that gave none, but reads lineages again. The Preparer stays open. That
@@ -82,9 +126,13 @@ func (in Inspector) Refresh(ctx context.Context, prep *prepare.Preparer, run Run
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(snapshotLimit, time.Until(run.Until.Add(lastMoment))))
 	defer cancel()
 	prep.ForgetBundles()
+	wanted := map[install.Ref]bool{}
+	for _, ref := range outdated {
+		wanted[ref] = true
+	}
 	if _, err := in.inventory(ctx, prep, prepare.Scope{}, func(a prepare.Assignment) bool {
-		return all || slices.Contains(outdated, install.Ref{Target: a.Target.Name, Lineage: a.Lineage.Name})
-	}); err != nil {
+		return all || wanted[install.Ref{Target: a.Target.Name, Lineage: a.Lineage.Name}]
+	}, run.Seen); err != nil {
 		in.Site.Log.Warn("status and check of other users will not see this", "error", err)
 	}
 }

@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/prepare"
+	"github.com/certlatch/certlatch/internal/probe"
 	"github.com/certlatch/certlatch/internal/state"
 )
 
@@ -196,6 +198,60 @@ func TestRefreshKnowsWhatTheRunKnows(t *testing.T) {
 	}
 	if !s.world.open {
 		t.Error("the run's connection to systemd is closed")
+	}
+}
+
+// What the run has seen is not looked at again, unless the lineage was renewed
+// since the run began.
+func TestRefreshTakesWhatTheRunSaw(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		began time.Time
+		asked int
+		want  string
+	}{
+		{"renewed before", time.Now().Add(time.Hour), 0, "issued renewed, installed renewed, tls://127.0.0.1:443?name=web.example renewed, in-sync"},
+		{"renewed since", time.Now().Add(-time.Hour), 1, "issued renewed, installed first, tls://127.0.0.1:443?name=web.example first, stale"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newScene(t, "")
+			noted := time.Now().Add(-time.Minute).UTC()
+			silent := probe.Observation{Endpoint: endpoints(t, "tls://127.0.0.1:444")[0], Err: errors.New("nothing listens there")}
+			prep := prepare.NewPreparer(s.Site.World)
+			defer prep.Close()
+			s.Refresh(t.Context(), prep, RunResult{
+				Touched: []install.Ref{webRef}, Until: time.Now().Add(time.Minute),
+				Seen: map[install.Ref]Seen{webRef: {
+					Began: test.began, Noted: noted, Leaf: s.renewed.Cert, Plan: deployers.Plan{Found: true},
+					Showed: endpoints(t, "tls://127.0.0.1:443?name=web.example"), Silent: []probe.Observation{silent},
+				}},
+			})
+			got := s.snapshot()
+			if summary(s, got) != test.want || s.world.asked != test.asked || got.Looked.Equal(noted) != (test.asked == 0) {
+				t.Errorf("%s, looked at %s, after %d handshakes", summary(s, got), got.Looked, s.world.asked)
+			}
+		})
+	}
+}
+
+// What there was no time left to look at stays as it was seen before: that a
+// handshake was cut short is no news of the service.
+func TestRefreshForgetsWhatWasCutShort(t *testing.T) {
+	for name, left := range map[string]time.Duration{"handshakes": time.Minute, "facts": -time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, "")
+			before := s.look()
+			s.world.hangs = true
+			clear(s.world.shown)
+			synctest.Test(t, func(t *testing.T) {
+				prep := prepare.NewPreparer(s.Site.World)
+				defer prep.Close()
+				s.Refresh(t.Context(), prep, RunResult{Touched: []install.Ref{webRef}, Until: time.Now().Add(left)})
+			})
+			if diff := cmp.Diff(before, s.snapshot()); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }
 
