@@ -17,9 +17,10 @@ func Once[T any](f Facts, by, text string, parse func(string) T) T {
 	if f.Made == nil {
 		return parse(text)
 	}
-	if kept, ok := f.Made.all.Load(made{by, text}); ok {
-		return kept.(T)
+	key := made{by, text}
+	kept, ok := f.Made.all.Load(key)
+	if !ok {
+		kept, _ = f.Made.all.LoadOrStore(key, sync.OnceValue(func() T { return parse(text) }))
 	}
-	kept, _ := f.Made.all.LoadOrStore(made{by, text}, parse(text))
-	return kept.(T)
+	return kept.(func() T)()
 }

@@ -38,8 +38,8 @@ type Channels interface {
 }
 
 // Finder finds out about the services of one run. What it has found out it
-// remembers, until [Finder.Forget]. It may be used by several goroutines; two that
-// ask at once may both have it found out.
+// remembers, until [Finder.Forget]. It may be used by several goroutines: of those
+// that ask about one service at once, one has it found out, and the others wait.
 type Finder struct {
 	units    Units // nil: systemd does not run this host
 	programs Programs
@@ -48,7 +48,11 @@ type Finder struct {
 	made deployers.Made
 
 	mutex     sync.Mutex
+	turns     map[string]*sync.Mutex // to find out about a service, by its unit or target
 	found     map[asker]deployers.Facts
+	listening map[listening][]netip.AddrPort
+	titles    map[service][]string
+	texts     map[text][]deployers.Text
 	seen      map[string]deployers.Unit
 	outputs   map[string]deployers.Output
 	answers   map[deployers.Query]deployers.Answer
@@ -64,6 +68,7 @@ func NewFinder(units Units, programs Programs, channels Channels) *Finder {
 	return &Finder{
 		units: units, programs: programs, channels: channels,
 		seen: map[string]deployers.Unit{}, outputs: map[string]deployers.Output{}, answers: map[deployers.Query]deployers.Answer{},
+		turns: map[string]*sync.Mutex{}, listening: map[listening][]netip.AddrPort{}, titles: map[service][]string{}, texts: map[text][]deployers.Text{},
 		found: map[asker]deployers.Facts{}, silent: map[deployers.Channel]deployers.Answer{}, asked: map[string][]deployers.Channel{}, forgotten: map[string]int{}, left: patience,
 	}
 }
@@ -83,15 +88,8 @@ const (
 // written to.
 func (f *Finder) Of(ctx context.Context, d deployers.Deployer, t deployers.Target, activated time.Time) (deployers.Facts, error) {
 	who := asker{d.Name(), t.Name, t.Unit, activated}
-	facts, since, ok := known(f, f.found, who, t.Unit)
-	if ok {
-		return facts, nil
-	}
-	facts, err := f.find(ctx, d, t, activated)
-	if err == nil {
-		remember(f, f.found, who, facts, since)
-	}
-	return facts, err
+	defer f.turn(who)()
+	return once(f, f.found, who, t.Unit, func() (deployers.Facts, error) { return f.find(ctx, d, t, activated) })
 }
 
 // find asks a deployer what it wants to know until it wants nothing more.
@@ -132,16 +130,14 @@ func (f *Finder) learn(ctx context.Context, facts *deployers.Facts, wants deploy
 		}
 	}
 	if len(wants.Ports) > 0 && first("ports %v", wants.Ports) {
-		if facts.Listeners, err = listeners(*facts, wants.Ports); err != nil {
+		if facts.Listeners, err = f.listeners(*facts, wants); err != nil {
 			return news, err
 		}
 	}
 	if wants.Titles && first("titles") {
-		pids, err := processes(*facts)
-		if err != nil {
+		if facts.Titles, err = f.titlesOf(*facts, wants); err != nil {
 			return news, err
 		}
-		facts.Titles = process.Titles(pids)
 	}
 	for _, argv := range wants.Commands {
 		if key := strings.Join(argv, "\x00"); first("command %s", key) {
@@ -150,7 +146,7 @@ func (f *Finder) learn(ctx context.Context, facts *deployers.Facts, wants deploy
 	}
 	for _, path := range wants.Texts {
 		if first("text %s", path) {
-			facts.Texts[path] = Texts(path)
+			facts.Texts[path] = f.textsAt(path, wants)
 		}
 	}
 	for _, query := range wants.Queries {
@@ -170,15 +166,6 @@ func processes(facts deployers.Facts) ([]int, error) {
 		return process.Descendants(facts.Master)
 	}
 	return nil, nil
-}
-
-// listeners returns where the service's processes listen.
-func listeners(facts deployers.Facts, ports []uint16) ([]netip.AddrPort, error) {
-	pids, err := processes(facts)
-	if err != nil {
-		return nil, err
-	}
-	return process.Listeners(pids, ports)
 }
 
 // Texts reads the regular files that a path or glob names, by path. What cannot

@@ -1,12 +1,17 @@
 package facts
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/process"
 )
 
 // asker is who wants to know something: a deployer for a target and its unit, as
@@ -16,20 +21,72 @@ type asker struct {
 	activated             time.Time
 }
 
+// service is what several targets may be about: a unit, and the process that it
+// has, or else a process of which a file tells.
+type service struct {
+	unit string
+	main int
+}
+
+func serviceOf(facts deployers.Facts, wants deployers.Wants) service {
+	return service{wants.Unit, cmp.Or(facts.Unit.MainPID, facts.Master)}
+}
+
+// listening is what is asked about where a service listens.
+type listening struct {
+	service
+	ports string
+}
+
+// text is a path or glob that a unit's deployer wants to be read.
+type text struct{ unit, path string }
+
+// turn waits until nobody else finds out about a service, and returns a function
+// that lets others do so.
+func (f *Finder) turn(who asker) (done func()) {
+	f.mutex.Lock()
+	key := cmp.Or(who.unit, "target "+who.target)
+	turn, ok := f.turns[key]
+	if !ok {
+		turn = new(sync.Mutex)
+		f.turns[key] = turn
+	}
+	f.mutex.Unlock()
+	turn.Lock()
+	return turn.Unlock
+}
+
+// listeners returns where the service's processes listen.
+func (f *Finder) listeners(facts deployers.Facts, wants deployers.Wants) ([]netip.AddrPort, error) {
+	return once(f, f.listening, listening{serviceOf(facts, wants), fmt.Sprint(wants.Ports)}, wants.Unit, func() ([]netip.AddrPort, error) {
+		pids, err := processes(facts)
+		if err != nil {
+			return nil, err
+		}
+		return process.Listeners(pids, wants.Ports)
+	})
+}
+
+// titlesOf returns what the service's processes call themselves.
+func (f *Finder) titlesOf(facts deployers.Facts, wants deployers.Wants) ([]string, error) {
+	return once(f, f.titles, serviceOf(facts, wants), wants.Unit, func() ([]string, error) {
+		pids, err := processes(facts)
+		return process.Titles(pids), err
+	})
+}
+
+// textsAt reads the files that a path or glob names.
+func (f *Finder) textsAt(path string, wants deployers.Wants) []deployers.Text {
+	texts, _ := once(f, f.texts, text{wants.Unit, path}, wants.Unit, func() ([]deployers.Text, error) { return Texts(path), nil })
+	return texts
+}
+
 // Systemd reports whether systemd runs this host.
 func (f *Finder) Systemd() bool { return f.units != nil }
 
 // Unit looks at a systemd unit.
 func (f *Finder) Unit(ctx context.Context, name string) (deployers.Unit, error) {
-	unit, since, ok := known(f, f.seen, name, name)
-	if ok {
-		return unit, nil
-	}
-	unit, err := f.units.Unit(ctx, name)
-	if err == nil {
-		remember(f, f.seen, name, unit, since)
-	}
-	return unit, err
+	return once(f, f.seen, name, name, func() (deployers.Unit, error) { return f.units.Unit(ctx, name) })
 }
 
 // output runs a command for what it prints.
@@ -104,6 +161,9 @@ func (f *Finder) Forget(unit string) {
 	f.forgotten[unit]++
 	delete(f.seen, unit)
 	maps.DeleteFunc(f.found, func(who asker, _ deployers.Facts) bool { return who.unit == unit })
+	maps.DeleteFunc(f.listening, func(of listening, _ []netip.AddrPort) bool { return of.unit == unit })
+	maps.DeleteFunc(f.titles, func(of service, _ []string) bool { return of.unit == unit })
+	maps.DeleteFunc(f.texts, func(of text, _ []deployers.Text) bool { return of.unit == unit })
 	for _, channel := range f.asked[unit] {
 		delete(f.silent, channel)
 		for query := range f.answers {
@@ -112,6 +172,19 @@ func (f *Finder) Forget(unit string) {
 			}
 		}
 	}
+}
+
+// once returns what was found out of a unit, or finds it out.
+func once[K comparable, V any](f *Finder, in map[K]V, key K, unit string, find func() (V, error)) (V, error) {
+	value, since, ok := known(f, in, key, unit)
+	if ok {
+		return value, nil
+	}
+	value, err := find()
+	if err == nil {
+		remember(f, in, key, value, since)
+	}
+	return value, err
 }
 
 // age is how often a unit was forgotten, so that what was asked before that is

@@ -3,6 +3,8 @@ package facts
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -225,4 +227,52 @@ func TestAskedAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// Of goroutines that ask about one service at once, one has it found out, for
+// whichever target.
+func TestAskedOnceAtOnce(t *testing.T) {
+	w := &world{units: map[string]deployers.Unit{"web.service": {MainPID: 1}}, programs: map[string]command.Output{"x": {Stdout: "1"}}}
+	f := w.finder()
+	wants := wanting(deployers.Wants{Unit: "web.service", Commands: [][]string{{"x"}}})
+	var all sync.WaitGroup
+	for n := range 64 {
+		all.Go(func() {
+			found, err := f.Of(t.Context(), wants, deployers.Target{Name: fmt.Sprint(n % 2), Unit: "web.service"}, time.Time{})
+			if err != nil || found.Unit.MainPID != 1 || found.Outputs["x"].Stdout != "1" {
+				t.Errorf("found is %+v, %v", found, err)
+			}
+		})
+	}
+	all.Wait()
+	if got := w.drain(); got != "unit web.service, run x" {
+		t.Errorf("asked was %s", got)
+	}
+}
+
+// Files are read once for all targets of a service, until it was activated.
+func TestReadOnce(t *testing.T) {
+	w := &world{units: map[string]deployers.Unit{"web.service": {}, "sip.service": {}}}
+	f := w.finder()
+	path := filepath.Join(t.TempDir(), "conf")
+	read := func(target, unit, want string) {
+		t.Helper()
+		found, err := f.Of(t.Context(), wanting(deployers.Wants{Unit: unit, Texts: []string{path}}), deployers.Target{Name: target, Unit: unit}, time.Time{})
+		if err != nil || len(found.Texts[path]) != 1 || found.Texts[path][0].Content != want {
+			t.Errorf("%s reads %v, and not %s (%v)", target, found.Texts, want, err)
+		}
+	}
+	write := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("1")
+	read("one", "web.service", "1")
+	write("2")
+	read("two", "web.service", "1")
+	read("three", "sip.service", "2")
+	f.Forget("web.service")
+	read("two", "web.service", "2")
 }
