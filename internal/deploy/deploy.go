@@ -139,20 +139,6 @@ func (g gone) and(others ...gone) gone {
 	return g
 }
 
-// prepareAll prepares jobs, and returns those for which there is something to do,
-// and how the others ended.
-func (r *run) prepareAll(ctx context.Context, jobs []job) (ready []prepared, early []ended) {
-	for _, j := range jobs {
-		p, end := r.prepare(ctx, j)
-		if end != nil {
-			early = append(early, *end)
-			continue
-		}
-		ready = append(ready, p)
-	}
-	return ready, early
-}
-
 // Plan says what Deploy would do, and changes nothing.
 func (e *Engine) Plan(ctx context.Context, req Request) (outcome.Report, error) {
 	r, err := e.look(req, time.Now())

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
@@ -71,8 +72,47 @@ func (p prepared) end(ending outcome.Ending) *ended {
 	return &ended{job: p.job, outcome: outcome.Of(p.about(), ending), fingerprint: p.leaf.Fingerprint}
 }
 
-// prepare takes a job as far as it goes without touching anything. Where there
-// is nothing more to do, it returns how the job ends.
+// prepareAll prepares jobs side by side, and returns those for which there is
+// something to do, and how the others ended. Those that may need nothing are looked
+// at all at once.
+func (r *run) prepareAll(ctx context.Context, jobs []job) (ready []prepared, early []ended) {
+	type way struct {
+		prepared
+		end *ended
+	}
+	ways := eachBeside(r.beside, jobs, func(j job) way {
+		p, end := r.prepare(ctx, j)
+		return way{p, end}
+	})
+	var probes []endpoint.Endpoint
+	for _, w := range ways {
+		if w.end == nil && r.settled(w.prepared) {
+			probes = append(probes, w.plan.Probes...)
+		}
+	}
+	observed := r.observe(ctx, probes)
+	for _, w := range ways {
+		p := w.prepared
+		if w.end != nil {
+			early = append(early, *w.end)
+			continue
+		}
+		if r.settled(p) {
+			n := len(p.plan.Probes)
+			seen, served := p.served(observed[:n:n])
+			observed = observed[n:]
+			if served {
+				early = append(early, *r.unchanged(p, seen))
+				continue
+			}
+		}
+		ready = append(ready, p)
+	}
+	return ready, early
+}
+
+// prepare takes a job as far as it goes without touching anything, nor looking at
+// what is served. Where there is nothing more to do, it returns how the job ends.
 func (r *run) prepare(ctx context.Context, j job) (prepared, *ended) {
 	if end := r.endsAtOnce(j); end != nil {
 		return prepared{}, end
@@ -83,21 +123,24 @@ func (r *run) prepare(ctx context.Context, j job) (prepared, *ended) {
 	if err != nil {
 		return p, p.end(outcome.Failure{At: outcome.Validate, Err: err})
 	}
-	if r.req.Force || j.byName() || !p.pair.Same() || !p.provenBefore() {
-		return p, nil
+	if r.settled(p) && (!r.req.Look || j.target.ProveNothing) {
+		return p, r.unchanged(p, sight{})
 	}
-	var seen sight
-	if r.req.Look && !p.job.target.ProveNothing {
-		var served bool
-		if seen, served = r.served(ctx, p); !served {
-			return p, nil
-		}
-	}
+	return p, nil
+}
+
+// settled reports whether a job needs nothing, as long as its leaf is served.
+func (r *run) settled(p prepared) bool {
+	return !r.req.Force && !p.job.byName() && p.pair.Same() && p.provenBefore()
+}
+
+// unchanged returns how a job ends that needs nothing, given what its probes saw.
+func (r *run) unchanged(p prepared, seen sight) *ended {
 	p.generation = p.known.Proven.Generation
 	end := p.end(outcome.NothingToDo{})
 	end.proof = p.stillProven(seen)
 	end.seen = r.seen(p, prepare.Endpoints(seen.counting), seen.silent)
-	return p, end
+	return end
 }
 
 // endsAtOnce returns how a job ends of which nothing need be read but files; nil:
@@ -190,9 +233,10 @@ func (p prepared) provenBefore() bool {
 // those that completed no handshake.
 type sight struct{ counting, silent []probe.Observation }
 
-// served looks once whether every probe that counts sees the new leaf.
-func (r *run) served(ctx context.Context, p prepared) (sight, bool) {
-	seen := sight{counting: r.observe(ctx, p.plan.Probes)}
+// served reports whether every probe that counts saw the new leaf, given what all
+// of them saw.
+func (p prepared) served(observed []probe.Observation) (sight, bool) {
+	seen := sight{counting: observed}
 	if p.plan.Found {
 		seen = answering(seen.counting)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/account"
+	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/owntest"
@@ -49,17 +50,37 @@ func (in Inspector) Examine(ctx context.Context, scope prepare.Scope) ([]Examina
 	if err := scope.Check(in.Site.Config, all); err != nil {
 		return nil, err
 	}
-	var examined []Examination
-	for _, a := range prepare.Assign(in.Site.Config, all) {
-		if !scope.Names(a.Target.Name, a.Lineage) {
-			continue
-		}
-		i.site.Tell("looking at %s for %s", a.Target.Name, a.Lineage.Name)
-		checks := i.examine(ctx, a)
-		deployers.SortChecks(checks)
-		examined = append(examined, Examination{a.Target.Name, a.Lineage.Name, a.Target.Service, checks})
+	assigned := slices.DeleteFunc(prepare.Assign(in.Site.Config, all), func(a prepare.Assignment) bool {
+		return !scope.Names(a.Target.Name, a.Lineage)
+	})
+	return i.examineAll(ctx, assigned), nil
+}
+
+// examineAll looks at assignments side by side, and then at all that they serve at
+// once, so that one that is silent does not hold up the others.
+func (i inspection) examineAll(ctx context.Context, assigned []prepare.Assignment) []Examination {
+	found := make([]examined, len(assigned))
+	prepare.SideBySide(len(assigned), func(n int) {
+		i.site.Tell("looking at %s for %s", assigned[n].Target.Name, assigned[n].Lineage.Name)
+		found[n] = i.examine(ctx, assigned[n])
+	})
+	var probes []endpoint.Endpoint
+	for _, e := range found {
+		probes = append(probes, e.probes...)
 	}
-	return examined, nil
+	observed := i.observe(ctx, probes)
+	var all []Examination
+	for _, e := range found {
+		checks := e.checks
+		if n := len(e.probes); e.looks {
+			checks = append(checks, e.served(observed[:n])...)
+			observed = observed[n:]
+		}
+		deployers.SortChecks(checks)
+		a := e.assigned
+		all = append(all, Examination{a.Target.Name, a.Lineage.Name, a.Target.Service, checks})
+	}
+	return all
 }
 
 func fine(about deployers.Aspect, says string, args ...any) deployers.Check {
@@ -81,18 +102,33 @@ func fails(about deployers.Aspect, err error, of outcome.Subject) deployers.Chec
 	return wrong(about, remedy, "%v", err)
 }
 
+// examined is what was found out about an assignment, but for what is served.
+type examined struct {
+	evidence
+	checks []deployers.Check
+	probes []endpoint.Endpoint // to be looked at
+	looks  bool                // at what is served, of which there is something to say without probes too
+}
+
 // examine looks as far as it can: what is installed and served cannot be
 // compared without a bundle, nor found without a plan.
-func (i inspection) examine(ctx context.Context, a prepare.Assignment) []deployers.Check {
+func (i inspection) examine(ctx context.Context, a prepare.Assignment) examined {
 	if a.Err != nil {
-		return []deployers.Check{fails(deployers.Issued, a.Err, subjectOf(a, deployers.Plan{}))}
+		return examined{evidence: evidence{assigned: a}, checks: []deployers.Check{fails(deployers.Issued, a.Err, subjectOf(a, deployers.Plan{}))}}
 	}
-	ev := i.open(ctx, a)
-	checks := slices.Concat(i.kept(a), ev.plan.Checks, []deployers.Check{ev.activation()})
-	if ev.isComparable() {
-		checks = slices.Concat(checks, i.reading(ctx, ev), i.ownTest(ctx, ev), i.serving(ctx, ev))
+	e := examined{evidence: i.open(ctx, a)}
+	e.checks = slices.Concat(i.kept(a), e.plan.Checks, []deployers.Check{e.activation()}, i.issued(ctx, e.evidence))
+	if !e.isComparable() {
+		return e
 	}
-	return append(checks, i.issued(ctx, ev)...)
+	e.checks = slices.Concat(e.checks, i.reading(ctx, e.evidence), i.ownTest(ctx, e.evidence))
+	named, err := prepare.NameProbes(e.plan.Probes, e.bundle.Leaf)
+	if err != nil {
+		e.checks = append(e.checks, e.fails(deployers.Serving, err))
+		return e
+	}
+	e.probes, e.looks = named, true
+	return e
 }
 
 // evidence is what there is to know of an assignment, before it is looked at what
@@ -282,15 +318,6 @@ func (i inspection) judgeOwnTest(ctx context.Context, ev evidence, failed error)
 // isServed reports whether one handshake shows a leaf of something else.
 func (i inspection) isServed(ctx context.Context, other deployers.Other) bool {
 	return slices.ContainsFunc(i.observe(ctx, other.Probes), func(o probe.Observation) bool { return o.Leaf() != nil })
-}
-
-// serving looks once at what every probe sees.
-func (i inspection) serving(ctx context.Context, ev evidence) []deployers.Check {
-	named, err := prepare.NameProbes(ev.plan.Probes, ev.bundle.Leaf)
-	if err != nil {
-		return []deployers.Check{ev.fails(deployers.Serving, err)}
-	}
-	return ev.served(i.observe(ctx, named))
 }
 
 // served returns what there is to say about what the probes saw. Of the

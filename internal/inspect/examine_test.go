@@ -38,6 +38,38 @@ func (s *scene) checks() []deployers.Check {
 	return found[0].Checks
 }
 
+// Lineages are looked at side by side, in whose order they are told of, and what all
+// of them serve in one go.
+func TestExamineSideBySide(t *testing.T) {
+	s := newSceneOf(t, `
+  - {name: web, service: generic, unit: web.service, lineage: "*.example", certificate: "DIR/{lineage}.crt", key: "DIR/{lineage}.key", probe: ["tls://127.0.0.1:443"]}
+  - {name: gone, service: generic, unit: web.service, lineage: gone.example2, certificate: "DIR/gone.crt", key: "DIR/gone.key", probe: ["tls://127.0.0.1:443"]}
+`)
+	for n := range 9 {
+		s.renew(fmt.Sprintf("n%d.example", n))
+	}
+	found, err := s.Examine(t.Context(), prepare.Scope{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range found {
+		first, _, _ := strings.Cut(says(e.Checks, deployers.Serving), " serves ")
+		got = append(got, e.Lineage+" "+first)
+	}
+	var want []string
+	for n := range 9 {
+		want = append(want, fmt.Sprintf("n%d.example warning: tls://127.0.0.1:443?name=n%[1]d.example", n))
+	}
+	want = append(want, "web.example warning: tls://127.0.0.1:443?name=web.example", "gone.example2 ")
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if s.world.looks != 1 || s.world.asked != 10 {
+		t.Errorf("%d looks and %d handshakes", s.world.looks, s.world.asked)
+	}
+}
+
 // TestExamine is about what doctor says of a target.
 func TestExamine(t *testing.T) {
 	for _, test := range []struct {

@@ -167,6 +167,7 @@ func (s *scene) isClosed() {
 
 // world is what lies outside of files. It fails a test that would change it.
 type world struct {
+	mutex      sync.Mutex
 	ran        []string // programs that were run for what they print
 	t          *testing.T
 	down       error                        // why systemd cannot be reached
@@ -181,7 +182,8 @@ type world struct {
 	noRow      error
 	open       bool // the connection to systemd
 
-	asked int      // handshakes
+	looks int      // at what is served,
+	asked int      // and the handshakes of them
 	read  []string // by a service's user
 	hangs bool     // handshakes come to their end only as their time does
 }
@@ -206,7 +208,9 @@ func (w *world) Run(_ context.Context, argv []string) (command.Output, error) {
 }
 
 func (w *world) Ask(_ context.Context, argv []string) (command.Output, error) {
+	w.mutex.Lock()
 	w.ran = append(w.ran, argv[0])
+	w.mutex.Unlock()
 	if w.answers != "" && argv[0] != w.answers {
 		return command.Output{}, errors.New("there is no " + argv[0])
 	}
@@ -214,6 +218,8 @@ func (w *world) Ask(_ context.Context, argv []string) (command.Output, error) {
 }
 
 func (w *world) CanRead(_ context.Context, _ command.Credential, paths []string) error {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
 	w.read = append(w.read, paths...)
 	return w.unreadable
 }
@@ -223,6 +229,7 @@ func (w *world) Call(_ context.Context, query deployers.Query) deployers.Answer 
 }
 
 func (w *world) Observe(ctx context.Context, at []endpoint.Endpoint, done func()) []probe.Observation {
+	w.looks++
 	var all []probe.Observation
 	for _, e := range at {
 		w.asked++

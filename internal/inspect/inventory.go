@@ -63,15 +63,18 @@ func (in Inspector) inventory(ctx context.Context, prep *prepare.Preparer, scope
 // those sightings that did not miss anything for want of time.
 func (i inspection) sight(ctx context.Context, assigned []prepare.Assignment, known map[install.Ref]Seen) (seen, whole []state.Sighting) {
 	marks := i.site.Marks()
-	var glances []glance
-	var probes []endpoint.Endpoint
-	for n, a := range assigned {
-		g, is := i.seen(a, known)
-		if !is {
-			g = i.glance(ctx, a)
+	glances := make([]glance, len(assigned))
+	var looked atomic.Int64
+	prepare.SideBySide(len(assigned), func(n int) {
+		var is bool
+		if glances[n], is = i.seen(assigned[n], known); !is {
+			glances[n] = i.glance(ctx, assigned[n])
 		}
-		glances, probes = append(glances, g), append(probes, g.probes()...)
-		i.site.Tell("looking: %d of %d targets", n+1, len(assigned))
+		i.site.Tell("looking: %d of %d targets", looked.Add(1), len(assigned))
+	})
+	var probes []endpoint.Endpoint
+	for _, g := range glances {
+		probes = append(probes, g.probes()...)
 	}
 	var done atomic.Int64
 	observed := i.site.World.Network.Observe(ctx, probes, func() {

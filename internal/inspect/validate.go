@@ -5,8 +5,6 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
-	"runtime"
-	"sync"
 	"sync/atomic"
 
 	"github.com/certlatch/certlatch/deployers"
@@ -44,23 +42,12 @@ func (in Inspector) Validate(ctx context.Context, all ...lineage.Lineage) ([]Val
 		return nil, err
 	}
 	validated, failed := make([]Validated, len(all)), make([]error, len(all))
-	var group sync.WaitGroup
 	var done atomic.Int64
-	next := make(chan int)
-	for range min(runtime.GOMAXPROCS(0), len(all)) {
-		group.Go(func() {
-			for n := range next {
-				validated[n].Lineage = all[n]
-				validated[n].Verdicts, failed[n] = i.verdicts(ctx, all[n])
-				in.Site.Tell("validating: %d of %d lineages", done.Add(1), len(all))
-			}
-		})
-	}
-	for n := range all {
-		next <- n
-	}
-	close(next)
-	group.Wait()
+	prepare.SideBySide(len(all), func(n int) {
+		validated[n].Lineage = all[n]
+		validated[n].Verdicts, failed[n] = i.verdicts(ctx, all[n])
+		in.Site.Tell("validating: %d of %d lineages", done.Add(1), len(all))
+	})
 	return validated, cmp.Or(failed...)
 }
 
