@@ -35,14 +35,17 @@ func (r *run) baseline(ctx context.Context, a attempt) (attempt, error) {
 		return a, err
 	}
 	a.running = running
+	members := slices.Clone(a.members)
+	for i := range members {
+		members[i].testedBefore, members[i].counting = tested[i], seen[i]
+	}
+	a.members = members
+	a = r.chooseProbes(ctx, a)
 	var going []member
-	for i, m := range a.members {
-		m.testedBefore, m.counting = tested[i], seen[i]
-		if m.prepared.plan.Found {
-			if m = r.chooseProbes(ctx, m); m.fault != nil {
-				a.early = append(a.early, m.end(outcome.Failure{At: outcome.Baseline, Err: m.fault}))
-				continue
-			}
+	for _, m := range a.members {
+		if m.fault != nil {
+			a.early = append(a.early, m.end(outcome.Failure{At: outcome.Baseline, Err: m.fault}))
+			continue
 		}
 		going = append(going, m)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/certlatch/certlatch/deployers/all"
 	"github.com/certlatch/certlatch/internal/account"
 	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
@@ -191,6 +192,21 @@ func TestReaders(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestGoneListeners wants listeners that proved lineages before and are gone to be
+// looked at all at once.
+func TestGoneListeners(t *testing.T) {
+	issued := issue(t)
+	for _, many := range []int{1, 5} {
+		inWorld(t, issued, many, func(w *world) {
+			w.plan.Found, w.provedBy = true, []endpoint.Endpoint{tlsAt(444, "a.example")}
+			w.deploy()
+			if w.count["observe"] != 1 { // whether another service answers there
+				t.Errorf("%d lineages were looked at %d times", many, w.count["observe"])
+			}
+		})
+	}
 }
 
 // TestUnmark is about which marks a run takes away.

@@ -20,21 +20,49 @@ import (
 // Several, since workers that go on with the old one may share the listener.
 const inARow = 4
 
-// chooseProbes settles which of the found probes of a member count. Where there
-// are none, and must be some, the member has a fault.
-func (r *run) chooseProbes(ctx context.Context, m member) member {
-	m = m.keepAnswering()
-	switch {
-	case len(m.counting) > 0:
-		return m.noteUnanswered()
-	case m.activate.Wait == deployers.ServiceInactive:
+// chooseProbes settles which of the probes of each member count, where they were
+// found. Where there are none, and must be some, the member has a fault.
+func (r *run) chooseProbes(ctx context.Context, a attempt) attempt {
+	a = a.each(func(m member) member {
+		if !m.prepared.plan.Found {
+			return m
+		}
+		m = m.keepAnswering()
+		if len(m.counting) > 0 {
+			return m.noteUnanswered()
+		}
 		return m
+	})
+	gone := r.observeAll(ctx, a, member.provedElsewhere)
+	members := slices.Clone(a.members)
+	for i, m := range members {
+		if !m.unserved() {
+			continue
+		}
+		if m = m.expectProved(answering(gone[i]).silent); len(m.counting) == 0 {
+			target := m.prepared.job.target
+			m.fault = prepare.Unserved(target, m.prepared.known.Proven, outcome.NoListenerError{}, &outcome.NoProbeError{Target: target.Name})
+		}
+		members[i] = m
 	}
-	if m = r.expectProved(ctx, m); len(m.counting) == 0 {
-		target := m.prepared.job.target
-		m.fault = prepare.Unserved(target, m.prepared.known.Proven, outcome.NoListenerError{}, &outcome.NoProbeError{Target: target.Name})
+	a.members = members
+	return a
+}
+
+// unserved reports whether none of the found probes of a member completed a
+// handshake, though its service runs.
+func (m member) unserved() bool {
+	return m.prepared.plan.Found && len(m.counting) == 0 && m.activate.Wait != deployers.ServiceInactive
+}
+
+// provedElsewhere returns the probes that proved an unserved member before and were
+// not found any more.
+func (m member) provedElsewhere() []endpoint.Endpoint {
+	if !m.unserved() {
+		return nil
 	}
-	return m
+	proved := prepare.Proved(m.prepared.known.Proven, m.prepared.plan)
+	return slices.DeleteFunc(slices.Clone(proved), func(e endpoint.Endpoint) bool { return prepare.Among(e, prepare.Endpoints(m.silent)) })
 }
 
 // keepAnswering leaves the found probes aside that completed no handshake. If
@@ -50,13 +78,12 @@ func (m member) keepAnswering() member {
 }
 
 // expectProved lets the probes count that proved a member before, where none
-// of those that were found completes a handshake; where none is remembered,
-// all that were found. What answers where the service does not listen is
+// of those that were found completes a handshake, nor some of gone; where none is
+// remembered, all that were found. What answers where the service does not listen is
 // another service, and does not count.
-func (r *run) expectProved(ctx context.Context, m member) member {
+func (m member) expectProved(gone []probe.Observation) member {
 	proved := prepare.Proved(m.prepared.known.Proven, m.prepared.plan)
-	gone := slices.DeleteFunc(slices.Clone(proved), func(e endpoint.Endpoint) bool { return prepare.Among(e, prepare.Endpoints(m.silent)) })
-	silent := slices.Concat(m.silent, answering(r.observe(ctx, gone)).silent)
+	silent := slices.Concat(m.silent, gone)
 	m.silent = nil
 	for _, o := range silent {
 		if proved == nil || prepare.Among(o.Endpoint, proved) {
