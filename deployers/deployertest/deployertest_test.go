@@ -122,6 +122,7 @@ func TestFlaws(t *testing.T) {
 		{spoiled{plan: change(func(p *deployers.Plan) { p.Files[len(p.Files)-1].Mode = 0o644 })}, "let keys have the target's mode"},
 		{spoiled{plan: change(func(p *deployers.Plan) { p.Files[0].Mode = 0o666 })}, "nobody else write the others"},
 		{spoiled{plan: change(func(p *deployers.Plan) { p.Probes = []endpoint.Endpoint{{}} })}, "keep the probes that were written down"},
+		{spoiled{plan: change(func(p *deployers.Plan) { p.Proof.Pace = 0 })}, "set both InARow and Pace"},
 		{spoiled{plan: activation(deployers.Activation{})}, "set the Way of Plan's Activate"},
 		{spoiled{plan: activation(deployers.Activation{Way: deployers.NoWay})}, "fill in what that Way needs"},
 		{spoiled{plan: activation(deployers.Activation{Way: deployers.SignalPID, PID: 1, Signal: "HUP"})}, "fill in what that Way needs"},

@@ -121,6 +121,9 @@ func (s *suite) checkPlan(name string, t deployers.Target, h host) {
 	}
 	checkFiles(plan, t, wrong)
 	checkActivation(plan.Activate, t, facts, wrong)
+	if plan.Proof.InARow < 1 || plan.Proof.Pace <= 0 {
+		wrong("begin the plan with deployers.NewPlan, or set both InARow and Pace of its Proof", "the proof is %+v", plan.Proof)
+	}
 	if t.Probes != nil && !slices.Equal(t.Probes, plan.Probes) || t.ProveNothing && plan.Probes != nil {
 		wrong("keep the probes that were written down", "the plan has the probes %v", plan.Probes)
 	}

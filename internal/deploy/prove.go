@@ -16,10 +16,6 @@ import (
 
 // This file looks at what services really serve.
 
-// inARow is how many fresh connections in a row must show the new leaf.
-// Several, since workers that go on with the old one may share the listener.
-const inARow = 4
-
 // chooseProbes settles which of the probes of each member count, where they were
 // found. Where there are none, and must be some, the member has a fault.
 func (r *run) chooseProbes(ctx context.Context, a attempt) attempt {
@@ -256,29 +252,63 @@ func (a attempt) wanted() []probe.Want {
 	var wants []probe.Want
 	for _, m := range a.members {
 		for _, e := range m.probes() {
-			wants = append(wants, probe.Want{Endpoint: e, Fingerprints: []string{m.prepared.leaf.Fingerprint}})
+			wants = append(wants, m.want(e, m.prepared.leaf.Fingerprint))
 		}
 	}
 	return wants
 }
 
-// firstProof is how long a first installation is looked for, where the usual
-// outcome is that the service does not name the files yet.
-const firstProof = 5 * time.Second
+// want is that an endpoint serves one of some leaves, seen as often as proves it for
+// the member's service.
+func (m member) want(e endpoint.Endpoint, fingerprints ...string) probe.Want {
+	proof := m.prepared.plan.Proof
+	return probe.Want{Endpoint: e, Fingerprints: fingerprints, InARow: proof.InARow, Pace: proof.Pace}
+}
 
-// proof waits until everything wanted was seen, or until the limit. It fails with
-// a *missedError.
+const (
+	// firstProof is how long a first installation is looked for, where the usual
+	// outcome is that the service does not name the files yet.
+	firstProof = 5 * time.Second
+	// proofGrace is how much longer a row of handshakes that goes well may take.
+	proofGrace = 2 * time.Second
+)
+
+// proof waits until everything wanted was seen, or until the limit. It fails with a
+// *missedError.
 func (r *run) proof(ctx context.Context, a attempt, wants []probe.Want) error {
+	if len(wants) == 0 {
+		return nil
+	}
 	limit := r.req.Limits.Proof
 	if a.first() {
 		limit = min(limit, firstProof)
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	if len(wants) == 0 {
-		return nil
+	until := time.Now().Add(limit)
+	if deadline, ok := ctx.Deadline(); ok {
+		until = earlier(until, deadline)
 	}
-	return a.missed(slices.DeleteFunc(r.site.World.Network.Prove(ctx, wants, inARow), func(s probe.Seen) bool { return s.Proven }))
+	ctx, cancel := extend(ctx, earlier(until.Add(proofGrace), r.began.Add(r.req.Limits.Total)))
+	defer cancel()
+	return a.missed(slices.DeleteFunc(r.site.World.Network.Prove(ctx, until, wants), func(s probe.Seen) bool { return s.Proven }))
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// extend returns a context that ends at a deadline, whenever the time of ctx is over,
+// or when ctx is cancelled.
+func extend(ctx context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
+	extended, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
+	stop := context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			cancel()
+		}
+	})
+	return extended, func() { stop(); cancel() }
 }
 
 // restarting is the wait for somebody else to end what has been begun.

@@ -119,6 +119,14 @@ func showsAnother(_ context.Context, w *world) error {
 // some of its processes go on with them.
 func flickers(_ context.Context, w *world) error { w.take(); w.flickers = true; return errIgnored }
 
+// late lets the service take what is installed a while after it was told.
+func late(long time.Duration) hook {
+	return func(_ context.Context, w *world) error {
+		w.takesAt = time.Now().Add(long)
+		return errIgnored
+	}
+}
+
 func settles(_ context.Context, w *world) error { w.flickers = false; return nil }
 
 // forEach runs a test of every way in files and in rows, of one lineage and of
@@ -217,6 +225,9 @@ func TestReplaced(t *testing.T) {
 		{"its test takes all the time", on{"test 2": lasts(2 * time.Minute)}, "rolled-back (test-failed) at test", "bscTur", "", "old old old again alone", ""},
 		{"the activation takes all the time", on{"tell 1": lasts(2 * time.Minute)}, "rolled-back (out-of-time) at activate", "bsctAur", "reload, reload", "old old old again alone", ""},
 		{"the proof takes all the time", on{"prove 1": takes(time.Minute), "tell 1": ignored()}, "rolled-back (not-proven) at prove", "bsctaPur", "reload, reload", "old old old again", ""},
+		{"a row of handshakes begins with the last of the proof's time", on{"tell": late(9750 * time.Millisecond)}, "deployed", "bsctapr", "reload", "new new new -", ""},
+		{"it begins with the last of the time for steps", on{"stage": takes(time.Minute - pace), "tell 2": ignored()}, "deployed", "bsctapr", "reload", "new new new -", ""},
+		{"it begins with the last of all time", on{"tell 1": ignored(), "undo": takes(2*time.Minute - worldLimits.Proof - 2*pace)}, "rollback-failed (not-proven) at prove", "bsctaPUr", "reload, reload", "old old old again", ""},
 		{"the way back takes all the time", on{"tell 1": ignored(), "undo": takes(3 * time.Minute)}, "rollback-failed (not-proven) at prove", "bsctaPUr", "reload, reload", "old old old again", ""},
 	}, func(*world) {})
 }

@@ -212,7 +212,7 @@ func (a attempt) wantedBack() []probe.Want {
 			if m.previous != nil {
 				fingerprints = append(fingerprints, lineage.Fingerprint(m.previous))
 			}
-			wants = append(wants, probe.Want{Endpoint: o.Endpoint, Fingerprints: fingerprints})
+			wants = append(wants, m.want(o.Endpoint, fingerprints...))
 		}
 	}
 	return wants

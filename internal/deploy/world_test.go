@@ -65,12 +65,14 @@ type world struct {
 	dueAt       time.Time    // and when
 	connections int          // to systemd
 	started     map[int]uint64
+	workers     map[int]string                // the titles of the main process's children
 	answers     map[string][]deployers.Answer // by method: the next, and the last for good
 	asked       int                           // how many questions
 	told        []string                      // what the service was
 	at          []string                      // and when, since the run began
 
 	shown    map[string]*x509.Certificate // by endpoint; nil: no handshake is completed
+	takesAt  time.Time                    // when it takes what is installed; zero: when it is told
 	flickers bool                         // every fourth handshake shows the old certificate
 	deaf     []uint16                     // ports at which nothing answers, whatever it takes
 	provedBy []endpoint.Endpoint          // probes that are remembered of the proof, where they are found
@@ -157,6 +159,9 @@ func worldNames() []string {
 	return []string{"a.example", "b.example", "c.example", "d.example", "e.example"}
 }
 
+// pace is that of a proof in a world.
+const pace = 100 * time.Millisecond
+
 // memoryDir returns a directory for a test where fsync costs nothing.
 func memoryDir(t *testing.T) string {
 	t.Helper()
@@ -190,6 +195,7 @@ func inWorld(t *testing.T, issued issued, lineages int, test func(*world)) {
 			plan: deployers.Plan{
 				Test:     deployers.Test{Command: []string{"web", "-t"}},
 				Activate: deployers.Activation{Way: deployers.ReloadUnit, Unit: "web.service"},
+				Proof:    deployers.Proof{InARow: 4, Pace: pace},
 			},
 		}
 		if err := os.Mkdir(filepath.Join(dir, "tls"), 0o755); err != nil {
@@ -653,6 +659,9 @@ func (n worldNetwork) Observe(ctx context.Context, at []endpoint.Endpoint, done 
 var errSilent = errors.New("nothing answers")
 
 func (w *world) handshake(e endpoint.Endpoint) probe.Observation {
+	if late := w.takesAt; !late.IsZero() && !time.Now().Before(late) {
+		w.take()
+	}
 	w.count[e.String()]++
 	if w.flickers && w.count[e.String()]%4 == 0 {
 		return probe.Observation{Endpoint: e, Chain: []*x509.Certificate{w.issued.leaves[e.Name].old.Cert}}
@@ -663,8 +672,9 @@ func (w *world) handshake(e endpoint.Endpoint) probe.Observation {
 	return probe.Observation{Endpoint: e, Err: errSilent}
 }
 
-// Prove looks every now and then until the time is over.
-func (n worldNetwork) Prove(ctx context.Context, wants []probe.Want, inARow int) []probe.Seen {
+// Prove looks every now and then until the time is over, and until a row that goes
+// well has come to its end.
+func (n worldNetwork) Prove(ctx context.Context, until time.Time, wants []probe.Want) []probe.Seen {
 	if err := n.w.happens(ctx, "prove"); err != nil {
 		n.w.t.Fatal(err)
 	}
@@ -673,19 +683,26 @@ func (n worldNetwork) Prove(ctx context.Context, wants []probe.Want, inARow int)
 		open = false
 		for i, want := range wants {
 			s := &seen[i]
-			s.Endpoint, s.Last = want.Endpoint, n.w.handshake(want.Endpoint)
+			s.Endpoint = want.Endpoint
+			if s.Proven || s.Hits == 0 && !time.Now().Before(until) {
+				continue
+			}
+			s.Last = n.w.handshake(want.Endpoint)
 			s.Tries++
 			s.Hits++
 			if !slices.ContainsFunc(want.Fingerprints, func(f string) bool { return prepare.Shows(s.Last, f) }) {
 				s.Hits = 0
 			}
-			s.Proven = s.Proven || s.Hits == inARow
+			s.Proven = s.Hits == want.InARow
 			open = open || !s.Proven
+		}
+		if !open {
+			break
 		}
 		select {
 		case <-ctx.Done():
 			open = false
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(pace):
 		}
 	}
 	for i := range seen {

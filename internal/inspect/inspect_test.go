@@ -250,7 +250,7 @@ func observed(e endpoint.Endpoint, leaf *x509.Certificate) probe.Observation {
 	return probe.Observation{Endpoint: e, Chain: []*x509.Certificate{leaf}}
 }
 
-func (w *world) Prove(context.Context, []probe.Want, int) []probe.Seen {
+func (w *world) Prove(context.Context, time.Time, []probe.Want) []probe.Seen {
 	w.changes("prove")
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/command"
@@ -90,7 +91,9 @@ type Channels interface {
 type Network interface {
 	// Observe makes one handshake at every endpoint. Each that is done is told of.
 	Observe(ctx context.Context, at []endpoint.Endpoint, done func()) []probe.Observation
-	Prove(ctx context.Context, wants []probe.Want, inARow int) []probe.Seen
+	// Prove makes handshakes until each endpoint shows what is wanted. They are
+	// begun until a time; a row that goes well then may go on until ctx ends.
+	Prove(ctx context.Context, until time.Time, wants []probe.Want) []probe.Seen
 }
 
 // Processes tells one process from the next that has its number, and signals
@@ -143,8 +146,8 @@ func (network) Observe(ctx context.Context, at []endpoint.Endpoint, done func())
 	return seen
 }
 
-func (network) Prove(ctx context.Context, wants []probe.Want, inARow int) []probe.Seen {
-	return probe.Prove(ctx, wants, inARow)
+func (network) Prove(ctx context.Context, until time.Time, wants []probe.Want) []probe.Seen {
+	return probe.Prove(ctx, until, wants, mostHandshakes)
 }
 
 func (processes) Started(pid int) (uint64, error) { return process.Started(pid) }

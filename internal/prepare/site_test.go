@@ -285,8 +285,8 @@ func TestRealWorld(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := at(t, "tls://"+pki.Serve(t, &tls.Config{Certificates: []tls.Certificate{pair}})+"?name=a.example")
-	want := probe.Want{Endpoint: e, Fingerprints: []string{lineage.Fingerprint(leaf.Cert)}}
-	if seen := world.Network.Prove(t.Context(), []probe.Want{want}, 2); len(seen) != 1 || !seen[0].Proven {
+	want := probe.Want{Endpoint: e, Fingerprints: []string{lineage.Fingerprint(leaf.Cert)}, InARow: 2, Pace: time.Millisecond}
+	if seen := world.Network.Prove(t.Context(), time.Now().Add(time.Hour), []probe.Want{want}); len(seen) != 1 || !seen[0].Proven {
 		t.Errorf("seen is %+v", seen)
 	}
 }

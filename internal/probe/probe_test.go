@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -319,40 +320,52 @@ func inTurn(t *testing.T, leaves ...pki.Leaf) endpoint.Endpoint {
 	}})
 }
 
+// pace is short, since servers here do not change by themselves.
+const pace = time.Millisecond
+
+// want is that an endpoint shows a leaf so often in a row.
+func want(e endpoint.Endpoint, inARow int, leaves ...pki.Leaf) Want {
+	w := Want{Endpoint: e, InARow: inARow, Pace: pace}
+	for _, l := range leaves {
+		w.Fingerprints = append(w.Fingerprints, lineage.Fingerprint(l.Cert))
+	}
+	return w
+}
+
+// later is a time that no test comes to.
+func later() time.Time { return time.Now().Add(time.Hour) }
+
 func TestProve(t *testing.T) {
 	old, fresh := pki.SelfSigned(t), pki.SelfSigned(t)
-	wanted := []string{lineage.Fingerprint(fresh.Cert)}
-	either := []string{lineage.Fingerprint(fresh.Cert), lineage.Fingerprint(old.Cert)}
 	wants := []Want{
-		{inTurn(t, fresh), wanted},
-		{inTurn(t, old, old, fresh), wanted},
-		{inTurn(t, old, fresh, fresh, old, fresh), wanted},
-		{inTurn(t, old, fresh), either},
+		want(inTurn(t, fresh), 3, fresh),
+		want(inTurn(t, old, old, fresh), 3, fresh),
+		want(inTurn(t, old, fresh, fresh, old, fresh), 3, fresh),
+		want(inTurn(t, old, fresh), 3, fresh, old),
+		want(inTurn(t, old, fresh), 1, fresh),
 	}
-	seen := Prove(t.Context(), wants, 3)
+	seen := Prove(t.Context(), later(), wants, len(wants))
 	var tries []int
 	for i, s := range seen {
-		if !s.Proven || s.Err != nil || s.Hits != 3 || s.Endpoint != wants[i].Endpoint {
+		if !s.Proven || s.Err != nil || s.Hits != wants[i].InARow || s.Endpoint != wants[i].Endpoint {
 			t.Errorf("endpoint %d: %+v", i, s)
 		}
 		tries = append(tries, s.Tries)
 	}
-	if diff := cmp.Diff([]int{3, 5, 7, 3}, tries); diff != "" {
+	if diff := cmp.Diff([]int{3, 5, 7, 3, 2}, tries); diff != "" {
 		t.Errorf("handshakes (-want +got):\n%s", diff)
 	}
 }
 
 func TestProveFails(t *testing.T) {
 	old, fresh := pki.SelfSigned(t), pki.SelfSigned(t)
-	wanted := []string{lineage.Fingerprint(fresh.Cert)}
 	gone := accept(t, listen(t, "127.0.0.1:0"), func(net.Conn) {})
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // for a handshake each
-	defer cancel()
-	seen := Prove(ctx, []Want{{inTurn(t, old), wanted}, {gone, wanted}, {inTurn(t, fresh), nil}}, 2)
+	until := time.Now().Add(2 * time.Second) // for a handshake each
+	seen := Prove(t.Context(), until, []Want{want(inTurn(t, old), 2, fresh), want(gone, 2, fresh), want(inTurn(t, fresh), 2)}, 3)
 	for i, want := range []string{
-		"instead of " + wanted[0][:8],
+		"instead of " + lineage.Fingerprint(fresh.Cert)[:8],
 		"closed during the TLS handshake",
-		"serves certificate " + wanted[0][:8],
+		"serves certificate " + lineage.Fingerprint(fresh.Cert)[:8],
 	} {
 		_, typed := errors.AsType[*NotProvenError](seen[i].Err)
 		if seen[i].Proven || !typed || !strings.Contains(seen[i].Err.Error(), want) {
@@ -361,6 +374,59 @@ func TestProveFails(t *testing.T) {
 	}
 	if _, ok := errors.AsType[*Error](seen[1].Err); !ok {
 		t.Errorf("%v hides why", seen[1].Err)
+	}
+}
+
+// TestProveFinishesRow wants a row that goes well when the time is over to come to
+// its end, and none to begin then.
+func TestProveFinishesRow(t *testing.T) {
+	old, fresh := pki.SelfSigned(t), pki.SelfSigned(t)
+	until := time.Now().Add(2 * time.Second) // for a handshake each
+	// late shows a leaf, and when the time is over another.
+	late := func(before, then pki.Leaf) endpoint.Endpoint {
+		first, next := pair(t, before), pair(t, then)
+		var shown atomic.Int32
+		return serve(t, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if shown.Add(1) == 1 {
+				return &first, nil
+			}
+			<-time.After(time.Until(until))
+			return &next, nil
+		}})
+	}
+	seen := Prove(t.Context(), until, []Want{want(late(fresh, fresh), 4, fresh), want(late(old, fresh), 4, fresh), want(late(fresh, old), 4, fresh)}, 3)
+	if s := seen[0]; !s.Proven || s.Tries != 4 {
+		t.Errorf("a row that goes well ended with %+v", s)
+	}
+	if s := seen[1]; s.Proven || s.Tries != 1 || s.Hits != 0 {
+		t.Errorf("a row that had not begun ended with %+v", s)
+	}
+	if s := seen[2]; s.Proven || s.Tries != 2 || s.Hits != 0 {
+		t.Errorf("a row that was broken ended with %+v", s)
+	}
+}
+
+// TestProveAtOnce wants no more handshakes to go on at once than may, and all of
+// them to be made.
+func TestProveAtOnce(t *testing.T) {
+	fresh := pki.SelfSigned(t)
+	leaf := pair(t, fresh)
+	var going, most atomic.Int32
+	e := serve(t, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		now := going.Add(1)
+		defer going.Add(-1)
+		for was := most.Load(); now > was && !most.CompareAndSwap(was, now); was = most.Load() {
+		}
+		return &leaf, nil
+	}})
+	wants := slices.Repeat([]Want{want(e, 2, fresh)}, 50)
+	for i, s := range Prove(t.Context(), later(), wants, 2) {
+		if !s.Proven {
+			t.Errorf("endpoint %d: %v", i, s.Err)
+		}
+	}
+	if most.Load() > 2 {
+		t.Errorf("%d handshakes went on at once", most.Load())
 	}
 }
 
@@ -375,7 +441,7 @@ func TestProveSaysHowFarItCame(t *testing.T) {
 		}
 		return &leaf, nil
 	}})
-	seen := Prove(ctx, []Want{{e, []string{lineage.Fingerprint(fresh.Cert)}}}, 10)[0]
+	seen := Prove(ctx, later(), []Want{want(e, 10, fresh)}, 1)[0]
 	if seen.Proven || seen.Hits < 2 || !strings.Contains(seen.Err.Error(), "as it should, but the time was over") {
 		t.Errorf("saw %+v", seen)
 	}
@@ -400,7 +466,7 @@ func TestProveIsCutShort(t *testing.T) {
 		ctx.expired.Store(true)
 		return &leaf, nil
 	}})
-	seen := Prove(ctx, []Want{{e, []string{lineage.Fingerprint(fresh.Cert)}}}, 4)[0]
+	seen := Prove(ctx, later(), []Want{want(e, 4, fresh)}, 1)[0]
 	if seen.Proven || seen.Hits != 1 || seen.Tries != 1 || seen.Last.Err != nil {
 		t.Errorf("saw %+v", seen)
 	}
@@ -414,7 +480,7 @@ func TestProveEndsWhereKeyIsUnprovable(t *testing.T) {
 	e.Key = "ecdsa"
 	ctx, cancel := context.WithTimeout(t.Context(), Limit)
 	defer cancel()
-	seen := Prove(ctx, []Want{{e, []string{lineage.Fingerprint(leaf.Cert)}}}, 4)[0]
+	seen := Prove(ctx, later(), []Want{want(e, 4, leaf)}, 1)[0]
 	if seen.Proven || seen.Tries != 1 || kindOfError(t, seen.Err) != KeyUnprovable {
 		t.Errorf("saw %+v", seen)
 	}
@@ -423,8 +489,10 @@ func TestProveEndsWhereKeyIsUnprovable(t *testing.T) {
 func TestProveTriesOnce(t *testing.T) {
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
-	seen := Prove(over, []Want{{inTurn(t, pki.SelfSigned(t)), nil}}, 1)[0]
-	if seen.Proven || seen.Tries != 1 || kindOfError(t, seen.Err) != ConnectTimeout {
-		t.Errorf("saw %+v", seen)
+	for _, ctx := range []context.Context{over, t.Context()} {
+		seen := Prove(ctx, time.Now(), []Want{want(inTurn(t, pki.SelfSigned(t)), 1)}, 1)[0]
+		if seen.Proven || seen.Tries != 1 || kindOfError(t, seen.Err) != ConnectTimeout {
+			t.Errorf("saw %+v", seen)
+		}
 	}
 }

@@ -13,10 +13,13 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// Want is an endpoint, and the leaves of which it is to serve one.
+// Want is an endpoint, the leaves of which it is to serve one, and how often that
+// must be seen.
 type Want struct {
 	Endpoint     endpoint.Endpoint
-	Fingerprints []string // as of lineage.Fingerprint
+	Fingerprints []string      // as of lineage.Fingerprint
+	InARow       int           // handshakes, each on a fresh connection; at least one
+	Pace         time.Duration // from one to the next
 }
 
 func (w Want) shownBy(o Observation) bool {
@@ -46,11 +49,10 @@ type Seen struct {
 // NotProvenError says that an endpoint was not seen to serve a wanted leaf
 // often enough before the time was over.
 type NotProvenError struct {
-	Want   Want
-	Last   Observation
-	Hits   int // in a row, up to the last handshake
-	InARow int // that were needed
-	Tries  int
+	Want  Want
+	Last  Observation
+	Hits  int // in a row, up to the last handshake
+	Tries int
 }
 
 func (e *NotProvenError) Error() string {
@@ -60,54 +62,58 @@ func (e *NotProvenError) Error() string {
 	served := lineage.Describe(e.Last.Leaf()).Short()
 	if e.Hits > 0 {
 		return fmt.Sprintf("%s: serves certificate %s as it should, but the time was over after %d of %d handshakes in a row (%d in all)",
-			e.Want.Endpoint, served, e.Hits, e.InARow, e.Tries)
+			e.Want.Endpoint, served, e.Hits, e.Want.InARow, e.Tries)
 	}
 	return fmt.Sprintf("%s: serves certificate %s instead of %s, after %d handshakes", e.Want.Endpoint, served, e.Want.shortFingerprints(), e.Tries)
 }
 
 func (e *NotProvenError) Unwrap() error { return e.Last.Err }
 
-// The pauses between two handshakes with one endpoint. nginx's old workers
-// accepted connections for 55 to 106 ms after a reload job was done (measured),
-// so the first answer is often the old leaf.
-const (
-	shortPause = 25 * time.Millisecond
-	longPause  = 500 * time.Millisecond
-)
+// longestPause is how far apart handshakes with an endpoint that does not show a
+// wanted leaf become.
+const longestPause = 500 * time.Millisecond
 
-// Prove makes handshakes with all endpoints at once, each on fresh connections
-// one after another, until each has shown a wanted leaf inARow times in a row,
-// or ctx ends. It makes at least one handshake with each, and no further one
-// where that showed that the wanted type of key cannot be proven. The results
-// are in the order of wants.
-func Prove(ctx context.Context, wants []Want, inARow int) []Seen {
+// Prove makes handshakes with all endpoints side by side, each endpoint's one after
+// another, until each has shown a wanted leaf as often in a row as is wanted. No
+// more than atOnce go on at once. They are begun until a time, and a row that goes
+// well then is brought to its end, unless ctx ends before. It makes at least one
+// handshake with each, and no further one where that showed that the wanted type of
+// key cannot be proven. The results are in the order of wants.
+func Prove(ctx context.Context, until time.Time, wants []Want, atOnce int) []Seen {
 	seen := make([]Seen, len(wants))
+	turns := make(chan struct{}, atOnce)
 	var all sync.WaitGroup
 	for i, want := range wants {
-		all.Go(func() { seen[i] = prove(ctx, want, max(1, inARow)) })
+		all.Go(func() { seen[i] = proof{want, until, turns}.make(ctx) })
 	}
 	all.Wait()
 	return seen
 }
 
-func prove(ctx context.Context, want Want, inARow int) Seen {
-	seen := Seen{Endpoint: want.Endpoint}
-	pause := shortPause
-	for seen.Tries == 0 || !over(ctx) {
-		now := Handshake(ctx, want.Endpoint)
-		if now.Err != nil && over(ctx) && seen.Tries > 0 {
+// proof is that of one endpoint.
+type proof struct {
+	want  Want
+	until time.Time
+	turns chan struct{} // holds one for each handshake that goes on
+}
+
+func (p proof) make(ctx context.Context) Seen {
+	seen := Seen{Endpoint: p.want.Endpoint}
+	pause := p.want.Pace
+	for seen.Tries == 0 || !p.over(ctx, seen) {
+		now := p.handshake(ctx, seen)
+		if now.Err != nil && p.over(ctx, seen) && seen.Tries > 0 {
 			break // a handshake that was cut short says less than the one before it
 		}
 		seen.Last = now
 		seen.Tries++
-		if want.shownBy(now) {
+		if p.want.shownBy(now) {
 			seen.Hits++
-			pause = shortPause
+			pause = p.want.Pace
 		} else {
 			seen.Hits = 0
-			pause = min(2*pause, longPause)
 		}
-		if seen.Hits == inARow {
+		if seen.Hits == max(1, p.want.InARow) {
 			seen.Proven = true
 			return seen
 		}
@@ -118,9 +124,30 @@ func prove(ctx context.Context, want Want, inARow int) Seen {
 		case <-ctx.Done():
 		case <-time.After(pause):
 		}
+		if seen.Hits == 0 {
+			pause = min(2*pause, longestPause)
+		}
 	}
-	seen.Err = &NotProvenError{want, seen.Last, seen.Hits, inARow, seen.Tries}
+	seen.Err = &NotProvenError{p.want, seen.Last, seen.Hits, seen.Tries}
 	return seen
+}
+
+// handshake makes the next handshake when it is its turn. One that does not go on
+// with a row is cut short when the time is over.
+func (p proof) handshake(ctx context.Context, seen Seen) Observation {
+	p.turns <- struct{}{}
+	defer func() { <-p.turns }()
+	if seen.Hits == 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, p.until)
+		defer cancel()
+	}
+	return Handshake(ctx, p.want.Endpoint)
+}
+
+// over reports whether no further handshake is made.
+func (p proof) over(ctx context.Context, seen Seen) bool {
+	return over(ctx) || seen.Hits == 0 && !time.Now().Before(p.until)
 }
 
 // over reports whether the time of a context is over. A connection may notice
