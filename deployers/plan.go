@@ -110,8 +110,16 @@ type File struct {
 // Proof is what shows that a service serves the new files for good, and not an old
 // process of it beside a new one.
 type Proof struct {
-	InARow int           // fresh handshakes in a row that must show the new leaf
-	Pace   time.Duration // from one to the next
+	// Accepting is the title of those children of the main process that accept
+	// connections, as long as they do. Where they can be seen, none of those from
+	// before the activation may have it any more, and one handshake proves. Empty:
+	// they cannot be told by their title.
+	Accepting string
+
+	// InARow is how many fresh handshakes in a row must show the new leaf where
+	// the processes do not tell, and Pace the time from one to the next.
+	InARow int
+	Pace   time.Duration
 }
 
 // carefulProof is for services of which nothing was measured, and was found with

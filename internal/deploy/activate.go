@@ -151,11 +151,15 @@ func (r *run) act(ctx context.Context, a attempt) (attempt, error) {
 	if err := r.noteActivation(ctx, a); err != nil {
 		return a, err
 	}
-	a.activated = true
+	a.activated, a.before = true, r.predecessors(a)
 	ctx, cancel := context.WithTimeout(ctx, r.req.Limits.Activation)
 	defer cancel()
-	if err := r.tellService(ctx, a); err != nil || a.activation().Way != deployers.CallControl {
+	if err := r.tellService(ctx, a); err != nil {
+		a.before = predecessors{} // it is not known whether anybody follows them
 		return a, err
+	}
+	if a.activation().Way != deployers.CallControl {
+		return a, nil
 	}
 	return r.askAfterwards(ctx, a)
 }

@@ -24,6 +24,7 @@ type attempt struct {
 	early     []ended      // jobs that nothing can prove
 	staged    pairs.Staged // nil: nothing is to be written
 	running   identity     // who ran before the activation
+	before    predecessors // of those who serve what the last activation brought; none where it failed
 	activated bool         // the service was told, with whatever success
 }
 

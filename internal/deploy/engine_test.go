@@ -209,7 +209,7 @@ func TestLockHeldTooLong(t *testing.T) {
 // where its last forward step fails at the last moment.
 func TestHookLimits(t *testing.T) {
 	l := HookLimits
-	if l.Total >= 100*time.Second || l.Lock+leastWork > l.Work || l.Work+l.Activation+l.Proof > l.Total {
+	if l.Total >= 100*time.Second || l.Lock+leastWork > l.Work || l.Work+proofGrace+l.Activation+l.Proof > l.Total {
 		t.Errorf("the limits of a hook do not fit into each other: %+v", l)
 	}
 }

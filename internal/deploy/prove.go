@@ -124,7 +124,10 @@ func (r *run) prove(ctx context.Context, a attempt) (attempt, error) {
 		return a, a.restarting()
 	}
 	missed, is := errors.AsType[*missedError](proof)
-	if !is {
+	switch {
+	case proof == nil:
+		return r.noteHanging(a), nil
+	case !is:
 		return a, proof
 	}
 	a = a.each(func(m member) member { return m.missing(missed.seen) })
@@ -269,12 +272,15 @@ const (
 	// firstProof is how long a first installation is looked for, where the usual
 	// outcome is that the service does not name the files yet.
 	firstProof = 5 * time.Second
-	// proofGrace is how much longer a row of handshakes that goes well may take.
+	// proofGrace is how much longer a row of handshakes that goes well may take, even
+	// beyond the time for forward steps.
 	proofGrace = 2 * time.Second
 )
 
-// proof waits until everything wanted was seen, or until the limit. It fails with a
-// *missedError.
+// proof waits until everything wanted was seen, or until the limit. Where no process
+// from before the activation accepts connections any more, to see it once is
+// enough; what is left of the limit when one of them hangs is for handshakes in a
+// row. It fails with a *missedError.
 func (r *run) proof(ctx context.Context, a attempt, wants []probe.Want) error {
 	if len(wants) == 0 {
 		return nil
@@ -289,6 +295,11 @@ func (r *run) proof(ctx context.Context, a attempt, wants []probe.Want) error {
 	}
 	ctx, cancel := extend(ctx, earlier(until.Add(proofGrace), r.began.Add(r.req.Limits.Total)))
 	defer cancel()
+	if r.succeeded(ctx, a.before, until.Add(-time.Until(until)/5)) {
+		for i := range wants {
+			wants[i].InARow = 1
+		}
+	}
 	return a.missed(slices.DeleteFunc(r.site.World.Network.Prove(ctx, until, wants), func(s probe.Seen) bool { return s.Proven }))
 }
 

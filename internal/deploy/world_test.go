@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,6 +26,7 @@ import (
 	"github.com/certlatch/certlatch/internal/pki"
 	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/probe"
+	"github.com/certlatch/certlatch/internal/process"
 	"github.com/certlatch/certlatch/internal/state"
 )
 
@@ -35,7 +37,7 @@ import (
 //
 // What is done has these names, and where it counts which time that is, a number
 // from 1 on after it: "before" (all of it), "prepare", "begin", "unit", "started",
-// "test", "observe", "stage", "read", "commit", "tell", "prove", "undo", "keep".
+// "children", "title of PID", "test", "observe", "stage", "read", "commit", "tell", "prove", "undo", "keep".
 type world struct {
 	t     *testing.T
 	on    on
@@ -191,7 +193,7 @@ func inWorld(t *testing.T, issued issued, lineages int, test func(*world)) {
 				Name: "web.service", LoadState: "loaded", ActiveState: "active", SubState: "running", Result: "success",
 				CanReload: true, MainPID: 100, InvocationID: "a",
 			},
-			started: map[int]uint64{100: 1}, shown: map[string]*x509.Certificate{}, answers: map[string][]deployers.Answer{},
+			started: map[int]uint64{100: 1}, workers: map[int]string{}, shown: map[string]*x509.Certificate{}, answers: map[string][]deployers.Answer{},
 			plan: deployers.Plan{
 				Test:     deployers.Test{Command: []string{"web", "-t"}},
 				Activate: deployers.Activation{Way: deployers.ReloadUnit, Unit: "web.service"},
@@ -636,6 +638,31 @@ func (p worldProcesses) Started(pid int) (uint64, error) {
 		return 0, err
 	}
 	return p.w.started[pid], nil
+}
+
+// Children are those of the service's main process.
+func (p worldProcesses) Children(pid int) ([]process.ID, error) {
+	if err := p.w.happens(p.w.t.Context(), "children"); err != nil {
+		return nil, err
+	}
+	var all []process.ID
+	for _, worker := range slices.Sorted(maps.Keys(p.w.workers)) {
+		all = append(all, process.ID{PID: worker, Started: p.w.started[worker]})
+	}
+	return all, nil
+}
+
+func (p worldProcesses) Title(id process.ID) (string, error) {
+	if err := p.w.happens(p.w.t.Context(), fmt.Sprintf("title of %d", id.PID)); err != nil {
+		return "", err
+	}
+	switch {
+	case p.w.started[id.PID] != id.Started:
+		return "", nil
+	case id.PID == p.w.unit.MainPID:
+		return "master", nil
+	}
+	return p.w.workers[id.PID], nil
 }
 
 func (p worldProcesses) Signal(pid int, started uint64, name string) error {

@@ -96,10 +96,12 @@ type Network interface {
 	Prove(ctx context.Context, until time.Time, wants []probe.Want) []probe.Seen
 }
 
-// Processes tells one process from the next that has its number, and signals
-// it, as the functions of package process do.
+// Processes tells one process from the next that has its number, says what there
+// is to see of it, and signals it, as the functions of package process do.
 type Processes interface {
 	Started(pid int) (uint64, error)
+	Children(pid int) ([]process.ID, error)
+	Title(id process.ID) (string, error) // empty: it has ended
 	Signal(pid int, started uint64, name string) error
 }
 
@@ -151,6 +153,10 @@ func (network) Prove(ctx context.Context, until time.Time, wants []probe.Want) [
 }
 
 func (processes) Started(pid int) (uint64, error) { return process.Started(pid) }
+
+func (processes) Children(pid int) ([]process.ID, error) { return process.Children(pid) }
+
+func (processes) Title(id process.ID) (string, error) { return id.Title() }
 
 func (processes) Signal(pid int, started uint64, name string) error {
 	return process.Signal(pid, started, name)

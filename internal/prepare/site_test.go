@@ -275,6 +275,14 @@ func TestRealWorld(t *testing.T) {
 	if want, _ := process.Started(os.Getpid()); err != nil || started != want {
 		t.Errorf("got %d, %v", started, err)
 	}
+	own := process.ID{PID: os.Getpid(), Started: started}
+	title, err := world.Processes.Title(own)
+	if want, _ := own.Title(); err != nil || title != want {
+		t.Errorf("got %q, %v", title, err)
+	}
+	if _, err := world.Processes.Children(0); err == nil {
+		t.Error("there is a process 0")
+	}
 	if err := world.Processes.Signal(os.Getpid(), started+1, "HUP"); !is[*process.GoneError](err) {
 		t.Errorf("got %v", err)
 	}

@@ -105,13 +105,94 @@ func Signal(pid int, started uint64, name string) error {
 func Titles(pids []int) []string {
 	var titles []string
 	for _, pid := range pids {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if err != nil || len(text) == 0 {
-			continue
+		if title, err := readTitle(pid); err == nil && title != "" {
+			titles = append(titles, title)
 		}
-		titles = append(titles, strings.TrimRight(strings.ReplaceAll(string(text), "\x00", " "), " "))
 	}
 	return titles
+}
+
+// readTitle returns the title of whichever process has a PID; empty: none does.
+func readTitle(pid int) (string, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if isGone(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the title of process %d: %w", pid, err)
+	}
+	return strings.TrimRight(strings.ReplaceAll(string(text), "\x00", " "), " "), nil
+}
+
+// ID is one process for good: no other has both its PID and its start time.
+type ID struct {
+	PID     int
+	Started uint64 // as [Started] returns it
+}
+
+// Title returns the title of a process, as [Titles] does; empty: it has none, since
+// it has ended, even if another one has its PID now.
+func (id ID) Title() (string, error) {
+	title, err := readTitle(id.PID)
+	if err != nil {
+		return "", err
+	}
+	// What was read was its own if it is still there.
+	now, err := Started(id.PID)
+	if _, gone := errors.AsType[*GoneError](err); gone || err == nil && now != id.Started {
+		return "", nil
+	}
+	return title, err
+}
+
+// mostReads is how often a list of children is read until it says the same twice.
+const mostReads = 10
+
+// Children returns the child processes of a process of one thread. Those that have
+// ended are left out.
+func Children(pid int) ([]ID, error) {
+	// While a child ends, others may be missing from what is read
+	// (Documentation/filesystems/proc.rst of Linux, section 3.7).
+	list, err := readChildren(pid)
+	for range mostReads {
+		before := list
+		if list, err = readChildren(pid); err != nil {
+			break
+		}
+		if list == before {
+			return identified(list)
+		}
+	}
+	if err == nil {
+		err = errors.New("they come and go")
+	}
+	return nil, fmt.Errorf("list the children of process %d: %w", pid, err)
+}
+
+// readChildren returns the PIDs of a process's children, as the kernel lists them.
+func readChildren(pid int) (string, error) {
+	list, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	return string(list), err
+}
+
+// identified returns the processes of a list of PIDs that live.
+func identified(list string) ([]ID, error) {
+	var found []ID
+	for field := range strings.FieldsSeq(list) {
+		pid, err := strconv.Atoi(field)
+		if err != nil {
+			return nil, fmt.Errorf("list processes: %w", err)
+		}
+		started, err := Started(pid)
+		if _, gone := errors.AsType[*GoneError](err); gone {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, ID{pid, started})
+	}
+	return found, nil
 }
 
 // Members returns the PIDs in a control group, named as in systemd's property

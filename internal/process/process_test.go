@@ -313,3 +313,79 @@ func TestTitles(t *testing.T) {
 		t.Errorf("%q instead of %q", got, want)
 	}
 }
+
+// renamed starts a shell that has another with the same title as its child, until
+// it reads a line; then the child calls itself by a number.
+func renamed(t *testing.T) (parent int, tell func()) {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", `(read -r _; exec sleep 1000) <&3 & echo; wait`)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { write.Close() })
+	cmd.ExtraFiles = []*os.File{read}
+	start(t, cmd)
+	read.Close()
+	return cmd.Process.Pid, func() {
+		if _, err := write.WriteString("\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestChildren wants the children of a process with their titles: that of their
+// parent until they have one of their own, and none when they have ended or another
+// has their number.
+func TestChildren(t *testing.T) {
+	parent, tell := renamed(t)
+	children, err := Children(parent)
+	if err != nil || len(children) != 1 {
+		t.Fatalf("%v, %v", children, err)
+	}
+	child := children[0]
+	started, err := Started(parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of, err := ID{parent, started}.Title()
+	if err != nil || !strings.HasPrefix(of, "sh -c (read") {
+		t.Errorf("the parent is called %q (%v)", of, err)
+	}
+	if title, err := child.Title(); title != of || err != nil {
+		t.Errorf("the child is called %q (%v) and its parent %q", title, err, of)
+	}
+	tell()
+	for title := of; title != "sleep 1000"; {
+		if title, err = child.Title(); err != nil {
+			t.Fatalf("the child is called %q (%v)", title, err)
+		}
+	}
+	if title, err := (ID{child.PID, child.Started + 1}).Title(); title != "" || err != nil {
+		t.Errorf("another one is called %q (%v)", title, err)
+	}
+	if title, err := (ID{ended(t), 1}).Title(); title != "" || err != nil {
+		t.Errorf("one that has ended is called %q (%v)", title, err)
+	}
+	if none, err := Children(child.PID); len(none) != 0 || err != nil {
+		t.Errorf("the child has the children %v (%v)", none, err)
+	}
+	if none, err := Children(ended(t)); err == nil {
+		t.Errorf("one that has ended has the children %v", none)
+	}
+}
+
+// TestChildrenWithoutZombies wants a child that has ended to be left out, also
+// before its parent has waited for it.
+func TestChildrenWithoutZombies(t *testing.T) {
+	cmd, line, _ := shell(t, `true & echo $!; exec sleep 1000`)
+	zombie := number(t, line)
+	for {
+		if _, err := Started(zombie); isGoneError(err) {
+			break
+		}
+	}
+	if children, err := Children(cmd.Process.Pid); len(children) != 0 || err != nil {
+		t.Errorf("%v, %v", children, err)
+	}
+}

@@ -58,6 +58,7 @@ func newStage(t *testing.T) stage {
 		programs: []string{
 			goBuild(t, "certlatch", "../..", "build", "-trimpath", "./cmd/certlatch"),
 			goBuild(t, "fakeopensips", "../..", "build", "./internal/system/fakeopensips"),
+			goBuild(t, "hammer", "../..", "build", "./internal/system/hammer"),
 			goBuild(t, "hostile", "../..", "build", "./internal/system/hostile"),
 			goBuild(t, "pebble", "../tools", "build", "github.com/letsencrypt/pebble/v2/cmd/pebble"),
 		},
