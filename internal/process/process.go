@@ -1,6 +1,6 @@
-// Package process reads from /proc which processes of a service live, where
-// they listen, and whether one is still the one that was seen before. It also
-// sends signals.
+// Package process finds out from /proc which processes of a service live, and
+// whether one is still the one that was seen before; and from the kernel's
+// sock_diag, or /proc, where they listen. It also sends signals.
 //
 // It does not promise a consistent picture: processes come and go while it
 // looks, and one that has gone is left out. Only root can see what other users'
