@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -20,15 +21,17 @@ var errTooMuch = fmt.Errorf("it sent %d bytes without coming to an end", clearLi
 
 // dialogue is what is said in the clear before TLS starts.
 //
-// It reads byte by byte, and so never a byte that belongs to TLS. What an
-// attacker on the way has put behind the server's go-ahead makes the handshake
-// fail, instead of passing for an answer that came through TLS (CVE-2011-0411
-// and its relatives).
+// The client speaks first in TLS, so a server that agreed to start it says
+// nothing more by itself. What comes behind its go-ahead all the same is refused:
+// an attacker on the way can have put it there, and it must not pass for an
+// answer that came through TLS (CVE-2011-0411 and its relatives). What comes too
+// late to be seen here makes the handshake fail.
 type dialogue struct {
 	conn    net.Conn
-	awaited string // what the server is to answer
-	heard   []byte // what it answered so far
-	left    int    // bytes that the server may still send
+	in      *bufio.Reader // of conn
+	awaited string        // what the server is to answer
+	heard   []byte        // what it answered so far
+	left    int           // bytes that the server may still send
 }
 
 // startTLS says what an endpoint's scheme wants said before TLS starts, which
@@ -36,7 +39,7 @@ type dialogue struct {
 func startTLS(ctx context.Context, conn net.Conn, e endpoint.Endpoint) error {
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	d := &dialogue{conn: conn, left: clearLimit}
+	d := &dialogue{conn: conn, in: bufio.NewReader(conn), left: clearLimit}
 	var err error
 	switch e.Scheme {
 	case "xmpp-client":
@@ -48,10 +51,22 @@ func startTLS(ctx context.Context, conn net.Conn, e endpoint.Endpoint) error {
 	case "imap":
 		err = d.imap()
 	}
+	if err == nil {
+		err = d.surplus()
+	}
 	if err != nil {
 		return clearError(e, d, err)
 	}
 	return nil
+}
+
+// surplus returns an error where the server has said more than its go-ahead.
+func (d *dialogue) surplus() error {
+	if d.in.Buffered() == 0 {
+		return nil
+	}
+	said, _ := d.in.Peek(d.in.Buffered())
+	return refusal(NotTLS, "the server agreed to start TLS, but before that began it said %.80q, or somebody on the way did", said)
 }
 
 // send sends text, perhaps none, and notes what the server is to answer.
@@ -61,22 +76,22 @@ func (d *dialogue) send(text, awaited string) error {
 	return err
 }
 
-// ReadByte reads one byte and no more. Where the connection was closed it
-// returns io.ErrUnexpectedEOF; package xml would make a syntax error of io.EOF.
+// ReadByte returns the next byte. Where the connection was closed it returns
+// io.ErrUnexpectedEOF; package xml would make a syntax error of io.EOF.
 func (d *dialogue) ReadByte() (byte, error) {
 	if d.left == 0 {
 		return 0, errTooMuch
 	}
-	var one [1]byte
-	if _, err := io.ReadFull(d.conn, one[:]); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
+	b, err := d.in.ReadByte()
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
 		return 0, err
 	}
 	d.left--
-	d.heard = append(d.heard, one[0])
-	return one[0], nil
+	d.heard = append(d.heard, b)
+	return b, nil
 }
 
 // Read makes a dialogue an io.Reader for package xml, which calls ReadByte

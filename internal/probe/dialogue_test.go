@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -133,43 +134,98 @@ func TestDialogue(t *testing.T) {
 	}
 }
 
-// TestDialogueReadsNoFurther wants no byte after the server's go-ahead to be
-// read before TLS starts.
-func TestDialogueReadsNoFurther(t *testing.T) {
+// TestDialogueRefusesWhatIsBehind wants whatever comes behind the server's
+// go-ahead to be refused before TLS starts, also what looks like TLS.
+func TestDialogueRefusesWhatIsBehind(t *testing.T) {
 	for scheme, turns := range good {
-		t.Run(scheme, func(t *testing.T) {
-			e := talk(t, scheme, behind(turns, "\x16\x03\x03next"), silence)
-			conn, err := net.Dial("tcp", e.Address())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			if err := startTLS(t.Context(), conn, e); err != nil {
-				t.Fatal(err)
-			}
-			if err := conn.SetReadDeadline(time.Now().Add(Limit)); err != nil { // bytes that were read already never come
-				t.Fatal(err)
-			}
-			rest := make([]byte, 7)
-			if n, err := io.ReadFull(conn, rest); string(rest) != "\x16\x03\x03next" {
-				t.Errorf("%q is left for TLS (%v)", rest[:n], err)
-			}
-		})
+		for _, words := range []string{"250 injected\r\n", "\x16\x03\x03next", " "} {
+			t.Run(scheme, func(t *testing.T) {
+				seen := Handshake(t.Context(), talk(t, scheme, behind(turns, words), silence))
+				if kindOfError(t, seen.Err) != NotTLS || !strings.Contains(seen.Err.Error(), fmt.Sprintf("agreed to start TLS, but before that began it said %q", words)) || seen.Leaf() != nil {
+					t.Errorf("saw %+v", seen)
+				}
+			})
+		}
 	}
 }
 
-// TestDialogueWithInjectedWords wants words that an attacker puts behind the
-// go-ahead to make the handshake fail.
-func TestDialogueWithInjectedWords(t *testing.T) {
+// TestDialogueWithLateWords wants words that come behind the go-ahead when TLS
+// has started to make the handshake fail.
+func TestDialogueWithLateWords(t *testing.T) {
 	for scheme, turns := range good {
 		t.Run(scheme, func(t *testing.T) {
-			seen := Handshake(t.Context(), talk(t, scheme, behind(turns, "250 injected\r\n"), silence))
-			if kindOfError(t, seen.Err) != NotTLS || !strings.Contains(seen.Err.Error(), "agreed to start TLS") || seen.Leaf() != nil {
+			seen := Handshake(t.Context(), talk(t, scheme, turns, func(conn net.Conn) {
+				if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil { // of the client's hello
+					t.Error(err)
+				}
+				io.WriteString(conn, "250 injected\r\n")
+				silence(conn)
+			}))
+			if kindOfError(t, seen.Err) != NotTLS || !strings.Contains(seen.Err.Error(), "what it sent then is not TLS") || seen.Leaf() != nil {
 				t.Errorf("saw %+v", seen)
 			}
 		})
 	}
 }
+
+// counted counts the calls that read from a connection.
+type counted struct {
+	net.Conn
+	reads int
+}
+
+func (c *counted) Read(into []byte) (int, error) {
+	c.reads++
+	return c.Conn.Read(into)
+}
+
+// TestDialogueReadsInBlocks wants a read for what a server says at a time, and
+// not one for each of its bytes.
+func TestDialogueReadsInBlocks(t *testing.T) {
+	for scheme, turns := range good {
+		t.Run(scheme, func(t *testing.T) {
+			e := talk(t, scheme, turns, silence)
+			conn, err := net.Dial("tcp", e.Address())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			c := &counted{Conn: conn}
+			if err := startTLS(t.Context(), c, e); err != nil {
+				t.Fatal(err)
+			}
+			if c.reads > len(turns) { // each turn is one write of the server
+				t.Errorf("%d reads for %d answers", c.reads, len(turns))
+			}
+		})
+	}
+}
+
+// TestDialogueInSmallPieces wants it not to matter how the server's words are cut
+// into segments, and no byte to be read that is TLS's.
+func TestDialogueInSmallPieces(t *testing.T) {
+	for scheme, turns := range good {
+		t.Run(scheme, func(t *testing.T) {
+			e := talk(t, scheme, turns, func(conn net.Conn) { io.WriteString(conn, "rest") })
+			conn, err := net.Dial("tcp", e.Address())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if err := startTLS(t.Context(), byByte{conn}, e); err != nil {
+				t.Fatal(err)
+			}
+			if rest, err := io.ReadAll(conn); string(rest) != "rest" || err != nil {
+				t.Errorf("%q is left for TLS (%v)", rest, err)
+			}
+		})
+	}
+}
+
+// byByte is a connection on which each byte comes alone.
+type byByte struct{ net.Conn }
+
+func (c byByte) Read(into []byte) (int, error) { return c.Conn.Read(into[:min(len(into), 1)]) }
 
 // behind returns turns with words after what the server says last.
 func behind(turns []turn, words string) []turn {
