@@ -39,6 +39,10 @@ type Plan struct {
 type Test struct {
 	Command []string // argument list; nil: the service has no test
 
+	// Passed says that the test is known to pass as things are: it did when facts
+	// were found out, as part of another command.
+	Passed bool
+
 	// Failures is a regular expression for those lines of the output that
 	// tell a failure. Where it is set, one that was there at the baseline does
 	// not count; the part that matches is what it is known by. Where it is

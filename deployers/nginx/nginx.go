@@ -51,7 +51,9 @@ func (o *Options) command(flag string) []string {
 func (o *Options) test() []string { return o.command("-t") }
 
 // dump returns the command that does what test does, and then prints the
-// configuration. Where the test fails, it prints nothing of it.
+// configuration (src/core/nginx.c of 1.26, ngx_get_options: T sets both
+// ngx_test_config and ngx_dump_config). Where the test fails, it prints nothing
+// of it.
 func (o *Options) dump() []string { return o.command("-T") }
 
 func (Deployer) Name() string { return "nginx" }
@@ -80,6 +82,8 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	options := t.Options.(*Options)
 	plan := deployers.NewPlan(t, l, f, "https")
 	plan.Test.Command = options.test()
+	dumped := f.Output(options.dump())
+	plan.Test.Passed = dumped.Failed == "" && dumped.Stdout != ""
 	followConfiguration(&plan, options.dump(), f)
 	countOldWorkers(&plan, f.Titles)
 	plan.Proof.Accepting = acceptingWorker

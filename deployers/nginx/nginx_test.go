@@ -375,6 +375,27 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// TestTestedByDump wants the test to be known to pass where nginx printed its
+// configuration, which it does once it has tested it.
+func TestTestedByDump(t *testing.T) {
+	target := sample.Target(Deployer{}, nil)
+	key := "nginx\x00-T\x00-q"
+	for name, c := range map[string]struct {
+		outputs map[string]deployers.Output
+		passed  bool
+	}{
+		"printed":   {map[string]deployers.Output{key: {Stdout: "# configuration file /etc/nginx/nginx.conf:\nevents {}\n"}}, true},
+		"failed":    {map[string]deployers.Output{key: {Stdout: "# configuration", Failed: "it took too long"}}, false},
+		"nothing":   {map[string]deployers.Output{key: {}}, false},
+		"not asked": {nil, false},
+	} {
+		plan, err := Deployer{}.Plan(target, lineage.Lineage{Name: "web.example"}, deployers.Facts{Systemd: true, Unit: running, Outputs: c.outputs})
+		if err != nil || plan.Test.Passed != c.passed || plan.Test.Command[1] != "-t" {
+			t.Errorf("%s: %+v (%v)", name, plan.Test, err)
+		}
+	}
+}
+
 func TestDiscover(t *testing.T) {
 	const dump = `# configuration file /etc/nginx/nginx.conf:
 http {

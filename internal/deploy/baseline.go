@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/owntest"
@@ -26,7 +27,7 @@ func (r *run) baseline(ctx context.Context, a attempt) (attempt, error) {
 	var err error
 	r.beside([]func(){
 		func() { running, _, err = r.identify(ctx, a.activation()) },
-		func() { tested = r.ownTests(ctx, a) },
+		func() { tested = r.ownTests(ctx, a, (*owntest.Runner).Baseline) },
 		func() {
 			seen = r.observeAll(ctx, a, func(m member) []endpoint.Endpoint { return m.prepared.plan.Probes })
 		},
@@ -79,12 +80,12 @@ func (r *run) observeAll(ctx context.Context, a attempt, of func(member) []endpo
 
 // ownTests runs the services' own tests, each once, and returns what that of each
 // member says.
-func (r *run) ownTests(ctx context.Context, a attempt) []error {
+func (r *run) ownTests(ctx context.Context, a attempt, run func(*owntest.Runner, context.Context, deployers.Test) error) []error {
 	said := make([]error, len(a.members))
 	tests := owntest.NewRunner(r.site.World.Programs)
 	for i, m := range a.members {
 		if test := m.prepared.plan.Test; len(test.Command) > 0 {
-			said[i] = tests.Run(ctx, test)
+			said[i] = run(tests, ctx, test)
 		}
 	}
 	return said
@@ -92,7 +93,7 @@ func (r *run) ownTests(ctx context.Context, a attempt) []error {
 
 // test runs the service's own test with the new files in place.
 func (r *run) test(ctx context.Context, a attempt) (attempt, error) {
-	said := r.ownTests(ctx, a)
+	said := r.ownTests(ctx, a, (*owntest.Runner).Run)
 	a.members = slices.Clone(a.members)
 	for i := range said {
 		a.members[i].tested = said[i]

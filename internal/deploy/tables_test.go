@@ -161,6 +161,7 @@ var (
 
 // TestReplaced is about renewals of what is proven.
 func TestReplaced(t *testing.T) {
+	passed := after(func(w *world) { w.plan.Test.Passed = true })
 	forEach(t, []way{
 		{"all is well", nil, "deployed", "bsctapr", "reload", "new new new -", ""},
 		{"too little time is left", on{"begin": lasts(53 * time.Second)}, "failed (out-of-time) at baseline", "Br", "", "old old old again", ""},
@@ -172,6 +173,8 @@ func TestReplaced(t *testing.T) {
 		{"it was begun and cannot be put back", on{"commit": wellBut(restore)}, "rollback-failed (install-failed) at commit", "bsCUr", "", "new old old again", ""},
 		{"its own test fails", on{"test 2": fails(exit)}, "rolled-back (test-failed) at test", "bscTur", "", "old old old again alone", ""},
 		{"its own test fails as before", on{"test": fails(exit)}, "rolled-back (test-failed-before) at test", "bscTur", "", "old old old again", ""},
+		{"its own test passed already, and fails now", on{"before": passed, "test 1": fails(exit)}, "rolled-back (test-failed) at test", "bscTur", "", "old old old again alone", ""},
+		{"its own test passed already, and is not run twice", on{"before": passed, "test 2": fails(exit)}, "deployed", "bsctapr", "reload", "new new new -", ""},
 		{"its own test failed before", on{"test 1": fails(exit)}, "deployed", "bsctapr", "reload", "new new new -", ""},
 		{"its own test fails, and no way back", on{"test 2": fails(exit), "undo": fails(lost)}, "rollback-failed (test-failed) at test", "bscTUr", "", "new old old again", ""},
 		{"its own test fails, and something is left", on{"test 2": fails(exit), "undo": wellBut(&install.LeftError{})}, "rolled-back (test-failed) at test", "bscTur", "", "old old old again alone", ""},

@@ -46,6 +46,15 @@ func (r *Runner) Run(ctx context.Context, test deployers.Test) error {
 	return err
 }
 
+// Baseline returns what a test says before anything was touched. One that is
+// known to pass is not run again.
+func (r *Runner) Baseline(ctx context.Context, test deployers.Test) error {
+	if test.Passed {
+		return nil
+	}
+	return r.Run(ctx, test)
+}
+
 // Failures is what a test whose output is read says against the service.
 type Failures []Failure
 

@@ -186,3 +186,18 @@ func (c *counting) Ask(context.Context, []string) (command.Output, error) {
 	c.calls++
 	return command.Output{}, c.fails
 }
+
+func TestBaseline(t *testing.T) {
+	test := deployers.Test{Command: []string{"nginx", "-t"}}
+	runner := NewRunner(printed{err: errStatus})
+	if err := runner.Baseline(t.Context(), test); !errors.Is(err, errStatus) {
+		t.Errorf("got %v", err)
+	}
+	test.Passed = true
+	if err := runner.Baseline(t.Context(), test); err != nil {
+		t.Errorf("what is known to pass was run: %v", err)
+	}
+	if err := runner.Run(t.Context(), test); !errors.Is(err, errStatus) {
+		t.Errorf("what passed before was not run: %v", err)
+	}
+}
