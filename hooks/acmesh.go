@@ -6,6 +6,7 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/certlatch/certlatch/internal/lineage"
 )
@@ -60,12 +61,14 @@ certlatch_deploy() {
 // What acme.sh repeats at a renewal: the names of deploy hooks, and a command,
 // which is in base64 (acme.sh 3.1.4 _savedomainconf).
 var (
-	acmeshDeployHook = regexp.MustCompile(`(?m)^Le_DeployHook='[^'\n]*certlatch`)
-	acmeshReloadCmd  = regexp.MustCompile(`(?m)^Le_ReloadCmd='__ACME_BASE64__START_([^'\n]*)__ACME_BASE64__END_'`)
+	acmeshDeployHook = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^Le_DeployHook='[^'\n]*certlatch`) })
+	acmeshReloadCmd  = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?m)^Le_ReloadCmd='__ACME_BASE64__START_([^'\n]*)__ACME_BASE64__END_'`)
+	})
 )
 
 func acmeshReloads(conf string) bool {
-	found := acmeshReloadCmd.FindStringSubmatch(conf)
+	found := acmeshReloadCmd().FindStringSubmatch(conf)
 	if found == nil {
 		return false
 	}
@@ -100,7 +103,7 @@ func (a acmesh) Setup(self string) Setup {
 		Parts: []Part{{Name: "certlatch.sh", Text: fmt.Sprintf(acmeshDeploy, writtenBy(a.Name()), shellQuote(self))}},
 		Memory: Memory{
 			File:   func(dir string) string { return strings.TrimSuffix(dir, acmeshECC) + ".conf" },
-			Calls:  func(conf string) bool { return acmeshDeployHook.MatchString(conf) || acmeshReloads(conf) },
+			Calls:  func(conf string) bool { return acmeshDeployHook().MatchString(conf) || acmeshReloads(conf) },
 			Alone:  acmeshReloads,
 			Choose: acmeshChoose,
 		},

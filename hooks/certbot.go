@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/certlatch/certlatch/internal/lineage"
 )
@@ -36,10 +37,10 @@ func (c certbot) Events(call Call) ([]Event, error) {
 // certbotHook finds the hook of renewal/NAME.conf, which keeps a --deploy-hook
 // under its older name (certbot 5.6.0 certbot/_internal/cli/cli_constants.py,
 // storage.py).
-var certbotHook = regexp.MustCompile(`(?m)^(?:renew|deploy)_hook\s*=\s*(\S.*)$`)
+var certbotHook = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^(?:renew|deploy)_hook\s*=\s*(\S.*)$`) })
 
 func certbotCalls(conf string) bool {
-	own := certbotHook.FindStringSubmatch(conf)
+	own := certbotHook().FindStringSubmatch(conf)
 	return own != nil && strings.Contains(own[1], "certlatch")
 }
 
@@ -57,7 +58,7 @@ func (certbot) Setup(self string) Setup {
 		Parts: []Part{{Name: "50-certlatch-hook-certbot", Link: self}},
 		Own: OwnHooks{
 			Files:  "../../renewal/*.conf",
-			Line:   certbotHook,
+			Line:   certbotHook(),
 			Effect: "certbot runs it as well, after certlatch",
 		},
 		Memory: Memory{

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -161,18 +160,19 @@ func Detect(call Call) (Client, error) {
 	return nil, &ambiguous
 }
 
-// linkName matches the names under which certlatch is a client's hook. Clients
-// run hooks in the order of their names, so a number may go before.
-var linkName = regexp.MustCompile(`^(?:[0-9]+-)?certlatch-hook-([a-z.]+)$`)
-
 // CalledAs returns the client whose hook certlatch is when it runs under the
-// given name (argv[0]).
+// given name (argv[0]). Clients run hooks in the order of their names, so a
+// number and a hyphen may go before.
 func CalledAs(program string) (Client, bool) {
-	match := linkName.FindStringSubmatch(path.Base(program))
-	if match == nil {
+	name := path.Base(program)
+	if number, rest, is := strings.Cut(name, "-"); is && number != "" && strings.Trim(number, "0123456789") == "" {
+		name = rest
+	}
+	client, is := strings.CutPrefix(name, "certlatch-hook-")
+	if !is {
 		return nil, false
 	}
-	return For(match[1])
+	return For(client)
 }
 
 // variable returns the first of some variables that is set, or "".

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/lineage"
@@ -131,11 +132,11 @@ func (o *Options) reload(ours []use) (command []string, about string) {
 
 // versionReply matches the version in what core show version prints: Asterisk
 // 22.10.1+dfsg built by ...
-var versionReply = regexp.MustCompile(`(?m)^Asterisk (?:certified[/-])?(\d+)\.(\d+)`)
+var versionReply = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^Asterisk (?:certified[/-])?(\d+)\.(\d+)`) })
 
 // versionNumber returns the major and minor version; nil: they are not known.
 func versionNumber(printed string) []int {
-	match := versionReply.FindStringSubmatch(printed)
+	match := versionReply().FindStringSubmatch(printed)
 	if match == nil {
 		return nil
 	}
@@ -170,10 +171,10 @@ func unitFiles(unit string) []string {
 }
 
 var (
-	statusUser  = regexp.MustCompile(`(?m)^Uid:\t\d+\t(\d+)`)
-	statusGroup = regexp.MustCompile(`(?m)^Gid:\t\d+\t(\d+)`)
-	startUser   = regexp.MustCompile(`(?m)^ExecStart=.*\s-U\s?(\S+)`)
-	startGroup  = regexp.MustCompile(`(?m)^ExecStart=.*\s-G\s?(\S+)`)
+	statusUser  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^Uid:\t\d+\t(\d+)`) })
+	statusGroup = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^Gid:\t\d+\t(\d+)`) })
+	startUser   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^ExecStart=.*\s-U\s?(\S+)`) })
+	startGroup  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^ExecStart=.*\s-G\s?(\S+)`) })
 )
 
 // account returns the account that Asterisk runs as, which its unit does not
@@ -185,11 +186,11 @@ func (s observed) account(t deployers.Target, f deployers.Facts) (user, group st
 		return f.Unit.User, f.Unit.Group
 	}
 	if status := f.Texts[statusFile(f.Unit.MainPID)]; len(status) > 0 {
-		return rootless(first(statusUser, status[0].Content)), rootless(first(statusGroup, status[0].Content))
+		return rootless(first(statusUser(), status[0].Content)), rootless(first(statusGroup(), status[0].Content))
 	}
 	for _, path := range unitFiles(t.Unit) {
 		for _, text := range f.Texts[path] {
-			user, group = cmp.Or(user, first(startUser, text.Content)), cmp.Or(group, first(startGroup, text.Content))
+			user, group = cmp.Or(user, first(startUser(), text.Content)), cmp.Or(group, first(startGroup(), text.Content))
 		}
 	}
 	return cmp.Or(user, s.runUser), cmp.Or(group, s.runGroup, f.Unit.Group)

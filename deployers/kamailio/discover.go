@@ -3,27 +3,32 @@ package kamailio
 import (
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/certlatch/certlatch/deployers"
 )
 
 // aliasLine matches a line of kamailio.cfg with a name of Kamailio's own (the
 // core's parameter alias).
-var aliasLine = regexp.MustCompile(`(?m)^[ \t]*alias[ \t]*=[ \t]*"?(?:(?:udp|tcp|tls|sctp):)?([A-Za-z0-9][A-Za-z0-9.-]*[A-Za-z])`)
+var aliasLine = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^[ \t]*alias[ \t]*=[ \t]*"?(?:(?:udp|tcp|tls|sctp):)?([A-Za-z0-9][A-Za-z0-9.-]*[A-Za-z])`)
+})
 
 // What loads the module tls, perhaps only where WITH_TLS is defined, as in the
 // packaged configuration.
 var (
-	loadsModule = regexp.MustCompile(`(?m)^[ \t]*loadmodule[ \t]+"([^"\n]*/)?tls(_wolfssl)?(\.so)?"`)
-	asksForTLS  = regexp.MustCompile(`(?m)^[ \t]*(#!|!!)ifdef[ \t]+WITH_TLS\b`)
-	definesTLS  = regexp.MustCompile(`(?m)^[ \t]*(#!|!!)define[ \t]+WITH_TLS\b`)
+	loadsModule = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?m)^[ \t]*loadmodule[ \t]+"([^"\n]*/)?tls(_wolfssl)?(\.so)?"`)
+	})
+	asksForTLS = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^[ \t]*(#!|!!)ifdef[ \t]+WITH_TLS\b`) })
+	definesTLS = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^[ \t]*(#!|!!)define[ \t]+WITH_TLS\b`) })
 )
 
 // loadsTLS reports whether kamailio.cfg and what it includes load the module tls,
 // as far as that can be told without Kamailio.
 func (o *Options) loadsTLS(f deployers.Facts) bool {
 	text := o.text(f)
-	return loadsModule.MatchString(text) && (!asksForTLS.MatchString(text) || definesTLS.MatchString(text))
+	return loadsModule().MatchString(text) && (!asksForTLS().MatchString(text) || definesTLS().MatchString(text))
 }
 
 // text returns kamailio.cfg and what it includes, one after the other.
@@ -59,7 +64,7 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 		d.AddUnknown("Kamailio stops reading tls.cfg there: " + seen.flaw.Error())
 	}
 	var own []string
-	for _, match := range aliasLine.FindAllStringSubmatch(options.text(f), -1) {
+	for _, match := range aliasLine().FindAllStringSubmatch(options.text(f), -1) {
 		own = append(own, strings.ToLower(match[1]))
 	}
 	for _, p := range seen.servers() {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
@@ -214,7 +215,7 @@ func (o *Options) gap(f deployers.Facts) time.Duration {
 	gap := 10 * time.Second
 	for _, script := range o.scripts(f) {
 		for _, text := range f.Texts[script] {
-			for _, match := range rpcExecDelta.FindAllStringSubmatch(text.Content, -1) {
+			for _, match := range rpcExecDelta().FindAllStringSubmatch(text.Content, -1) {
 				if seconds, err := strconv.ParseUint(match[1], 10, 16); err == nil {
 					gap = max(gap, time.Duration(seconds+1)*time.Second)
 				}
@@ -225,8 +226,10 @@ func (o *Options) gap(f deployers.Facts) time.Duration {
 }
 
 var (
-	rpcExecDelta = regexp.MustCompile(`(?m)^[ \t]*rpc_exec_delta[ \t]*=[ \t]*(\d+)`)
-	includes     = regexp.MustCompile(`(?m)^[ \t]*(?:#!|!!)?(?:include_file|import_file)[ \t]+"([^"\n]+)"`)
+	rpcExecDelta = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^[ \t]*rpc_exec_delta[ \t]*=[ \t]*(\d+)`) })
+	includes     = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?m)^[ \t]*(?:#!|!!)?(?:include_file|import_file)[ \t]+"([^"\n]+)"`)
+	})
 )
 
 // maxIncludes is how deep files that include each other are followed: each step
@@ -252,7 +255,7 @@ func (o *Options) scripts(f deployers.Facts) []string {
 // included returns the paths that a file of the script includes.
 func included(script deployers.Text) []string {
 	var paths []string
-	for _, match := range includes.FindAllStringSubmatch(script.Content, -1) {
+	for _, match := range includes().FindAllStringSubmatch(script.Content, -1) {
 		path := match[1]
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(filepath.Dir(script.Path), path)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/endpoint"
@@ -121,11 +122,11 @@ type programVersion struct {
 	numbers []int
 }
 
-var versionReply = regexp.MustCompile(`^kamailio (\d+)\.(\d+)\.(\d+)`)
+var versionReply = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^kamailio (\d+)\.(\d+)\.(\d+)`) })
 
 // version returns the version in the reply to core.version.
 func (k observed) version(f deployers.Facts) programVersion {
-	match := versionReply.FindStringSubmatch(f.Answers[deployers.Query{Channel: k.channel, Method: "core.version"}].Reply)
+	match := versionReply().FindStringSubmatch(f.Answers[deployers.Query{Channel: k.channel, Method: "core.version"}].Reply)
 	if match == nil {
 		return programVersion{}
 	}

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/certlatch/certlatch/deployers"
 )
@@ -14,7 +15,9 @@ const scriptPath = "/etc/opensips/opensips.cfg"
 
 // modparamLine matches what a script sets for a domain of module tls_mgm:
 // modparam("tls_mgm", "certificate", "[sip]/etc/opensips/tls/cert.pem").
-var modparamLine = regexp.MustCompile(`(?m)^[ \t]*modparam\([ \t]*"tls_mgm"[ \t]*,[ \t]*"(server_domain|certificate|private_key|match_sip_domain|db_url)"[ \t]*,[ \t]*"(?:\[([^\]"]+)\])?([^"\n]*)"`)
+var modparamLine = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^[ \t]*modparam\([ \t]*"tls_mgm"[ \t]*,[ \t]*"(server_domain|certificate|private_key|match_sip_domain|db_url)"[ \t]*,[ \t]*"(?:\[([^\]"]+)\])?([^"\n]*)"`)
+})
 
 const scriptNote = `OpenSIPS reads it only when it starts: a renewed pair waits for a restart, unless this target gets allow_restart: true, and perhaps a window: "02:00-04:30".`
 
@@ -65,7 +68,7 @@ func scriptDomains(text string) []tlsDomain {
 		return found[name]
 	}
 	servers := map[string]bool{}
-	for _, match := range modparamLine.FindAllStringSubmatch(text, -1) {
+	for _, match := range modparamLine().FindAllStringSubmatch(text, -1) {
 		domain, value := match[2], match[3]
 		switch match[1] {
 		case "server_domain":

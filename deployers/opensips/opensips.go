@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/endpoint"
@@ -359,7 +360,7 @@ func (d tlsDomain) names() (names []string) {
 
 // serverVersion matches the version in the reply to version: OpenSIPS (3.6.8
 // (x86_64/linux)).
-var serverVersion = regexp.MustCompile(`^Server: OpenSIPS \((\d+)(\.[\w.-]+)`)
+var serverVersion = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^Server: OpenSIPS \((\d+)(\.[\w.-]+)`) })
 
 // observe returns what the facts tell.
 func (o *Options) observe(f deployers.Facts) (seen observed) {
@@ -367,7 +368,7 @@ func (o *Options) observe(f deployers.Facts) (seen observed) {
 	version, unversioned := o.answer(f, "version")
 	seen.all, seen.unlisted, seen.unversioned = tlsDomains(list), unlisted, unversioned
 	seen.domains = slices.DeleteFunc(slices.Clone(seen.all), func(d tlsDomain) bool { return d.values["type"] != serverDomain })
-	if match := serverVersion.FindStringSubmatch(version); match != nil {
+	if match := serverVersion().FindStringSubmatch(version); match != nil {
 		seen.version = match[1] + match[2]
 		seen.major, _ = strconv.Atoi(match[1]) // digits; too many make the largest number
 	} else if unversioned == "" {

@@ -304,6 +304,10 @@ func TestRulesCanFail(t *testing.T) {
 		{"nothing happens at import", "internal/probe/a.go", `package probe; func init() {}`, bad},
 		{"nothing happens at import", "internal/probe/a.go", `package probe; type t int; func (t) init() {}`, good},
 		{"nothing happens at import", "internal/probe/a.go", `package probe; import _ "net/http/pprof"`, bad},
+		{"nothing happens at import", "internal/probe/a.go", `package probe; import "regexp"; var a = []any{regexp.MustCompile("a")}`, bad},
+		{"nothing happens at import", "internal/probe/a.go", `package probe; import "regexp"; var a = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile("a") })`, good},
+		{"nothing happens at import", "internal/probe/a.go", `package probe; import "regexp"; func f() { var _ = regexp.MustCompile("a") }`, good},
+		{"nothing happens at import", "internal/probe/a_test.go", `package probe; import "regexp"; var a = regexp.MustCompile("a")`, good},
 		{"nothing happens at import", "templates/a.go", `package templates; import _ "embed"`, good},
 
 		{"a package is introduced once", "internal/probe/a.go", `package probe`, bad},

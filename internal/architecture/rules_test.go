@@ -3,6 +3,7 @@ package architecture
 import (
 	"fmt"
 	"go/ast"
+	"go/token"
 	"regexp"
 	"slices"
 	"strings"
@@ -544,12 +545,17 @@ func proc(t tree) (found []string) {
 	return found
 }
 
-// noInit forbids func init, and imports whose only use is theirs.
+// noInit forbids func init, imports whose only use is theirs, and regular
+// expressions that are compiled before anybody needs them: each command of the
+// program, and each hook that has nothing to do, would pay for them.
 func noInit(t tree) (found []string) {
 	for _, f := range t {
 		for _, d := range f.syntax.Decls {
 			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
 				found = append(found, f.path+" has a func init")
+			}
+			if !f.test && !f.in(testTools) && compiles(d) {
+				found = append(found, f.path+" compiles a regular expression at import; let sync.OnceValue do that when it is used")
 			}
 		}
 		for _, spec := range f.syntax.Imports {
@@ -559,6 +565,24 @@ func noInit(t tree) (found []string) {
 		}
 	}
 	return found
+}
+
+// compiles reports whether the values of a declaration of variables compile a
+// regular expression, other than in functions.
+func compiles(d ast.Decl) (does bool) {
+	variables, ok := d.(*ast.GenDecl)
+	if !ok || variables.Tok != token.VAR {
+		return false
+	}
+	ast.Inspect(variables, func(n ast.Node) bool {
+		if call, ok := n.(*ast.CallExpr); ok {
+			selector, ok := call.Fun.(*ast.SelectorExpr)
+			does = does || ok && selector.Sel.Name == "MustCompile"
+		}
+		_, function := n.(*ast.FuncLit)
+		return !function
+	})
+	return does
 }
 
 // oneComment checks that each package has exactly one package comment, those of

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 
 	"gopkg.in/yaml.v3"
@@ -213,11 +214,11 @@ func listRemedy(node *yaml.Node) string {
 	return fmt.Sprintf("write it as [%s]", strings.Join(strings.Fields(node.Value), ", "))
 }
 
-var plainKey = regexp.MustCompile(`^[\w.-]+$`)
+var plainKey = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[\w.-]+$`) })
 
 // join returns the name of a key in a block: targets[0].mode.
 func join(where, key string) string {
-	if len(key) > 80 || !plainKey.MatchString(key) {
+	if len(key) > 80 || !plainKey().MatchString(key) {
 		key = fmt.Sprintf("%.80q", key)
 	}
 	if where == "" {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
@@ -187,10 +188,10 @@ func fatalCodes() []string {
 // targetName names a target on command lines and in the state directory.
 type targetName string
 
-var targetNames = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+var targetNames = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`) })
 
 func (n *targetName) UnmarshalText(text []byte) error {
-	if len(text) > 64 || !targetNames.Match(text) {
+	if len(text) > 64 || !targetNames().Match(text) {
 		return &complaint{fmt.Sprintf("%.80q does not do as a name", text), "use letters, digits, '.', '_' and '-', a letter or digit first, at most 64 in all"}
 	}
 	*n = targetName(text)
@@ -294,14 +295,14 @@ type mode fs.FileMode
 
 const defaultMode mode = 0o640
 
-var octal = regexp.MustCompile(`^0[0-7]{3}$`)
+var octal = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^0[0-7]{3}$`) })
 
 func (m *mode) UnmarshalText(text []byte) error {
-	if !octal.Match(text) {
+	if !octal().Match(text) {
 		// YAML takes 640 for a decimal number, mode 01200; and whether 0640
 		// or 0o640 is octal depends on its version. So there is one way only.
 		remedy := defaultMode
-		if bare := "0" + strings.TrimPrefix(string(text), "0o"); octal.MatchString(bare) {
+		if bare := "0" + strings.TrimPrefix(string(text), "0o"); octal().MatchString(bare) {
 			remedy = parseMode(bare)
 		}
 		return &complaint{fmt.Sprintf("%.80q is not octal", text), fmt.Sprintf(`write it as "%s"`, remedy)}
@@ -333,10 +334,10 @@ func (m mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 // systemd.unit(5).
 type unit string
 
-var unitNames = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]+$`)
+var unitNames = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]+$`) })
 
 func (u *unit) UnmarshalText(text []byte) error {
-	if len(text) > 255 || !unitNames.Match(text) {
+	if len(text) > 255 || !unitNames().Match(text) {
 		return &complaint{fmt.Sprintf("%.80q is not the name of a unit", text), `write it as systemctl shows it, such as "nginx.service"`}
 	}
 	if !strings.HasSuffix(string(text), ".service") {

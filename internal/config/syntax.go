@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -72,19 +73,19 @@ func parseYAML(data []byte) ([]yaml.Node, error) {
 }
 
 var (
-	yamlError     = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
-	unknownAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
-	tabIndent     = regexp.MustCompile(`(?m)^ *\t`)
+	yamlError     = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`) })
+	unknownAnchor = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^unknown anchor '(.*)' referenced$`) })
+	tabIndent     = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^ *\t`) })
 )
 
 // syntaxProblem returns the problem that an error of the YAML library means.
 func syntaxProblem(err error, data []byte) Problem {
-	if at := tabIndent.FindIndex(data); at != nil {
+	if at := tabIndent().FindIndex(data); at != nil {
 		return Problem{Line: lineOf(data, at[0]), What: "the line is indented with a tab, which YAML does not allow", Remedy: "use spaces"}
 	}
 	line, message := splitError(err)
 	p := Problem{Line: cmp.Or(firstRefused(data, message), line)}
-	if anchor := unknownAnchor.FindStringSubmatch(message); anchor != nil {
+	if anchor := unknownAnchor().FindStringSubmatch(message); anchor != nil {
 		p.What = fmt.Sprintf("*%s refers to nothing", anchor[1])
 		p.Remedy = fmt.Sprintf("put the text into quotes, or mark what is meant with &%s further up", anchor[1])
 	} else if message == "did not find expected alphabetic or numeric character" {
@@ -98,7 +99,7 @@ func syntaxProblem(err error, data []byte) Problem {
 // splitError returns the line and the message of an error of the YAML library,
 // which leaves the line out where it is the first.
 func splitError(err error) (line int, message string) {
-	found := yamlError.FindStringSubmatch(err.Error())
+	found := yamlError().FindStringSubmatch(err.Error())
 	if found == nil {
 		return 1, err.Error()
 	}

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Endpoint is where to make a handshake, and what to ask for there.
@@ -128,19 +129,19 @@ func Parse(text string) (Endpoint, error) {
 // of the program slower.
 const label = `[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?`
 
-var dnsNames = regexp.MustCompile(`^` + label + `(\.` + label + `)*$`)
+var dnsNames = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^` + label + `(\.` + label + `)*$`) })
 
 // IsHost reports whether text is a DNS name without a closing dot, or an address.
 func IsHost(text string) bool {
 	if addr, err := netip.ParseAddr(text); err == nil {
-		return addr.Zone() == "" || dnsNames.MatchString(addr.Zone())
+		return addr.Zone() == "" || dnsNames().MatchString(addr.Zone())
 	}
 	for label := range strings.SplitSeq(text, ".") {
 		if len(label) > 63 {
 			return false
 		}
 	}
-	return len(text) <= 253 && dnsNames.MatchString(text)
+	return len(text) <= 253 && dnsNames().MatchString(text)
 }
 
 // At returns the endpoint for a listening address. For a wildcard address it

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // smtp waits for the greeting, sends EHLO and negotiates STARTTLS (RFC 3207
@@ -27,7 +28,7 @@ func (d *dialogue) smtp() error {
 
 // smtpLine matches a line of a reply (RFC 5321 section 4.2): the code, whether
 // more lines follow, the text.
-var smtpLine = regexp.MustCompile(`^([2-5][0-9]{2})(?:([ -])(.*))?$`)
+var smtpLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^([2-5][0-9]{2})(?:([ -])(.*))?$`) })
 
 // smtpCommand sends a command, or nothing to wait for the greeting, and returns
 // the texts of the reply, which must have the wanted code.
@@ -46,7 +47,7 @@ func (d *dialogue) smtpCommand(command, want string) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		part := smtpLine.FindStringSubmatch(line)
+		part := smtpLine().FindStringSubmatch(line)
 		switch {
 		case part == nil:
 			return nil, refusal(OtherProtocol, "what listens there does not speak SMTP: it said %.80q", line)

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -326,7 +327,7 @@ func (t Target) paths() []string {
 }
 
 // targetName matches the names that a target may have.
-var targetName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+var targetName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9._-]+$`) })
 
 // nameTargets names the targets: by the role of their service, or by the
 // service where two share a role; where that leaves several with one name, with
@@ -350,7 +351,7 @@ func (m *maker) nameTargets() {
 	for i := range m.out.Targets {
 		t := &m.out.Targets[i]
 		name := of(*t)
-		if long := name + "-" + strings.ReplaceAll(t.Lineage, ":", "-"); several[name] > 1 && len(long) <= 60 && targetName.MatchString(long) {
+		if long := name + "-" + strings.ReplaceAll(t.Lineage, ":", "-"); several[name] > 1 && len(long) <= 60 && targetName().MatchString(long) {
 			name = long
 		}
 		t.Name = name

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"text/template"
 	"unicode"
 )
@@ -57,15 +58,15 @@ func (p Proposal) Copies() string {
 
 // plainValue matches texts that need no quotes in YAML, in a block or in a
 // list.
-var plainValue = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)?$`)
+var plainValue = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)?$`) })
 
 // otherValue matches words that YAML takes for something else than a text.
-var otherValue = regexp.MustCompile(`^(?i:true|false|null|yes|no|on|off|y|n)$`)
+var otherValue = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?i:true|false|null|yes|no|on|off|y|n)$`) })
 
 // yamlValue returns a text as a value of YAML, whose double-quoted style has the
 // escapes of Go (YAML 1.2.2 section 7.3.1).
 func yamlValue(text string) string {
-	if plainValue.MatchString(text) && !otherValue.MatchString(text) {
+	if plainValue().MatchString(text) && !otherValue().MatchString(text) {
 		return text
 	}
 	return strconv.Quote(text)

@@ -40,7 +40,7 @@ type address struct {
 
 // open returns the database of a row, without connecting to it yet.
 func (d Databases) open(row deployers.Row) (database, error) {
-	if !plainTable.MatchString(row.Table) {
+	if !plainTable().MatchString(row.Table) {
 		return nil, &AddressError{fmt.Sprintf("table %q", row.Table), "is not a plain name", "Write the table's name in letters, digits and underscores."}
 	}
 	u, err := url.Parse(string(row.Database))

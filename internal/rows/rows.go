@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"sync"
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/lineage"
@@ -189,7 +190,7 @@ func checkLength(limit int, p pair) error {
 
 // plainTable matches a table name that needs no quotes in any of the databases,
 // and so cannot end the name in a statement.
-var plainTable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var plainTable = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`) })
 
 // rowName returns what messages call a row.
 func rowName(row deployers.Row) string {
