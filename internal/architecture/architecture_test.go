@@ -416,7 +416,7 @@ var mentioned = map[string]string{
 		Setxattr Lsetxattr Fsetxattr Fremovexattr Fgetxattr Flistxattr Lgetxattr UtimesNanoAt Flock FcntlFlock CopyFileRange Splice
 		Socket Socketpair Connect Accept4 SendmsgN Recvfrom InotifyInit1 InotifyAddWatch IN_MODIFY FanotifyInit FanotifyMark
 		Syscall Setresuid Setns Unshare PivotRoot Mount MemfdCreate ProcessVMWritev Prlimit Statfs Fstatfs ClockSettime ClockAdjtime
-		Prctl IoctlGetWinsize Poll ClockGettime Dup3 Pipe2 Eventfd Setpriority Sethostname Capset`,
+		Prctl IoctlGetWinsize Poll ClockGettime Dup3 Pipe2 Eventfd Setpriority Sethostname Capset Setgroups SetfsuidRetUid SetfsgidRetGid`,
 	"net": `Dial DialTimeout DialTCP DialUDP DialUnix Dialer Listen ListenPacket ListenTCP ListenUnixgram ListenConfig FileConn FileListener
 		LookupHost LookupAddr LookupSRV LookupTXT Resolver DefaultResolver ResolveTCPAddr`,
 	"crypto/tls": `Client Dial DialWithDialer Dialer Listen NewListener Server QUICClient`,

@@ -409,7 +409,11 @@ var acts = []act{
 		allowed: []string{"internal/command"}, why: "programs are run in one place, without a shell and with a limit",
 	},
 	{
-		packages: kernel, names: `(Raw)?(Syscall|VSyscall).*|Set(re|res|fs)?[ug]id|Setgroups|Chroot|PivotRoot|Unshare|Setns|Mount(Setattr)?|Unmount|Umask|Ptrace.*|ProcessVM.*|Reboot|Bpf.*|(Init|Finit|Delete)[Mm]odule|Keyctl.*|AddKey|Mmap.*|Memfd.*|PerfEventOpen|Io[Uu]ring.*`,
+		packages: `golang.org/x/sys/unix`, names: `Setgroups|Setfs[ug]idRet[GU]id|Cap[sg]et`,
+		allowed: []string{"internal/command/thread.go"}, why: "one thread becomes somebody else, and ends",
+	},
+	{
+		packages: kernel, names: `(Raw)?(Syscall|VSyscall).*|Set(re|res|fs)?[ug]id.*|Cap[sg]et|Setgroups|Chroot|PivotRoot|Unshare|Setns|Mount(Setattr)?|Unmount|Umask|Ptrace.*|ProcessVM.*|Reboot|Bpf.*|(Init|Finit|Delete)[Mm]odule|Keyctl.*|AddKey|Mmap.*|Memfd.*|PerfEventOpen|Io[Uu]ring.*`,
 		why: "nothing here needs it",
 	},
 	{

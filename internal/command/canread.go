@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,14 +46,43 @@ func (e *UnreadableError) Unwrap() error { return e.Err }
 // CanRead returns nil if a process with a credential can open every path, which
 // must be absolute, for reading. Nothing is read from the files.
 //
-// The trial is made by a child process that runs this program once more; its
-// main function must call [TryReadMain] first. Only root can become somebody
-// else (CAP_SETUID and CAP_SETGID); without root, a credential with the uid of
-// the process is tried with the groups that the process has.
+// The trial is made by a thread of this process, see [tryAs], or by a child
+// process that runs this program once more where a thread is not known to show
+// the same: on FUSE, and in a unit where only systemd can become somebody else.
+// So the main function must call [TryReadMain] first.
+//
+// Only root can become somebody else (CAP_SETUID and CAP_SETGID); without root, a
+// credential with the uid of the process is tried with the groups that the
+// process has.
 //
 // It fails with an *UnreadableError for the first path that cannot be opened,
 // or as Run does where the trial itself could not be made.
 func CanRead(ctx context.Context, cred Credential, paths []string) error {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if isConfined() || err != nil || askForIDs(mounts) {
+		return tryInChild(ctx, cred, paths)
+	}
+	return tryAs(ctx, cred, paths)
+}
+
+// askForIDs reports whether among mounts (proc_pid_mountinfo(5)) there is a file
+// system that asks for all IDs of a process, not only for those that a thread takes
+// on. FUSE does so where not everyone is to be let in (Linux 6.12 fs/fuse/dir.c,
+// fuse_permissible_uidgid).
+func askForIDs(mounts []byte) bool {
+	for line := range bytes.Lines(mounts) {
+		_, of, _ := bytes.Cut(line, []byte(" - "))
+		kind, _, _ := bytes.Cut(of, []byte(" "))
+		isFUSE := string(kind) == "fuse" || string(kind) == "fuseblk" || bytes.HasPrefix(kind, []byte("fuse."))
+		if isFUSE && !bytes.Contains(of, []byte("allow_other")) {
+			return true
+		}
+	}
+	return false
+}
+
+// tryInChild is CanRead by a child process.
+func tryInChild(ctx context.Context, cred Credential, paths []string) error {
 	cmd, done, err := readTrial(ctx, cred, paths)
 	if err != nil {
 		return &NotStartedError{tryRead, err}
@@ -104,11 +134,7 @@ func TryReadMain() (code int, handled bool) {
 	if len(os.Args) < 2 || os.Args[1] != tryRead {
 		return 0, false
 	}
-	for _, path := range os.Args[2:] {
-		refusal := tryOpen(path)
-		if refusal == nil {
-			continue
-		}
+	if refusal := tryOpenAll(os.Args[2:]); refusal != nil {
 		if err := json.NewEncoder(os.Stdout).Encode(refusal); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 2, true
@@ -116,6 +142,16 @@ func TryReadMain() (code int, handled bool) {
 		return exitUnreadable, true
 	}
 	return 0, true
+}
+
+// tryOpenAll tries to open files for reading; it returns nil where that works.
+func tryOpenAll(paths []string) *UnreadableError {
+	for _, path := range paths {
+		if refusal := tryOpen(path); refusal != nil {
+			return refusal
+		}
+	}
+	return nil
 }
 
 // tryOpen tries to open a file for reading; it returns nil where that works.

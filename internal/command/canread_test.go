@@ -182,3 +182,19 @@ func TestCanReadWithoutRoot(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestAskForIDs(t *testing.T) {
+	const disk = "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard\n"
+	for mounts, want := range map[string]bool{
+		disk: false,
+		disk + "40 22 0:33 / /sys/fs/fuse/connections rw - fusectl fusectl rw\n":                                                 false,
+		disk + "41 22 0:45 / /var/lib/lxcfs rw,nosuid - fuse.lxcfs lxcfs rw,user_id=0,group_id=0,allow_other\n":                  false,
+		"42 22 0:46 / /srv rw master:7 - fuse.sshfs host:/srv rw,user_id=0,group_id=0\n" + disk:                                  true,
+		disk + "43 22 0:47 / /mnt rw - fuseblk /dev/sdb1 rw,user_id=0,group_id=0,default_permissions,allow_other,blksize=4096\n": false,
+		disk + "44 22 0:48 / /mnt rw - fuse /dev/fuse rw,user_id=1000,group_id=1000\n":                                           true,
+	} {
+		if got := askForIDs([]byte(mounts)); got != want {
+			t.Errorf("%t of\n%s", got, mounts)
+		}
+	}
+}

@@ -122,10 +122,14 @@ func prepare(ctx context.Context, path string, argv []string) *exec.Cmd {
 func run(ctx context.Context, program string, cmd *exec.Cmd, limit int) (Output, error) {
 	stdout, stderr := headBuffer{limit: limit}, headBuffer{limit: limit}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Start(); err != nil {
+	err := cmd.Start()
+	if cmd.SysProcAttr.Credential != nil {
+		_ = forbidCoreDump() // the program has said so where the kernel does not
+	}
+	if err != nil {
 		return Output{}, &NotStartedError{program, err}
 	}
-	err := cmd.Wait()
+	err = cmd.Wait()
 	output := Output{stdout.String(), stderr.String()}
 	if cmd.ProcessState == nil {
 		return output, fmt.Errorf("wait for %s: %w", program, err)

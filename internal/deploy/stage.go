@@ -89,7 +89,7 @@ func (r *run) keepPrevious(p prepared) error {
 }
 
 // tryToRead tries to open the files as the services' own users: those of many
-// members at once, since each trial is a process.
+// members at once, since a trial may be a process.
 func (r *run) tryToRead(ctx context.Context, a attempt) attempt {
 	faults := map[key]error{}
 	byReader := map[string][]member{}
