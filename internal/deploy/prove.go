@@ -310,8 +310,8 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// extend returns a context that ends at a deadline, whenever the time of ctx is over,
-// or when ctx is cancelled.
+// extend returns a context that ends at a deadline, even where that of ctx is earlier,
+// and when ctx is cancelled.
 func extend(ctx context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
 	extended, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
 	stop := context.AfterFunc(ctx, func() {

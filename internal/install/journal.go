@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/paths"
@@ -55,12 +56,14 @@ func numbered(name string, number int) string {
 }
 
 // phases matches the names that [numbered] returns.
-var phases = regexp.MustCompile(`^(intent|kept)(-[0-9]+)?(\.json)$`)
+var phases = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(intent|kept)(-[0-9]+)?(\.json)$`)
+})
 
 // phaseOf returns the phase that the journal of a transaction with that name is
 // in, [intentFile] or [keptFile]; empty: it is not one.
 func phaseOf(name string) string {
-	if match := phases.FindStringSubmatch(name); match != nil {
+	if match := phases().FindStringSubmatch(name); match != nil {
 		return match[1] + match[3]
 	}
 	return ""
