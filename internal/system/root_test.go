@@ -49,7 +49,7 @@ var (
 )
 
 // needMachine ends the test where this machine cannot boot hosts.
-func needMachine(t *testing.T) {
+func needMachine(t testing.TB) {
 	t.Helper()
 	need.Root(t)
 	for _, tool := range []string{"mmdebstrap", "systemd-nspawn", "nsenter"} {
@@ -60,7 +60,7 @@ func needMachine(t *testing.T) {
 // root returns the directory with the file system of a recipe, which no host
 // ever writes to. It is made once and kept for later runs; runs at the same
 // time wait for the first.
-func root(t *testing.T, recipe recipe) string {
+func root(t testing.TB, recipe recipe) string {
 	t.Helper()
 	cache := os.Getenv("XDG_CACHE_HOME")
 	if cache == "" {

@@ -132,7 +132,7 @@ func TestSystemdPackage(t *testing.T) {
 }
 
 // goBuild builds a program without cgo and returns its path.
-func goBuild(t *testing.T, name, dir string, args ...string) string {
+func goBuild(t testing.TB, name, dir string, args ...string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), name)
 	cmd := exec.Command("go", slices.Insert(args, len(args)-1, "-o", program)...)
