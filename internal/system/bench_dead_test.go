@@ -33,7 +33,7 @@ func (b *bencher) dead() (rows []bench.Row) {
 	b.do(h, append([]string{"ip link add cable type veth peer name end", "ip link set cable up", "ip link set end up"}, die...)...)
 
 	timeout := []float64{ms(probe.Limit)}
-	commands := []string{"status", "check", "deploy", doctor}
+	commands := []string{"status", "deploy", doctor}
 	var each []func() sample
 	for _, command := range commands {
 		each = append(each, func() sample {

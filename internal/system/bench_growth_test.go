@@ -62,14 +62,15 @@ func (b *bencher) growth() []bench.Row {
 }
 
 // validate measures validate --all against a loop of openssl.
-func (b *bencher) validate(hosts map[int]*host) (rows []bench.Row) {
-	for _, size := range []int{500, 2000} {
-		s := inTurns(rounds,
-			func() sample { return b.time(hosts[size], []int{0}, "certlatch", "validate", "--all") },
-			func() sample { return b.time(hosts[size], []int{0}, "validate.sh") })
-		rows = append(rows, bench.NewRow(fmt.Sprintf("validate --all, %d lineages", size), "ms", wall(s[0])).Against("loop of openssl", wall(s[1])).AtMost(0.05))
+func (b *bencher) validate(hosts map[int]*host) []bench.Row {
+	all := func(size int) func() sample {
+		return func() sample { return b.time(hosts[size], []int{0}, "certlatch", "validate", "--all") }
 	}
-	return rows
+	s := inTurns(rounds, all(500), all(2000), func() sample { return b.time(hosts[500], []int{0}, "validate.sh") })
+	return []bench.Row{
+		bench.NewRow("validate --all, 500 lineages", "ms", wall(s[0])).Against("loop of openssl", wall(s[2])).AtMost(0.05),
+		bench.NewRow("validate --all, 2,000 lineages", "ms", wall(s[1])).Against("500", wall(s[0])),
+	}
 }
 
 // manyTarget is a target for lineages of which an nginx has a server each, at some

@@ -2,9 +2,9 @@
 # What certlatch is measured against: a deploy hook of certbot's for nginx,
 # Kamailio and Prosody that does all that a shell can reasonably do, with as few
 # processes as it can be done with. It checks the pair before it touches anything,
-# installs each file with its owner and mode in one rename, has nginx test its
-# configuration, does not take Kamailio's exit status for an answer, and looks
-# until each service shows the new leaf. It cannot go back.
+# installs each file with its owner and mode in one rename, has nginx and Prosody
+# test what they are about to load, does not take kamcmd's exit status for an answer,
+# and looks until each service shows the new leaf. It cannot go back.
 #
 # With "together" it does so for the three services side by side.
 set -eu
@@ -41,7 +41,7 @@ put() {
 shows() {
 	looks=0
 	while :; do
-		served=$(openssl s_client -connect "$@" </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256 2>/dev/null) || :
+		served=$(timeout 5 openssl s_client -connect "$@" </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256 2>/dev/null) || :
 		case $leaf in
 		*"${served:-nothing}"*) return ;;
 		esac
@@ -72,6 +72,7 @@ sip() {
 chat() {
 	put fullchain.pem /etc/prosody/certs/xmpp.example.crt root prosody 0640
 	put privkey.pem /etc/prosody/certs/xmpp.example.key root prosody 0640
+	prosodyctl check certs >/dev/null
 	systemctl reload prosody
 	shows 127.0.0.1:5222 -starttls xmpp -xmpphost xmpp.example -servername xmpp.example
 	shows 127.0.0.1:5269 -starttls xmpp-server -xmpphost xmpp.example -servername xmpp.example
