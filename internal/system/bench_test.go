@@ -97,9 +97,9 @@ func machine(b *testing.B) bench.Machine {
 // bencher measures one group of rows.
 type bencher struct {
 	*testing.B
-	program string // certlatch, as releases have it
-	measurer,
-	image string // once a host was booted
+	program  string // certlatch, as releases have it
+	measurer string // what runs it, once that was built
+	image    string // of hosts, once one was booted
 }
 
 // boot starts a host that has certlatch and what measures it.

@@ -5,6 +5,9 @@
 // [testscript]. The scenarios in testdata/packages are about certlatch as its
 // packages install it, on each Debian that packages_test.go names for them.
 //
+// BenchmarkTable measures on such hosts what certlatch promises of speed; make
+// bench runs it.
+//
 // The tests need root, mmdebstrap and systemd-nspawn, and are skipped without
 // them, unless CI=true says that they must run. They do not promise anything
 // about other distributions than the Debians that the recipes here name, nor

@@ -133,9 +133,9 @@ func empty(s string) bool { return s == "" }
 var columns = []string{"what", "median", "against", "ratio", "bar", ""}
 
 func (r Row) cells() []string {
-	cells := []string{r.Name, figure(r.Median) + " " + r.Unit, "", "", "", ""}
+	cells := []string{r.Name, quantity(figure, r.Median, r.Unit), "", "", "", ""}
 	if r.Baseline != nil {
-		cells[2] = fmt.Sprintf("%s: %s %s", r.Baseline.Name, figure(r.Baseline.Median), r.Unit)
+		cells[2] = r.Baseline.Name + ": " + quantity(figure, r.Baseline.Median, r.Unit)
 		cells[3] = figure(r.Ratio)
 	}
 	if r.Bar == nil {
@@ -146,13 +146,22 @@ func (r Row) cells() []string {
 		bars = append(bars, "ratio "+number(r.Bar.Ratio))
 	}
 	if r.Bar.Median != 0 {
-		bars = append(bars, number(r.Bar.Median)+" "+r.Unit)
+		bars = append(bars, quantity(number, r.Bar.Median, r.Unit))
 	}
 	cells[4], cells[5] = strings.Join(bars, ", "), "held"
 	if !r.OK {
 		cells[5] = "NOT HELD"
 	}
 	return cells
+}
+
+// quantity returns a number with its unit, in seconds where milliseconds would be
+// many.
+func quantity(write func(float64) string, x float64, unit string) string {
+	if unit == "ms" && x >= 1000 {
+		x, unit = x/1000, "s"
+	}
+	return write(x) + " " + unit
 }
 
 // figure returns a measured number with the three digits that a median is good

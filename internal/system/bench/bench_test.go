@@ -62,7 +62,7 @@ func TestBars(t *testing.T) {
 func table() Table {
 	return New(time.Date(2026, 3, 1, 12, 0, 0, 5, time.FixedZone("", 3600)), "1.2.3", Machine{"Some CPU", 2, "6.12.1"}).
 		With("growth",
-			NewRow("pending, 500", "s", []float64{2, 3, 1}).Against("50", []float64{0.4}).AtMost(7).Within(1.5),
+			NewRow("pending, 500", "ms", []float64{2000, 3000, 1000}).Against("50", []float64{400}).AtMost(7).Within(1500),
 			NewRow("dry run, 500", "s", []float64{12.34}).Against("50", []float64{4}).AtMost(7)).
 		With("size", NewRow("program", "MB", []float64{13.25}).Within(15), NewRow("package x", "kB", []float64{1234.5}))
 }
@@ -82,9 +82,9 @@ func TestJSON(t *testing.T) {
 		"schema": "certlatch.bench/1", "date": "2026-03-01T11:00:00Z", "version": "1.2.3",
 		"machine": map[string]any{"cpu": "Some CPU", "cores": 2.0, "kernel": "6.12.1"},
 		"rows": []any{map[string]any{
-			"group": "growth", "name": "pending, 500", "median": 2.0, "unit": "s", "n": 3.0,
-			"baseline": map[string]any{"name": "50", "median": 0.4, "n": 1.0}, "ratio": 5.0,
-			"bar": map[string]any{"ratio": 7.0, "median": 1.5}, "ok": false,
+			"group": "growth", "name": "pending, 500", "median": 2000.0, "unit": "ms", "n": 3.0,
+			"baseline": map[string]any{"name": "50", "median": 400.0, "n": 1.0}, "ratio": 5.0,
+			"bar": map[string]any{"ratio": 7.0, "median": 1500.0}, "ok": false,
 		}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || len(rows) != 4 {
@@ -95,7 +95,7 @@ func TestJSON(t *testing.T) {
 func TestText(t *testing.T) {
 	want := `certlatch 1.2.3 on Some CPU, 2 cores, Linux 6.12.1, 2026-03-01
 group   what          median   against     ratio  bar             
-growth  pending, 500  2.00 s   50: 0.40 s  5.00   ratio 7, 1.5 s  NOT HELD
+growth  pending, 500  2.00 s   50: 400 ms  5.00   ratio 7, 1.5 s  NOT HELD
         dry run, 500  12.3 s   50: 4.00 s  3.08   ratio 7         held
 size    program       13.2 MB                     15 MB           held
         package x     1234 kB                                     
@@ -111,7 +111,7 @@ certlatch 1.2.3 on Some CPU, 2 cores, Linux 6.12.1, 2026-03-01; medians.
 
 | what | median | against | ratio | bar |  |
 |---|---|---|---|---|---|
-| pending, 500 | 2.00 s | 50: 0.40 s | 5.00 | ratio 7, 1.5 s | NOT HELD |
+| pending, 500 | 2.00 s | 50: 400 ms | 5.00 | ratio 7, 1.5 s | NOT HELD |
 | dry run, 500 | 12.3 s | 50: 4.00 s | 3.08 | ratio 7 | held |
 | program | 13.2 MB |  |  | 15 MB | held |
 
