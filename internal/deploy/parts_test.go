@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/pki"
+	"github.com/certlatch/certlatch/internal/probe"
 	"github.com/certlatch/certlatch/internal/state"
 )
 
@@ -414,6 +416,21 @@ func TestLastButProven(t *testing.T) {
 		}
 		if got := r.lastButProven(ref, nil); got != "" {
 			t.Errorf("of none it is %q", got)
+		}
+	}
+}
+
+// TestMissedByMany wants a failure of thousands of probes to be told in a few words:
+// each of their lineages is told of it.
+func TestMissedByMany(t *testing.T) {
+	var seen []probe.Seen
+	for n := range 2000 {
+		seen = append(seen, probe.Seen{Err: fmt.Errorf("probe %d", n)})
+	}
+	want := map[int]string{1: "probe 0", 5: "probe 0; probe 1; probe 2; probe 3; probe 4", 2000: "probe 0; probe 1; probe 2; probe 3; probe 4; and so at 1995 more"}
+	for n, want := range want {
+		if got := (attempt{}).missed(seen[:n]).Error(); got != want {
+			t.Errorf("%d: %s", n, got)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -143,6 +144,10 @@ type missedError struct {
 func (e *missedError) Error() string { return e.unproven.Error() }
 func (e *missedError) Unwrap() error { return e.unproven }
 
+// mostTold is how many probes are told of that did not see what they should. In a
+// group there may be thousands, and each of its members is told.
+const mostTold = 5
+
 // missed returns an error of probes that did not see what they should; nil: there
 // are none.
 func (a attempt) missed(seen []probe.Seen) error {
@@ -150,7 +155,11 @@ func (a attempt) missed(seen []probe.Seen) error {
 		return nil
 	}
 	var parts []string
-	for _, s := range seen {
+	for i, s := range seen {
+		if i == mostTold {
+			parts = append(parts, fmt.Sprintf("and so at %d more", len(seen)-i))
+			break
+		}
 		part := s.Err.Error()
 		for _, m := range a.members {
 			if slices.ContainsFunc(m.counting, func(o probe.Observation) bool { return o.Endpoint == s.Endpoint && o.Leaf() == nil }) {

@@ -3,6 +3,8 @@ package outcome
 import (
 	"cmp"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
@@ -41,7 +43,20 @@ func Of(about About, ending Ending) Outcome {
 		}
 	}
 	ending.finish(&o, Subject{Target: about.Target, Plan: about.Plan})
+	o.Detail = shortened(o.Detail)
 	return o
+}
+
+// mostDetail bounds a detail, in bytes: what goes wrong with a group is told of each
+// of its lineages, and remembered.
+const mostDetail = 4000
+
+func shortened(detail string) string {
+	if len(detail) <= mostDetail {
+		return detail
+	}
+	begins := strings.ToValidUTF8(detail[:mostDetail], "")
+	return fmt.Sprintf("%s ... and %d bytes more", begins, len(detail)-len(begins))
 }
 
 // Served is a pair that was proven to be served.

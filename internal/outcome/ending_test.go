@@ -2,8 +2,10 @@ package outcome
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -181,5 +183,21 @@ func TestOutcomesAreValues(t *testing.T) {
 	}
 	if !equal(crashed, want) {
 		t.Errorf("forgotten is %+v", crashed)
+	}
+}
+
+// TestLongDetail wants what an error says at length to be cut, between two
+// characters.
+func TestLongDetail(t *testing.T) {
+	for _, long := range []string{strings.Repeat("x", 5000), "x" + strings.Repeat("ü", 2500)} {
+		o := Of(About{}, Failure{Prove, errors.New(long)})
+		begins, more, cut := strings.Cut(o.Detail, " ... and ")
+		if !cut || !strings.HasPrefix(long, begins) || len(begins) < 3999 || len(begins) > 4000 || more != fmt.Sprintf("%d bytes more", len(long)-len(begins)) {
+			t.Errorf("%.20q comes to %d bytes, and %q", long, len(begins), more)
+		}
+	}
+	exact := strings.Repeat("x", 4000)
+	if o := Of(About{}, Failure{Prove, errors.New(exact)}); o.Detail != exact {
+		t.Error("what is not too long is cut")
 	}
 }
