@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -171,7 +172,7 @@ type crowd struct {
 
 func newCrowd(t *testing.T, size int) *crowd {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp4", "0.0.0.0:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +219,7 @@ func TestObserveMany(t *testing.T) {
 	var many []endpoint.Endpoint
 	e := at(t, "tls://"+c.Addr().String())
 	for i := range 65 {
-		e.Name = strings.Repeat("x", i+1)
+		e.Host = fmt.Sprintf("127.0.0.%d", i+1) // of one address, one is looked at before the others
 		many = append(many, e)
 	}
 	var done atomic.Int64

@@ -11,6 +11,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -39,6 +40,16 @@ func (o Observation) Leaf() *x509.Certificate {
 		return nil
 	}
 	return o.Chain[0]
+}
+
+// At returns what can be said of another endpoint of the same address without a
+// handshake: that there is no connection in time; nil: nothing.
+func (o Observation) At(other endpoint.Endpoint) *Observation {
+	failed, ok := errors.AsType[*Error](o.Err)
+	if !ok || failed.Kind != ConnectTimeout {
+		return nil
+	}
+	return &Observation{Endpoint: other, Err: &Error{Endpoint: other, Kind: ConnectTimeout, Err: failed.Err}}
 }
 
 // Protocol returns the name of the version of TLS that was agreed on.
