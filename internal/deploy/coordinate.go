@@ -13,6 +13,8 @@ import (
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/prepare"
+	"github.com/certlatch/certlatch/internal/state"
 )
 
 // This file lets hooks that run into each other share one run, lets those that
@@ -23,7 +25,7 @@ import (
 // it does, its lineages are marked, so that a run for which this one has to
 // wait, or which waits longer, takes them along.
 func (e *Engine) skipOrMark(req Request) (report outcome.Report, nothingToDo bool, err error) {
-	r, err := e.look(req, time.Now())
+	r, err := e.lookWith(req, time.Now(), func() (*state.State, error, error) { return e.stateFor(req) })
 	if err != nil {
 		return outcome.Report{}, false, err
 	}
@@ -45,6 +47,25 @@ func (e *Engine) skipOrMark(req Request) (report outcome.Report, nothingToDo boo
 		became = append(became, *end)
 	}
 	return r.report(became), true, nil
+}
+
+// stateFor reads as much of the state as tells whether a request needs a run: of
+// one that names lineages their records, and not those of thousands of others.
+func (e *Engine) stateFor(req Request) (st *state.State, unread, err error) {
+	if len(req.Lineages) == 0 {
+		return e.Site.State()
+	}
+	named, err := prepare.LineagesNamed(e.Site.Config, req.Lineages)
+	if err != nil {
+		return nil, nil, err
+	}
+	var keys []state.Key
+	for _, a := range prepare.Assign(e.Site.Config, named) {
+		if !a.Missing() {
+			keys = append(keys, state.Key{Target: a.Target.Name, Lineage: a.Lineage.Name})
+		}
+	}
+	return e.Site.StateOf(keys)
 }
 
 // mark marks the lineages of jobs.

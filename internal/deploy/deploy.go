@@ -197,7 +197,11 @@ type run struct {
 // look makes a run that has not locked anything. It fails where the state
 // cannot be read.
 func (e *Engine) look(req Request, now time.Time) (*run, error) {
-	m, err := remember(e.Site, req.By)
+	return e.lookWith(req, now, e.Site.State)
+}
+
+func (e *Engine) lookWith(req Request, now time.Time, read func() (st *state.State, unread, err error)) (*run, error) {
+	m, err := rememberWith(e.Site, req.By, read)
 	if err == nil {
 		err = m.unread
 	}

@@ -34,7 +34,11 @@ type memory struct {
 // remember reads what is remembered. Where the state cannot be read that is no
 // error, but for who may not read it.
 func remember(site prepare.Site, by string) (*memory, error) {
-	st, unread, err := site.State()
+	return rememberWith(site, by, site.State)
+}
+
+func rememberWith(site prepare.Site, by string, read func() (st *state.State, unread, err error)) (*memory, error) {
+	st, unread, err := read()
 	if err != nil {
 		return nil, err
 	}

@@ -119,6 +119,13 @@ func (d *Dir) Read(name string, limit int64) ([]byte, Attr, error) {
 	return data, attr, nil
 }
 
+// OpenFile opens a regular file for reading, and fails as Read does. It must be
+// closed.
+func (d *Dir) OpenFile(name string) (*os.File, error) {
+	file, _, err := d.openForReading(name, 0)
+	return file, err
+}
+
 // Attributes returns the attributes of a regular file or a directory. For
 // anything else it fails with an *IrregularError.
 func (d *Dir) Attributes(name string) (Attr, error) {

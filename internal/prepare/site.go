@@ -198,8 +198,15 @@ func (s Site) Storage() pairs.Storage {
 
 // State reads the state. Where it cannot be read at all, unread says why, and
 // the state is an empty one to look with. Who may not read it is told so: err.
-func (s Site) State() (st *state.State, unread, err error) {
-	st, err = s.Store.Load()
+func (s Site) State() (st *state.State, unread, err error) { return readable(s.Store.Load()) }
+
+// StateOf is like State, with the records that have some keys: others may be
+// missing.
+func (s Site) StateOf(keys []state.Key) (st *state.State, unread, err error) {
+	return readable(s.Store.LoadOf(keys))
+}
+
+func readable(st *state.State, err error) (_ *state.State, unread, _ error) {
 	switch {
 	case err == nil:
 		return st, nil, nil

@@ -15,7 +15,6 @@
 package state
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -335,7 +334,7 @@ func (st *State) find(target, lineage string) (at int, is bool) {
 
 // inOrder compares records by where they belong among others.
 func inOrder(a, b Record) int {
-	return cmp.Or(strings.Compare(a.Target, b.Target), strings.Compare(a.Lineage, b.Lineage))
+	return a.key().compare(b.key())
 }
 
 // Held returns the hold of a target; nil: it is not held.
