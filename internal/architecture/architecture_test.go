@@ -386,7 +386,7 @@ func unnoticed(t *testing.T, find func(imported, name string) int, room, importe
 // mentioned is, by package, what only the rooms that have that effect may use.
 var mentioned = map[string]string{
 	module + "internal/disk":       `Replace ReplaceLink Put MakeDir MakeAll MakeWhole Remove RemoveFiles SweepDrafts Lock NewFIFO Open Dir Attr`,
-	module + "internal/lineage":    `Read Digest`,
+	module + "internal/lineage":    `Read Unreadable Digest`,
 	module + "internal/install":    `New Installer`,
 	module + "internal/state":      `Open WriteSnapshot`,
 	module + "internal/process":    `Signal`,

@@ -261,7 +261,7 @@ var acts = []act{
 		why: "pairs are written by internal/install, and what is remembered by internal/state",
 	},
 	{
-		packages: module + `internal/lineage`, names: `Read|Digest`,
+		packages: module + `internal/lineage`, names: `Read|Unreadable|Digest`,
 		allowed: []string{"internal/prepare", "internal/deploy/undo.go", "internal/watch"}, why: "keys are read by whom they are for: others get what was read",
 	},
 	{

@@ -49,19 +49,8 @@ func (b *Bundle) KeyPEM() Secret { return slices.Clone(b.key()) }
 // has a wrong owner, is not read. Where there is no bundle, at least one
 // finding says why, with severity [Refused].
 func Read(l Lineage) (*Bundle, []Finding) {
-	files := openFiles(l)
-	defer files.close()
-	key, keyErr := files.read(l.Key, "no-key")
-	fullchain := key
-	var fullchainErr, chainErr error
-	if l.Fullchain != l.Key {
-		fullchain, fullchainErr = files.read(l.Fullchain, "no-certificate")
-	}
-	var chain content
-	if l.Chain != "" {
-		chain, chainErr = files.read(l.Chain, "no-certificate")
-	}
-	if findings := refusals(fullchainErr, chainErr, keyErr); findings != nil {
+	fullchain, chain, key, findings := readFiles(l)
+	if findings != nil {
 		return nil, findings
 	}
 	b, findings := Parse(l, fullchain.data, chain.data, key.data)
@@ -71,6 +60,29 @@ func Read(l Lineage) (*Bundle, []Finding) {
 			"take the permissions of others away: chmod o-rwx " + l.Key})
 	}
 	return b, findings
+}
+
+// Unreadable returns the findings for which Read does not come to parse anything;
+// nil: the files can be read.
+func Unreadable(l Lineage) []Finding {
+	_, _, _, findings := readFiles(l)
+	return findings
+}
+
+// readFiles reads the files of a lineage, each once.
+func readFiles(l Lineage) (fullchain, chain, key content, unreadable []Finding) {
+	files := openFiles(l)
+	defer files.close()
+	key, keyErr := files.read(l.Key, "no-key")
+	fullchain = key
+	var fullchainErr, chainErr error
+	if l.Fullchain != l.Key {
+		fullchain, fullchainErr = files.read(l.Fullchain, "no-certificate")
+	}
+	if l.Chain != "" {
+		chain, chainErr = files.read(l.Chain, "no-certificate")
+	}
+	return fullchain, chain, key, refusals(fullchainErr, chainErr, keyErr)
 }
 
 // Parse returns the bundle that the contents of a lineage's files make, and

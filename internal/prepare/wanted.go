@@ -37,8 +37,7 @@ func Wanted(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage, error)
 		if err != nil {
 			return nil, &hooks.InputError{Client: event.Client, What: err.Error()}
 		}
-		_, findings := lineage.Read(l)
-		for _, f := range findings {
+		for _, f := range lineage.Unreadable(l) {
 			if f.Code == lineage.Outside { // the path has a lineage's name, and leads out of the client's directories
 				return nil, &RequestError{What: f.Detail, Remedy: f.Remedy}
 			}

@@ -55,7 +55,7 @@ func (s *Store) lookUp(keys []Key) *State {
 	if err != nil {
 		return nil
 	}
-	text := &stateText{file, info.Size()}
+	text := &stateText{file: file, size: info.Size()}
 	from, to, state := text.records()
 	if state == nil {
 		return nil
@@ -76,6 +76,7 @@ func (s *Store) lookUp(keys []Key) *State {
 type stateText struct {
 	file io.ReaderAt
 	size int64
+	part []byte // what was read last
 }
 
 const (
@@ -86,17 +87,18 @@ const (
 	beforeHolds   = "\n  \"holds\": "
 
 	// lookAhead is how much is read at a time. A longer record is not found.
-	lookAhead = 16 << 10
+	lookAhead = 8 << 10
 )
 
-// read returns the bytes from an offset to another, and fewer at the end; nil: they
-// cannot be read.
+// read returns the bytes from an offset to another, and fewer at the end, until the
+// next call; nil: they cannot be read.
 func (t *stateText) read(from, to int64) []byte {
-	part := make([]byte, max(min(to, t.size)-from, 0))
-	if _, err := t.file.ReadAt(part, from); err != nil && err != io.EOF {
+	length := int(max(min(to, t.size)-from, 0))
+	t.part = slices.Grow(t.part[:0], length)[:length]
+	if _, err := t.file.ReadAt(t.part, from); err != nil && err != io.EOF {
 		return nil
 	}
-	return part
+	return t.part
 }
 
 // records returns where the records are, and the state without them; nil: it is not

@@ -99,7 +99,7 @@ func TestLookUpReadsLittle(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := &counting{ReaderAt: bytes.NewReader(data)}
-		text := &stateText{c, int64(len(data))}
+		text := &stateText{file: c, size: int64(len(data))}
 		from, to, _ := text.records()
 		if text.find(st.Records[len(st.Records)/3].key(), from, to) == nil {
 			t.Fatal("not found")
