@@ -43,13 +43,28 @@ type Store struct {
 // it is missing.
 func Open(dir string) (*Store, error) {
 	s := &Store{dir: dir}
-	for _, dir := range []string{dir, filepath.Join(dir, "generations"), filepath.Join(dir, "marks"), filepath.Join(dir, "journal")} {
-		err := disk.MakeAll(dir, disk.Attr{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o700})
-		if err != nil && dir != s.MarksDir() { // without marks, what is pending is tried all the same
+	if err := s.make(dir); err != nil {
+		return nil, s.Failed("open state directory", err)
+	}
+	d, err := disk.Open(dir)
+	if err != nil {
+		return nil, s.Failed("open state directory", err)
+	}
+	defer d.Close()
+	for _, name := range []string{"generations", "marks", "journal"} {
+		if info, err := d.Stat(name); err == nil && info.Mode.IsDir() {
+			continue
+		}
+		sub := filepath.Join(dir, name)
+		if err := s.make(sub); err != nil && sub != s.MarksDir() { // without marks, what is pending is tried all the same
 			return nil, s.Failed("open state directory", err)
 		}
 	}
 	return s, nil
+}
+
+func (s *Store) make(dir string) error {
+	return disk.MakeAll(dir, disk.Attr{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o700})
 }
 
 // View returns the state directory for reading; it need not exist.
