@@ -186,26 +186,36 @@ func typeOf(st unix.Stat_t) fs.FileMode {
 // before the content is written, in an order in which at no instant anybody may
 // open the file whom attr does not allow to. On an error no file stays.
 func (d *Dir) Create(name string, data []byte, attr Attr) error {
-	file, err := d.open("create", name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
+	file, err := d.CreateUnsynced(name, data, attr)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(writeComplete(file, data, attr), file.Close()); err != nil {
+	if err := errors.Join(file.Sync(), file.Close()); err != nil {
 		return errors.Join(err, d.Remove(name))
 	}
 	return nil
 }
 
-// writeComplete sets the attributes of a new file and then writes its content,
-// durably.
+// CreateUnsynced is like Create for a file that is to be made durable together
+// with others, and closed then.
+func (d *Dir) CreateUnsynced(name string, data []byte, attr Attr) (Unsynced, error) {
+	file, err := d.open("create", name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeComplete(file, data, attr); err != nil {
+		return nil, errors.Join(err, file.Close(), d.Remove(name))
+	}
+	return file, nil
+}
+
+// writeComplete sets the attributes of a new file and then writes its content.
 func writeComplete(file *os.File, data []byte, attr Attr) error {
 	if err := attr.apply(file); err != nil {
 		return err
 	}
-	if _, err := file.Write(data); err != nil {
-		return err
-	}
-	return file.Sync()
+	_, err := file.Write(data)
+	return err
 }
 
 // Mkdir makes a directory that does not exist yet. Sync makes its name

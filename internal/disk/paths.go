@@ -95,7 +95,10 @@ func (d *Dir) draft(data []byte, mode fs.FileMode) (temp string, file *os.File, 
 			return "", nil, err
 		}
 	}
-	if err := writeComplete(file, data, Own(mode)); err != nil {
+	if err = writeComplete(file, data, Own(mode)); err == nil {
+		err = file.Sync()
+	}
+	if err != nil {
 		return "", nil, errors.Join(err, file.Close(), d.Remove(temp))
 	}
 	return temp, file, nil

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -46,9 +47,9 @@ func TestDurable(t *testing.T) {
 	want := []string{
 		"write state/journal/draft.json", "fsync state/journal/draft.json",
 		"renameat state/journal/ draft.json intent.json", "fsync state/journal",
-		"write etc/private/TEMP", "fsync etc/private/TEMP",
-		"write etc/certs/TEMP", "fsync etc/certs/TEMP",
+		"write etc/private/TEMP", "write etc/certs/TEMP",
 		"linkat etc/private/ key.pem TEMP", "linkat etc/certs/ cert.pem TEMP",
+		"fsync etc/private/TEMP", "fsync etc/certs/TEMP",
 		"fsync etc/certs", "fsync etc/private",
 		"renameat etc/private/ TEMP key.pem", "renameat etc/certs/ TEMP cert.pem",
 		"fsync etc/certs", "fsync etc/private",
@@ -60,6 +61,73 @@ func TestDurable(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("system calls (-want +got):\n%s", diff)
 	}
+}
+
+// manyVariable has this program install the sets of TestManyAreDurable in a place.
+const manyVariable = "CERTLATCH_TEST_MANY"
+
+// TestManyAreDurable wants all files and names of many sets, which are synced at
+// once, to be durable before the first is renamed.
+func TestManyAreDurable(t *testing.T) {
+	const many = 300 // more than are open at once
+	for _, l := range []layout{inPlace, managed} {
+		if root := os.Getenv(manyVariable); root != "" {
+			deploy(t, place{filepath.Join(root, string(l))}, manySets(t, filepath.Join(root, string(l)), l, many)...)
+		}
+	}
+	if os.Getenv(manyVariable) != "" {
+		return
+	}
+	fault.NeedStrace(t)
+	root, trace := inMemory(t).root, filepath.Join(t.TempDir(), "trace")
+	cmd := exec.Command("strace", "-f", "-qq", "-y", "-o", trace, "-e", "trace=fsync,renameat", os.Args[0], "-test.run=^TestManyAreDurable$")
+	cmd.Env = append(os.Environ(), manyVariable+"="+root, "GORACE=atexit_sleep_ms=0")
+	if output, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	data, err := os.ReadFile(trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range []layout{inPlace, managed} {
+		calls := regexp.MustCompile(`\d{8}T\d+Z-\w+`).ReplaceAllString(string(data), "TIME")
+		calls = regexp.MustCompile(`\.certlatch-\w+`).ReplaceAllString(calls, "TEMP")
+		renamed := regexp.MustCompile(`renameat\(\d+<` + root + `/` + string(l) + `/tls/`).FindStringIndex(calls)
+		if renamed == nil {
+			t.Fatalf("%s: nothing is renamed", l)
+		}
+		files := regexp.MustCompile(`fsync\(\d+<`+root+`/`+string(l)+`/tls/\d+/(TEMP|TIME/\w+\.pem)>`).FindAllString(calls[:renamed[0]], -1)
+		if len(files) != 2*many {
+			t.Errorf("%s: before the first rename %d files are synced", l, len(files))
+		}
+		dirs := regexp.MustCompile(`fsync\(\d+<`+root+`/`+string(l)+`/tls/\d+>`).FindAllString(calls[:renamed[0]], -1)
+		if len(dirs) < many {
+			t.Errorf("%s: before the first rename %d directories are synced", l, len(dirs))
+		}
+	}
+}
+
+// manySets returns many sets in a place.
+func manySets(t *testing.T, root string, l layout, many int) (sets []Set) {
+	t.Helper()
+	for i := range many {
+		dir := filepath.Join(root, "tls", strconv.Itoa(i))
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		set := Set{Target: "web", Lineage: strconv.Itoa(i)}
+		if l == managed {
+			set.Directory, set.Generation = dir, "20260102T150405Z-new"
+			dir = filepath.Join(dir, current)
+		}
+		for _, name := range []string{"fullchain.pem", "privkey.pem"} {
+			set.Files = append(set.Files, File{
+				Path: filepath.Join(dir, name), Data: []byte(name), UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o600, HoldsKey: name == "privkey.pem",
+			})
+		}
+		sets = append(sets, set)
+	}
+	return sets
 }
 
 // inMemory returns a place where fsync costs nothing, if there is one: in these

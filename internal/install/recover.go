@@ -477,9 +477,14 @@ func unsyncedOf(names []leftover, failed map[string]error) []leftover {
 // directory.
 func (t *Transaction) syncAll() map[string]error {
 	failed := map[string]error{}
-	for _, path := range slices.Sorted(maps.Keys(t.open)) {
-		if err := t.open[path].Sync(); err != nil {
-			failed[path] = err
+	dirs := slices.Sorted(maps.Keys(t.open))
+	all := make([]disk.Unsynced, len(dirs))
+	for i, path := range dirs {
+		all[i] = t.open[path]
+	}
+	for i, err := range disk.SyncTogether(all) {
+		if err != nil {
+			failed[dirs[i]] = err
 		}
 	}
 	return failed

@@ -50,6 +50,12 @@ func (in *Installer) Stage(sets []Set) (*Transaction, error) {
 		if err := t.makeNames(set, t.journal.Sets[i]); err != nil {
 			return nil, errors.Join(&SetError{Ref{set.Target, set.Lineage}, err}, t.Undo())
 		}
+		if len(t.fresh) < mostFresh && i < len(sets)-1 {
+			continue
+		}
+		if err := t.syncFresh(); err != nil {
+			return nil, errors.Join(err, t.Undo())
+		}
 	}
 	if err := t.sync(); err != nil {
 		return nil, errors.Join(err, t.Undo())
@@ -87,6 +93,38 @@ func (in *Installer) begin(sets []Set) (*Transaction, error) {
 		}
 	}
 	return t, nil
+}
+
+// fresh is something new of a set that is not durable yet, and open.
+type fresh struct {
+	set  Ref
+	what disk.Unsynced
+}
+
+// mostFresh bounds how much is open at once.
+const mostFresh = 256
+
+// syncFresh makes durable what is fresh. What it is does not matter before the
+// commit: until then a recovery removes it.
+func (t *Transaction) syncFresh() (err error) {
+	defer t.closeFresh()
+	all := make([]disk.Unsynced, len(t.fresh))
+	for i, f := range t.fresh {
+		all[i] = f.what
+	}
+	for i, failed := range disk.SyncTogether(all) {
+		if failed != nil && err == nil {
+			err = &SetError{t.fresh[i].set, failed}
+		}
+	}
+	return err
+}
+
+func (t *Transaction) closeFresh() {
+	for _, f := range t.fresh {
+		f.what.Close()
+	}
+	t.fresh = nil
 }
 
 // StuckError says that an earlier transaction could not put back what was at a
@@ -300,7 +338,7 @@ func (t *Transaction) makeFiles(set Set, e entry) error {
 		if err != nil {
 			return err
 		}
-		left, err := create(d, s.Temp, f, d, s.Name)
+		left, err := t.create(set, d, s.Temp, f, d, s.Name)
 		if err != nil {
 			return err
 		}
@@ -373,7 +411,7 @@ func (t *Transaction) fillGeneration(d *disk.Dir, set Set, generation, previous 
 	if err != nil {
 		return err
 	}
-	defer sub.Close()
+	defer func() { t.fresh = append(t.fresh, fresh{Ref{set.Target, set.Lineage}, sub}) }() // after its files
 	var old *disk.Dir
 	if previous != "" {
 		if old, err = d.Sub(previous); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -385,25 +423,25 @@ func (t *Transaction) fillGeneration(d *disk.Dir, set Set, generation, previous 
 	}
 	for _, f := range set.inCommitOrder() {
 		name := filepath.Base(f.Path)
-		left, err := create(sub, name, f, old, name)
+		left, err := t.create(set, sub, name, f, old, name)
 		if err != nil {
 			return err
 		}
 		t.notCarried(set, f.Path, left)
 		t.stagedAt(set, f, filepath.Join(set.Directory, generation, name))
 	}
-	return sub.Sync()
+	return nil
 }
 
 func (t *Transaction) stagedAt(set Set, f File, path string) {
 	t.staged = append(t.staged, Staged{set.Target, set.Lineage, f.Path, path, f.HoldsKey})
 }
 
-// create writes a file that is to replace another, old in the directory from,
-// and carries over the attributes of that which the configuration does not set,
-// as far as they can be trusted: ACL, security label and user attributes. It
+// create writes a file of a set that is to replace another, old in the directory
+// from, and carries over the attributes of that which the configuration does not
+// set, as far as they can be trusted: ACL, security label and user attributes. It
 // returns the names of those that it did not carry over.
-func create(d *disk.Dir, name string, f File, from *disk.Dir, old string) (left []string, err error) {
+func (t *Transaction) create(set Set, d *disk.Dir, name string, f File, from *disk.Dir, old string) (left []string, err error) {
 	extra, left, err := carriedAttributes(from, old, f.UID)
 	if err != nil {
 		return nil, pathError(f.Path, err)
@@ -412,7 +450,12 @@ func create(d *disk.Dir, name string, f File, from *disk.Dir, old string) (left 
 	if f.Grants != nil {
 		attr = attr.WithACL(f.Grants, mayRead)
 	}
-	return exceptChosenACL(f, left), d.Create(name, f.Data, attr)
+	file, err := d.CreateUnsynced(name, f.Data, attr)
+	if err != nil {
+		return nil, err
+	}
+	t.fresh = append(t.fresh, fresh{Ref{set.Target, set.Lineage}, file})
+	return exceptChosenACL(f, left), nil
 }
 
 // exceptChosenACL returns the names of attributes that are not carried over,

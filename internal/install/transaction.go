@@ -21,6 +21,7 @@ type Transaction struct {
 	names     []string  // and the names that it has, or will have
 	journal   journal
 	open      map[string]*disk.Dir // by path; opened once, held to the end
+	fresh     []fresh
 	staged    []Staged
 	dropped   []NotCarried
 	committed bool
@@ -314,6 +315,7 @@ func (t *Transaction) close() {
 	if len(t.names) > 0 && t.in.open[t.names[0]] == t {
 		delete(t.in.open, t.names[0])
 	}
+	t.closeFresh()
 	for _, d := range t.open {
 		d.Close()
 	}
