@@ -70,17 +70,12 @@ func (e *Engine) stateFor(req Request) (st *state.State, unread, err error) {
 
 // mark marks the lineages of jobs.
 func (e *Engine) mark(jobs []job) error {
-	marked := map[string]bool{}
+	var names []string
 	for _, j := range jobs {
-		if marked[j.lineage.String()] {
-			continue
-		}
-		if err := e.Site.Store.Mark(j.lineage.Client, j.lineage.Name); err != nil {
-			return err
-		}
-		marked[j.lineage.String()] = true
+		names = append(names, j.lineage.String())
 	}
-	return nil
+	slices.Sort(names)
+	return e.Site.Store.MarkAll(slices.Compact(names))
 }
 
 // MarkOutdated marks, for the next run, lineages that some target has not got as

@@ -76,25 +76,25 @@ func (p prepared) end(ending outcome.Ending) *ended {
 // something to do, and how the others ended. Those that may need nothing are looked
 // at all at once.
 func (r *run) prepareAll(ctx context.Context, jobs []job) (ready []prepared, early []ended) {
-	type way struct {
-		prepared
-		end *ended
+	type result struct {
+		as  prepared
+		end *ended // nil: it goes on
 	}
-	ways := eachBeside(r.beside, jobs, func(j job) way {
+	all := eachBeside(r.beside, jobs, func(j job) result {
 		p, end := r.prepare(ctx, j)
-		return way{p, end}
+		return result{p, end}
 	})
 	var probes []endpoint.Endpoint
-	for _, w := range ways {
-		if w.end == nil && r.settled(w.prepared) {
-			probes = append(probes, w.plan.Probes...)
+	for _, job := range all {
+		if job.end == nil && r.settled(job.as) {
+			probes = append(probes, job.as.plan.Probes...)
 		}
 	}
 	observed := r.observe(ctx, probes)
-	for _, w := range ways {
-		p := w.prepared
-		if w.end != nil {
-			early = append(early, *w.end)
+	for _, job := range all {
+		p := job.as
+		if job.end != nil {
+			early = append(early, *job.end)
 			continue
 		}
 		if r.settled(p) {

@@ -405,7 +405,16 @@ func TestReplace(t *testing.T) {
 	if err := Replace(dir+"/dir", nil, 0o600); err == nil {
 		t.Error("a directory was replaced")
 	}
-	wantTree(t, dir, "dir", "link", "state.json")
+	check(t, ReplaceAll(dir, []string{"state.json", "other.json"}, []byte("third"), 0o600))
+	for _, name := range []string{"state.json", "other.json"} {
+		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != "third" {
+			t.Errorf("%s holds %q, %v", name, got, err)
+		}
+	}
+	if err := ReplaceAll(dir, []string{"state.json", "dir"}, nil, 0o600); err == nil {
+		t.Error("a directory was replaced with others")
+	}
+	wantTree(t, dir, "dir", "link", "other.json", "state.json")
 }
 
 func TestMake(t *testing.T) {

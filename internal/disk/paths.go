@@ -30,16 +30,43 @@ func isTempName(name string) bool {
 // there.
 func Replace(path string, data []byte, mode fs.FileMode) error {
 	return inParent(path, func(d *Dir, name string) error {
-		temp, file, err := d.draft(data, mode)
-		if err != nil {
+		d.sweepDrafts()
+		if err := d.replace(name, data, mode); err != nil {
 			return err
-		}
-		defer file.Close()
-		if err := d.Rename(temp, name); err != nil {
-			return errors.Join(err, d.Remove(temp))
 		}
 		return d.Sync()
 	})
+}
+
+// ReplaceAll is like Replace for several files of one directory that hold the same.
+// Where it fails, some of them may have been replaced.
+func ReplaceAll(dir string, names []string, data []byte, mode fs.FileMode) error {
+	d, err := Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	d.sweepDrafts()
+	for _, name := range names {
+		if err := d.replace(name, data, mode); err != nil {
+			return err
+		}
+	}
+	return d.Sync()
+}
+
+// replace writes a file in place of what has its name, if anything. Its directory is
+// to be synced.
+func (d *Dir) replace(name string, data []byte, mode fs.FileMode) error {
+	temp, file, err := d.newDraft(data, mode)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if err := d.Rename(temp, name); err != nil {
+		return errors.Join(err, d.Remove(temp))
+	}
+	return nil
 }
 
 // Put is like Replace where there is nothing at path yet. Otherwise the error
@@ -89,6 +116,11 @@ const draftPrefix = ".certlatch-draft-"
 // against sweeps. It removes the drafts that crashes have left.
 func (d *Dir) draft(data []byte, mode fs.FileMode) (temp string, file *os.File, err error) {
 	d.sweepDrafts()
+	return d.newDraft(data, mode)
+}
+
+// newDraft does what draft does, where those of crashes were removed already.
+func (d *Dir) newDraft(data []byte, mode fs.FileMode) (temp string, file *os.File, err error) {
 	for file == nil {
 		temp = draftPrefix + rand.Text()
 		if file, err = d.openLocked(temp); err != nil {

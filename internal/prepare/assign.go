@@ -124,8 +124,21 @@ func (a Assignment) Missing() bool { return a.Lineage.Client == "" }
 // targets.
 func Assign(cfg *config.Config, all []lineage.Lineage) []Assignment {
 	var assigned []Assignment
+	byName := map[string][]lineage.Lineage{}
+	for _, l := range all {
+		byName[l.Name] = append(byName[l.Name], l)
+	}
 	for _, t := range cfg.Targets {
-		wanted := slices.DeleteFunc(slices.Clone(all), func(l lineage.Lineage) bool { return !t.Wants(l) })
+		some := all
+		if !t.IsGlob() {
+			some = byName[named(t).Name]
+		}
+		var wanted []lineage.Lineage
+		for _, l := range some {
+			if t.Wants(l) {
+				wanted = append(wanted, l)
+			}
+		}
 		if len(wanted) == 0 && !t.IsGlob() {
 			assigned = append(assigned, Assignment{t, named(t), &outcome.LineageMissingError{Lineage: t.Lineage, Config: cfg.Path}})
 		}

@@ -22,6 +22,14 @@ func (s *Store) Mark(client, lineage string) error {
 	return s.Failed("mark lineage "+name, disk.Replace(filepath.Join(s.MarksDir(), name), nil, 0o600))
 }
 
+// MarkAll marks some lineages, CLIENT:NAME, as Mark does.
+func (s *Store) MarkAll(names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	return s.Failed("mark lineages", disk.ReplaceAll(s.MarksDir(), names, nil, 0o600))
+}
+
 // A Mark is a pending mark: a lineage is to be deployed.
 type Mark struct {
 	Lineage string // CLIENT:NAME

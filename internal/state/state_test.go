@@ -210,6 +210,23 @@ func TestRetriesAreSpacedOut(t *testing.T) {
 	}
 }
 
+func TestMarkAll(t *testing.T) {
+	store := open(t)
+	if err := store.MarkAll([]string{"certbot:a.example", "lego:b.example"}); err != nil {
+		t.Fatal(err)
+	}
+	marks, err := store.Marks()
+	if err != nil || len(marks) != 2 || marks[0].Lineage != "certbot:a.example" || marks[1].Lineage != "lego:b.example" {
+		t.Errorf("marks are %v, %v", marks, err)
+	}
+	if err := View(filepath.Join(t.TempDir(), "nowhere")).MarkAll(nil); err != nil {
+		t.Errorf("nothing cannot be marked: %v", err)
+	}
+	if err := View(filepath.Join(t.TempDir(), "nowhere")).MarkAll([]string{"certbot:a.example"}); !errors.As(err, new(*DirectoryError)) {
+		t.Errorf("without a state directory: %v", err)
+	}
+}
+
 func TestMarksNeedNoLock(t *testing.T) {
 	store := open(t)
 	release, err := store.Lock(t.Context())
