@@ -186,6 +186,7 @@ func (f *farm) works() (all []work) {
 		{"status", func() { seen, err := inspector.Inventory(f.t.Context(), prepare.Scope{}); look(len(seen), err) }},
 		{"doctor", func() { seen, err := inspector.Examine(f.t.Context(), prepare.Scope{}); look(len(seen), err) }},
 		{"validate", func() { seen, err := inspector.Validate(f.t.Context(), lineages...); look(len(seen), err) }},
+		{"a first configuration", func() { host, err := inspector.Survey(f.t.Context()); look(len(host.Lineages), err) }},
 		{"a dry run", func() {
 			f.renew()
 			report, err := f.Plan(f.t.Context(), Request{})

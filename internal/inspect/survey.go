@@ -36,6 +36,7 @@ func (in Inspector) Survey(ctx context.Context) (proposal.Host, error) {
 	if host.Lineages, host.Unknown, err = surveyLineages(prep, host.Roots); err != nil {
 		return proposal.Host{}, err
 	}
+	kept := keepersOf(host.Lineages)
 	for _, d := range all.Deployers() {
 		discoverer, ok := d.(deployers.Discoverer)
 		if !ok {
@@ -54,7 +55,7 @@ func (in Inspector) Survey(ctx context.Context) (proposal.Host, error) {
 		for _, use := range service.Uses {
 			if use.Certificate != "" {
 				host.Files[use.Key] = surveyPath(host.Roots, use.Key)
-				host.Files[use.Certificate] = surveyCertificate(host.Roots, host.Lineages, use.Certificate)
+				host.Files[use.Certificate] = surveyCertificate(host.Roots, kept, use.Certificate)
 			}
 		}
 	}
@@ -90,15 +91,15 @@ func discover(ctx context.Context, finder *facts.Finder, d deployers.Discoverer)
 }
 
 // surveyCertificate looks at the path of a certificate.
-func surveyCertificate(roots []lineage.Root, lineages []proposal.Lineage, path string) proposal.File {
+func surveyCertificate(roots []lineage.Root, kept keepers, path string) proposal.File {
 	file := surveyPath(roots, path)
 	for _, text := range facts.Texts(path) {
 		if certs, err := lineage.ParseCertificates([]byte(text.Content)); err == nil {
 			file.Leaf, file.SelfIssued = describe(certs[0]), lineage.SelfIssued(certs[0])
 		}
 	}
-	if at := slices.IndexFunc(lineages, func(l proposal.Lineage) bool { return keeps(l, file, path) }); at >= 0 {
-		file.Kept = lineages[at].String()
+	if l, is := kept.of(path, file.Leaf); is {
+		file.Kept = l.String()
 	}
 	return file
 }
@@ -118,13 +119,42 @@ func surveyPath(roots []lineage.Root, path string) proposal.File {
 	return file
 }
 
-// keeps reports whether a path leads into the files of a lineage: to its
-// certificate, or to another that lies beside it and has the same leaf.
-func keeps(l proposal.Lineage, file proposal.File, path string) bool {
-	at, err := filepath.EvalSymlinks(path)
-	its, itsErr := filepath.EvalSymlinks(l.Fullchain)
-	if err != nil || itsErr != nil {
-		return false
+// keepers finds the lineage into whose files a path leads.
+type keepers struct {
+	lineages []proposal.Lineage
+	byPath   map[string]int // the first whose certificate really lies there
+	byLeaf   map[beside]int // the first with that leaf
+}
+
+// beside is a leaf, and the directory of the certificate that really holds it.
+type beside struct{ dir, fingerprint string }
+
+func keepersOf(lineages []proposal.Lineage) keepers {
+	k := keepers{lineages, map[string]int{}, map[beside]int{}}
+	for n, l := range slices.Backward(lineages) {
+		if at, err := filepath.EvalSymlinks(l.Fullchain); err == nil {
+			k.byPath[at], k.byLeaf[beside{filepath.Dir(at), l.Leaf.Fingerprint}] = n, n
+		}
 	}
-	return at == its || filepath.Dir(at) == filepath.Dir(its) && file.Leaf != nil && file.Leaf.Fingerprint == l.Leaf.Fingerprint
+	return k
+}
+
+// of returns the first lineage into whose files a path leads, and reports whether
+// there is one: to its certificate, or to another that lies beside it and has the
+// same leaf.
+func (k keepers) of(path string, leaf *lineage.Leaf) (proposal.Lineage, bool) {
+	at, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return proposal.Lineage{}, false
+	}
+	first, is := k.byPath[at]
+	if leaf != nil {
+		if n, also := k.byLeaf[beside{filepath.Dir(at), leaf.Fingerprint}]; also && (!is || n < first) {
+			first, is = n, true
+		}
+	}
+	if !is {
+		return proposal.Lineage{}, false
+	}
+	return k.lineages[first], true
 }

@@ -99,8 +99,8 @@ func TestSurveyFiles(t *testing.T) {
 	}
 	s.remove("live/web.example/fullchain.pem")
 	l := proposal.Lineage{Lineage: lineage.Lineage{Fullchain: s.path("live/web.example/fullchain.pem")}}
-	if keeps(l, proposal.File{}, s.path("own/copy.pem")) {
-		t.Error("a lineage that is gone keeps a file")
+	if kept, is := keepersOf([]proposal.Lineage{l}).of(s.path("own/copy.pem"), nil); is {
+		t.Errorf("a lineage that is gone keeps a file: %v", kept)
 	}
 }
 
