@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -55,8 +57,21 @@ func run(args []string, stdout, stderr io.Writer) int {
 	p := &program{stdout: stdout, stderr: stderr}
 	app := p.app()
 	args = flagsFirst(app, args)
-	p.plugin = commandOf(app, args) == "check"
+	name := commandOf(app, args)
+	p.plugin = name == "check"
+	if name != "watch" { // which stays
+		collectLate()
+	}
 	return p.printError(app.RunContext(ctx, args))
+}
+
+// collectLate lets the first garbage collection wait for four times as much garbage
+// as usual, 16 MB: what deploys a few lineages has ended by then, and what deploys
+// thousands collects as usual from there on. A renewal of two services took 2.5 %
+// less CPU and 2 % less time (medians of 30).
+func collectLate() {
+	usual := debug.SetGCPercent(400)
+	runtime.AddCleanup(&struct{ first *int }{}, func(usual int) { debug.SetGCPercent(usual) }, usual)
 }
 
 // commandOf returns the name of the command in a command line whose flags come

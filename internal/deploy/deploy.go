@@ -117,6 +117,7 @@ func (r *run) renew(ctx context.Context, jobs []job) []ended {
 				was.became = append(was.became, r.memory.record(deployed)...)
 			}
 			lone.save()
+			was.became = r.askLeft(ctx, was.became)
 			return was
 		})...)
 	})

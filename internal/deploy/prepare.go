@@ -139,7 +139,9 @@ func (r *run) unchanged(p prepared, seen sight) *ended {
 	p.generation = p.known.Proven.Generation
 	end := p.end(outcome.NothingToDo{})
 	end.proof = p.stillProven(seen)
-	end.seen = r.seen(p, prepare.Endpoints(seen.counting), seen.silent)
+	if p.plan.Activate.Left == nil { // else another may have its service activated yet
+		end.seen = r.seen(p, prepare.Endpoints(seen.counting), seen.silent)
+	}
 	return end
 }
 

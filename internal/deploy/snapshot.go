@@ -29,11 +29,30 @@ func (r *run) refreshSnapshot(ctx context.Context, became []ended) {
 	})
 }
 
+// askLeft returns how jobs of a service ended, with what is left of the activations
+// that it bears after those of the run: the snapshot shows that.
+func (r *run) askLeft(ctx context.Context, became []ended) []ended {
+	for i, e := range became {
+		if e.seen == nil || e.seen.Plan.Activate.Left == nil {
+			continue
+		}
+		bundle, _ := r.prep.Bundle(e.job.lineage)
+		plan, err := r.plan(ctx, e.job, bundle)
+		if err != nil {
+			became[i].seen = nil // and whoever looks again says so
+			continue
+		}
+		seen := *e.seen
+		seen.Plan = plan
+		became[i].seen = &seen
+	}
+	return became
+}
+
 // seen returns what the snapshot can show of a job whose leaf some probes showed,
-// while others were silent; nil: somebody must look again, since there were none,
-// or an activation has left the service fewer reloads.
+// while others were silent; nil: somebody must look again, since there were none.
 func (r *run) seen(p prepared, showed []endpoint.Endpoint, silent []probe.Observation) *inspect.Seen {
-	if len(showed) == 0 || p.plan.Activate.Left != nil {
+	if len(showed) == 0 {
 		return nil
 	}
 	return &inspect.Seen{Began: r.began, Leaf: p.bundle.Leaf, Plan: p.plan, Showed: showed, Silent: silent}

@@ -8,6 +8,7 @@ package facts
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -119,6 +120,8 @@ func (f *Finder) learn(ctx context.Context, facts *deployers.Facts, wants deploy
 		asked[key], news = true, true
 		return true
 	}
+	outputs := f.begin(ctx, wants.Commands, first)
+	defer func() { maps.Copy(facts.Outputs, outputs()) }()
 	if facts.Systemd && wants.Unit != "" && first("unit %s", wants.Unit) {
 		if facts.Unit, err = f.Unit(ctx, wants.Unit); err != nil {
 			return news, err
@@ -139,11 +142,6 @@ func (f *Finder) learn(ctx context.Context, facts *deployers.Facts, wants deploy
 			return news, err
 		}
 	}
-	for _, argv := range wants.Commands {
-		if key := strings.Join(argv, "\x00"); first("command %s", key) {
-			facts.Outputs[key] = f.output(ctx, key, argv)
-		}
-	}
 	for _, path := range wants.Texts {
 		if first("text %s", path) {
 			facts.Texts[path] = f.textsAt(path, wants)
@@ -155,6 +153,29 @@ func (f *Finder) learn(ctx context.Context, facts *deployers.Facts, wants deploy
 		}
 	}
 	return news, ctx.Err()
+}
+
+// begin runs those commands that are asked for for the first time, and returns what
+// waits for what they print: meanwhile something else can be found out.
+func (f *Finder) begin(ctx context.Context, commands [][]string, first func(format string, args ...any) bool) (outputs func() map[string]deployers.Output) {
+	var all sync.WaitGroup
+	keys, printed := make([]string, len(commands)), make([]deployers.Output, len(commands))
+	for i, argv := range commands {
+		if key := strings.Join(argv, "\x00"); first("command %s", key) {
+			keys[i] = key
+			all.Go(func() { printed[i] = f.output(ctx, key, argv) })
+		}
+	}
+	return func() map[string]deployers.Output {
+		all.Wait()
+		byKey := map[string]deployers.Output{}
+		for i, key := range keys {
+			if key != "" {
+				byKey[key] = printed[i]
+			}
+		}
+		return byKey
+	}
 }
 
 // processes returns those of the service.

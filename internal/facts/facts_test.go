@@ -39,10 +39,11 @@ func (w *world) note(format string, args ...any) {
 	w.asked = append(w.asked, fmt.Sprintf(format, args...))
 }
 
-// drain returns what was asked since the last call.
+// drain returns what was asked since the last call, in alphabetical order.
 func (w *world) drain() string {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
+	slices.Sort(w.asked)
 	asked := strings.Join(w.asked, ", ")
 	w.asked = nil
 	return asked
@@ -131,7 +132,7 @@ func TestOf(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	if got := w.drain(); got != "unit x.service, run x -V, run x -T, call core.version at /run/ctl" {
+	if got := w.drain(); got != "call core.version at /run/ctl, run x -T, run x -V, unit x.service" {
 		t.Errorf("asked was %s", got)
 	}
 }
@@ -235,9 +236,9 @@ func TestOfFails(t *testing.T) {
 		"a unit": {Unit: "none.service"}, "a PID file": {PIDFile: broken, Program: "x"},
 		"listeners": {Unit: "broken.service", Ports: []uint16{443}}, "titles": {Unit: "broken.service", Titles: true},
 	} {
-		wants.Commands = [][]string{{"late"}}
-		if got, err := w.finder().Of(t.Context(), wanting(wants), deployers.Target{}, time.Time{}); err == nil || len(got.Outputs) > 0 {
-			t.Errorf("%s: %v", name, got.Outputs)
+		wants.Queries = []deployers.Query{queryAt("/run/ctl", "late")}
+		if got, err := w.finder().Of(t.Context(), wanting(wants), deployers.Target{}, time.Time{}); err == nil || len(got.Answers) > 0 {
+			t.Errorf("%s: %v", name, got.Answers)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -36,14 +36,14 @@ func TestAskedOnce(t *testing.T) {
 		}
 	}
 	look := func(wants deployers.Wants, want string) { t.Helper(); of("one", wants, want); of("two", wants, "") }
-	look(wants, "unit sip.service, run x, call a at /run/ctl, call b at /run/ctl")
+	look(wants, "call a at /run/ctl, call b at /run/ctl, run x, unit sip.service")
 	look(wants, "")
-	look(deployers.Wants{Unit: "web.service", Queries: []deployers.Query{other}}, "unit web.service, call a at /run/other")
+	look(deployers.Wants{Unit: "web.service", Queries: []deployers.Query{other}}, "call a at /run/other, unit web.service")
 	f.Forget("web.service")
 	look(wants, "")
 	f.Forget("sip.service")
-	look(wants, "unit sip.service, call a at /run/ctl, call b at /run/ctl")
-	look(deployers.Wants{Unit: "web.service", Queries: []deployers.Query{other}}, "unit web.service, call a at /run/other")
+	look(wants, "call a at /run/ctl, call b at /run/ctl, unit sip.service")
+	look(deployers.Wants{Unit: "web.service", Queries: []deployers.Query{other}}, "call a at /run/other, unit web.service")
 }
 
 // What is found out for a target is so for all its lineages: its deployer is not
@@ -125,7 +125,7 @@ func TestSilentChannel(t *testing.T) {
 		f.Forget("sip.service")
 		ask(queryAt("/run/one", "b"), "no answer to b", lastPatience)
 		ask(talks, "1", 0)
-		if got := w.drain(); got != "call b at /run/one, call a at /run/talks" {
+		if got := w.drain(); got != "call a at /run/talks, call b at /run/one" {
 			t.Errorf("asked was %s", got)
 		}
 	})
@@ -188,7 +188,7 @@ func TestForgottenMeanwhile(t *testing.T) {
 		if err != nil || unit.MainPID != 1 || answer.Reply != "1" {
 			t.Errorf("found is %v, %v, %v", unit, err, answer)
 		}
-		if got := w.drain(); got != "unit sip.service, call a at /run/ctl" {
+		if got := w.drain(); got != "call a at /run/ctl, unit sip.service" {
 			t.Errorf("asked was %q", got)
 		}
 	}
@@ -245,7 +245,7 @@ func TestAskedOnceAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if got := w.drain(); got != "unit web.service, run x" {
+	if got := w.drain(); got != "run x, unit web.service" {
 		t.Errorf("asked was %s", got)
 	}
 }

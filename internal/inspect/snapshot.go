@@ -99,7 +99,7 @@ func (i inspection) seen(a prepare.Assignment, known map[install.Ref]Seen) (glan
 	}
 	leaf := describe(seen.Leaf)
 	return glance{
-		assigned: a, issued: leaf, installed: leaf, looked: true, areFound: seen.Plan.Found,
+		assigned: a, issued: leaf, installed: leaf, looked: true, areFound: seen.Plan.Found, reloadsLeft: seen.Plan.Activate.Left,
 		planned: prepare.Endpoints(seen.observations()), proved: prepare.Proved(i.record(a).Proven, seen.Plan), known: &seen,
 	}, true
 }

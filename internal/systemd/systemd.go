@@ -14,10 +14,12 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
+	godbus "github.com/godbus/dbus/v5"
 
 	"github.com/certlatch/certlatch/deployers"
 )
@@ -45,7 +47,7 @@ func Connect(ctx context.Context) (*Manager, error) {
 		}
 		return m, nil
 	}
-	m, errSocket := connect(ctx, dbus.NewSystemdConnectionContext)
+	m, errSocket := connect(ctx, privateSocket)
 	if errSocket == nil {
 		return m, nil
 	}
@@ -54,6 +56,24 @@ func Connect(ctx context.Context) (*Manager, error) {
 		return nil, fmt.Errorf("connect to systemd by its private socket: %w; by the system bus: %w", errSocket, errBus)
 	}
 	return m, nil
+}
+
+// privateSocket connects by the private socket of systemd, as
+// dbus.NewSystemdConnectionContext does, but with one connection. go-systemd makes
+// a second one for signals, so that what handles them can make calls; here nothing
+// does. systemd sends every signal to each of them (systemd 257, src/core/dbus.c,
+// bus_foreach_bus), and to take signals apart is most of what a deployment spends on
+// D-Bus.
+func privateSocket(ctx context.Context) (*dbus.Conn, error) {
+	conn, err := godbus.Dial("unix:path=/run/systemd/private", godbus.WithContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.Auth([]godbus.Auth{godbus.AuthExternal(strconv.Itoa(os.Getuid()))}); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return dbus.NewConnection(func() (*godbus.Conn, error) { return conn, nil })
 }
 
 // connect dials with a context of the connection's own, since go-systemd and

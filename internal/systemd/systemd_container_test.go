@@ -276,7 +276,7 @@ func TestReloadLosesConnection(t *testing.T) {
 		dial func(context.Context) (*dbus.Conn, error)
 		lose []string
 	}{
-		{"re-execution, private socket", dbus.NewSystemdConnectionContext, []string{"systemctl", "daemon-reexec"}},
+		{"re-execution, private socket", privateSocket, []string{"systemctl", "daemon-reexec"}},
 		{"the bus is killed", dbus.NewSystemConnectionContext, []string{"systemctl", "kill", "--signal=KILL", "dbus.service"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
