@@ -61,7 +61,7 @@ func (r *run) accepts(p predecessors) (_ process.ID, any bool, err error) {
 }
 
 // workerTick is the time from one look at a service's processes to the next.
-const workerTick = 5 * time.Millisecond
+const workerTick = 2 * time.Millisecond
 
 // succeeded waits until none of the predecessors accepts connections any more, and
 // reports whether that was seen before a time. A process that hangs may never say
