@@ -70,9 +70,24 @@ func (o Observation) CipherSuite() string { return tls.CipherSuiteName(o.Cipher)
 // An endpoint's Key of "rsa" or "ecdsa" limits the handshake to TLS 1.2 and to
 // the cipher suites of that type, because crypto/tls has no setting for the
 // signature algorithms that a client offers.
+//
+// It offers the groups of elliptic curves, and the hybrid ones, which take either
+// side some more time, only to a server that refuses those.
 func Handshake(ctx context.Context, e endpoint.Endpoint) Observation {
 	ctx, cancel := context.WithTimeout(ctx, Limit)
 	defer cancel()
+	seen := handshake(ctx, e, []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521})
+	if failed, ok := errors.AsType[*Error](seen.Err); ok && failed.Kind == Alert {
+		if again := handshake(ctx, e, nil); again.Err == nil {
+			return again
+		}
+	}
+	return seen
+}
+
+// handshake is Handshake with some groups (RFC 8446 section 4.2.7); nil: all that
+// crypto/tls knows.
+func handshake(ctx context.Context, e endpoint.Endpoint, groups []tls.CurveID) Observation {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", e.Address())
 	if err != nil {
 		return Observation{Endpoint: e, Err: connectError(e, err)}
@@ -82,7 +97,9 @@ func Handshake(ctx context.Context, e endpoint.Endpoint) Observation {
 		return Observation{Endpoint: e, Err: err}
 	}
 	seen := Observation{Endpoint: e}
-	client := tls.Client(conn, seen.config())
+	config := seen.config()
+	config.CurvePreferences = groups
+	client := tls.Client(conn, config)
 	err = client.HandshakeContext(ctx)
 	if err != nil && !seen.ClientAuth {
 		return Observation{Endpoint: e, Err: handshakeError(e, err)}

@@ -111,6 +111,40 @@ func TestHandshakeOffersALPN(t *testing.T) {
 	}
 }
 
+// TestHandshakeOffersGroups wants hybrid groups to be offered only to a server that
+// takes no others.
+func TestHandshakeOffersGroups(t *testing.T) {
+	leaf := pair(t, pki.SelfSigned(t))
+	hellos := make(chan []tls.CurveID, 4)
+	for _, test := range []struct {
+		takes, offered []tls.CurveID
+		handshakes     int
+	}{
+		{nil, []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521}, 1},
+		{[]tls.CurveID{tls.CurveP384}, []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521}, 1},
+		{[]tls.CurveID{tls.X25519MLKEM768}, []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521}, 2},
+	} {
+		e := serve(t, &tls.Config{Certificates: []tls.Certificate{leaf}, CurvePreferences: test.takes, GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			hellos <- hello.SupportedCurves
+			return nil, nil
+		}})
+		if seen := Handshake(t.Context(), e); seen.Err != nil {
+			t.Errorf("a server that takes %v: %v", test.takes, seen.Err)
+		}
+		if len(hellos) != test.handshakes {
+			t.Errorf("a server that takes %v: %d handshakes", test.takes, len(hellos))
+		}
+		if offered := <-hellos; !slices.Equal(offered, test.offered) {
+			t.Errorf("offered are %v", offered)
+		}
+		for range test.handshakes - 1 {
+			if offered := <-hellos; !slices.Contains(offered, tls.X25519MLKEM768) {
+				t.Errorf("offered again are %v", offered)
+			}
+		}
+	}
+}
+
 func TestHandshakeSendsName(t *testing.T) {
 	a, b := pki.SelfSigned(t, pki.Names("a.example")), pki.SelfSigned(t, pki.Names("b.example"))
 	nameless := pki.SelfSigned(t, pki.Names("127.0.0.1"))
