@@ -140,7 +140,7 @@ func (r *run) act(ctx context.Context, a attempt) (attempt, error) {
 	if err := r.waitMinInterval(ctx, a); err != nil {
 		return a, err
 	}
-	defer r.prep.Facts.Forget(a.unit())
+	defer r.prep.ForgetUnit(a.unit())
 	a, err := r.replan(ctx, a)
 	if err != nil {
 		return a, err
@@ -190,7 +190,7 @@ func (r *run) replan(ctx context.Context, a attempt) (attempt, error) {
 	if !a.activation().Spends {
 		return a, nil
 	}
-	r.prep.Facts.Forget(a.unit())
+	r.prep.ForgetUnit(a.unit())
 	var failed error
 	a = a.each(func(m member) member {
 		if failed != nil {

@@ -59,7 +59,7 @@ func (r *run) observe(ctx context.Context, at []endpoint.Endpoint) []probe.Obser
 	if len(at) == 0 {
 		return nil
 	}
-	return r.site.World.Network.Observe(ctx, at, func() {})
+	return r.prep.Observe(ctx, at, func() {})
 }
 
 // observeAll makes one handshake at some endpoints of every member, all at once.

@@ -55,7 +55,7 @@ func (i inspection) plan(ctx context.Context, a prepare.Assignment, bundle *line
 
 // observe makes one handshake at every endpoint.
 func (i inspection) observe(ctx context.Context, at []endpoint.Endpoint) []probe.Observation {
-	return i.site.World.Network.Observe(ctx, at, func() {})
+	return i.prep.Observe(ctx, at, func() {})
 }
 
 // subjectOf returns what an error is about that would make a deployment fail

@@ -77,7 +77,7 @@ func (i inspection) sight(ctx context.Context, assigned []prepare.Assignment, kn
 		probes = append(probes, g.probes()...)
 	}
 	var done atomic.Int64
-	observed := i.site.World.Network.Observe(ctx, probes, func() {
+	observed := i.prep.Observe(ctx, probes, func() {
 		i.site.Tell("looking: %d of %d handshakes", done.Add(1), len(probes))
 	})
 	over := ctx.Err() != nil

@@ -59,3 +59,68 @@ func TestObserveTheDead(t *testing.T) {
 		})
 	}
 }
+
+// lookout is a network in which one address gives no connection.
+type lookout struct {
+	Network
+	looked int
+	dead   bool
+}
+
+func (l *lookout) Observe(_ context.Context, at []endpoint.Endpoint, done func()) (seen []probe.Observation) {
+	for _, e := range at {
+		l.looked++
+		o := probe.Observation{Endpoint: e}
+		if e.Port == 444 && l.dead {
+			o.Err = &probe.Error{Endpoint: e, Kind: probe.ConnectTimeout}
+		}
+		seen = append(seen, o)
+		done()
+	}
+	return seen
+}
+
+// TestObserveAgain wants an address that gave no connection not to be tried again
+// for a while, whatever the name, but after an activation.
+func TestObserveAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := &lookout{dead: true}
+		p := NewPreparer(World{Network: network})
+		look := func(name string, looked int, dead bool) {
+			t.Helper()
+			network.looked = 0
+			done := 0
+			at := []endpoint.Endpoint{{Host: "127.0.0.1", Port: 443, Name: name}, {Host: "127.0.0.1", Port: 444, Name: name}}
+			seen := p.Observe(t.Context(), at, func() { done++ })
+			if done != 2 || network.looked != looked || seen[0].Err != nil || (seen[1].Err != nil) != dead || seen[0].Endpoint != at[0] || seen[1].Endpoint != at[1] {
+				t.Errorf("%d of 2 are done, %d handshakes, seen is %+v", done, network.looked, seen)
+			}
+		}
+		look("a.example", 2, true)
+		look("b.example", 1, true)
+		time.Sleep(unreachableFor + 1)
+		look("a.example", 2, true)
+		p.ForgetUnit("web.service")
+		network.dead = false
+		look("a.example", 2, false)
+		network.dead = true
+		look("a.example", 2, true)
+		if seen := p.Observe(t.Context(), []endpoint.Endpoint{{Host: "127.0.0.1", Port: 444}}, func() {}); len(seen) != 1 || network.looked != 2 {
+			t.Errorf("%d handshakes, seen is %+v", network.looked, seen)
+		}
+	})
+}
+
+// TestCutShort does not take an address for dead whose look was cut short.
+func TestCutShort(t *testing.T) {
+	network := &lookout{dead: true}
+	p := NewPreparer(World{Network: network})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 2 {
+		p.Observe(ctx, []endpoint.Endpoint{{Host: "127.0.0.1", Port: 444}}, func() {})
+	}
+	if network.looked != 2 {
+		t.Errorf("%d looks", network.looked)
+	}
+}

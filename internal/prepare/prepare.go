@@ -25,9 +25,11 @@ type Preparer struct {
 	Facts *facts.Finder
 	Units *Connection // nil: systemd does not run this host
 
+	network Network
 	revoked func(ctx context.Context, leaf, issuer *x509.Certificate) (bool, error)
 
 	mutex   sync.Mutex
+	dead    map[string]unreachable // by address
 	bundles map[lineage.Lineage]*read
 	trust   map[string]policy.Trust
 }
@@ -41,7 +43,7 @@ type read struct {
 
 // NewPreparer returns a Preparer that has not read anything yet.
 func NewPreparer(world World) *Preparer {
-	p := &Preparer{revoked: world.Revoked, bundles: map[lineage.Lineage]*read{}, trust: map[string]policy.Trust{}}
+	p := &Preparer{network: world.Network, revoked: world.Revoked, dead: map[string]unreachable{}, bundles: map[lineage.Lineage]*read{}, trust: map[string]policy.Trust{}}
 	var units facts.Units
 	if world.Systemd != nil {
 		p.Units = &Connection{connect: world.Systemd}

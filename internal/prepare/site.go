@@ -128,46 +128,8 @@ func (channels) Call(ctx context.Context, query deployers.Query) deployers.Answe
 	return control.Call(ctx, query)
 }
 
-// mostHandshakes is how many handshakes go on at once: more would not be done
-// sooner, and look like an attack.
-const mostHandshakes = 32
-
 func (network) Observe(ctx context.Context, at []endpoint.Endpoint, done func()) []probe.Observation {
 	return observe(ctx, at, probe.Handshake, done)
-}
-
-// observe makes a handshake at every endpoint, those at one address once the first
-// of them has had its answer: where there was no connection in time, the others
-// would not get one either, and a server has hundreds of names.
-func observe(ctx context.Context, at []endpoint.Endpoint, handshake func(context.Context, endpoint.Endpoint) probe.Observation, done func()) []probe.Observation {
-	seen := make([]probe.Observation, len(at))
-	byAddress := map[string][]int{}
-	for i, e := range at {
-		byAddress[e.Address()] = append(byAddress[e.Address()], i)
-	}
-	turns := make(chan struct{}, mostHandshakes)
-	look := func(i int) {
-		turns <- struct{}{}
-		defer func() { <-turns }()
-		seen[i] = handshake(ctx, at[i])
-		done()
-	}
-	var all sync.WaitGroup
-	for _, those := range byAddress {
-		all.Go(func() {
-			look(those[0])
-			for _, i := range those[1:] {
-				if dead := seen[those[0]].At(at[i]); dead != nil {
-					seen[i] = *dead
-					done()
-				} else {
-					all.Go(func() { look(i) })
-				}
-			}
-		})
-	}
-	all.Wait()
-	return seen
 }
 
 func (network) Prove(ctx context.Context, until time.Time, wants []probe.Want) []probe.Seen {
