@@ -37,7 +37,7 @@ func (b *bencher) dead() (rows []bench.Row) {
 	var each []func() sample
 	for _, command := range commands {
 		each = append(each, func() sample {
-			return b.time(h, []int{0, 1, 2, 6}, append([]string{"certlatch"}, strings.Fields(command)...)...)
+			return b.time(h, []int{0, 1, 2, 5, 6}, append([]string{"certlatch"}, strings.Fields(command)...)...)
 		})
 	}
 	for i, s := range inTurns(rounds, each...) {
