@@ -93,12 +93,11 @@ func removeACL(file *os.File, name string) error {
 	return &fs.PathError{Op: "remove ACL of", Path: file.Name(), Err: err}
 }
 
-// attributesOf reads the attributes of an open file.
-func attributesOf(file *os.File) (Attr, error) {
+// attributesOf reads the attributes of an open file, of a path for messages.
+func attributesOf(fd int, path string) (Attr, error) {
 	fail := func(op string, err error) (Attr, error) {
-		return Attr{}, &fs.PathError{Op: op, Path: file.Name(), Err: err}
+		return Attr{}, &fs.PathError{Op: op, Path: path, Err: err}
 	}
-	fd := int(file.Fd())
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fail("stat", err)

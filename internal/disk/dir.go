@@ -3,7 +3,6 @@ package disk
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -104,17 +103,17 @@ func (d *Dir) Stat(name string) (Info, error) {
 // through one descriptor. It fails with an *IrregularError too, and with a
 // *SizeError where the file has more bytes than the limit.
 func (d *Dir) Read(name string, limit int64) ([]byte, Attr, error) {
-	file, attr, err := d.openForReading(name, 0)
+	fd, found, attr, err := d.openForReading(name, 0)
 	if err != nil {
 		return nil, Attr{}, err
 	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, limit+1))
+	defer unix.Close(fd)
+	data, err := found.content(fd, limit+1)
 	if err != nil {
 		return nil, Attr{}, err
 	}
 	if int64(len(data)) > limit {
-		return nil, Attr{}, &SizeError{file.Name(), limit}
+		return nil, Attr{}, &SizeError{found.path, limit}
 	}
 	return data, attr, nil
 }
@@ -122,50 +121,53 @@ func (d *Dir) Read(name string, limit int64) ([]byte, Attr, error) {
 // OpenFile opens a regular file for reading, and fails as Read does. It must be
 // closed.
 func (d *Dir) OpenFile(name string) (*os.File, error) {
-	file, _, err := d.openForReading(name, 0)
-	return file, err
+	fd, found, _, err := d.openForReading(name, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), found.path), nil
 }
 
 // Attributes returns the attributes of a regular file or a directory. For
 // anything else it fails with an *IrregularError.
 func (d *Dir) Attributes(name string) (Attr, error) {
-	file, attr, err := d.openForReading(name, fs.ModeDir)
+	fd, found, attr, err := d.openForReading(name, fs.ModeDir)
 	if err != nil {
 		return Attr{}, err
 	}
-	return attr, file.Close()
+	if err := unix.Close(fd); err != nil {
+		return Attr{}, &fs.PathError{Op: "close", Path: found.path, Err: err}
+	}
+	return attr, nil
 }
 
 // openForReading opens a regular file, or a file of the type accept, for
 // reading. What it is, is found out before through a descriptor of O_PATH,
 // whose making has no effect on a device, FIFO or socket; that very file is
-// then opened.
-func (d *Dir) openForReading(name string, accept fs.FileMode) (*os.File, Attr, error) {
+// then opened. The station is that of the closed one.
+func (d *Dir) openForReading(name string, accept fs.FileMode) (fd int, found station, attr Attr, err error) {
 	if err := d.checkName("open", name); err != nil {
-		return nil, Attr{}, err
+		return -1, station{}, Attr{}, err
 	}
-	fd, err := openat(d.fd, name, unix.O_PATH)
+	way, err := openat(d.fd, name, unix.O_PATH)
 	if err != nil {
-		return nil, Attr{}, d.fail("open", name, err)
+		return -1, station{}, Attr{}, d.fail("open", name, err)
 	}
-	found, err := stationOf(fd, d.path, name)
-	if err != nil {
-		return nil, Attr{}, err
+	if found, err = stationOf(way, d.path, name); err != nil {
+		return -1, station{}, Attr{}, err
 	}
-	defer unix.Close(found.fd)
+	defer unix.Close(way)
 	if kind := typeOf(found.stat); kind != 0 && kind != accept {
-		return nil, Attr{}, &IrregularError{found.path, kind}
+		return -1, found, Attr{}, &IrregularError{found.path, kind}
 	}
-	file, err := found.reopen(d.fd)
-	if err != nil {
-		return nil, Attr{}, err
+	if fd, err = found.reopen(d.fd); err != nil {
+		return -1, found, Attr{}, err
 	}
-	attr, err := attributesOf(file)
-	if err != nil {
-		file.Close()
-		return nil, Attr{}, err
+	if attr, err = attributesOf(fd, found.path); err != nil {
+		unix.Close(fd)
+		return -1, found, Attr{}, err
 	}
-	return file, attr, nil
+	return fd, found, attr, nil
 }
 
 // typeOf returns the type bits of a file's mode.

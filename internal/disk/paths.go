@@ -193,12 +193,12 @@ func (d *Dir) sweepDraft(name string) {
 		_ = d.Remove(name)
 		return
 	}
-	file, _, err := d.openForReading(name, 0)
+	fd, _, _, err := d.openForReading(name, 0)
 	if err != nil {
 		return
 	}
-	defer file.Close()
-	if unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+	defer unix.Close(fd)
+	if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil {
 		_ = d.Remove(name)
 	}
 }

@@ -2,7 +2,6 @@ package disk
 
 import (
 	"fmt"
-	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -93,12 +92,7 @@ func (s *Store) Read(path string, limit int64) ([]byte, fs.FileMode, error) {
 	if err := s.checkReadable(w, path, found); err != nil {
 		return nil, 0, err
 	}
-	file, err := found.reopen(w.current().fd)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, limit))
+	data, err := found.read(w.current().fd, limit)
 	return data, fs.FileMode(found.stat.Mode & 0o777), err
 }
 
@@ -173,12 +167,7 @@ func ReadFile(path string, limit int64) ([]byte, fs.FileMode, error) {
 	if kind := typeOf(found.stat); kind != 0 {
 		return nil, 0, &IrregularError{path, kind}
 	}
-	file, err := found.reopen(unix.AT_FDCWD)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, limit))
+	data, err := found.read(unix.AT_FDCWD, limit)
 	return data, fs.FileMode(found.stat.Mode & 0o777), err
 }
 

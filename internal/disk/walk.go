@@ -298,10 +298,9 @@ var errNotSame = errors.New("somebody has put something else in its place")
 // reopen opens for reading what was opened with O_PATH in the directory dir:
 // that very file, whatever has its name by now. It does not wait for whoever
 // holds a lease on the file (fcntl(2), F_SETLEASE), as its owner may.
-func (s station) reopen(dir int) (*os.File, error) {
-	var fd int
-	err := retry(func() (err error) {
-		fd, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", s.fd), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+func (s station) reopen(dir int) (fd int, err error) {
+	err = retry(func() (err error) {
+		fd, err = unix.Open("/proc/self/fd/"+strconv.Itoa(s.fd), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		return err
 	})
 	if err == unix.ENOENT { // there is no /proc here, so the inode shows whether the name is that of another file by now
@@ -316,9 +315,42 @@ func (s station) reopen(dir int) (*os.File, error) {
 		err = ErrLeased
 	}
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: s.path, Err: err}
+		return 0, &fs.PathError{Op: "open", Path: s.path, Err: err}
 	}
-	return os.NewFile(uintptr(fd), s.path), nil
+	return fd, nil
+}
+
+// read reopens a regular file and returns its content, or its first limit bytes.
+func (s station) read(dir int, limit int64) ([]byte, error) {
+	fd, err := s.reopen(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	return s.content(fd, limit)
+}
+
+// content returns what a regular file holds, or its first limit bytes, through a
+// descriptor for reading. As an *os.File the descriptor would be offered to the
+// poller first, and the size of the file would be no help.
+func (s station) content(fd int, limit int64) ([]byte, error) {
+	data := make([]byte, 0, min(s.stat.Size+1, limit)) // one more, to see the end
+	for int64(len(data)) < limit {
+		data = slices.Grow(data, 1)
+		var n int
+		err := retry(func() (err error) {
+			n, err = unix.Read(fd, data[len(data):min(int64(cap(data)), limit)])
+			return err
+		})
+		if err != nil {
+			return nil, &fs.PathError{Op: "read", Path: s.path, Err: err}
+		}
+		if n == 0 {
+			break
+		}
+		data = data[:len(data)+n]
+	}
+	return data, nil
 }
 
 // ErrLeased says that a file cannot be opened without waiting for somebody.
@@ -327,6 +359,9 @@ var ErrLeased = errors.New("somebody holds a lease on it (see LEASE in /proc/loc
 // printable returns a name in printable form: it may hold anything, as the target
 // of a link may, so control characters and such are escaped.
 func printable(name string) string {
+	if !strings.ContainsFunc(name, func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }) {
+		return name // as nearly all are
+	}
 	quoted := strconv.Quote(name)
 	if quoted == `"`+name+`"` {
 		return name
