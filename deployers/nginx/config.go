@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -119,7 +120,7 @@ type reader struct {
 	line int    // where that begins; the first is behind the header's line break
 }
 
-func (r *reader) where() string { return fmt.Sprintf("%s:%d", r.path, r.line) }
+func (r *reader) where() string { return r.path + ":" + strconv.Itoa(r.line) }
 
 // take returns the next n bytes.
 func (r *reader) take(n int) string {
@@ -233,6 +234,9 @@ func (r *reader) wordEnd() int {
 // unescape returns a word without the backslashes that nginx resolves; others
 // stay.
 func unescape(word string) string {
+	if !strings.Contains(word, `\`) { // as nearly all
+		return word
+	}
 	return strings.NewReplacer(`\"`, `"`, `\'`, `'`, `\\`, `\`, `\t`, "\t", `\r`, "\r", `\n`, "\n").Replace(word)
 }
 
