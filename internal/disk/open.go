@@ -15,7 +15,6 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
-	"slices"
 )
 
 // errUnclean is the cause of a refused path or name.
@@ -37,8 +36,8 @@ func Open(path string) (*Dir, error) {
 		}
 		return nil, err
 	}
-	d := &Dir{fd: w.current().fd, path: path, custody: w.custody.inside(w.current())}
-	w.passed = slices.Delete(w.passed, len(w.passed)-1, len(w.passed)) // its descriptor belongs to d from now on
+	at := w.leave()
+	d := &Dir{fd: at.fd, path: path, custody: w.custody.inside(at)}
 	w.close()
 	return d, nil
 }

@@ -14,8 +14,8 @@ import (
 // own the directory or parts of it: they cannot have a file read that is not
 // theirs to hand out.
 type Store struct {
-	way  walk
-	kept []unix.Stat_t // the directories in which its files are: itself, and those beside
+	way    walk
+	beside []station // the directories beside it in which its files may be
 }
 
 // OutsideError says that a name in a store is, or lies behind, a link that
@@ -54,15 +54,36 @@ func OpenStore(dir string, beside ...string) (*Store, error) {
 		s.Close()
 		return nil, err
 	}
-	s.kept = append(s.kept, s.way.current().stat)
 	for _, name := range beside {
 		other := walk{mayFollow: rootsLink}
 		if err := other.goTo(filepath.Join(filepath.Dir(s.way.current().path), name)); err == nil {
-			s.kept = append(s.kept, other.current().stat)
+			s.beside = append(s.beside, other.leave())
 		}
 		other.close()
 	}
 	return s, nil
+}
+
+// Again returns a store that is the same open directory, as if it had been opened
+// now: who owns the directories on the way to it, and who may write to them, is
+// looked at anew. It can be used until the first one is closed.
+func (s *Store) Again() (*Store, error) {
+	again := &Store{beside: slices.Clone(s.beside)}
+	for i := range again.beside {
+		again.beside[i].borrowed = true
+	}
+	way := s.walkFrom()
+	for i := range way.passed {
+		at := &way.passed[i]
+		if err := unix.Fstat(at.fd, &at.stat); err != nil {
+			return nil, &fs.PathError{Op: "stat", Path: at.path, Err: err}
+		}
+		if i < len(way.passed)-1 {
+			way.custody.addPassed(*at)
+		}
+	}
+	again.way = *way
+	return again, nil
 }
 
 // followAny allows every link to be followed, and adds its owner to the custody.
@@ -71,8 +92,11 @@ func (c *custody) followAny(_, link station) error {
 	return nil
 }
 
-// Close closes the directory.
-func (s *Store) Close() { s.way.close() }
+// Close closes the directory, and those beside it.
+func (s *Store) Close() {
+	s.way.close()
+	closeAll(s.beside)
+}
 
 // Read returns the content, or its first limit bytes, and the permission bits
 // of a regular file, whose path is relative to the store. Links are followed
@@ -122,7 +146,8 @@ func (s *Store) walkFrom() *walk {
 // directory beside it that is the store's.
 func (s *Store) within(w *walk) bool {
 	return slices.ContainsFunc(w.passed, func(at station) bool {
-		return slices.ContainsFunc(s.kept, func(kept unix.Stat_t) bool { return sameInode(kept, at.stat) })
+		return sameInode(s.way.current().stat, at.stat) ||
+			slices.ContainsFunc(s.beside, func(kept station) bool { return sameInode(kept.stat, at.stat) })
 	})
 }
 

@@ -29,6 +29,7 @@ func TestStore(t *testing.T) {
 		arrange func(t *testing.T, top string)
 		path    string
 		fails   string
+		moves   bool // the store: one that was open already is the directory that it was
 	}{
 		{name: "root's", path: "b/key"},
 		{name: "the user's own", path: "a/key"},
@@ -70,7 +71,7 @@ func TestStore(t *testing.T) {
 		{name: "a store behind the user's link", arrange: func(t *testing.T, top string) {
 			check(t, os.Rename(top+"/store", top+"/real"))
 			link(t, "real", top+"/store", acme)
-		}, path: "b/key", fails: owner},
+		}, path: "b/key", fails: owner, moves: true},
 		{name: "a store in the user's home", arrange: func(t *testing.T, top string) { check(t, os.Chown(top, acme, acme)) }, path: "b/key", fails: owner},
 		{name: "the user's own in his home", arrange: func(t *testing.T, top string) { check(t, os.Chown(top, acme, acme)) }, path: "a/key"},
 		{name: "a FIFO", arrange: func(t *testing.T, top string) { check(t, unix.Mkfifo(top+"/store/a/x", 0o600)) }, path: "a/x", fails: irregular},
@@ -91,6 +92,9 @@ func TestStore(t *testing.T) {
 			}
 			check(t, os.Chown(top+"/store/a", acme, acme))
 			check(t, os.Chown(top+"/store/a/key", acme, acme))
+			early, err := OpenStore(top+"/store", "archive", "missing")
+			check(t, err)
+			defer early.Close()
 			if test.arrange != nil {
 				test.arrange(t, top)
 			}
@@ -98,6 +102,14 @@ func TestStore(t *testing.T) {
 			check(t, err)
 			defer s.Close()
 			before := descriptors(t)
+			if !test.moves {
+				again, err := early.Again()
+				check(t, err)
+				if _, _, err = again.Read(test.path, 100); (err != nil) != (test.fails != "") {
+					t.Errorf("Read of a store that was open already: %v", err)
+				}
+				again.Close()
+			}
 			data, mode, err := s.Read(test.path, 100)
 			got := ""
 			switch {

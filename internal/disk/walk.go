@@ -62,18 +62,31 @@ func (w *walk) begin() error {
 // retreat goes back to the n-th directory of the way, and closes those after
 // it.
 func (w *walk) retreat(n int) {
-	for _, at := range w.passed[min(n, len(w.passed)):] {
+	n = min(n, len(w.passed))
+	closeAll(w.passed[n:])
+	w.passed = w.passed[:n]
+}
+
+func closeAll(stations []station) {
+	for _, at := range stations {
 		if !at.borrowed {
 			unix.Close(at.fd)
 		}
 	}
-	w.passed = w.passed[:min(n, len(w.passed))]
 }
 
 func (w *walk) close() { w.retreat(0) }
 
 // current returns the directory that the walk has come to.
 func (w *walk) current() station { return w.passed[len(w.passed)-1] }
+
+// leave returns the directory that the walk has come to, which is no longer the
+// walk's to close.
+func (w *walk) leave() station {
+	at := w.current()
+	w.passed = w.passed[:len(w.passed)-1]
+	return at
+}
 
 // path returns the path of the directory that the walk has come to, without
 // links.
@@ -153,7 +166,7 @@ func (w *walk) reach(path string) (*station, error) {
 // on a device, FIFO or socket.
 func (w *walk) lookUp(name string) (station, error) {
 	at := w.current()
-	w.custody.add(at.stat.Uid, at.othersWrite() && !at.sticky())
+	w.custody.addPassed(at)
 	fd, err := openat(at.fd, name, unix.O_PATH)
 	if err != nil {
 		return station{}, &fs.PathError{Op: "open", Path: filepath.Join(at.path, printable(name)), Err: err}
@@ -258,6 +271,9 @@ func (c *custody) add(owner uint32, others bool) {
 	}
 	c.others = c.others || others
 }
+
+// addPassed adds who could have decided what a name in a directory refers to.
+func (c *custody) addPassed(d station) { c.add(d.stat.Uid, d.othersWrite() && !d.sticky()) }
 
 // onlyBy reports whether nobody but root, the effective user and a user could
 // have decided it.

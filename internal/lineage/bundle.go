@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/certlatch/certlatch/internal/disk"
 )
 
 // Limits of what is read. Full chains of public CAs are below 16 KiB and have
@@ -48,8 +50,10 @@ func (b *Bundle) KeyPEM() Secret { return slices.Clone(b.key()) }
 // within the client's own directories; a file that leads out of them, or that
 // has a wrong owner, is not read. Where there is no bundle, at least one
 // finding says why, with severity [Refused].
-func Read(l Lineage) (*Bundle, []Finding) {
-	fullchain, chain, key, findings := readFiles(l)
+func Read(l Lineage) (*Bundle, []Finding) { return read(l, Root.store) }
+
+func read(l Lineage, storeOf func(Root) (*disk.Store, error)) (*Bundle, []Finding) {
+	fullchain, chain, key, findings := readFiles(l, storeOf)
 	if findings != nil {
 		return nil, findings
 	}
@@ -65,13 +69,13 @@ func Read(l Lineage) (*Bundle, []Finding) {
 // Unreadable returns the findings for which Read does not come to parse anything;
 // nil: the files can be read.
 func Unreadable(l Lineage) []Finding {
-	_, _, _, findings := readFiles(l)
+	_, _, _, findings := readFiles(l, Root.store)
 	return findings
 }
 
 // readFiles reads the files of a lineage, each once.
-func readFiles(l Lineage) (fullchain, chain, key content, unreadable []Finding) {
-	files := openFiles(l)
+func readFiles(l Lineage, storeOf func(Root) (*disk.Store, error)) (fullchain, chain, key content, unreadable []Finding) {
+	files := openFiles(l, storeOf)
 	defer files.close()
 	key, keyErr := files.read(l.Key, "no-key")
 	fullchain = key

@@ -7,7 +7,7 @@ import "crypto/sha256"
 // same for files that nobody has written to in between.
 func Digest(l Lineage) [sha256.Size]byte {
 	all := sha256.New()
-	files := openFiles(l)
+	files := openFiles(l, Root.store)
 	defer files.close()
 	for _, path := range []string{l.Fullchain, l.Chain, l.Key} {
 		text := []byte(nil)

@@ -19,11 +19,12 @@ type files struct {
 	err   error       // why it could not be opened
 }
 
-func openFiles(l Lineage) files {
+// openFiles opens the files of a lineage in the store of its root.
+func openFiles(l Lineage, storeOf func(Root) (*disk.Store, error)) files {
 	if l.Root == (Root{}) {
 		return files{}
 	}
-	store, err := l.Root.store()
+	store, err := storeOf(l.Root)
 	return files{l.Root.Dir, store, err}
 }
 

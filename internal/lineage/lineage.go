@@ -87,12 +87,12 @@ func (r Root) Lineage(name string) (Lineage, error) {
 	if rest, ok := strings.CutPrefix(name, "_."); ok && r.Layout.Literal {
 		dir = "*." + rest
 	}
+	names := strings.NewReplacer("{dir}", dir, "{base}", strings.TrimSuffix(dir, r.Layout.Suffix))
 	path := func(pattern string) string {
 		if pattern == "" {
 			return ""
 		}
-		base := strings.TrimSuffix(dir, r.Layout.Suffix)
-		return filepath.Join(r.Dir, strings.NewReplacer("{dir}", dir, "{base}", base).Replace(pattern))
+		return filepath.Join(r.Dir, names.Replace(pattern))
 	}
 	l := Lineage{Client: r.Client, Name: name, Root: r, Fullchain: path(r.Layout.Fullchain), Chain: path(r.Layout.Chain), Key: path(r.Layout.Key)}
 	if l.Chain != "" {

@@ -28,6 +28,8 @@ type Preparer struct {
 	network Network
 	revoked func(ctx context.Context, leaf, issuer *x509.Certificate) (bool, error)
 
+	reader lineage.Reader
+
 	mutex   sync.Mutex
 	dead    map[string]unreachable // by address
 	bundles map[lineage.Lineage]*read
@@ -53,8 +55,10 @@ func NewPreparer(world World) *Preparer {
 	return p
 }
 
-// Close ends the connection to systemd, if there is one.
+// Close closes what is open, and ends the connection to systemd, if there is
+// one.
 func (p *Preparer) Close() {
+	p.reader.Close()
 	if p.Units != nil {
 		p.Units.Close()
 	}
@@ -64,7 +68,7 @@ func (p *Preparer) Close() {
 // findings say why.
 func (p *Preparer) Bundle(l lineage.Lineage) (*lineage.Bundle, []lineage.Finding) {
 	got := p.reading(l)
-	got.once.Do(func() { got.bundle, got.findings = lineage.Read(l) })
+	got.once.Do(func() { got.bundle, got.findings = p.reader.Read(l) })
 	return got.bundle, got.findings
 }
 
