@@ -152,7 +152,7 @@ func (i inspection) glance(ctx context.Context, a prepare.Assignment) glance {
 		unread = &outcome.RefusedError{Findings: findings}
 	}
 	if err == nil || isNoWay(err) {
-		installed, unseen := i.site.Storage().Leaf(ctx, pairs.At(a.Target.Target, a.Lineage.Name, plan))
+		installed, unseen := i.site.Storage().Leaf(ctx, pairs.At(a.Target.Target, a.Lineage.Name, plan), bundle)
 		g.looked, g.installed = unseen == nil, describe(installed)
 		var unnamed error
 		g.planned, unnamed = prepare.NameProbes(plan.Probes, cmp.Or(leaf, installed))

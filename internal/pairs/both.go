@@ -33,8 +33,8 @@ func (s both) Look(ctx context.Context, at Place, bundle *lineage.Bundle, genera
 	return s.of(at).Look(ctx, at, bundle, generation)
 }
 
-func (s both) Leaf(ctx context.Context, at Place) (*x509.Certificate, error) {
-	return s.of(at).Leaf(ctx, at)
+func (s both) Leaf(ctx context.Context, at Place, issued *lineage.Bundle) (*x509.Certificate, error) {
+	return s.of(at).Leaf(ctx, at, issued)
 }
 
 func (s both) NotCarried(p Pair) ([]install.NotCarried, error) { return s.of(p.Place).NotCarried(p) }

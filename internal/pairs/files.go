@@ -33,10 +33,11 @@ func (s files) Look(_ context.Context, at Place, bundle *lineage.Bundle, generat
 		p.set.Group = gid
 	}
 	p.installed, err = s.installer.Current(p.set)
+	p.leaf = leafAmong(at.Files, p.installed, bundle)
 	return p, err
 }
 
-func (s files) Leaf(_ context.Context, at Place) (*x509.Certificate, error) {
+func (s files) Leaf(_ context.Context, at Place, issued *lineage.Bundle) (*x509.Certificate, error) {
 	set := install.Set{Directory: at.Directory}
 	for _, f := range at.Files {
 		if f.Content == deployers.Fullchain || f.Content == deployers.Combined { // the others' bytes are not needed
@@ -47,7 +48,7 @@ func (s files) Leaf(_ context.Context, at Place) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return leafAmong(at.Files, installed), nil
+	return leafAmong(at.Files, installed, issued), nil
 }
 
 func (s files) Stage(_ context.Context, new []Pair) (Staged, error) {

@@ -119,12 +119,19 @@ func (h *host) install(t *testing.T, bundle *lineage.Bundle, places ...Place) {
 	h.db.events = nil
 }
 
-// has demands that places have the leaf of a bundle.
+// has demands that places have the leaf of a bundle, whatever is issued, and that
+// it is not parsed from a file where it is what is issued.
 func (h *host) has(t *testing.T, bundle *lineage.Bundle, places ...Place) {
 	t.Helper()
 	for _, at := range places {
-		if leaf, err := h.Leaf(t.Context(), at); err != nil || !bundle.Leaf.Equal(leaf) {
-			t.Errorf("%s has another leaf: %v", at.Ref.Target, err)
+		for _, issued := range []*lineage.Bundle{nil, bundle, h.bundle(t)} {
+			leaf, err := h.Leaf(t.Context(), at, issued)
+			if err != nil || !bundle.Leaf.Equal(leaf) {
+				t.Errorf("%s has another leaf: %v", at.Ref.Target, err)
+			}
+			if issued == bundle && at.Row == nil && leaf != bundle.Leaf {
+				t.Errorf("%s: the leaf was parsed again", at.Ref.Target)
+			}
 		}
 	}
 }

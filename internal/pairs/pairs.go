@@ -6,6 +6,7 @@
 package pairs
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"slices"
@@ -23,7 +24,8 @@ type Storage interface {
 	// whatever it is kept as in the state directory.
 	Look(ctx context.Context, at Place, bundle *lineage.Bundle, generation string) (Pair, error)
 	// Leaf returns the leaf that is installed; nil: there is none that can be read.
-	Leaf(ctx context.Context, at Place) (*x509.Certificate, error)
+	// Where the issued bundle is what is installed, nothing is parsed; it may be nil.
+	Leaf(ctx context.Context, at Place, issued *lineage.Bundle) (*x509.Certificate, error)
 	// Stage makes everything ready that the commit of pairs needs. Nothing is
 	// installed yet, and if anything fails, nothing stays. What can be put down to
 	// some of the pairs is in an *install.SetError or in [Faults].
@@ -99,6 +101,7 @@ type Pair struct {
 	Place     Place
 	set       install.Set
 	installed []install.File
+	leaf      *x509.Certificate // of what is installed; nil: there is none that can be read
 }
 
 // Same reports whether what is installed is the bundle already, owner and mode
@@ -119,7 +122,7 @@ func (p Pair) SameContent() bool {
 func (p Pair) Whole() bool { return len(p.installed) == len(p.set.Files) }
 
 // Leaf returns the leaf that is installed; nil: there is none that can be read.
-func (p Pair) Leaf() *x509.Certificate { return leafAmong(p.Place.contents(), p.installed) }
+func (p Pair) Leaf() *x509.Certificate { return p.leaf }
 
 // Paths returns the final paths of the files; none where the pair is in a row.
 func (p Pair) Paths() []string {
@@ -217,8 +220,8 @@ func find(files []install.File, path string) (install.File, bool) {
 }
 
 // leafAmong finds the leaf among installed files; nil: there is none, or none
-// that can be read.
-func leafAmong(contents []deployers.File, files []install.File) *x509.Certificate {
+// that can be read. Of a text that is the issued bundle's, the leaf is known.
+func leafAmong(contents []deployers.File, files []install.File, issued *lineage.Bundle) *x509.Certificate {
 	for _, f := range contents {
 		if f.Content == deployers.Chain || f.Content == deployers.Key {
 			continue
@@ -226,6 +229,9 @@ func leafAmong(contents []deployers.File, files []install.File) *x509.Certificat
 		have, is := find(files, f.Path)
 		if !is {
 			continue
+		}
+		if issued != nil && bytes.Equal(have.Data, f.Content.Of(issued)) {
+			return issued.Leaf
 		}
 		if certs, err := lineage.ParseCertificates(have.Data); err == nil && len(certs) > 0 {
 			return certs[0]

@@ -46,7 +46,7 @@ func TestLook(t *testing.T) {
 				if p.Same() != same || p.SameContent() != same || p.Whole() != whole {
 					t.Errorf("same: %v, in content: %v, whole: %v", p.Same(), p.SameContent(), p.Whole())
 				}
-				leaf, err := h.Leaf(t.Context(), at)
+				leaf, err := h.Leaf(t.Context(), at, nil)
 				if err != nil {
 					t.Error(err)
 				}
@@ -219,7 +219,7 @@ func TestLookFails(t *testing.T) {
 		if _, err := h.Look(t.Context(), test.at, bundle, generation(0)); !test.is(err) {
 			t.Errorf("%s: %v", test.at.Ref.Target, err)
 		}
-		if leaf, err := h.Leaf(t.Context(), test.at); leaf != nil || test.is(err) != test.leaf {
+		if leaf, err := h.Leaf(t.Context(), test.at, nil); leaf != nil || test.is(err) != test.leaf {
 			t.Errorf("the leaf of %s: %v, %v", test.at.Ref.Target, leaf, err)
 		}
 	}
@@ -249,7 +249,7 @@ func TestNoLeaf(t *testing.T) {
 		}
 		h.db.held["row"] = held{junk, bundle.KeyPEM()}
 		for _, at := range []Place{files, row} {
-			if leaf, err := h.Leaf(t.Context(), at); leaf != nil || err != nil {
+			if leaf, err := h.Leaf(t.Context(), at, nil); leaf != nil || err != nil {
 				t.Errorf("%q at %s: %v, %v", junk, at.Ref.Target, leaf, err)
 			}
 			if p := h.look(t, bundle, at)[0]; p.Leaf() != nil || p.SameContent() || p.Whole() != (junk != nil || at.Row == nil) {
@@ -273,7 +273,7 @@ func TestLeafAlone(t *testing.T) {
 				t.Fatal(err)
 			}
 			place := Place{Ref: at.Ref, Files: []deployers.File{{Path: key, Content: other}, {Path: cert, Content: content}}}
-			if leaf, err := h.Leaf(t.Context(), place); err != nil || !bundle.Leaf.Equal(leaf) {
+			if leaf, err := h.Leaf(t.Context(), place, nil); err != nil || !bundle.Leaf.Equal(leaf) {
 				t.Errorf("%s beside %s: %v, %v", content, other, leaf, err)
 			}
 		}

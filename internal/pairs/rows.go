@@ -57,6 +57,7 @@ func (s table) Look(ctx context.Context, at Place, bundle *lineage.Bundle, _ str
 		return p, &outcome.DatabaseError{Err: err}
 	}
 	p.installed = columns(certificate, key)
+	p.leaf = leafAmong(at.contents(), p.installed, bundle)
 	return p, nil
 }
 
@@ -71,7 +72,7 @@ func columns(certificate []byte, key lineage.Secret) []install.File {
 	return all
 }
 
-func (s table) Leaf(ctx context.Context, at Place) (*x509.Certificate, error) {
+func (s table) Leaf(ctx context.Context, at Place, _ *lineage.Bundle) (*x509.Certificate, error) {
 	certificate, _, err := s.databases.Read(ctx, *at.Row)
 	if err != nil {
 		return nil, &outcome.DatabaseError{Err: err}

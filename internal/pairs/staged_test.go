@@ -386,12 +386,12 @@ func TestInSQLite(t *testing.T) {
 		if err := step.end(staged); err != nil {
 			t.Error(err)
 		}
-		if leaf, err := storage.Leaf(t.Context(), at); err != nil || !leaf.Equal(old.Leaf) {
+		if leaf, err := storage.Leaf(t.Context(), at, nil); err != nil || !leaf.Equal(old.Leaf) {
 			t.Errorf("it holds another: %v", err)
 		}
 	}
 	at.Row.Domain = "c"
-	if _, err := storage.Leaf(t.Context(), at); !is[*rows.NoRowError](err) {
+	if _, err := storage.Leaf(t.Context(), at, nil); !is[*rows.NoRowError](err) {
 		t.Errorf("got %v", err)
 	}
 	p := Pair{Place: at}
