@@ -50,14 +50,14 @@ func (b *Bundle) KeyPEM() Secret { return slices.Clone(b.key()) }
 // within the client's own directories; a file that leads out of them, or that
 // has a wrong owner, is not read. Where there is no bundle, at least one
 // finding says why, with severity [Refused].
-func Read(l Lineage) (*Bundle, []Finding) { return read(l, Root.store) }
+func Read(l Lineage) (*Bundle, []Finding) { return read(l, Root.store, x509.ParseCertificate) }
 
-func read(l Lineage, storeOf func(Root) (*disk.Store, error)) (*Bundle, []Finding) {
+func read(l Lineage, storeOf func(Root) (*disk.Store, error), parse parser) (*Bundle, []Finding) {
 	fullchain, chain, key, findings := readFiles(l, storeOf)
 	if findings != nil {
 		return nil, findings
 	}
-	b, findings := Parse(l, fullchain.data, chain.data, key.data)
+	b, findings := parseBundle(l, fullchain.data, chain.data, key.data, parse)
 	if key.mode.Perm()&0o006 != 0 {
 		findings = append(findings, Finding{"key-readable", Warned,
 			fmt.Sprintf("%s: the private key can be read or written by every user (mode %04o)", l.Key, key.mode.Perm()),
@@ -94,7 +94,11 @@ func readFiles(l Lineage, storeOf func(Root) (*disk.Store, error)) (fullchain, c
 // out what does not belong to it, with findings that say so. Where there is no
 // bundle, at least one finding says why, with severity [Refused].
 func Parse(l Lineage, fullchain, chain, key []byte) (*Bundle, []Finding) {
-	certs, certErr := parseChain(l, fullchain, chain)
+	return parseBundle(l, fullchain, chain, key, x509.ParseCertificate)
+}
+
+func parseBundle(l Lineage, fullchain, chain, key []byte, parse parser) (*Bundle, []Finding) {
+	certs, certErr := parseChain(l, fullchain, chain, parse)
 	private, block, keyErr := parseKey(l.Key, key)
 	if findings := refusals(certErr, keyErr); findings != nil {
 		return nil, findings

@@ -17,19 +17,22 @@ import (
 // installed file the first is the leaf. It passes over other blocks, and fails
 // where there is no certificate, or a malformed one.
 func ParseCertificates(text []byte) ([]*x509.Certificate, error) {
-	return appendCertificates(nil, "PEM text", text)
+	return appendCertificates(nil, "PEM text", text, x509.ParseCertificate)
 }
 
+// parser parses one certificate, in DER.
+type parser func(der []byte) (*x509.Certificate, error)
+
 // parseChain returns the certificates in a lineage's files, each once.
-func parseChain(l Lineage, fullchain, chain []byte) ([]*x509.Certificate, error) {
-	certs, err := appendCertificates(nil, l.Fullchain, fullchain)
+func parseChain(l Lineage, fullchain, chain []byte, parse parser) ([]*x509.Certificate, error) {
+	certs, err := appendCertificates(nil, l.Fullchain, fullchain, parse)
 	if err != nil || chain == nil {
 		return certs, err
 	}
-	return appendCertificates(certs, l.Chain, chain)
+	return appendCertificates(certs, l.Chain, chain, parse)
 }
 
-func appendCertificates(certs []*x509.Certificate, path string, text []byte) ([]*x509.Certificate, error) {
+func appendCertificates(certs []*x509.Certificate, path string, text []byte, parse parser) ([]*x509.Certificate, error) {
 	blocks, err := decodePEM(path, text)
 	if err != nil {
 		return nil, err
@@ -40,7 +43,7 @@ func appendCertificates(certs []*x509.Certificate, path string, text []byte) ([]
 			"%s: there is no certificate in it", path)
 	}
 	for _, b := range blocks {
-		cert, err := x509.ParseCertificate(b.Bytes)
+		cert, err := parse(b.Bytes)
 		if err != nil {
 			return nil, b.malformed(path, "certificate")
 		}
