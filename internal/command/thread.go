@@ -66,8 +66,8 @@ func tryOpenAs(cred Credential, paths []string) error {
 	return nil
 }
 
-// become gives the calling thread, and no other, the credential for all that it
-// does to files. After an error the thread may have any part of it.
+// become sets the credential of the calling thread, and of no other, for all that
+// it does to files. After an error the thread may have any part of it.
 func become(cred Credential) error {
 	groups := make([]int, len(cred.Groups))
 	for i, group := range cred.Groups {

@@ -21,9 +21,9 @@ import (
 	"github.com/certlatch/certlatch/internal/state"
 )
 
-// Services that are asked nothing do not wait for those that are, and those
-// that are only taken along wait for the others.
-func TestInTurns(t *testing.T) {
+// Where not all units can go side by side, those that are asked nothing begin before
+// those that are, and those that are only taken along after the others.
+func TestByUnit(t *testing.T) {
 	of := func(name, service, unit string, requested bool) job {
 		d, _ := all.For(service)
 		return job{target: config.Target{Target: deployers.Target{Name: name, Service: service, Unit: unit, Options: d.Options()}}, requested: requested}

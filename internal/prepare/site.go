@@ -96,8 +96,8 @@ type Network interface {
 	Prove(ctx context.Context, until time.Time, wants []probe.Want) []probe.Seen
 }
 
-// Processes tells one process from the next that has its number, says what there
-// is to see of it, and signals it, as the functions of package process do.
+// Processes looks at processes, each told from the next that has its number, and
+// signals them, as the functions of package process do.
 type Processes interface {
 	Started(pid int) (uint64, error)
 	Children(pid int) ([]process.ID, error)

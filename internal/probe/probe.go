@@ -3,8 +3,8 @@
 //
 // A handshake reads the chain and judges nothing: whether the chain is trusted,
 // valid now or for the right name is not checked. It does not promise to see
-// every process behind an address, which is why a proof asks for several fresh
-// connections in a row.
+// every process behind an address: whoever cannot tell by the processes asks for
+// several fresh connections in a row.
 package probe
 
 import (
