@@ -68,8 +68,14 @@ func (p *program) hook(c *cli.Context) error {
 		p.log.Info("no target wants this lineage", "path", events[0].Path)
 		return p.showBriefly(c, outcome.Report{})
 	case events[0].Unchanged:
+		if err := prepare.Inside(wanted); err != nil {
+			return p.fail(c, err)
+		}
 		return p.retryPending(c, e, req)
 	case c.Bool("defer"):
+		if err := prepare.Inside(wanted); err != nil {
+			return p.fail(c, err)
+		}
 		if err := markPending(e, wanted); err != nil {
 			return p.fail(c, err)
 		}

@@ -28,7 +28,13 @@ func main() {
 	if code, is := command.TryReadMain(); is {
 		os.Exit(code)
 	}
-	os.Exit(run(os.Args, os.Stdout, os.Stderr))
+	// A client that closes its end of a pipe must not end a deployment. The
+	// signal is caught rather than ignored, since the programs that certlatch
+	// runs would inherit that it is ignored.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	_ = stop // each signal that is given back before the end would take two changes of threads
+	os.Exit(run(ctx, os.Args, os.Stdout, os.Stderr))
 }
 
 // program is the state that commands share: where they print, and how.
@@ -39,18 +45,11 @@ type program struct {
 }
 
 // run runs the program with a command line, and returns its exit code.
-func run(args []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	// Keys pass through this process: no core dump may hold them.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		fmt.Fprintf(stderr, "certlatch: cannot keep keys out of core dumps: %v\n", err)
 	}
-	// A client that closes its end of a pipe must not end a deployment. The
-	// signal is caught rather than ignored, since the programs that certlatch
-	// runs would inherit that it is ignored.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-
 	if client, ok := hooks.CalledAs(args[0]); ok {
 		args = append([]string{"certlatch", "hook", client.Name(), "--"}, args[1:]...)
 	}

@@ -335,7 +335,7 @@ func TestHelp(t *testing.T) {
 				}
 			}
 			var stdout, stderr bytes.Buffer
-			if code := run(append(slices.Clone(at), "--help"), &stdout, &stderr); code != 0 || !strings.Contains(stdout.String(), c.Usage) || stderr.Len() > 0 {
+			if code := run(t.Context(), append(slices.Clone(at), "--help"), &stdout, &stderr); code != 0 || !strings.Contains(stdout.String(), c.Usage) || stderr.Len() > 0 {
 				t.Errorf("%s --help: exit %d, %q, %q", strings.Join(at, " "), code, stdout.String(), stderr.String())
 			}
 			check(at, c.Subcommands)
@@ -351,7 +351,7 @@ func TestNoCoreDump(t *testing.T) {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	run([]string{"certlatch", "version"}, io.Discard, io.Discard)
+	run(t.Context(), []string{"certlatch", "version"}, io.Discard, io.Discard)
 	if dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); dumpable != 0 || err != nil {
 		t.Errorf("PR_GET_DUMPABLE is %d, %v", dumpable, err)
 	}

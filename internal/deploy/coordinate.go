@@ -23,7 +23,8 @@ import (
 
 // skipOrMark looks, without the lock, whether the request needs a run at all. If
 // it does, its lineages are marked, so that a run for which this one has to
-// wait, or which waits longer, takes them along.
+// wait, or which waits longer, takes them along. It fails with a
+// *prepare.RequestError where one of them leads out of its client's directories.
 func (e *Engine) skipOrMark(req Request) (report outcome.Report, nothingToDo bool, err error) {
 	r, err := e.lookWith(req, time.Now(), func() (*state.State, error, error) { return e.stateFor(req) })
 	if err != nil {
@@ -35,6 +36,15 @@ func (e *Engine) skipOrMark(req Request) (report outcome.Report, nothingToDo boo
 		return outcome.Report{}, false, err
 	}
 	jobs = slices.DeleteFunc(jobs, func(j job) bool { return !j.requested })
+	for _, j := range jobs {
+		if j.lineage.Client == "" {
+			continue // there is none
+		}
+		_, findings := r.prep.Bundle(j.lineage)
+		if err := prepare.LeadsOut(findings); err != nil {
+			return outcome.Report{}, false, err
+		}
+	}
 	var became []ended
 	for _, j := range jobs {
 		end := r.held(j)

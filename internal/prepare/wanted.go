@@ -12,8 +12,8 @@ import (
 
 // Wanted returns the lineages of a client's events that some target takes. It fails
 // with a *hooks.InputError where an event is about no lineage, and with a
-// *RequestError where its lineage is not below the configured roots, or leads out
-// of them.
+// *RequestError where its lineage is not below the configured roots. Whether it
+// leads out of them is not looked at; see [Inside].
 func Wanted(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage, error) {
 	var wanted []lineage.Lineage
 	for _, event := range events {
@@ -37,14 +37,32 @@ func Wanted(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage, error)
 		if err != nil {
 			return nil, &hooks.InputError{Client: event.Client, What: err.Error()}
 		}
-		for _, f := range lineage.Unreadable(l) {
-			if f.Code == lineage.Outside { // the path has a lineage's name, and leads out of the client's directories
-				return nil, &RequestError{What: f.Detail, Remedy: f.Remedy}
-			}
-		}
 		wanted = append(wanted, l)
 	}
 	return wanted, nil
+}
+
+// Inside fails with a *RequestError where a lineage leads out of its client's
+// directories: a path that a client was made to name may have a lineage's name and be
+// a link to any file.
+func Inside(lineages []lineage.Lineage) error {
+	for _, l := range lineages {
+		if err := LeadsOut(lineage.Unreadable(l)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// LeadsOut fails with a *RequestError where findings of reading a lineage say that it
+// leads out of its client's directories.
+func LeadsOut(findings []lineage.Finding) error {
+	for _, f := range findings {
+		if f.Code == lineage.Outside {
+			return &RequestError{What: f.Detail, Remedy: f.Remedy}
+		}
+	}
+	return nil
 }
 
 // rootAt returns the configured root that the path of an event lies in, or nil.

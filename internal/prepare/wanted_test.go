@@ -48,7 +48,7 @@ func TestWanted(t *testing.T) {
 		{"what is no lineage", []string{"/"}, `"/" is no place of a lineage`},
 		{"elsewhere", []string{dir + "/else/a.example"}, "target a wants a.example, but " + dir + "/else/a.example is below none of the configured roots"},
 		{"not there", []string{live + "/gone.example"}, "gone.example"},
-		{"leads out", []string{live + "/out.example"}, "secret.pem"},
+		{"leads out", []string{live + "/out.example"}, "certbot:out.example"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var events []hooks.Event
@@ -63,6 +63,9 @@ func TestWanted(t *testing.T) {
 			got := strings.Join(names, " ")
 			if err != nil {
 				got = err.Error()
+			}
+			if err := Inside(wanted); (err != nil) != (test.name == "leads out") || err != nil && !strings.Contains(err.Error(), "secret.pem") {
+				t.Errorf("whether it leads out: %v", err)
 			}
 			if err == nil && got != test.want || err != nil && (test.want == "" || !strings.Contains(got, test.want)) {
 				t.Errorf("got %q, %v", got, err)
