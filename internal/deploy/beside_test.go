@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/certlatch/certlatch/internal/beside"
 	"github.com/certlatch/certlatch/internal/command"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/pki"
@@ -205,7 +206,7 @@ func TestOneHangs(t *testing.T) {
 // those of one service one after the other.
 func TestMostBeside(t *testing.T) {
 	var doors []string
-	for n := range mostBeside + 4 {
+	for n := range beside.Most + 4 {
 		doors = append(doors, fmt.Sprint("service", n))
 	}
 	inStreet(t, doors, func(s *street) {
@@ -216,7 +217,7 @@ func TestMostBeside(t *testing.T) {
 		if became := s.deploy(); strings.Count(became, " deployed") != len(doors) {
 			t.Error(became)
 		}
-		if took := time.Since(began); took != 2*time.Second || s.most != mostBeside {
+		if took := time.Since(began); took != 2*time.Second || s.most != beside.Most {
 			t.Errorf("%d at once, in %v", s.most, took)
 		}
 	})

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/certlatch/certlatch/internal/beside"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/pairs"
@@ -31,7 +32,7 @@ import (
 type Engine struct {
 	Site prepare.Site
 
-	beside beside // nil: goroutines
+	beside beside.Way // nil: goroutines
 }
 
 // Request says what to deploy.
@@ -102,10 +103,10 @@ func (e *Engine) Deploy(ctx context.Context, req Request) (outcome.Report, error
 // them is recorded. Services are renewed side by side, so that none waits for
 // another. What is left for another run is in no outcome.
 func (r *run) renew(ctx context.Context, jobs []job) []ended {
-	all := eachBeside(r.beside, byUnit(jobs), func(jobs []job) gone {
+	all := beside.Each(r.beside, byUnit(jobs), func(jobs []job) gone {
 		ready, early := r.prepareAll(ctx, jobs) // read, plan, look, judge
 		was := gone{became: r.memory.record(early)}
-		return was.and(eachBeside(r.beside, byService(r.groups(ready)), func(groups [][]prepared) (was gone) {
+		return was.and(beside.Each(r.beside, byService(r.groups(ready)), func(groups [][]prepared) (was gone) {
 			lone := newLoners(r)
 			for _, group := range groups {
 				if r.tooLittleTime(ctx, group) || lone.postpones(group) {
@@ -151,7 +152,7 @@ func (e *Engine) Plan(ctx context.Context, req Request) (outcome.Report, error) 
 	if err != nil {
 		return outcome.Report{}, err
 	}
-	all := eachBeside(r.beside, byUnit(jobs), func(jobs []job) gone {
+	all := beside.Each(r.beside, byUnit(jobs), func(jobs []job) gone {
 		ready, became := r.prepareAll(ctx, jobs)
 		for _, p := range ready {
 			became = append(became, ended{job: p.job, outcome: outcome.Of(p.about(), outcome.DryRun{Plan: p.plan})})
@@ -185,7 +186,7 @@ func (e *Engine) Rollback(ctx context.Context, target, name, generation string, 
 // run is what one run works with. It is not changed; what changes is in its
 // memory. It may be used by several goroutines.
 type run struct {
-	beside  beside
+	beside  beside.Way
 	site    prepare.Site
 	prep    *prepare.Preparer
 	storage pairs.Storage
@@ -213,11 +214,11 @@ func (e *Engine) lookWith(req Request, now time.Time, read func() (st *state.Sta
 }
 
 func (e *Engine) with(req Request, now time.Time, m *memory, stuck map[install.Ref]error) *run {
-	beside := e.beside
-	if beside == nil {
-		beside = inGoroutines
+	way := e.beside
+	if way == nil {
+		way = beside.Goroutines
 	}
-	return &run{beside, e.Site, prepare.NewPreparer(e.Site.World), e.Site.Storage(), m, req, now, stuck}
+	return &run{way, e.Site, prepare.NewPreparer(e.Site.World), e.Site.Storage(), m, req, now, stuck}
 }
 
 // close ends the connection to systemd, if there is one.

@@ -220,7 +220,7 @@ func TestStuckIsKeptOut(t *testing.T) {
 	s := newStage(t, "true")
 	j := job{target: s.Site.Config.Targets[0], lineage: lineage.Lineage{Name: "web.example"}}
 	r := &run{stuck: map[install.Ref]error{j.ref(): &outcome.StuckError{Err: errors.New("no")}}}
-	if _, end := r.prepare(t.Context(), j); end == nil || end.outcome.Reason != outcome.NotRecovered {
+	if end := r.endsAtOnce(j); end == nil || end.outcome.Reason != outcome.NotRecovered {
 		t.Errorf("it goes on, or is called %+v", end)
 	}
 }

@@ -35,6 +35,10 @@ func (j job) key() key { return key{j.target.Name, j.lineage.String()} }
 
 func (j job) byName() bool { return j.generation != "" }
 
+func (j job) assignment() prepare.Assignment {
+	return prepare.Assignment{Target: j.target, Lineage: j.lineage, Err: j.fault}
+}
+
 // about returns what is known of a job before it is prepared.
 func (j job) about() outcome.About {
 	return outcome.About{Target: j.target.Name, Lineage: j.lineage.Name, Service: j.target.Service}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/beside"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
@@ -72,15 +73,26 @@ func (p prepared) end(ending outcome.Ending) *ended {
 	return &ended{job: p.job, outcome: outcome.Of(p.about(), ending), fingerprint: p.leaf.Fingerprint}
 }
 
-// prepareAll prepares jobs side by side, and returns those for which there is
+// prepareAll prepares jobs of one unit side by side, and returns those for which there is
 // something to do, and how the others ended. Those that may need nothing are looked
 // at all at once.
 func (r *run) prepareAll(ctx context.Context, jobs []job) (ready []prepared, early []ended) {
+	ends := beside.Each(r.beside, jobs, r.endsAtOnce)
+	var open []prepare.Assignment
+	var going []job
+	for i, end := range ends {
+		if end != nil {
+			early = append(early, *end)
+			continue
+		}
+		open, going = append(open, jobs[i].assignment()), append(going, jobs[i])
+	}
+	r.prep.Gather(ctx, r.beside, open, true, r.memory.lastActivation)
 	type result struct {
 		as  prepared
 		end *ended // nil: it goes on
 	}
-	all := eachBeside(r.beside, jobs, func(j job) result {
+	all := beside.Each(r.beside, going, func(j job) result {
 		p, end := r.prepare(ctx, j)
 		return result{p, end}
 	})
@@ -114,9 +126,6 @@ func (r *run) prepareAll(ctx context.Context, jobs []job) (ready []prepared, ear
 // prepare takes a job as far as it goes without touching anything, nor looking at
 // what is served. Where there is nothing more to do, it returns how the job ends.
 func (r *run) prepare(ctx context.Context, j job) (prepared, *ended) {
-	if end := r.endsAtOnce(j); end != nil {
-		return prepared{}, end
-	}
 	began := time.Now()
 	p, err := r.validate(ctx, j)
 	p.steps = r.log(p.job, nil, outcome.StepTaken{Step: outcome.Validate, OK: err == nil, Took: time.Since(began)})
@@ -209,7 +218,7 @@ func (r *run) validate(ctx context.Context, j job) (prepared, error) {
 
 // plan asks what is to be done for a job, as of now.
 func (r *run) plan(ctx context.Context, j job, bundle *lineage.Bundle) (deployers.Plan, error) {
-	return r.prep.Plan(ctx, prepare.Assignment{Target: j.target, Lineage: j.lineage}, bundle, r.memory.lastActivation(j.target))
+	return r.prep.Plan(ctx, j.assignment(), bundle, r.memory.lastActivation(j.target))
 }
 
 // generationOf returns the generation of a leaf: the kept one, or a new one as

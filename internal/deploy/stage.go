@@ -4,17 +4,15 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/certlatch/certlatch/internal/account"
-	"github.com/certlatch/certlatch/internal/command"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/pairs"
+	"github.com/certlatch/certlatch/internal/prepare"
 )
 
 // This file makes new pairs ready and lets them take the place of the old ones.
@@ -88,70 +86,30 @@ func (r *run) keepPrevious(p prepared) error {
 	return r.site.Store.Keep(ref.Target, ref.Lineage, generation, previous, p.generation)
 }
 
-// tryToRead tries to open the files as the services' own users: those of many
-// members at once, since a trial may be a process.
+// tryToRead tries to open the files as the services' own users.
 func (r *run) tryToRead(ctx context.Context, a attempt) attempt {
-	faults := map[key]error{}
-	byReader := map[string][]member{}
+	var trials []prepare.Trial
+	of := map[key]int{}
 	for _, m := range a.members {
-		if len(m.prepared.pair.Paths()) > 0 {
-			reader := fmt.Sprintf("%q", m.prepared.plan.Reader)
-			byReader[reader] = append(byReader[reader], m)
+		paths := m.prepared.pair.Paths()
+		if len(paths) == 0 {
+			continue
 		}
-	}
-	for _, members := range byReader {
-		credential, err := account.CredentialOf(members[0].prepared.plan.Reader)
-		for some := range slices.Chunk(members, mostRead) {
-			if err != nil {
-				blameAll(faults, some, err)
-				continue
+		if a.staged != nil {
+			for i, path := range paths {
+				paths[i] = a.staged.Path(path)
 			}
-			r.tryToReadAs(ctx, credential, a.staged, some, faults)
 		}
+		of[m.prepared.job.key()] = len(trials)
+		trials = append(trials, prepare.Trial{As: m.prepared.plan.Reader, Paths: paths})
 	}
+	tried := prepare.TryToRead(ctx, r.site.World.Programs, trials)
 	return a.each(func(m member) member {
-		m.fault = cmp.Or(faults[m.prepared.job.key()], m.fault)
+		if i, is := of[m.prepared.job.key()]; is {
+			m.fault = cmp.Or(tried[i].Err, m.fault)
+		}
 		return m
 	})
-}
-
-// mostRead keeps the paths of one trial far below what an argument list may
-// hold (execve(2), at least 128 KiB).
-const mostRead = 100
-
-// tryToReadAs tries the files of members as one user, and puts down to those that
-// it cannot read that it cannot.
-func (r *run) tryToReadAs(ctx context.Context, credential command.Credential, staged pairs.Staged, members []member, faults map[key]error) {
-	for members = slices.Clone(members); len(members) > 0; {
-		of := map[string]key{}
-		var paths []string
-		for _, m := range members {
-			for _, path := range m.prepared.pair.Paths() {
-				if staged != nil {
-					path = staged.Path(path)
-				}
-				of[path], paths = m.prepared.job.key(), append(paths, path)
-			}
-		}
-		err := r.site.World.Programs.CanRead(ctx, credential, paths)
-		if err == nil {
-			return
-		}
-		unreadable, is := errors.AsType[*command.UnreadableError](err)
-		if !is || of[unreadable.Path] == (key{}) {
-			blameAll(faults, members, err)
-			return
-		}
-		culprit := of[unreadable.Path]
-		faults[culprit] = err
-		members = slices.DeleteFunc(members, func(m member) bool { return m.prepared.job.key() == culprit })
-	}
-}
-
-func blameAll(faults map[key]error, members []member, err error) {
-	for _, m := range members {
-		faults[m.prepared.job.key()] = err
-	}
 }
 
 // attribute puts a failure down to the members that it says it is of, or to those

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
-	"github.com/certlatch/certlatch/internal/account"
+	"github.com/certlatch/certlatch/internal/beside"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
@@ -59,19 +59,28 @@ func (in Inspector) Examine(ctx context.Context, scope prepare.Scope) ([]Examina
 // examineAll looks at assignments side by side, and then at all that they serve at
 // once, so that one that is silent does not hold up the others.
 func (i inspection) examineAll(ctx context.Context, assigned []prepare.Assignment) []Examination {
-	found := make([]examined, len(assigned))
-	prepare.SideBySide(len(assigned), func(n int) {
-		i.site.Tell("looking at %s for %s", assigned[n].Target.Name, assigned[n].Lineage.Name)
-		found[n] = i.examine(ctx, assigned[n])
+	i.gather(ctx, assigned, true)
+	found := beside.Each(beside.Goroutines, assigned, func(a prepare.Assignment) examined {
+		i.site.Tell("looking at %s for %s", a.Target.Name, a.Lineage.Name)
+		return i.examine(ctx, a)
 	})
+	var trials []prepare.Trial
 	var probes []endpoint.Endpoint
 	for _, e := range found {
+		if e.isReadByUser() {
+			trials = append(trials, prepare.Trial{As: e.plan.Reader, Paths: e.pair.InstalledPaths()})
+		}
 		probes = append(probes, e.probes...)
 	}
+	tried := prepare.TryToRead(ctx, i.site.World.Programs, trials)
 	observed := i.observe(ctx, probes)
 	var all []Examination
 	for _, e := range found {
 		checks := e.checks
+		if e.isReadByUser() {
+			checks = append([]deployers.Check{e.readBy(tried[0])}, checks...)
+			tried = tried[1:]
+		}
 		if n := len(e.probes); e.looks {
 			checks = append(checks, e.served(observed[:n])...)
 			observed = observed[n:]
@@ -121,7 +130,7 @@ func (i inspection) examine(ctx context.Context, a prepare.Assignment) examined 
 	if !e.isComparable() {
 		return e
 	}
-	e.checks = slices.Concat(e.checks, i.reading(ctx, e.evidence), i.ownTest(ctx, e.evidence))
+	e.checks = slices.Concat(e.checks, i.reading(e.evidence), i.ownTest(ctx, e.evidence))
 	named, err := prepare.NameProbes(e.plan.Probes, e.bundle.Leaf)
 	if err != nil {
 		e.checks = append(e.checks, e.fails(deployers.Serving, err))
@@ -236,14 +245,18 @@ func (i inspection) issued(ctx context.Context, ev evidence) (checks []deployers
 	return checks
 }
 
-// reading holds what is installed against the bundle, tries whether the
-// service's user can read it, and looks for rights that somebody else than root
-// and the target's own user could have given himself.
-func (i inspection) reading(ctx context.Context, ev evidence) []deployers.Check {
-	if ev.pairErr != nil {
+// reading says what is wrong with what is installed, but for what it takes a trial
+// to know, and looks for rights that somebody else than root and the target's own
+// user could have given himself.
+func (i inspection) reading(ev evidence) (checks []deployers.Check) {
+	switch {
+	case ev.pairErr != nil:
 		return []deployers.Check{ev.fails(deployers.Reading, ev.pairErr)}
+	case !ev.pair.Whole():
+		checks = append(checks, warned(deployers.Reading, ev.deploy(), "nothing is installed yet, or not all of it"))
+	case ev.plan.Row != nil:
+		checks = append(checks, ev.readBy(prepare.Tried{User: ev.assigned.Target.Service}))
 	}
-	checks := []deployers.Check{i.pair(ctx, ev)}
 	found, err := i.site.Storage().NotCarried(ev.pair)
 	if err != nil {
 		checks = append(checks, ev.fails(deployers.Reading, err))
@@ -255,31 +268,21 @@ func (i inspection) reading(ctx context.Context, ev evidence) []deployers.Check 
 	return checks
 }
 
-func (i inspection) pair(ctx context.Context, ev evidence) deployers.Check {
-	if !ev.pair.Whole() {
-		return warned(deployers.Reading, ev.deploy(), "nothing is installed yet, or not all of it")
-	}
-	reader, err := i.canRead(ctx, ev)
+// isReadByUser reports whether there is a whole pair in files, which it takes a
+// trial to know whether the service's user can read.
+func (ev evidence) isReadByUser() bool {
+	return ev.isComparable() && ev.pairErr == nil && ev.pair.Whole() && ev.plan.Row == nil
+}
+
+// readBy holds what is installed against the bundle, given who reads it, or cannot.
+func (ev evidence) readBy(tried prepare.Tried) deployers.Check {
 	switch {
-	case err != nil:
-		return ev.fails(deployers.Reading, err)
+	case tried.Err != nil:
+		return ev.fails(deployers.Reading, tried.Err)
 	case !ev.pair.Same():
 		return warned(deployers.Reading, ev.deploy(), "what is installed differs from what was issued")
 	}
-	return fine(deployers.Reading, "what was issued is installed, and %s can read it", reader)
-}
-
-// canRead tries whether the service can read what is installed, and returns who
-// that is.
-func (i inspection) canRead(ctx context.Context, ev evidence) (reader string, err error) {
-	if ev.plan.Row != nil {
-		return ev.assigned.Target.Service, nil
-	}
-	credential, err := account.CredentialOf(ev.plan.Reader)
-	if err != nil {
-		return "", err
-	}
-	return credential.User, i.site.World.Programs.CanRead(ctx, credential, ev.pair.InstalledPaths())
+	return fine(deployers.Reading, "what was issued is installed, and %s can read it", tried.User)
 }
 
 // ownTest runs the service's own test. What it says of others than the target

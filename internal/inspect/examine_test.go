@@ -346,14 +346,19 @@ func TestReadingOfARow(t *testing.T) {
 	i, ev := s.open()
 	s.world.row = s.renewed.Fullchain
 	ev.plan.Row = &deployers.Row{Table: "tls_mgm"}
-	reader, err := i.canRead(t.Context(), ev)
-	if err != nil || reader != "generic" || s.world.read != nil {
-		t.Errorf("it is read by %q, %v; tried are %v", reader, err, s.world.read)
+	if ev.isReadByUser() || s.world.read != nil {
+		t.Errorf("tried are %v", s.world.read)
 	}
+	has(t, say(i.reading(ev)...), "warning: what is installed differs from what was issued")
+	s.install(s.renewed)
+	i, ev = s.open()
+	ev.plan.Row = &deployers.Row{Table: "tls_mgm"}
+	has(t, say(i.reading(ev)...), "ok: what was issued is installed, and generic can read it")
 	ev.plan.Row = nil
-	if reader, err = i.canRead(t.Context(), ev); err != nil || reader == "generic" {
-		t.Errorf("it is read by %q, %v", reader, err)
+	if !ev.isReadByUser() {
+		t.Error("files are not tried")
 	}
+	has(t, says(s.checks(), deployers.Reading), "ok: what was issued is installed, and root can read it")
 	if diff := cmp.Diff([]string{s.path("cert.pem"), s.path("key.pem")}, s.world.read); diff != "" {
 		t.Error(diff)
 	}
@@ -382,7 +387,7 @@ func TestRightsOfOthers(t *testing.T) {
 	i, ev := s.open()
 	s.remove("its")
 	s.write("its", nil)
-	has(t, say(i.reading(t.Context(), ev)...), "warning: what is installed differs", "error: ")
+	has(t, say(i.reading(ev)...), "error: ")
 }
 
 // TestVerdicts is about what is said of a bundle for each target, and without

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/beside"
+	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
@@ -51,6 +53,12 @@ func (i inspection) record(a prepare.Assignment) state.Record {
 // plan asks a target's deployer what is to be done; see [prepare.Preparer.Plan].
 func (i inspection) plan(ctx context.Context, a prepare.Assignment, bundle *lineage.Bundle) (deployers.Plan, error) {
 	return i.prep.Plan(ctx, a, bundle, prepare.LastActivation(i.state, a.Target))
+}
+
+// gather finds out side by side what is to be known of assignments, which are to be
+// judged or not; see [prepare.Preparer.Gather].
+func (i inspection) gather(ctx context.Context, assigned []prepare.Assignment, judged bool) {
+	i.prep.Gather(ctx, beside.Goroutines, assigned, judged, func(t config.Target) time.Time { return prepare.LastActivation(i.state, t) })
 }
 
 // observe makes one handshake at every endpoint.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/beside"
 	"github.com/certlatch/certlatch/internal/condition"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/install"
@@ -63,14 +64,21 @@ func (in Inspector) inventory(ctx context.Context, prep *prepare.Preparer, scope
 // those sightings that did not miss anything for want of time.
 func (i inspection) sight(ctx context.Context, assigned []prepare.Assignment, known map[install.Ref]Seen) (seen, whole []state.Sighting) {
 	marks := i.site.Marks()
-	glances := make([]glance, len(assigned))
+	var unknown []prepare.Assignment
+	glances := beside.Each(beside.Goroutines, assigned, func(a prepare.Assignment) glance { return i.seen(a, known) })
+	for n, g := range glances {
+		if g.known == nil {
+			unknown = append(unknown, assigned[n])
+		}
+	}
+	i.gather(ctx, unknown, false)
 	var looked atomic.Int64
-	prepare.SideBySide(len(assigned), func(n int) {
-		var is bool
-		if glances[n], is = i.seen(assigned[n], known); !is {
-			glances[n] = i.glance(ctx, assigned[n])
+	glances = beside.Each(beside.Goroutines, glances, func(g glance) glance {
+		if g.known == nil {
+			g = i.glance(ctx, g.assigned)
 		}
 		i.site.Tell("looking: %d of %d targets", looked.Add(1), len(assigned))
+		return g
 	})
 	var probes []endpoint.Endpoint
 	for _, g := range glances {

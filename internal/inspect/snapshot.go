@@ -87,21 +87,21 @@ func (s Seen) observations() []probe.Observation {
 	return append(all, s.Silent...)
 }
 
-// seen returns what is known of an assignment, and reports whether it is: its
-// lineage was not renewed since.
-func (i inspection) seen(a prepare.Assignment, known map[install.Ref]Seen) (glance, bool) {
+// seen returns what is known of an assignment, whose lineage was not renewed since;
+// nothing but the assignment where that is not so.
+func (i inspection) seen(a prepare.Assignment, known map[install.Ref]Seen) glance {
 	seen, is := known[install.Ref{Target: a.Target.Name, Lineage: a.Lineage.Name}]
 	if !is || a.Err != nil {
-		return glance{}, false
+		return glance{assigned: a}
 	}
 	if info, err := os.Stat(a.Lineage.Fullchain); err != nil || !info.ModTime().Before(seen.Began) {
-		return glance{}, false
+		return glance{assigned: a}
 	}
 	leaf := describe(seen.Leaf)
 	return glance{
 		assigned: a, issued: leaf, installed: leaf, looked: true, areFound: seen.Plan.Found, reloadsLeft: seen.Plan.Activate.Left,
 		planned: prepare.Endpoints(seen.observations()), proved: prepare.Proved(i.record(a).Proven, seen.Plan), known: &seen,
-	}, true
+	}
 }
 
 // Refresh brings the snapshot up to date with what a run has done and seen,

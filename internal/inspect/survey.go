@@ -123,17 +123,17 @@ func surveyPath(roots []lineage.Root, path string) proposal.File {
 type keepers struct {
 	lineages []proposal.Lineage
 	byPath   map[string]int // the first whose certificate really lies there
-	byLeaf   map[beside]int // the first with that leaf
+	byLeaf   map[leafIn]int // the first with that leaf
 }
 
-// beside is a leaf, and the directory of the certificate that really holds it.
-type beside struct{ dir, fingerprint string }
+// leafIn is a leaf, and the directory of the certificate that really holds it.
+type leafIn struct{ dir, fingerprint string }
 
 func keepersOf(lineages []proposal.Lineage) keepers {
-	k := keepers{lineages, map[string]int{}, map[beside]int{}}
+	k := keepers{lineages, map[string]int{}, map[leafIn]int{}}
 	for n, l := range slices.Backward(lineages) {
 		if at, err := filepath.EvalSymlinks(l.Fullchain); err == nil {
-			k.byPath[at], k.byLeaf[beside{filepath.Dir(at), l.Leaf.Fingerprint}] = n, n
+			k.byPath[at], k.byLeaf[leafIn{filepath.Dir(at), l.Leaf.Fingerprint}] = n, n
 		}
 	}
 	return k
@@ -149,7 +149,7 @@ func (k keepers) of(path string, leaf *lineage.Leaf) (proposal.Lineage, bool) {
 	}
 	first, is := k.byPath[at]
 	if leaf != nil {
-		if n, also := k.byLeaf[beside{filepath.Dir(at), leaf.Fingerprint}]; also && (!is || n < first) {
+		if n, also := k.byLeaf[leafIn{filepath.Dir(at), leaf.Fingerprint}]; also && (!is || n < first) {
 			first, is = n, true
 		}
 	}

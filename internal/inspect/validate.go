@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/beside"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/pairs"
@@ -33,7 +34,7 @@ type Validated struct {
 
 // Validate returns every finding about lineages' bundles, each for every target
 // that would get it, or for none in particular where no target wants it. It touches
-// nothing. As many are looked at side by side as there are processors.
+// nothing.
 func (in Inspector) Validate(ctx context.Context, all ...lineage.Lineage) ([]Validated, error) {
 	prep := prepare.NewPreparer(in.Site.World)
 	defer prep.Close()
@@ -43,11 +44,15 @@ func (in Inspector) Validate(ctx context.Context, all ...lineage.Lineage) ([]Val
 	}
 	validated, failed := make([]Validated, len(all)), make([]error, len(all))
 	var done atomic.Int64
-	prepare.SideBySide(len(all), func(n int) {
-		validated[n].Lineage = all[n]
-		validated[n].Verdicts, failed[n] = i.verdicts(ctx, all[n])
-		in.Site.Tell("validating: %d of %d lineages", done.Add(1), len(all))
-	})
+	tasks := make([]func(), len(all))
+	for n, l := range all {
+		tasks[n] = func() {
+			validated[n].Lineage = l
+			validated[n].Verdicts, failed[n] = i.verdicts(ctx, l)
+			in.Site.Tell("validating: %d of %d lineages", done.Add(1), len(all))
+		}
+	}
+	beside.Goroutines(tasks)
 	return validated, cmp.Or(failed...)
 }
 

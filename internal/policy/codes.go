@@ -31,7 +31,6 @@ type code struct {
 type subject struct {
 	*lineage.Bundle
 	Rules
-	path path
 }
 
 func codes() []code {
@@ -103,10 +102,10 @@ func notYetValid(s subject) (flaw, remedy string) {
 // chainCode returns the find of a code about the way from the leaf to a root.
 func chainCode(code, remedy string) func(subject) (string, string) {
 	return func(s subject) (string, string) {
-		if s.path.code != code {
+		if s.Path.code != code {
 			return "", ""
 		}
-		return s.path.flaw, remedy
+		return s.Path.flaw, remedy
 	}
 }
 
@@ -190,10 +189,10 @@ func downgrade(s subject) (flaw, remedy string) {
 }
 
 func revoked(s subject) (flaw, remedy string) {
-	if s.Revoked == nil || s.path.issuer == nil {
+	if s.Revoked == nil || s.Path.issuer == nil {
 		return "", ""
 	}
-	if is, err := s.Revoked(s.Leaf, s.path.issuer); err != nil || !is {
+	if is, err := s.Revoked(s.Leaf, s.Path.issuer); err != nil || !is {
 		return "", ""
 	}
 	return "was revoked by its issuer", "have the client issue it anew, with a new key"

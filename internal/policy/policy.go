@@ -18,6 +18,7 @@ import (
 // Rules are what a bundle is held against.
 type Rules struct {
 	Trust  Trust    // from LoadTrust
+	Path   *Path    // what Trust.Path says of the bundle; nil: Check finds that out
 	Accept []string // codes that are only warned about
 	Names  []string // names that the leaf must cover
 
@@ -40,7 +41,11 @@ type Rules struct {
 // that warn, both in the order of [Codes]. It does not repeat those of
 // [lineage.Read].
 func Check(b *lineage.Bundle, r Rules) []lineage.Finding {
-	s := subject{Bundle: b, Rules: r, path: r.Trust.findPath(b, r.Now)}
+	if r.Path == nil {
+		path := r.Trust.Path(b, r.Now)
+		r.Path = &path
+	}
+	s := subject{b, r}
 	var refused, warned []lineage.Finding
 	for _, c := range codes() {
 		if c.find == nil {

@@ -55,16 +55,16 @@ func LoadTrust(setting string) (Trust, error) {
 	return Trust{roots: roots}, nil
 }
 
-// path is the way from a leaf to a root, or what is wrong with it.
-type path struct {
+// Path is the way from a leaf to a root, or what is wrong with it.
+type Path struct {
 	issuer *x509.Certificate // of the leaf, verified; nil: not known, or none
 	code   string            // of the finding about what is wrong with the way; "": nothing
 	flaw   string
 }
 
-// findPath returns the way from the leaf to a root. Whether the leaf itself is
-// valid now is not checked here.
-func (t Trust) findPath(b *lineage.Bundle, now time.Time) path {
+// Path returns the way from the leaf of a bundle to a root. Whether the leaf itself
+// is valid now is not checked here.
+func (t Trust) Path(b *lineage.Bundle, now time.Time) Path {
 	if t.any {
 		return checkSignatures(b)
 	}
@@ -82,41 +82,41 @@ func (t Trust) findPath(b *lineage.Bundle, now time.Time) path {
 		return t.chainFault(b, err)
 	}
 	if len(chains[0]) == 1 {
-		return path{} // the leaf is a root
+		return Path{} // the leaf is a root
 	}
-	return path{issuer: chains[0][1]}
+	return Path{issuer: chains[0][1]}
 }
 
 // checkSignatures verifies the signatures of the chain alone, and returns how far
 // they lead.
-func checkSignatures(b *lineage.Bundle) path {
+func checkSignatures(b *lineage.Bundle) Path {
 	certs := b.Certificates()
 	for i, issuer := range certs[1:] {
 		if err := certs[i].CheckSignatureFrom(issuer); err != nil {
-			return path{code: "untrusted", flaw: fmt.Sprintf("has a broken chain: %s was not signed by %s: %s",
+			return Path{code: "untrusted", flaw: fmt.Sprintf("has a broken chain: %s was not signed by %s: %s",
 				lineage.Label(certs[i]), lineage.Label(issuer), x509Message(err))}
 		}
 	}
 	if len(certs) == 1 {
-		return path{}
+		return Path{}
 	}
-	return path{issuer: certs[1]}
+	return Path{issuer: certs[1]}
 }
 
 // chainFault returns the most telling reason why there is no way to a root.
-func (t Trust) chainFault(b *lineage.Bundle, err error) path {
+func (t Trust) chainFault(b *lineage.Bundle, err error) Path {
 	certs := b.Certificates()
 	if slices.ContainsFunc(certs, issuedForTests) {
-		return path{code: "staging-issuer",
+		return Path{code: "staging-issuer",
 			flaw: fmt.Sprintf("was issued by a CA for trials, which no client trusts: %.80q", b.Leaf.Issuer)}
 	}
 	last := certs[len(certs)-1]
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
 	if unknown && last == b.Leaf && !lineage.SelfIssued(last) && !t.hasRoot(last.RawIssuer) {
-		return path{code: "chain-incomplete",
+		return Path{code: "chain-incomplete",
 			flaw: fmt.Sprintf("comes without its issuer, which is not among the roots either: %.80q", last.Issuer)}
 	}
-	return path{code: "untrusted",
+	return Path{code: "untrusted",
 		flaw: fmt.Sprintf("leads to no trusted root: the last issuer of its chain is %.80q: %s", last.Issuer, x509Message(err))}
 }
 

@@ -6,10 +6,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/deployers/all"
+	"github.com/certlatch/certlatch/internal/beside"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/facts"
@@ -34,6 +36,13 @@ type Preparer struct {
 	dead    map[string]unreachable // by address
 	bundles map[lineage.Lineage]*read
 	trust   map[string]policy.Trust
+	paths   map[pathOf]policy.Path
+}
+
+// pathOf is a bundle's path to a root that a setting of trust names.
+type pathOf struct {
+	bundle *lineage.Bundle
+	trust  string
 }
 
 // read is what came of reading a lineage, once it was read.
@@ -45,7 +54,7 @@ type read struct {
 
 // NewPreparer returns a Preparer that has not read anything yet.
 func NewPreparer(world World) *Preparer {
-	p := &Preparer{network: world.Network, revoked: world.Revoked, dead: map[string]unreachable{}, bundles: map[lineage.Lineage]*read{}, trust: map[string]policy.Trust{}}
+	p := &Preparer{network: world.Network, revoked: world.Revoked, dead: map[string]unreachable{}, bundles: map[lineage.Lineage]*read{}, trust: map[string]policy.Trust{}, paths: map[pathOf]policy.Path{}}
 	var units facts.Units
 	if world.Systemd != nil {
 		p.Units = &Connection{connect: world.Systemd}
@@ -99,6 +108,7 @@ func (p *Preparer) ForgetBundles() {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	clear(p.bundles)
+	clear(p.paths)
 }
 
 // Plan asks the target's deployer what is to be done, given the facts that it
@@ -115,6 +125,49 @@ func (p *Preparer) Plan(ctx context.Context, a Assignment, bundle *lineage.Bundl
 		found.Names = lineage.Names(bundle.Leaf)
 	}
 	return deployer.Plan(a.Target.Target, a.Lineage, found)
+}
+
+// Gather reads the lineages of assignments while the services that they are for are
+// asked, so that neither waits for the other: Bundle and Plan then know the answers,
+// and Judge too where it is to be asked. Of a single one the lineage comes first,
+// since a service need not be asked for one that cannot be read. Activated returns
+// when a target's service was activated last ([LastActivation]).
+func (p *Preparer) Gather(ctx context.Context, way beside.Way, assigned []Assignment, judged bool, activated func(config.Target) time.Time) {
+	if len(assigned) < 2 {
+		return
+	}
+	var asking, reading []func()
+	asked := map[string]bool{}
+	for _, a := range assigned {
+		if a.Err != nil {
+			continue
+		}
+		reading = append(reading, func() {
+			if bundle, _ := p.Bundle(a.Lineage); bundle != nil && judged {
+				p.path(bundle, a.Target.Policy.Trust) // Judge fails as this does
+			}
+		})
+		if !asked[a.Target.Name] {
+			asked[a.Target.Name] = true
+			asking = append(asking, func() {
+				deployer, _ := all.For(a.Target.Service)
+				p.Facts.Of(ctx, deployer, a.Target.Target, activated(a.Target)) // Plan fails as this does
+			})
+		}
+	}
+	// A service that is asked takes a processor too, as nginx does to read its
+	// configuration. One is left to it until it has answered.
+	var answered atomic.Bool
+	read := 0
+	way([]func(){
+		func() { way(asking); answered.Store(true) },
+		func() {
+			for ; read < len(reading) && !answered.Load(); read++ {
+				reading[read]()
+			}
+		},
+	})
+	way(reading[read:])
 }
 
 // LastActivation returns when certlatch last told a target's service to take new
@@ -184,7 +237,7 @@ func CaseOf(t config.Target, bundle *lineage.Bundle, findings []lineage.Finding,
 // refuse it first. It fails with an *outcome.ConfigError where the roots that the
 // policy names cannot be read.
 func (p *Preparer) Judge(ctx context.Context, c Case) ([]lineage.Finding, error) {
-	trust, err := p.trustOf(c.Target.Policy.Trust)
+	trust, path, err := p.path(c.Bundle, c.Target.Policy.Trust)
 	if err != nil {
 		return c.Findings, err
 	}
@@ -195,7 +248,7 @@ func (p *Preparer) Judge(ctx context.Context, c Case) ([]lineage.Finding, error)
 		}
 	}
 	rules := policy.Rules{
-		Trust: trust, Accept: c.Target.Policy.Accept,
+		Trust: trust, Path: &path, Accept: c.Target.Policy.Accept,
 		Names: names, ServiceNames: c.Names, SIPDomains: c.SIPDomains,
 		Installed: c.Installed, Force: c.Force || c.ByName, Now: time.Now(),
 	}
@@ -212,6 +265,26 @@ func (p *Preparer) Judge(ctx context.Context, c Case) ([]lineage.Finding, error)
 		return strings.Compare(string(a.Severity), string(b.Severity)) // refused before warned
 	})
 	return findings, nil
+}
+
+// path returns the trust of a setting, and a bundle's path to one of its roots. It
+// fails with an *outcome.ConfigError.
+func (p *Preparer) path(bundle *lineage.Bundle, setting string) (policy.Trust, policy.Path, error) {
+	trust, err := p.trustOf(setting)
+	if err != nil {
+		return trust, policy.Path{}, err
+	}
+	of := pathOf{bundle, setting}
+	p.mutex.Lock()
+	path, known := p.paths[of]
+	p.mutex.Unlock()
+	if !known {
+		path = trust.Path(bundle, time.Now())
+		p.mutex.Lock()
+		p.paths[of] = path
+		p.mutex.Unlock()
+	}
+	return trust, path, nil
 }
 
 // trustOf loads the roots of a trust setting.

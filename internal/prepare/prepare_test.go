@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/beside"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/install"
@@ -318,3 +319,67 @@ func TestNothingBefore(t *testing.T) {
 	check("the same, never proven", false, state.Record{}, true)
 	check("the same, proven", false, proven, false)
 }
+
+// TestGather wants what was gathered not to be asked or read again, and nothing to be
+// gathered of a single assignment, whose lineage comes first.
+func TestGather(t *testing.T) {
+	dir := t.TempDir()
+	ca := pki.NewCA(t, "Root")
+	assigned := func(names ...string) (all []Assignment) {
+		cfg := parse(t, dir, "{name: all, service: generic, unit: web.service, lineage: \"*.example\", certificate: \""+dir+"/{lineage}.pem\", key: \""+dir+"/{lineage}.key\"}")
+		for _, name := range names {
+			pki.WriteCertbot(t, filepath.Join(dir, "live"), name, ca.Leaf(t, pki.Names(name)))
+			l, err := Lineage(cfg, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, Assignment{Target: cfg.Targets[0], Lineage: l})
+		}
+		return all
+	}
+	never := func(config.Target) time.Time { return time.Time{} }
+	for _, c := range []struct {
+		names []string
+		asked int
+	}{
+		{[]string{"a.example"}, 0},
+		{[]string{"a.example", "b.example", "c.example"}, 1},
+	} {
+		units := &countedUnits{}
+		p := NewPreparer(World{Systemd: func(context.Context) (Units, error) { return units, nil }})
+		all := assigned(c.names...)
+		p.Gather(t.Context(), beside.Goroutines, all, true, never)
+		if units.asked != c.asked {
+			t.Errorf("%s: units are asked for %d times", c.names, units.asked)
+		}
+		for _, a := range all {
+			if err := os.RemoveAll(filepath.Join(dir, "live", a.Lineage.Name)); err != nil {
+				t.Fatal(err)
+			}
+			bundle, _ := p.Bundle(a.Lineage)
+			if read := bundle != nil; read != (c.asked > 0) {
+				t.Errorf("%s is read: %v", a.Lineage.Name, read)
+			}
+			if _, err := p.Plan(t.Context(), a, bundle, never(a.Target)); err != nil {
+				t.Error(err)
+			}
+		}
+		if units.asked != 1 {
+			t.Errorf("%s: units were asked for %d times", c.names, units.asked)
+		}
+		p.Close()
+	}
+}
+
+// countedUnits is units that all run, and how often they were asked for.
+type countedUnits struct {
+	Units
+	asked int
+}
+
+func (c *countedUnits) Unit(_ context.Context, name string) (deployers.Unit, error) {
+	c.asked++
+	return deployers.Unit{Name: name, LoadState: "loaded", ActiveState: "active", CanReload: true}, nil
+}
+
+func (*countedUnits) Close() {}
