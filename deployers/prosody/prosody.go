@@ -220,21 +220,23 @@ func indexed(tree, path string) bool {
 
 // listenerKind is one kind of listener.
 type listenerKind struct {
-	scheme string
-	ports  []uint16
-	direct bool // TLS from the first byte
-	users  bool // only virtual hosts have it, components do not
+	service string // as Prosody calls it: options about it begin so
+	scheme  string
+	ports   []uint16
+	direct  bool // TLS from the first byte
+	users   bool // only virtual hosts have it, components do not
 }
 
 // services returns the kinds with the ports of the configuration; direct TLS of
 // XMPP has none by default (plugins/mod_c2s.lua, mod_s2s.lua, mod_http.lua).
 func (c *configuration) services() []listenerKind {
 	return []listenerKind{
-		{scheme: "xmpp-client", ports: c.ports("c2s_ports", 5222), users: true},
-		{scheme: "xmpp-server", ports: c.ports("s2s_ports", 5269)},
-		{scheme: "xmpps-client", ports: slices.Concat(c.ports("c2s_direct_tls_ports"), c.ports("legacy_ssl_ports")), direct: true, users: true},
-		{scheme: "xmpps-server", ports: c.ports("s2s_direct_tls_ports"), direct: true},
-		{scheme: "https", ports: c.ports("https_ports", 5281), direct: true},
+		{service: "c2s", scheme: "xmpp-client", ports: c.ports("c2s_ports", 5222), users: true},
+		{service: "s2s", scheme: "xmpp-server", ports: c.ports("s2s_ports", 5269)},
+		{service: "c2s_direct_tls", scheme: "xmpps-client", ports: c.ports("c2s_direct_tls_ports"), direct: true, users: true},
+		{service: "legacy_ssl", scheme: "xmpps-client", ports: c.ports("legacy_ssl_ports"), direct: true, users: true},
+		{service: "s2s_direct_tls", scheme: "xmpps-server", ports: c.ports("s2s_direct_tls_ports"), direct: true},
+		{service: "https", scheme: "https", ports: c.ports("https_ports", 5281), direct: true},
 	}
 }
 
@@ -256,7 +258,8 @@ type view struct {
 	index map[string][]string // the files of the tree, by the names in their leaves
 	files []string            // those, and others that the configuration names
 
-	names []string // the hosts that are served with the target's certificate
+	used  bool     // something is served with the target's certificate,
+	names []string // and these hosts under their own names
 }
 
 func newView(config *configuration, t deployers.Target, plan *deployers.Plan, f deployers.Facts) *view {
@@ -409,9 +412,13 @@ func (v *view) owns(pair pairFiles) bool {
 func (v *view) chosen(host *section, service listenerKind) []pairFiles {
 	global, isGlobal := v.pair(v.global)
 	if service.direct {
-		pairs := v.found(v.nameAt(host, service))
-		if pairs == nil && isGlobal {
+		name := v.nameAt(host, service)
+		pairs := v.found(name)
+		switch {
+		case pairs == nil && isGlobal:
 			pairs = []pairFiles{global}
+		case pairs == nil && name != host.name:
+			pairs = v.whatever(host)
 		}
 		return pairs
 	}
@@ -429,10 +436,33 @@ func (v *view) chosen(host *section, service listenerKind) []pairFiles {
 	return v.found(host.name)
 }
 
-// nameAt returns the name by which a host is reached.
+// whatever returns the pairs of which direct TLS shows any under a name of a host's
+// own that none is found for: those of the tree, or else the host's (find_service_cert of
+// core/certmanager.lua, add_sni_host of core/portmanager.lua of 13.0.1).
+func (v *view) whatever(host *section) []pairFiles {
+	var files []string
+	for _, named := range v.index {
+		files = append(files, named...)
+	}
+	if files == nil {
+		return v.found(host.name)
+	}
+	slices.Sort(files)
+	var pairs []pairFiles
+	for _, file := range slices.Compact(files) {
+		pairs = append(pairs, pairFiles{file, matchingKey(file)})
+	}
+	return pairs
+}
+
+// nameAt returns the name by which a host is reached at direct TLS (add_sni_host), or
+// else its own.
 func (v *view) nameAt(host *section, service listenerKind) string {
-	if web := v.text(host.name, "http_host"); web != "" && service.scheme == "https" {
-		return strings.ToLower(web)
+	for _, option := range []string{service.service + "_host", "http_host"} {
+		name := v.text(host.name, option)
+		if name != "" && service.direct && (option != "http_host" || service.service == "https") {
+			return strings.ToLower(name)
+		}
 	}
 	return host.name
 }
@@ -450,12 +480,15 @@ func (v *view) probes(listeners []netip.AddrPort) []endpoint.Endpoint {
 			continue
 		}
 		for _, service := range v.kinds {
-			pairs, found := v.chosen(host, service), at(listeners, service, v.nameAt(host, service))
+			name := v.nameAt(host, service)
+			pairs, found := v.chosen(host, service), at(listeners, service, name)
 			switch {
 			case service.users && host.component:
+			case service.direct && len(pairs) > 1 && v.found(name) == nil:
+				v.servedAny(service, name, len(found) > 0)
 			case slices.ContainsFunc(pairs, v.owns):
-				v.served(host, pairs)
-				if v.surely(host, pairs) {
+				v.served(host, pairs, name)
+				if v.surely(name, pairs) {
 					probes = append(probes, found...)
 				}
 			default:
@@ -463,7 +496,7 @@ func (v *view) probes(listeners []netip.AddrPort) []endpoint.Endpoint {
 			}
 		}
 	}
-	if v.names == nil {
+	if !v.used {
 		v.plan.Warn(deployers.Configuration, `set certificate = "`+v.own+`" for the hosts that should have it`, "nothing in %s leads Prosody to %s", v.path, strings.Join(v.certificates, " or "))
 		for _, service := range v.kinds {
 			probes = append(probes, at(listeners, service, "")...)
@@ -481,11 +514,11 @@ func (v *view) inTree() bool {
 	return slices.ContainsFunc(v.certificates, func(path string) bool { return indexed(v.tree(), path) })
 }
 
-// surely reports whether a host has to be seen with the target's certificate.
+// surely reports whether a name has to be seen with the target's certificate.
 // One that a renewal adds while another certificate covers it too goes on with
 // either of them: that is no reason to undo the renewal.
-func (v *view) surely(host *section, pairs []pairFiles) bool {
-	added := v.had != nil && !covers(v.had, host.name)
+func (v *view) surely(name string, pairs []pairFiles) bool {
+	added := v.had != nil && !covers(v.had, name)
 	return !added || !slices.ContainsFunc(pairs, func(pair pairFiles) bool { return !v.owns(pair) })
 }
 
@@ -526,20 +559,29 @@ func at(listeners []netip.AddrPort, service listenerKind, name string) []endpoin
 	return probes
 }
 
-// served adds a host that has the target's certificate, and checks of the pairs
-// of which Prosody takes any.
-func (v *view) served(host *section, pairs []pairFiles) {
-	if !slices.Contains(v.names, host.name) {
-		v.names = append(v.names, host.name)
-		v.plan.Fine(deployers.Configuration, "host %s is served with it", host.name)
+// served adds a host that has the target's certificate under a name, and checks of the
+// pairs of which Prosody takes any.
+func (v *view) served(host *section, pairs []pairFiles, name string) {
+	v.used = true
+	if name == host.name && !slices.Contains(v.names, name) {
+		v.names = append(v.names, name)
 	}
+	v.plan.Fine(deployers.Configuration, "host %s is served with it", name)
 	for _, pair := range pairs {
 		switch {
 		case !v.owns(pair):
-			v.plan.Warn(deployers.Configuration, "move it out of "+v.tree(), "%s covers %s too, and Prosody takes either of them", pair.certificate, host.name)
+			v.plan.Warn(deployers.Configuration, "move it out of "+v.tree(), "%s covers %s too, and Prosody takes either of them", pair.certificate, name)
 		case pair.certificate == v.own && pair.key != v.key && pair.key != "":
 			v.plan.Warn(deployers.Configuration, "set key: "+pair.key+" for target "+v.plan.Target, "Prosody looks for the key of %s at %s, and the target's goes to %s", v.own, pair.key, v.key)
 		}
+	}
+}
+
+// servedAny adds a check of a name for which direct TLS shows any certificate.
+func (v *view) servedAny(service listenerKind, name string, listens bool) {
+	if listens {
+		v.plan.Warn(deployers.Serving, "issue a certificate for that name, or correct "+service.service+"_host or http_host",
+			"no certificate is for %s, under which %s shows any that is in %s, so it is not probed", name, service.service, v.tree())
 	}
 }
 

@@ -221,6 +221,24 @@ func TestChoice(t *testing.T) {
 			},
 			names: []string{"chat.example"},
 		}, {
+			name:   "web services under names that no certificate is for",
+			target: crt(nil),
+			config: `https_host = "files.example" VirtualHost "chat.example" VirtualHost "talk.example" https_host = "talk.example"`,
+			files:  map[string]string{"/etc/prosody/certs/chat.example.crt": chat},
+			probes: []string{c2s("chat.example"), s2s("chat.example"), "https://127.0.0.1:5281?name=files.example"},
+			names:  []string{"chat.example"},
+		}, {
+			name:   "web services that may show any certificate",
+			target: crt(nil),
+			config: `VirtualHost "chat.example" http_host = "files.example" VirtualHost "talk.example"`,
+			files: map[string]string{
+				"/etc/prosody/certs/chat.example.crt": chat,
+				"/etc/prosody/certs/talk.example.crt": certificateFor(t, "talk.example"),
+			},
+			probes: []string{c2s("chat.example"), s2s("chat.example")},
+			names:  []string{"chat.example"},
+			notes:  []string{"no certificate is for files.example, under which https shows any that is in /etc/prosody/certs, so it is not probed; issue a certificate for that name, or correct https_host or http_host"},
+		}, {
 			name:   "other ports than the usual",
 			target: crt(nil),
 			config: `c2s_ports = { 5223, 5270 } s2s_ports = { } https_ports = { } VirtualHost "chat.example"`,

@@ -221,7 +221,7 @@ type Case struct {
 	Target     config.Target
 	Bundle     *lineage.Bundle
 	Findings   []lineage.Finding // of reading it
-	Names      []string          // that the service's own configuration needs
+	Names      []string          // that the service's own configuration needs, and those of found probes
 	SIPDomains []string
 	Installed  *x509.Certificate // nil: none is known
 	Force      bool              // a downgrade is accepted
@@ -230,7 +230,19 @@ type Case struct {
 
 // CaseOf returns the case of a bundle that is to be installed by a plan.
 func CaseOf(t config.Target, bundle *lineage.Bundle, findings []lineage.Finding, plan deployers.Plan, installed *x509.Certificate) Case {
-	return Case{Target: t, Bundle: bundle, Findings: findings, Names: plan.Names, SIPDomains: plan.SIPDomains, Installed: installed}
+	return Case{Target: t, Bundle: bundle, Findings: findings, Names: serviceNames(plan), SIPDomains: plan.SIPDomains, Installed: installed}
+}
+
+// serviceNames returns the names by which clients reach a service: those that its
+// configuration is known to need, and those of the probes that were found in it.
+func serviceNames(plan deployers.Plan) []string {
+	names := slices.Clone(plan.Names)
+	for _, e := range plan.Probes {
+		if plan.Found && e.Name != "" {
+			names = append(names, e.Name)
+		}
+	}
+	return deployers.Distinct(names)
 }
 
 // Judge returns what the target's policy says of a bundle, the findings that

@@ -122,6 +122,18 @@ func TestPlanOfBundle(t *testing.T) {
 	}
 }
 
+// Names of probes that were found count as those of the service's configuration do;
+// those of probes that were written down are the target's own.
+func TestServiceNames(t *testing.T) {
+	plan := deployers.Plan{Names: []string{"a.example"}, Probes: []endpoint.Endpoint{{Name: "a.example"}, {Name: "b.example"}, {}}}
+	for found, want := range map[bool][]string{false: {"a.example"}, true: {"a.example", "b.example"}} {
+		plan.Found = found
+		if got := CaseOf(config.Target{}, nil, nil, plan, nil).Names; !slices.Equal(got, want) {
+			t.Errorf("found %v: %q, want %q", found, got, want)
+		}
+	}
+}
+
 // Some deployers have to ask the service.
 func TestAsks(t *testing.T) {
 	dir := t.TempDir()
