@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -169,6 +170,40 @@ func TestDetect(t *testing.T) {
 		}
 		if got != test.want {
 			t.Errorf("%q instead of %q: %v", got, test.want, err)
+		}
+	}
+}
+
+// TestTelling holds what a hook may tell by its exit status, and that somebody has
+// thought of each client.
+func TestTelling(t *testing.T) {
+	ambiguous := called([]string{"CERT_FULLCHAIN_PATH=/x"}, "unchanged_cert")
+	for _, test := range []struct {
+		name string
+		call Call
+		want Telling
+	}{
+		{"certbot", called([]string{"RENEWED_LINEAGE=/x"}), TellAll},
+		{"", called([]string{"RENEWED_LINEAGE=/x"}), TellAll},
+		{"acme.sh", called([]string{"CERT_FULLCHAIN_PATH=/x"}), TellFailures},
+		{"lego", called([]string{"LEGO_CERT_PATH=/x"}), TellFailures},
+		{"lego", called([]string{"LEGO_HOOK_CERT_PATH=/x", "LEGO_CERT_PATH=/x"}), TellNothing},
+		{"dehydrated", called(nil, "unchanged_cert"), TellNothing},
+		{"", called(nil, "deploy_cert"), TellNothing},
+		{"dehydrated", called(nil), TellAll},
+		{"", called(nil), TellAll},
+		{"acmetool", called([]string{"ACME_STATE_DIR=/x"}, "live-updated"), TellAll},
+		{"nosuch", called(nil, "deploy_cert"), TellAll},
+		{"", ambiguous, TellNothing},
+		{"acme.sh", ambiguous, TellFailures},
+	} {
+		if got := TellingOf(test.name, test.call); got != test.want {
+			t.Errorf("%q %q: %d instead of %d", test.name, test.call.Args, got, test.want)
+		}
+	}
+	for _, c := range All() {
+		if !slices.ContainsFunc(Consequences(), func(row Consequence) bool { return row.Client == c.Name() }) {
+			t.Errorf("nothing says what %s does where its hook fails: add it to Consequences", c.Name())
 		}
 	}
 }

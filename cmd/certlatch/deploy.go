@@ -180,10 +180,17 @@ func (p *program) show(c *cli.Context, became outcome.Report) error {
 // fail returns the error that kept a run from happening, which it prints first
 // where JSON was asked for.
 func (p *program) fail(c *cli.Context, err error) error {
+	code, _ := adviceFor(err)
+	return p.failAs(c, err, code)
+}
+
+// failAs is like fail, for an error that ends certlatch with an exit code of its
+// own.
+func (p *program) failAs(c *cli.Context, err error, code int) error {
+	err = &endingError{err, code}
 	if !c.Bool("json") {
 		return err
 	}
-	code, _ := adviceFor(err)
 	if printed := report.Write(p.stdout, report.Deployment{Failure: err, Exit: code}, true); printed != nil {
 		return printed
 	}

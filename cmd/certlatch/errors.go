@@ -40,6 +40,14 @@ type exitStatus int
 
 func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
+// endingError is an error that ends certlatch with a given exit code.
+type endingError struct {
+	error
+	code int
+}
+
+func (e *endingError) Unwrap() error { return e.error }
+
 // usageError says that a command line is wrong, and how it should be.
 type usageError struct{ what, hint string }
 
@@ -55,15 +63,25 @@ func (p *program) printError(err error) int {
 		return int(status)
 	}
 	code, hint := adviceFor(err)
+	if ending := new(endingError); errors.As(err, &ending) {
+		code = ending.code
+	}
 	if p.plugin {
 		fmt.Fprintln(p.stdout, report.PluginFailure(err, hint))
 		return report.ExitCheckUnknown
 	}
-	fmt.Fprintf(p.stderr, "certlatch: %v\n", err)
+	p.complain(err.Error())
 	if hint != "" {
-		fmt.Fprintf(p.stderr, "certlatch: %s\n", hint)
+		p.complain(hint)
 	}
 	return code
+}
+
+// complain prints a line on standard error. It is UTF-8, whatever it quotes:
+// certbot takes a hook for failed that prints anything else (seen with certbot
+// 5.5.0).
+func (p *program) complain(line string) {
+	fmt.Fprintf(p.stderr, "certlatch: %s\n", report.InUTF8(line))
 }
 
 // adviceFor returns the exit code for an error, and advice; empty: there is none.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -26,6 +27,8 @@ func (p *program) hookCommand() *cli.Command {
 		Description: "Deploys the lineages that the calling client names. CLIENT is " + strings.Join(hooks.Names(), ", ") + "\n" +
 			"or auto (the default: told from the call). A lineage that no target wants is none of\n" +
 			"its business: exit 0. Ends within 100 seconds. Needs root.\n\n" +
+			"dehydrated and lego 5 would renew nothing else after a hook that failed, so theirs\n" +
+			"ends with 0 whatever happened; acme.sh's and lego 4's does where it waits (9).\n\n" +
 			"Example: certbot renew --deploy-hook \"certlatch hook certbot\"\n\n" + exitsHelp + "\n" +
 			"For acmetool 42 says that an event is none of the hook's business.",
 		Flags: []cli.Flag{
@@ -41,83 +44,82 @@ func (p *program) hookCommand() *cli.Command {
 	}
 }
 
+// hook answers a client's call, and ends as the client bears it.
 func (p *program) hook(c *cli.Context) error {
-	events, err := hookEvents(c.Args().Slice())
+	name, call := hookCall(c.Args().Slice())
+	became, err := p.answer(c, name, call)
 	if unsupported := new(hooks.UnsupportedError); errors.As(err, &unsupported) {
 		return exitStatus(report.ExitUnsupported) // acmetool has many such events, so nothing is printed
 	}
-	if err != nil {
-		return p.fail(c, err)
+	telling := hooks.TellingOf(name, call)
+	switch {
+	case err != nil:
+		code, _ := adviceFor(err)
+		return p.failAs(c, err, hookStatus(code, telling))
+	case became == nil:
+		return nil
 	}
-	if len(events) == 0 {
-		return nil // dehydrated may take output for an answer, so nothing is printed
+	journalFailures(*became)
+	code := hookStatus(report.ExitOf(became.Outcomes), telling)
+	return p.print(c, report.Brief{Outcomes: became.Outcomes, Exit: code}, code)
+}
+
+// hookStatus returns the status with which a hook ends that has come to an exit
+// code, where that is what its client may be told.
+func hookStatus(code int, telling hooks.Telling) int {
+	if telling == hooks.TellNothing || telling == hooks.TellFailures && code == report.ExitWaiting {
+		return report.ExitOK
+	}
+	return code
+}
+
+// answer deploys, or marks, what a client's call is about, and returns what became
+// of it; nil: nothing is to be said, since the client calls so at every run, or may
+// take output for an answer.
+func (p *program) answer(c *cli.Context, name string, call hooks.Call) (*outcome.Report, error) {
+	events, err := hookEvents(name, call)
+	if err != nil || len(events) == 0 {
+		return nil, err
 	}
 	e, err := p.engine(c)
 	if err != nil {
-		return p.fail(c, err)
+		return nil, err
 	}
 	wanted, err := prepare.Wanted(e.Site.Config, events)
 	if err != nil {
-		return p.fail(c, err)
+		return nil, err
 	}
 	req := deploy.Request{Lineages: lineageNames(wanted), By: "hook " + events[0].Client, Coalesce: true, Limits: deploy.HookLimits}
 	switch {
 	case len(wanted) == 0 && events[0].Unchanged:
-		return nil
+		return nil, nil
 	case len(wanted) == 0:
 		p.log.Info("no target wants this lineage", "path", events[0].Path)
-		return p.showBriefly(c, outcome.Report{})
+		return &outcome.Report{}, nil
 	case events[0].Unchanged:
-		if err := prepare.Inside(wanted); err != nil {
-			return p.fail(c, err)
+		if err := prepare.Inside(wanted); err != nil || c.Bool("defer") {
+			return nil, err
 		}
-		return p.retryPending(c, e, req)
+		return retryPending(c.Context, e, req)
 	case c.Bool("defer"):
 		if err := prepare.Inside(wanted); err != nil {
-			return p.fail(c, err)
+			return nil, err
 		}
-		if err := markPending(e, wanted); err != nil {
-			return p.fail(c, err)
-		}
-		return p.showBriefly(c, outcome.Report{})
+		return &outcome.Report{}, markPending(e, wanted)
 	}
 	became, err := e.Deploy(c.Context, req)
-	if err != nil {
-		return p.fail(c, err)
-	}
-	journalFailures(became)
-	return p.showBriefly(c, became)
-}
-
-// showBriefly is like show, with one line a target for ACME clients.
-func (p *program) showBriefly(c *cli.Context, became outcome.Report) error {
-	code := report.ExitOf(became.Outcomes)
-	return p.print(c, report.Brief{Outcomes: became.Outcomes, Exit: code}, code)
+	return &became, err
 }
 
 // retryPending tries what is pending and due of lineages that were not renewed.
-// What fails again is printed, but does not fail the hook: dehydrated would
-// stop there, before the renewals that are still to come.
-func (p *program) retryPending(c *cli.Context, e *deploy.Engine, req deploy.Request) error {
-	if c.Bool("defer") {
-		return nil
-	}
+// Where another run is at work, that is left to it.
+func retryPending(ctx context.Context, e *deploy.Engine, req deploy.Request) (*outcome.Report, error) {
 	req.Pending, req.Coalesce = true, false
-	became, err := e.Deploy(c.Context, req)
-	switch locked := new(disk.LockedError); {
-	case errors.As(err, &locked):
-		return nil
-	case err != nil:
-		return p.fail(c, err)
-	case len(became.Outcomes) == 0:
-		return nil
+	became, err := e.Deploy(ctx, req)
+	if locked := new(disk.LockedError); errors.As(err, &locked) || err == nil && len(became.Outcomes) == 0 {
+		return nil, nil
 	}
-	journalFailures(became)
-	var status exitStatus
-	if err := p.showBriefly(c, became); !errors.As(err, &status) {
-		return err
-	}
-	return nil
+	return &became, err
 }
 
 // markPending leaves a pending mark for each lineage.
@@ -138,22 +140,29 @@ func lineageNames(lineages []lineage.Lineage) []string {
 	return names
 }
 
-// hookEvents returns the events of the client's call. The first argument is the
-// client's name, or auto; a "--" before the client's own arguments is dropped.
-func hookEvents(args []string) ([]hooks.Event, error) {
-	call := hooks.Call{Env: os.Getenv, Input: os.Stdin}
-	name := "auto"
+// hookCall returns a client's call from certlatch's own arguments: the client's
+// name, or empty for auto, and its own arguments without a "--" before them.
+func hookCall(args []string) (name string, call hooks.Call) {
+	call = hooks.Call{Env: os.Getenv, Input: os.Stdin}
 	if len(args) > 0 {
 		name, call.Args = args[0], args[1:]
 	}
 	if len(call.Args) > 0 && call.Args[0] == "--" {
 		call.Args = call.Args[1:]
 	}
-	find := clientNamed
 	if name == "auto" {
-		find = func(string) (hooks.Client, error) { return hooks.Detect(call) }
+		name = ""
 	}
-	client, err := find(name)
+	return name, call
+}
+
+// hookEvents returns the events of a client's call. Without a name, the client is
+// told from the call.
+func hookEvents(name string, call hooks.Call) ([]hooks.Event, error) {
+	client, err := hooks.Detect(call)
+	if name != "" {
+		client, err = clientNamed(name)
+	}
 	if err != nil {
 		return nil, err
 	}

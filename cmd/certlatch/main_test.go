@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/urfave/cli/v2"
@@ -354,6 +355,17 @@ func TestNoCoreDump(t *testing.T) {
 	run(t.Context(), []string{"certlatch", "version"}, io.Discard, io.Discard)
 	if dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); dumpable != 0 || err != nil {
 		t.Errorf("PR_GET_DUMPABLE is %d, %v", dumpable, err)
+	}
+}
+
+// TestErrorsAreUTF8 wants errors to be UTF-8, whatever they quote: certbot takes a
+// hook for failed that prints anything else.
+func TestErrorsAreUTF8(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	t.Setenv("RENEWED_LINEAGE", "/etc/letsencrypt/live/web.example")
+	run(t.Context(), []string{"certlatch", "--config", "/nosuch/caf\xe9.yaml", "hook", "certbot"}, &stdout, &stderr)
+	if got, want := stderr.String(), "configuration /nosuch/caf\uFFFD.yaml does not exist"; !strings.Contains(got, want) || !utf8.ValidString(got) {
+		t.Errorf("%q", got)
 	}
 }
 

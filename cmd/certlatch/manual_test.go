@@ -218,6 +218,20 @@ func TestManualOfCodes(t *testing.T) {
 	}
 }
 
+// TestManualOfConsequences wants the manual to say of each client what it does where
+// its hook fails, and what the hook ends with.
+func TestManualOfConsequences(t *testing.T) {
+	text := readPage(t, "certlatch.8").text
+	for _, row := range hooks.Consequences() {
+		ends := map[hooks.Telling]string{
+			hooks.TellAll: "its exit code", hooks.TellFailures: "its exit code, but 0 where it waits (9)", hooks.TellNothing: "0",
+		}[row.Telling]
+		if want := " | " + row.Does + " | " + ends + " |\n"; !strings.Contains(text, "\n| "+row.Client) || !strings.Contains(text, want) {
+			t.Errorf("the manual does not say of %s:%s", row.Client, want)
+		}
+	}
+}
+
 func TestManualOfConfiguration(t *testing.T) {
 	manual := readPage(t, "certlatch.yaml.5")
 	var services []string

@@ -24,10 +24,10 @@ type View interface {
 	Text() string // for people
 }
 
-// Write shows a view as JSON or as text.
+// Write shows a view as JSON or as text, in UTF-8.
 func Write(w io.Writer, v View, asJSON bool) error {
 	if !asJSON {
-		_, err := io.WriteString(w, v.Text())
+		_, err := io.WriteString(w, InUTF8(v.Text()))
 		return err
 	}
 	encoder := json.NewEncoder(w)
@@ -35,6 +35,10 @@ func Write(w io.Writer, v View, asJSON bool) error {
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(v.JSON())
 }
+
+// InUTF8 returns a text in which what is not UTF-8 is replaced. Programs print in
+// encodings of their own, and a file's name has none (path_resolution(7)).
+func InUTF8(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
 // orNull returns what JSON has for a text: null for an empty one.
 func orNull(s string) *string {

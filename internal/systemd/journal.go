@@ -54,8 +54,15 @@ func (h JournalHandler) entry(r slog.Record) (message string, fields map[string]
 		message += fmt.Sprintf(" %s=%s", a.Key, a.Value)
 		return true
 	})
-	return message, fields
+	for key, value := range fields {
+		fields[key] = inUTF8(value)
+	}
+	return inUTF8(message), fields
 }
+
+// inUTF8 returns a text in which what is not UTF-8 is replaced: of any other,
+// journalctl shows the length in place of the text (journalctl(1), --all).
+func inUTF8(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
 func (h JournalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	fields := maps.Clone(h.fields)

@@ -24,14 +24,14 @@ func TestJournalEntry(t *testing.T) {
 	}
 	with := h.WithAttrs([]slog.Attr{slog.String("run-id", "7"), slog.String("pass", "secret")}).WithGroup("group").(JournalHandler)
 	record := slog.NewRecord(time.Time{}, slog.LevelError, "a message", 0)
-	record.Add("event", "renewed", "target", "web", "key", "secret")
+	record.Add("event", "renewed", "target", "web", "key", "secret", "detail", "caf\xe9")
 	message, fields := with.entry(record)
-	if message != "a message target=web key=hidden" {
+	if message != "a message target=web key=hidden detail=caf\uFFFD" {
 		t.Error(message)
 	}
 	want := map[string]string{
 		"SYSLOG_IDENTIFIER": "certlatch", "MESSAGE_ID": "0123", "CERTLATCH_EVENT": "renewed", "CERTLATCH_TARGET": "web",
-		"CERTLATCH_KEY": "hidden", "CERTLATCH_RUN_ID": "7", "CERTLATCH_PASS": "hidden",
+		"CERTLATCH_KEY": "hidden", "CERTLATCH_DETAIL": "caf\uFFFD", "CERTLATCH_RUN_ID": "7", "CERTLATCH_PASS": "hidden",
 	}
 	if diff := cmp.Diff(want, fields); diff != "" {
 		t.Error(diff)
