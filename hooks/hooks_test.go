@@ -208,6 +208,28 @@ func TestTelling(t *testing.T) {
 	}
 }
 
+// TestStripped holds what is said of an environment that was lost.
+func TestStripped(t *testing.T) {
+	const deploy, post, pre = "/etc/letsencrypt/renewal-hooks/deploy/x", "/etc/letsencrypt/renewal-hooks/post/x", "/etc/letsencrypt/renewal-hooks/pre/x"
+	for _, test := range []struct{ client, program, variable, says string }{
+		{"certbot", deploy, "SUDO_COMMAND=x", "sudo --preserve-env=RENEWED_LINEAGE certlatch hook certbot"},
+		{"acme.sh", "certlatch", "DOAS_USER=x", "setenv { CERT_FULLCHAIN_PATH CERT_KEY_PATH }"},
+		{"", "certlatch", "SUDO_COMMAND=x", "RENEWED_LINEAGE,CERT_FULLCHAIN_PATH"},
+		{"certbot", post, "", "to a post hook"},
+		{"", pre, "RENEWED_DOMAINS=x", "to a pre hook"},
+		{"certbot", "certlatch", "FAILED_DOMAINS=x", "to a post hook"},
+		{"lego", "certlatch", "RENEWED_DOMAINS=x", ""},
+		{"dehydrated", "certlatch", "SUDO_COMMAND=x", ""},
+		{"certbot", deploy, "", ""},
+		{"certbot", "/post/x", "", ""},
+	} {
+		got := Stripped(test.client, test.program, called([]string{test.variable}))
+		if !strings.Contains(got, test.says) || test.says == "" && got != "" {
+			t.Errorf("%s as %s with %s: %q instead of %q", test.client, test.program, test.variable, got, test.says)
+		}
+	}
+}
+
 func TestLineageName(t *testing.T) {
 	for _, test := range []struct{ client, path, want string }{
 		{"certbot", "/etc/letsencrypt/live/a.example", "a.example"},

@@ -119,8 +119,29 @@ func (p *program) engine(c *cli.Context) (*deploy.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	site.Store, err = state.Open(site.Config.State)
+	if site.Store, err = state.Open(site.Config.State); err == nil {
+		site.Store.Sandbox = sandboxRemedy
+	}
 	return &deploy.Engine{Site: site}, err
+}
+
+// leaveMarks marks lineages in the state directory of a configuration that may be
+// wrong, and reports whether that is done.
+func leaveMarks(configuration string, lineages []string) bool {
+	if len(lineages) == 0 {
+		return false
+	}
+	store, err := state.Open(config.StateOf(configuration))
+	return err == nil && store.MarkAll(lineages) == nil
+}
+
+// inSandbox returns a report with the remedies for whoever called certlatch from a
+// sandbox.
+func inSandbox(became outcome.Report) outcome.Report {
+	for i, o := range became.Outcomes {
+		became.Outcomes[i] = o.InSandbox(sandboxRemedy)
+	}
+	return became
 }
 
 // planner returns an engine that makes no state directory.
@@ -173,6 +194,7 @@ func (p *program) isRevoked(ctx context.Context, leaf, issuer *x509.Certificate)
 
 // show prints a report, and returns its exit code as an error.
 func (p *program) show(c *cli.Context, became outcome.Report) error {
+	became = inSandbox(became)
 	deployment := report.Deployment{Outcomes: became.Outcomes, Exit: report.ExitOf(became.Outcomes)}
 	return p.print(c, deployment, deployment.Exit)
 }

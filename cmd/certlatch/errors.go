@@ -11,8 +11,10 @@ import (
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/hookfiles"
+	"github.com/certlatch/certlatch/internal/host"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/prepare"
+	"github.com/certlatch/certlatch/internal/process"
 	"github.com/certlatch/certlatch/internal/report"
 	"github.com/certlatch/certlatch/internal/state"
 )
@@ -47,6 +49,14 @@ type endingError struct {
 }
 
 func (e *endingError) Unwrap() error { return e.error }
+
+// advisedError is an error with advice of its own.
+type advisedError struct {
+	error
+	hint string
+}
+
+func (e *advisedError) Unwrap() error { return e.error }
 
 // usageError says that a command line is wrong, and how it should be.
 type usageError struct{ what, hint string }
@@ -87,7 +97,9 @@ func (p *program) complain(line string) {
 // adviceFor returns the exit code for an error, and advice; empty: there is none.
 func adviceFor(err error) (code int, hint string) {
 	var (
+		advised   *advisedError
 		usage     *usageError
+		rootless  *prepare.RootError
 		request   *prepare.RequestError
 		bad       *config.Error
 		missing   *config.MissingError
@@ -102,6 +114,11 @@ func adviceFor(err error) (code int, hint string) {
 		directory *state.DirectoryError
 	)
 	switch {
+	case errors.As(err, &advised):
+		code, _ = adviceFor(advised.error)
+		return code, advised.hint
+	case errors.As(err, &rootless):
+		return report.ExitUsage, rootless.Remedy()
 	case errors.As(err, &usage):
 		return report.ExitUsage, usage.hint
 	case errors.As(err, &request):
@@ -128,8 +145,22 @@ func adviceFor(err error) (code int, hint string) {
 		return report.ExitUsage, "this needs root: run it with sudo"
 	case errors.As(err, &unread):
 		return report.ExitUnexpected, unread.Remedy()
+	case errors.As(err, &directory) && directory.ReadOnly() && sandboxRemedy(directory.Dir) != "":
+		return report.ExitInstall, sandboxRemedy(directory.Dir)
 	case errors.As(err, &directory) && directory.Remedy() != "":
 		return report.ExitInstall, directory.Remedy()
 	}
 	return report.ExitUnexpected, ""
+}
+
+// sandboxRemedy returns what to do where a directory is read-only to the unit that
+// called certlatch, and to nobody else; empty: it is not. certlatch's own units have
+// a remedy of their own.
+func sandboxRemedy(dir string) string {
+	unit := process.Unit()
+	if unit == "" || strings.HasPrefix(unit, "certlatch-") || !host.SandboxHolds(dir) {
+		return ""
+	}
+	return fmt.Sprintf("%[1]s is in a sandbox: systemctl edit %[1]s, and below [Service] ReadWritePaths=%[2]s and the directories of the targets; "+
+		"or let its hook only leave a mark (certlatch hook --defer), for which the marks in the state directory are enough: certlatch-retry.timer deploys outside of the sandbox", unit, dir)
 }

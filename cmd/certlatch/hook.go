@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/certlatch/certlatch/hooks"
+	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/deploy"
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/hookfiles"
@@ -44,21 +45,33 @@ func (p *program) hookCommand() *cli.Command {
 	}
 }
 
-// hook answers a client's call, and ends as the client bears it.
+// hook answers a client's call, and ends as the client bears it. Where the call is
+// about no lineage, nothing is printed: dehydrated may take it for an answer.
 func (p *program) hook(c *cli.Context) error {
 	name, call := hookCall(c.Args().Slice())
-	became, err := p.answer(c, name, call)
+	telling := hooks.TellingOf(name, call)
+	events, err := hookEvents(name, call)
 	if unsupported := new(hooks.UnsupportedError); errors.As(err, &unsupported) {
 		return exitStatus(report.ExitUnsupported) // acmetool has many such events, so nothing is printed
 	}
-	telling := hooks.TellingOf(name, call)
+	if notCalled := new(hooks.NotCalledError); errors.As(err, &notCalled) {
+		if how := hooks.Stripped(name, p.calledAs, call); how != "" {
+			err = &advisedError{err, how}
+		}
+	}
+	var became *outcome.Report
+	if err == nil && len(events) > 0 {
+		became, err = p.answer(c, events)
+	}
 	switch {
 	case err != nil:
+		p.rememberFailure(c, events, err)
 		code, _ := adviceFor(err)
 		return p.failAs(c, err, hookStatus(code, telling))
 	case became == nil:
 		return nil
 	}
+	*became = inSandbox(*became)
 	journalFailures(*became)
 	code := hookStatus(report.ExitOf(became.Outcomes), telling)
 	return p.print(c, report.Brief{Outcomes: became.Outcomes, Exit: code}, code)
@@ -73,14 +86,26 @@ func hookStatus(code int, telling hooks.Telling) int {
 	return code
 }
 
-// answer deploys, or marks, what a client's call is about, and returns what became
-// of it; nil: nothing is to be said, since the client calls so at every run, or may
-// take output for an answer.
-func (p *program) answer(c *cli.Context, name string, call hooks.Call) (*outcome.Report, error) {
-	events, err := hookEvents(name, call)
-	if err != nil || len(events) == 0 {
-		return nil, err
+// rememberFailure sees to it that a hook is not forgotten that failed before anything
+// became of its lineages: the journal has it with its remedy, and what was renewed is
+// marked where that can be done. What leads out of a client's directories is not, nor
+// what is renewed before there is a configuration.
+func (p *program) rememberFailure(c *cli.Context, events []hooks.Event, err error) {
+	failed := report.HookFailure{Lineages: prepare.Renewed(events), Err: err}
+	_, failed.Remedy = adviceFor(err)
+	input, request, none := new(hooks.InputError), new(prepare.RequestError), new(config.MissingError)
+	if !errors.As(err, &input) && !errors.As(err, &request) && !errors.As(err, &none) {
+		failed.Marked = leaveMarks(c.String("config"), failed.Lineages)
 	}
+	if wrong := new(config.Error); errors.As(err, &wrong) {
+		failed.Remedy = "correct " + wrong.Path + "; certlatch config check looks at it"
+	}
+	journalHookFailure(failed)
+}
+
+// answer deploys, or marks, what a client has said, and returns what became of it;
+// nil: nothing is to be said, since the client says so at every run.
+func (p *program) answer(c *cli.Context, events []hooks.Event) (*outcome.Report, error) {
 	e, err := p.engine(c)
 	if err != nil {
 		return nil, err

@@ -66,6 +66,16 @@ func journalFailures(became outcome.Report) {
 	}
 }
 
+// journalHookFailure logs to the journal that a hook failed before anything became of
+// its lineages.
+func journalHookFailure(failed report.HookFailure) {
+	if !systemd.HasJournal() {
+		return
+	}
+	message, attrs := failed.Entry()
+	slog.New(journalHandler(slog.LevelWarn)).LogAttrs(context.Background(), slog.LevelError, message, attrs...)
+}
+
 // logOutcome logs what became of one lineage at one target.
 func logOutcome(log *slog.Logger, o outcome.Outcome) {
 	level, message, attrs := report.Entry(o)

@@ -41,7 +41,8 @@ func main() {
 type program struct {
 	stdout, stderr io.Writer
 	log            *slog.Logger
-	plugin         bool // the command is check, which prints errors as a plugin's line
+	plugin         bool   // the command is check, which prints errors as a plugin's line
+	calledAs       string // the path under which certlatch was started
 }
 
 // run runs the program with a command line, and returns its exit code.
@@ -50,10 +51,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		fmt.Fprintf(stderr, "certlatch: cannot keep keys out of core dumps: %v\n", err)
 	}
+	p := &program{stdout: stdout, stderr: stderr, calledAs: args[0]}
 	if client, ok := hooks.CalledAs(args[0]); ok {
 		args = append([]string{"certlatch", "hook", client.Name(), "--"}, args[1:]...)
 	}
-	p := &program{stdout: stdout, stderr: stderr}
 	app := p.app()
 	args = flagsFirst(app, args)
 	name := commandOf(app, args)

@@ -16,6 +16,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/certlatch/certlatch/deployers"
@@ -103,6 +104,28 @@ func onlyRootWrites(path string, file *os.File) error {
 		What:   "others than root may write it, and root runs its commands",
 		Remedy: "chown root " + path + " && chmod go-w " + path,
 	}}}
+}
+
+// StateOf returns the state directory that a configuration file names, which may be
+// wrong otherwise, or else the default one. It is for leaving word where the file
+// cannot be used, so what others than root may have written is not asked.
+func StateOf(path string) string {
+	file, err := os.Open(path)
+	if err != nil {
+		return DefaultState
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxSize))
+	if err != nil || onlyRootWrites(path, file) != nil {
+		return DefaultState
+	}
+	for line := range strings.Lines(string(data)) {
+		value, is := strings.CutPrefix(line, "state:")
+		if value = strings.Trim(value, " \t\r\n\"'"); is && checkPath(value) == nil {
+			return value
+		}
+	}
+	return DefaultState
 }
 
 // Parse is like [Load] for data that was read from path. It touches no file,

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
@@ -196,6 +197,21 @@ func configured(t config.Target) string {
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
+}
+
+// unmarkUnwanted takes away the marks of lineages that no target takes: a hook leaves
+// one where it cannot know that.
+func (r *run) unmarkUnwanted() {
+	for _, name := range slices.Sorted(maps.Keys(r.memory.marks)) {
+		l := lineage.Lineage{}
+		l.Client, l.Name, _ = strings.Cut(name, ":")
+		if slices.ContainsFunc(r.site.Config.Targets, func(t config.Target) bool { return t.Wants(l) }) {
+			continue
+		}
+		if err := r.site.Store.Unmark(r.memory.marks[name]); err != nil {
+			r.site.Log.Warn("the mark of a lineage that no target takes stays", "lineage", name, "error", err)
+		}
+	}
 }
 
 // unmark takes the marks of the run's lineages away, but for those that were

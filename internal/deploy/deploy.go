@@ -93,6 +93,7 @@ func (e *Engine) Deploy(ctx context.Context, req Request) (outcome.Report, error
 		}
 		if every {
 			r.memory.forgetGone(r.site.Config, all, r.stuck)
+			r.unmarkUnwanted()
 		}
 		return r.renew(ctx, jobs), nil
 	})

@@ -69,6 +69,18 @@ func RoomAt(path string) (Room, error) {
 	}
 }
 
+// SandboxHolds reports whether the file system of a path can be written to as the first
+// process sees it, and not as this one does, which is in a sandbox then. Where the
+// first one's view is hidden, that shows a sandbox too. The path need not exist.
+func SandboxHolds(path string) bool {
+	inside, err := RoomAt(path)
+	if err != nil || !inside.ReadOnly {
+		return false
+	}
+	outside, err := RoomAt("/proc/1/root" + path)
+	return err != nil || !outside.ReadOnly
+}
+
 // WatchLimit returns how many directories and files one user may watch
 // (inotify(7)).
 func WatchLimit() (int, error) {

@@ -17,6 +17,9 @@ func TestRoomAtWhatDoesNotExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if SandboxHolds(filepath.Join(dir, "not", "there")) {
+		t.Errorf("%s is in a sandbox", dir)
+	}
 	if here.Device != below.Device || here.Free == 0 || here.Files == 0 || here.ReadOnly {
 		t.Errorf("%s has %+v, and a path below %+v", dir, here, below)
 	}

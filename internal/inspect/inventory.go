@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -214,7 +216,7 @@ func (i inspection) conclude(g glance, observed []probe.Observation, before func
 		Record: i.record(g.assigned), Hold: i.state.Held(t.Name), Before: before(t.Name, l.Name), Unread: i.unread != nil,
 		Looked: g.looked, ProveNothing: t.ProveNothing, Stopped: g.stopped, Unit: t.Unit,
 	}
-	if mark, is := marks[l.String()]; is {
+	if mark, is := markOf(g.assigned, marks); is {
 		since := mark.Since()
 		known.Marked = &since
 	}
@@ -235,6 +237,23 @@ func (i inspection) conclude(g glance, observed []probe.Observation, before func
 		seen.Contact = &t.Contact
 	}
 	return known.Conclude(seen)
+}
+
+// markOf returns the mark of an assignment's lineage, and reports whether there is one.
+// Where the lineage is missing, that of any which the target would take counts: a hook
+// was called for it.
+func markOf(a prepare.Assignment, marks map[string]state.Mark) (state.Mark, bool) {
+	if !a.Missing() {
+		mark, is := marks[a.Lineage.String()]
+		return mark, is
+	}
+	for _, name := range slices.Sorted(maps.Keys(marks)) {
+		l := lineage.Lineage{}
+		if l.Client, l.Name, _ = strings.Cut(name, ":"); a.Target.Wants(l) {
+			return marks[name], true
+		}
+	}
+	return state.Mark{}, false
 }
 
 // served returns what the probes saw, those of listeners that are gone last.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
@@ -114,6 +115,9 @@ func (e Failure) finish(o *Outcome, of Subject) {
 	of.Step = e.At
 	o.At, o.Detail = e.At, e.Err.Error()
 	o.Reason, o.Remedy = Explain(e.Err, of)
+	if errors.Is(e.Err, syscall.EROFS) {
+		o.ReadOnly = strings.TrimSpace(argument(e.Err))
+	}
 	switch e.At {
 	case Commit, Test, Activate, Prove:
 		o.Result = RolledBack

@@ -8,6 +8,7 @@
 package outcome
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -63,6 +64,8 @@ type Outcome struct {
 	Remedy string // what to do about it
 	At     Step   // where it failed; empty: it did not
 
+	ReadOnly string // the directory on a read-only file system that it failed for; empty: for none
+
 	Previous, New *lineage.Leaf // installed before, and to be installed
 	Generation    string
 	Findings      []lineage.Finding
@@ -100,6 +103,15 @@ func (o Outcome) After(step StepTaken) Outcome {
 // Noting returns the outcome with one more note.
 func (o Outcome) Noting(note string) Outcome {
 	o.Notes = append(slices.Clip(o.Notes), note)
+	return o
+}
+
+// InSandbox returns the outcome with the remedy for a directory that is read-only to
+// certlatch's caller alone. The remedy is empty where it is so to everybody.
+func (o Outcome) InSandbox(remedy func(dir string) string) Outcome {
+	if o.ReadOnly != "" {
+		o.Remedy = cmp.Or(remedy(o.ReadOnly), o.Remedy)
+	}
 	return o
 }
 

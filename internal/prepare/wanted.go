@@ -10,9 +10,40 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
+// RootError says that a target wants the lineage of an event, which is below none of
+// the configured roots.
+type RootError struct {
+	Event          hooks.Event
+	Target, Config string
+}
+
+func (e *RootError) Error() string {
+	return fmt.Sprintf("target %s wants %s, but %s is below none of the configured roots", e.Target, e.Event.LineageName(), e.Event.Path)
+}
+
+// Remedy returns what to do about it.
+func (e *RootError) Remedy() string {
+	return fmt.Sprintf("add \"- %s: %s\" to lineages in %s", e.Event.Client, filepath.Dir(e.Event.Path), e.Config)
+}
+
+// Renewed returns the lineages, CLIENT:NAME, that were renewed by what a client
+// said, and that are where it said, whatever is configured.
+func Renewed(events []hooks.Event) (names []string) {
+	for _, event := range events {
+		keeper, is := hooks.KeeperFor(event.Client)
+		if !is || event.Unchanged {
+			continue
+		}
+		if l, err := keeper.Root(filepath.Dir(event.Path)).Find(event.LineageName()); err == nil {
+			names = append(names, l.String())
+		}
+	}
+	return names
+}
+
 // Wanted returns the lineages of a client's events that some target takes. It fails
 // with a *hooks.InputError where an event is about no lineage, and with a
-// *RequestError where its lineage is not below the configured roots. Whether it
+// *RootError where its lineage is not below the configured roots. Whether it
 // leads out of them is not looked at; see [Inside].
 func Wanted(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage, error) {
 	var wanted []lineage.Lineage
@@ -28,10 +59,7 @@ func Wanted(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage, error)
 		}
 		root := rootAt(cfg, event)
 		if root == nil {
-			return nil, &RequestError{
-				What:   fmt.Sprintf("target %s wants %s, but %s is below none of the configured roots", cfg.Targets[first].Name, l.Name, event.Path),
-				Remedy: fmt.Sprintf("add \"- %s: %s\" to lineages in %s", event.Client, filepath.Dir(event.Path), cfg.Path),
-			}
+			return nil, &RootError{Event: event, Target: cfg.Targets[first].Name, Config: cfg.Path}
 		}
 		l, err := root.Find(l.Name)
 		if err != nil {

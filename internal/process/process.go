@@ -195,6 +195,34 @@ func identified(list string) ([]ID, error) {
 	return found, nil
 }
 
+// Unit returns the name of the service unit of systemd in which this process runs;
+// empty: in none.
+func Unit() string {
+	content, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return ""
+	}
+	return unitIn(string(content))
+}
+
+// unitIn returns the service unit in the list of a process's control groups
+// (cgroups(7), /proc/[pid]/cgroup). What systemd has put it into is in the unified
+// hierarchy, or in one of that name; below a unit there may be further groups.
+func unitIn(groups string) string {
+	for line := range strings.Lines(groups) {
+		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(parts) < 3 || parts[1] != "" && parts[1] != "name=systemd" {
+			continue
+		}
+		for _, group := range slices.Backward(strings.Split(parts[2], "/")) {
+			if strings.HasSuffix(group, ".service") {
+				return group
+			}
+		}
+	}
+	return ""
+}
+
 // Members returns the PIDs in a control group, named as in systemd's property
 // ControlGroup, and in the groups below it, sorted. There are none in "", nor
 // in a group that does not exist.

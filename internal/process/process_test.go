@@ -389,3 +389,20 @@ func TestChildrenWithoutZombies(t *testing.T) {
 		t.Errorf("%v, %v", children, err)
 	}
 }
+
+// TestUnitIn finds the unit in what kernels with each of systemd's setups say.
+func TestUnitIn(t *testing.T) {
+	for groups, want := range map[string]string{
+		"0::/system.slice/certbot.service\n":                                            "certbot.service",
+		"0::/system.slice/certbot.service/payload\n":                                    "certbot.service",
+		"0::/user.slice/user-0.slice/session-3.scope\n":                                 "",
+		"0::/user.slice/user-1000.slice/user@1000.service/app.slice/renew.service\n":    "renew.service",
+		"12:pids:/other.service\n1:name=systemd:/system.slice/acmetool.service\n0::/\n": "acmetool.service",
+		"0::/\n": "",
+		"":       "",
+	} {
+		if got := unitIn(groups); got != want {
+			t.Errorf("%q: %q instead of %q", groups, got, want)
+		}
+	}
+}

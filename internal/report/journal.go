@@ -2,6 +2,7 @@ package report
 
 import (
 	"log/slog"
+	"strings"
 
 	"github.com/certlatch/certlatch/internal/outcome"
 )
@@ -34,6 +35,7 @@ func MessageIDs() map[string]string {
 		"events-back":         "6c006fc7efa841adacd1d780f8b0b294",
 		"clock-set-back":      "b33849f77a5d4169a43e34e5828cbf3a",
 		"run-failed":          "1e0693f2d23b4f228ed2006e6d357f6e",
+		"hook-failed":         "052d7579911f489f9cc2f5f8e1539667",
 	}
 }
 
@@ -55,6 +57,30 @@ func Entry(o outcome.Outcome) (level slog.Level, message string, attrs []slog.At
 	add("detail", o.Detail)
 	add("remedy", o.Remedy)
 	return levelOf(o), "certificate " + string(o.Result), attrs
+}
+
+// HookFailure is a hook that failed before anything became of its lineages.
+type HookFailure struct {
+	Lineages []string // CLIENT:NAME, as far as the call says
+	Err      error
+	Remedy   string
+	Marked   bool // the lineages are marked, so they are deployed as soon as that can be
+}
+
+// Entry returns the log entry about it.
+func (f HookFailure) Entry() (message string, attrs []slog.Attr) {
+	attrs = []slog.Attr{slog.String(EventKey, "hook-failed")}
+	for _, field := range []struct{ key, value string }{
+		{"lineage", strings.Join(f.Lineages, " ")}, {"detail", f.Err.Error()}, {"remedy", f.Remedy},
+	} {
+		if field.value != "" {
+			attrs = append(attrs, slog.String(field.key, field.value))
+		}
+	}
+	if f.Marked {
+		return "hook failed, and its lineages are marked for certlatch deploy --pending", attrs
+	}
+	return "hook failed", attrs
 }
 
 // levelOf returns how grave an outcome is in a log.

@@ -175,6 +175,8 @@ func replaceFile(path string, data []byte, mode fs.FileMode) error {
 type DirectoryError struct {
 	Dir string
 	Err error
+
+	sandbox func(dir string) string // as of the store
 }
 
 func (e *DirectoryError) Error() string { return e.Err.Error() }
@@ -182,6 +184,11 @@ func (e *DirectoryError) Unwrap() error { return e.Err }
 
 // Remedy returns what to do about it; empty: that is not known.
 func (e *DirectoryError) Remedy() string {
+	if e.ReadOnly() && e.sandbox != nil {
+		if remedy := e.sandbox(e.Dir); remedy != "" {
+			return remedy
+		}
+	}
 	for _, known := range []struct {
 		cause  error
 		remedy string
@@ -203,10 +210,13 @@ func (e *DirectoryError) Remedy() string {
 	return ""
 }
 
+// ReadOnly reports whether the directory's file system is read-only.
+func (e *DirectoryError) ReadOnly() bool { return errors.Is(e.Err, syscall.EROFS) }
+
 // Failed returns an error of writing as a *DirectoryError; nil for nil.
 func (s *Store) Failed(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &DirectoryError{s.dir, fmt.Errorf("%s: %w", doing, err)}
+	return &DirectoryError{s.dir, fmt.Errorf("%s: %w", doing, err), s.Sandbox}
 }

@@ -35,6 +35,10 @@ import (
 
 // Store is the state directory. It may be used by several goroutines.
 type Store struct {
+	// Sandbox returns what to do where a directory is read-only to certlatch's
+	// caller alone; empty: it is not. Nil: nobody knows.
+	Sandbox func(dir string) string
+
 	dir     string
 	keeping sync.Mutex // held while a generation is made
 }
