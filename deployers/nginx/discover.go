@@ -1,7 +1,6 @@
 package nginx
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/certlatch/certlatch/deployers"
@@ -25,16 +24,18 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 	case err != nil:
 		d.AddUnknown("nginx's configuration could not be read: " + err.Error())
 	default:
-		for _, server := range config.servers() {
-			discoverServer(&d, server)
+		read := indexed(config.servers())
+		for number := range read.servers {
+			discoverServer(&d, read, number)
 		}
 	}
 	return d
 }
 
 // discoverServer adds the pairs of a server that has TLS.
-func discoverServer(d *deployers.Discovery, server serverBlock) {
-	if !slices.ContainsFunc(server.listens, func(l listener) bool { return l.tls || l.quic }) {
+func discoverServer(d *deployers.Discovery, read serversRead, number int) {
+	server := read.servers[number]
+	if server.rejects || !server.hasTLS() {
 		return
 	}
 	for _, pair := range server.pairs {
@@ -44,7 +45,7 @@ func discoverServer(d *deployers.Discovery, server serverBlock) {
 		}
 		d.Add(deployers.Use{
 			Where: server.where, Certificate: pair.certificate, Key: pair.key, Names: server.certifiable(),
-			Twin: len(server.pairs) > 1, Probes: server.handshakes(),
+			Twin: len(server.pairs) > 1, Probes: read.handshakes(number),
 		})
 	}
 }
@@ -63,13 +64,13 @@ func (s serverBlock) certifiable() []string {
 	return names
 }
 
-// handshakes returns the endpoints at which the server can be probed from this
-// host.
-func (s serverBlock) handshakes() []endpoint.Endpoint {
+// handshakes returns the endpoints at which a server can be probed from this host.
+func (s serversRead) handshakes(number int) []endpoint.Endpoint {
 	var found []endpoint.Endpoint
-	for _, l := range s.listens {
+	for _, l := range s.servers[number].listens {
 		if l.tls && !l.datagram() && l.path == "" && !l.proxied {
-			found = append(found, l.endpoint(s.scheme, s.probeName()))
+			name, _, _ := s.nameAt(number, l, nil)
+			found = append(found, l.endpoint(s.servers[number].scheme, name))
 		}
 	}
 	return found

@@ -1,6 +1,7 @@
 package nginx
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -16,6 +17,8 @@ type serversRead struct {
 	naming    map[string][]int           // those that name a file, by its path
 	variable  []int                      // those that find a certificate by a variable
 	listeners map[address][]firstListens // each listener once, by its address
+	choices   map[string]*choice         // by listener
+	lost      map[int][]ignored          // by server
 	err       error                      // why the configuration cannot be read
 }
 
@@ -43,6 +46,7 @@ func readServers(dump string) serversRead {
 // indexed returns servers as they are found.
 func indexed(servers []serverBlock) serversRead {
 	read := serversRead{servers: servers, naming: map[string][]int{}, listeners: map[address][]firstListens{}}
+	read.choices, read.lost = choicesOf(servers)
 	for i, server := range read.servers {
 		for _, pair := range server.pairs {
 			read.naming[pair.certificate] = append(read.naming[pair.certificate], i)
@@ -53,6 +57,7 @@ func indexed(servers []serverBlock) serversRead {
 		}
 		for _, l := range server.listens {
 			at := address{l.host, l.port}
+			l.preferred = false
 			if !slices.ContainsFunc(read.listeners[at], func(first firstListens) bool { return first.listener == l }) {
 				read.listeners[at] = append(read.listeners[at], firstListens{l, server.where})
 			}
@@ -61,22 +66,78 @@ func indexed(servers []serverBlock) serversRead {
 	return read
 }
 
-// concerned returns the servers that may use the files of a plan, in the order of
-// the configuration.
-func (s serversRead) concerned(plan deployers.Plan) []serverBlock {
+// concerned returns the servers that may use the files of a plan, by their places, in
+// the order of the configuration.
+func (s serversRead) concerned(plan deployers.Plan) []int {
 	at := slices.Clone(s.variable)
 	for _, f := range plan.Files {
 		at = append(at, s.naming[f.Path]...)
 	}
 	slices.Sort(at)
-	var servers []serverBlock
-	for _, i := range slices.Compact(at) {
-		servers = append(servers, s.servers[i])
+	return slices.Compact(at)
+}
+
+// nameAt returns a name by which clients reach a server at one of its listeners, of
+// those that it has itself, or else of some others; empty: by whatever name they come.
+// Where none leads to it, instead is the server that answers for the first of its names
+// (lost), or for whatever name.
+func (s serversRead) nameAt(number int, l listener, others []string) (name string, instead int, lost bool) {
+	c := s.choices[l.String()]
+	if c == nil {
+		return s.firstName(number), number, false
 	}
-	return servers
+	own := s.servers[number].askedNames()
+	for _, name := range slices.Concat(own, others) {
+		if chosen, sure := c.of(name); chosen == number || !sure {
+			return name, number, false
+		}
+	}
+	switch {
+	case own != nil:
+		instead, _ = c.of(own[0])
+		return own[0], instead, true
+	case c.fallback == number && others == nil:
+		return "", number, false
+	case c.fallback == number:
+		return unnamed(l), number, false // by none of the names, so without any
+	}
+	return "", c.fallback, false
+}
+
+// firstName returns the first name by which clients reach a server; empty: there is
+// none that is known.
+func (s serversRead) firstName(number int) string {
+	for _, name := range s.servers[number].askedNames() {
+		return name
+	}
+	return ""
 }
 
 // at returns the listeners at the address of an endpoint.
 func (s serversRead) at(e endpoint.Endpoint) []firstListens {
 	return s.listeners[address{e.Host, e.Port}]
+}
+
+// asked returns names of a leaf as clients may ask for them.
+func asked(names []string) []string {
+	var found []string
+	for _, name := range names {
+		if domain, ok := strings.CutPrefix(name, "*."); ok {
+			name = anyLabel + domain
+		}
+		if name = strings.ToLower(name); endpoint.IsHost(name) {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
+// unnamed returns what a probe of a listener has in place of a name to ask for none: an
+// address is never sent (RFC 6066 section 3).
+func unnamed(l listener) string {
+	at := l.endpoint("tls", "")
+	if _, err := netip.ParseAddr(at.Host); err != nil {
+		return netip.IPv6Loopback().String()
+	}
+	return at.Host
 }

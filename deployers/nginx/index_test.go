@@ -23,8 +23,8 @@ func TestIndexed(t *testing.T) {
 	})
 	plan := deployers.Plan{Files: []deployers.File{{Path: "/a.key", Content: deployers.Key}, {Path: "/a.pem", Content: deployers.Fullchain}}}
 	var where []string
-	for _, server := range read.concerned(plan) {
-		where = append(where, server.where)
+	for _, number := range read.concerned(plan) {
+		where = append(where, read.servers[number].where)
 	}
 	if want := []string{"a:1", "a:3", "a:4"}; !reflect.DeepEqual(where, want) {
 		t.Errorf("concerned are %v", where)

@@ -151,9 +151,9 @@ func followConfiguration(plan *deployers.Plan, command []string, f deployers.Fac
 		plan.Warn(deployers.Configuration, "run "+strings.Join(command, " "), "nginx's configuration could not be read, so it is not known which of its servers use these files: %s", why)
 		return
 	}
-	use := fileUse{plan: plan}
-	for _, server := range read.concerned(*plan) {
-		use.consider(server)
+	use := fileUse{plan: plan, read: read, asked: asked(f.Names)}
+	for _, number := range read.concerned(*plan) {
+		use.consider(number)
 	}
 	plan.Names = use.names()
 	if use.servers == nil {
@@ -161,23 +161,32 @@ func followConfiguration(plan *deployers.Plan, command []string, f deployers.Fac
 		return
 	}
 	if plan.Found {
-		plan.Probes = use.probes(read)
+		plan.Probes = use.probes()
 	}
 }
 
 // fileUse is how nginx's servers use the files of a plan.
 type fileUse struct {
 	plan    *deployers.Plan
-	servers []serverBlock
+	read    serversRead
+	asked   []string // the names of the new leaf, as clients may ask for them
+	servers []int    // those that serve them, by their places
 }
 
 // consider notes whether a server uses the files.
-func (u *fileUse) consider(server serverBlock) {
+func (u *fileUse) consider(number int) {
+	server := u.read.servers[number]
 	for _, pair := range server.pairs {
 		certificate, key := u.plan.Writes(pair.certificate, deployers.Fullchain, deployers.Combined), u.plan.Writes(pair.key, deployers.Key, deployers.Combined)
 		switch {
+		case certificate && key && server.rejects:
+			u.plan.Fine(deployers.Configuration, "%s: the server names them, and refuses every handshake all the same (ssl_reject_handshake)", server.where)
+			return
+		case certificate && key && !server.hasTLS():
+			u.plan.Fine(deployers.Configuration, "%s: the server names them, and has no listener with TLS", server.where)
+			return
 		case certificate && key:
-			u.servers = append(u.servers, server)
+			u.servers = append(u.servers, number)
 			u.plan.Fine(deployers.Configuration, "%s: the server names them", server.where)
 			return
 		case certificate:
@@ -194,34 +203,60 @@ func (u *fileUse) consider(server serverBlock) {
 // expressions.
 func (u *fileUse) names() []string {
 	var names []string
-	for _, server := range u.servers {
-		names = append(names, server.exactNames()...)
+	for _, number := range u.servers {
+		names = append(names, u.read.servers[number].exactNames()...)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
 }
 
-// probes returns one probe for each listener at which the files are served.
-func (u *fileUse) probes(all serversRead) []endpoint.Endpoint {
+// mostNames is how many names are asked for at one address. A pair for hundreds of
+// servers is loaded by all of them alike.
+const mostNames = 16
+
+// probes returns a probe for each listener at which the files are served, and at each
+// for each of the servers there.
+func (u *fileUse) probes() []endpoint.Endpoint {
 	var probes []endpoint.Endpoint
-	for _, server := range u.servers {
-		for _, l := range server.listens {
-			e := l.endpoint(server.scheme, server.probeName())
-			probed := slices.ContainsFunc(probes, func(p endpoint.Endpoint) bool { return p.Address() == e.Address() })
-			if !l.tls && !l.quic || probed && !l.datagram() {
+	left, told := map[string]int{}, map[string]bool{}
+	for _, number := range u.servers {
+		for _, l := range u.read.servers[number].listens {
+			if !l.tls && !l.quic {
 				continue
 			}
-			if why := unprobed(server, l, all); why != "" {
-				u.plan.Warn(deployers.Serving, "", "%s: %s is not probed: %s", server.where, l, why)
-				continue
+			e, why := u.probe(number, l)
+			switch {
+			case why != "" && told[l.String()+why]:
+			case why != "":
+				told[l.String()+why] = true
+				u.plan.Warn(deployers.Serving, "", "%s: %s is not probed: %s", u.read.servers[number].where, l, why)
+			case slices.Contains(probes, e):
+			case left[e.Address()] == mostNames:
+				u.plan.Warn(deployers.Serving, "write probes for those that matter more", "%s is probed under %d names, those of the first servers, though more have this pair there", l, mostNames)
+			default:
+				left[e.Address()]++
+				probes = append(probes, e)
 			}
-			if l.last != l.port {
-				u.plan.Warn(deployers.Serving, "", "%s: of %s, only the first port is probed", server.where, l)
+			if why == "" && l.last != l.port {
+				u.plan.Warn(deployers.Serving, "", "%s: of %s, only the first port is probed", u.read.servers[number].where, l)
 			}
-			probes = append(probes, e)
 		}
 	}
 	return probes
+}
+
+// probe returns the probe of a server at one of its listeners, or why there is none
+// that proves anything.
+func (u *fileUse) probe(number int, l listener) (e endpoint.Endpoint, why string) {
+	server := u.read.servers[number]
+	if why := unprobed(server, l, u.read); why != "" {
+		return e, why
+	}
+	name, instead, lost := u.read.nameAt(number, l, u.asked)
+	if instead != number && !lost {
+		return e, "no name is known that leads to the server there, and " + u.read.servers[instead].where + " answers for those that lead to none"
+	}
+	return l.endpoint(server.scheme, name), ""
 }
 
 // unprobed returns why a listener cannot be probed, or not so that it proves

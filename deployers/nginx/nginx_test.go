@@ -30,6 +30,18 @@ func factsOf(dump deployers.Output) deployers.Facts {
 	return deployers.Facts{Systemd: true, Unit: running, Outputs: map[string]deployers.Output{"nginx\x00-T\x00-q": dump}}
 }
 
+// planOf returns the plan for a target without probes, in place.
+func planOf(t *testing.T, facts deployers.Facts) deployers.Plan {
+	t.Helper()
+	plan, err := Deployer{}.Plan(sample.Target(Deployer{}, func(t *deployers.Target) {
+		t.Probes, t.Certificate, t.Key = nil, "/etc/nginx/tls/fullchain.pem", "/etc/nginx/tls/privkey.pem"
+	}), lineage.Lineage{Name: "web.example"}, facts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
 // planFor returns the plan for a target without probes, with the files that
 // change sets.
 func planFor(t *testing.T, dump deployers.Output, change func(*deployers.Target)) deployers.Plan {
@@ -61,6 +73,7 @@ func TestFollowsItsConfiguration(t *testing.T) {
 		{"probes", []endpoint.Endpoint{
 			{Scheme: "https", Host: "127.0.0.1", Port: 443, Name: "www.example"},
 			{Scheme: "https", Host: "::1", Port: 443, Name: "www.example"},
+			{Scheme: "https", Host: "127.0.0.1", Port: 443, Name: "plain.example"},
 			{Scheme: "https", Host: "127.0.0.9", Port: 9443, Name: "zone.example"},
 			{Scheme: "https", Host: "localhost", Port: 9444, Name: "zone.example"},
 			{Scheme: "tls", Host: "127.0.0.1", Port: 853},
@@ -252,7 +265,7 @@ func FuzzParse(f *testing.F) {
 		for _, server := range config.servers() {
 			for _, l := range server.listens {
 				_ = unprobed(server, l, indexed([]serverBlock{server}))
-				if e := l.endpoint(server.scheme, server.probeName()); e.Name != "" && !endpoint.IsHost(e.Name) {
+				if e := l.endpoint(server.scheme, indexed([]serverBlock{server}).firstName(0)); e.Name != "" && !endpoint.IsHost(e.Name) {
 					t.Errorf("%q is no name to ask for", e.Name)
 				}
 			}

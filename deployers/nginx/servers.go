@@ -17,6 +17,12 @@ type serverBlock struct {
 	listens []listener
 	names   []string // its server_name, in lower case
 	pairs   []pairFiles
+	rejects bool // every handshake, by ssl_reject_handshake
+}
+
+// hasTLS reports whether the server serves a certificate at all.
+func (s serverBlock) hasTLS() bool {
+	return slices.ContainsFunc(s.listens, func(l listener) bool { return l.tls || l.quic })
 }
 
 // pairFiles is a certificate and its key, by their paths. Where a server has
@@ -34,6 +40,7 @@ type listener struct {
 	tls       bool
 	proxied   bool // wants the PROXY protocol first
 	quic, udp bool
+	preferred bool // of all servers at the address, this one is the default
 }
 
 func (l listener) String() string {
@@ -117,6 +124,7 @@ func shareTLS(servers []serverBlock) {
 type tlsSettings struct {
 	certificates, keys []string
 	on                 []string // of the ssl directive, which there was up to 1.25.0
+	reject             []string // of ssl_reject_handshake
 }
 
 // tls returns what a block sets, or else has from the block around it, each
@@ -135,6 +143,8 @@ func (c configuration) tls(block directive, outer tlsSettings) tlsSettings {
 			own.keys = append(own.keys, c.file(d.words[1]))
 		case "ssl":
 			own.on = append(own.on, d.words[1])
+		case "ssl_reject_handshake":
+			own.reject = append(own.reject, d.words[1])
 		}
 	}
 	either := func(own, outer []string) []string {
@@ -147,12 +157,14 @@ func (c configuration) tls(block directive, outer tlsSettings) tlsSettings {
 		certificates: either(own.certificates, outer.certificates),
 		keys:         either(own.keys, outer.keys),
 		on:           either(own.on, outer.on),
+		reject:       either(own.reject, outer.reject),
 	}
 }
 
 func (c configuration) server(scheme string, outer tlsSettings, block directive) serverBlock {
 	server := serverBlock{scheme: scheme, where: block.where}
 	tls := c.tls(block, outer)
+	server.rejects = slices.Contains(tls.reject, "on")
 	for d := range c.in(block.block) {
 		switch {
 		case d.name() == "listen" && len(d.words) > 1:
@@ -161,7 +173,10 @@ func (c configuration) server(scheme string, outer tlsSettings, block directive)
 			server.listens = append(server.listens, l)
 		case d.name() == "server_name":
 			for _, name := range d.words[1:] {
-				server.names = append(server.names, strings.ToLower(name))
+				if !strings.HasPrefix(name, "~") {
+					name = strings.ToLower(name)
+				}
+				server.names = append(server.names, name)
 			}
 		}
 	}
@@ -204,6 +219,8 @@ func parseListen(words []string) listener {
 			l.udp = true
 		case "proxy_protocol":
 			l.proxied = true
+		case "default_server", "default":
+			l.preferred = true
 		}
 	}
 	address := words[0]
@@ -251,20 +268,21 @@ func (s serverBlock) exactNames() []string {
 	return names
 }
 
-// probeName returns a name by which clients reach the server; empty: the
-// configuration has none.
-func (s serverBlock) probeName() string {
-	if exact := s.exactNames(); exact != nil {
-		return exact[0]
-	}
+// askedNames returns names by which clients reach the server, exact ones first; nil:
+// the configuration has none that could be asked for.
+func (s serverBlock) askedNames() []string {
+	names := s.exactNames()
 	for _, name := range s.names {
 		// .example.org is example.org and *.example.org.
 		if domain, ok := strings.CutPrefix(name, "."); ok && endpoint.IsHost(domain) {
-			return domain
+			names = append(names, domain)
 		}
 		if domain, ok := strings.CutPrefix(name, "*."); ok && endpoint.IsHost(domain) {
-			return "certlatch." + domain
+			names = append(names, anyLabel+domain)
 		}
 	}
-	return ""
+	return names
 }
+
+// anyLabel begins a name that a wildcard stands for.
+const anyLabel = "certlatch."

@@ -1,0 +1,110 @@
+package nginx
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/endpoint"
+)
+
+// serversOf returns the servers of an http block.
+func serversOf(t *testing.T, http string) serversRead {
+	t.Helper()
+	read := readServers("# configuration file /n/nginx.conf:\nhttp {\n" + http + "\n}\n")
+	if read.err != nil {
+		t.Fatal(read.err)
+	}
+	return read
+}
+
+// TestChoice wants the server that nginx 1.26 answers with, by its source.
+func TestChoice(t *testing.T) {
+	read := serversOf(t, `
+		server { listen 443 ssl; server_name first.example; }
+		server { listen 443 ssl; server_name *.example .zone.example; }
+		server { listen 443 ssl; server_name *.deep.example www.*; }
+		server { listen 443 ssl default_server; server_name _; }
+		server { listen 443 ssl; server_name ~^re\d+\.test$ ~(?<!a)x ~^RE\.test$; }
+		server { listen 443 ssl; server_name first.example zone.example *.zone.example other.example; }
+		server { listen 443 ssl; server_name ~^re1; }
+	`)
+	c := read.choices["*:443"]
+	for name, want := range map[string]int{
+		"first.example": 0, "a.example": 1, "a.b.example": 1, "zone.example": 1, "x.zone.example": 1,
+		"a.deep.example": 2, "deep.example": 1, "www.test": 2, "www.a.b": 2, "www": 3, "other.example": 5,
+		"re1.test": 4, "example": 3,
+	} {
+		if got, _ := c.of(name); got != want {
+			t.Errorf("%s: server %d, want %d", name, got, want)
+		}
+	}
+	for name, want := range map[string]bool{"first.example": true, "re7.test": true, "nobody.test": false} {
+		if _, sure := c.of(name); sure != want {
+			t.Errorf("%s: sure is %v", name, sure)
+		}
+	}
+	var lost []string
+	for number, names := range read.lost {
+		for _, l := range names {
+			lost = append(lost, fmt.Sprint(number, " ", l.name, " ", l.listener, " ", l.winner))
+		}
+	}
+	if diff := cmp.Diff([]string{"5 first.example *:443 0", "5 zone.example *:443 1", "5 *.zone.example *:443 1"}, lost); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestProbesOfServers wants each server that serves the pair to be probed under a name
+// that leads to it, and none that refuses every handshake.
+func TestProbesOfServers(t *testing.T) {
+	const pair = "ssl_certificate /etc/nginx/tls/fullchain.pem; ssl_certificate_key /etc/nginx/tls/privkey.pem;"
+	probe := func(name string) endpoint.Endpoint {
+		return endpoint.Endpoint{Scheme: "https", Host: "127.0.0.1", Port: 443, Name: name}
+	}
+	var crowd string
+	for n := range mostNames + 2 {
+		crowd += fmt.Sprintf("server { listen 443 ssl; server_name n%d.example; }", n)
+	}
+	for _, test := range []struct {
+		name, http string
+		names      []string // of the leaf
+		probes     []endpoint.Endpoint
+		notes      int
+	}{
+		{"a default server that refuses", `server { listen 443 ssl default_server; server_name old.example _; ssl_reject_handshake on; }
+			server { listen 443 ssl; server_name a.example b.example; } server { listen 443 ssl; server_name c.example; }`, nil, []endpoint.Endpoint{probe("a.example"), probe("c.example")}, 0},
+		{"all but one refuse", `ssl_reject_handshake on; server { listen 443 ssl; server_name a.example; }
+			server { listen 443 ssl; server_name b.example; ssl_reject_handshake off; }`, nil, []endpoint.Endpoint{probe("b.example")}, 0},
+		{"another has no TLS", `server { listen 80; server_name a.example; } server { listen 443 ssl; server_name b.example; }`, nil, []endpoint.Endpoint{probe("b.example")}, 0},
+		{"none has TLS", `server { listen 80; server_name a.example; }`, nil, nil, 1},
+		{"all refuse", `ssl_reject_handshake on; server { listen 443 ssl; server_name a.example; }`, nil, nil, 1},
+		{"one that refuses has the first name", `server { listen 443 ssl; server_name a.example; ssl_reject_handshake on; } server { listen 443 ssl; server_name a.example b.example; }`, nil, []endpoint.Endpoint{probe("b.example")}, 0},
+		{"one without a name behind others", `server { listen 443 ssl default_server; } server { listen 443 ssl; server_name a.example; ssl_certificate /o; ssl_certificate_key /o; }`,
+			[]string{"A.example", "*.example"}, []endpoint.Endpoint{probe("certlatch.example")}, 0},
+		{"the names of the leaf lead to others", `server { listen 443 ssl default_server; } server { listen 443 ssl; server_name a.example; ssl_certificate /o; ssl_certificate_key /o; }`,
+			[]string{"a.example"}, []endpoint.Endpoint{probe("127.0.0.1")}, 0},
+		{"one that no name leads to", `server { listen 443 ssl; server_name a.example; ssl_certificate /o; ssl_certificate_key /o; } server { listen 443 ssl; }`, []string{"a.example"}, nil, 1},
+		{"by a regular expression", `server { listen 443 ssl; server_name ~^a; } server { listen 443 ssl default_server; ssl_reject_handshake on; }`, []string{"b.example", "a.example"}, []endpoint.Endpoint{probe("a.example")}, 0},
+		{"more than are probed", crowd, nil, nil, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dump := deployers.Output{Stdout: "# configuration file /etc/nginx/nginx.conf:\nhttp { " + pair + test.http + "}\n"}
+			facts := factsOf(dump)
+			facts.Names = test.names
+			plan := planOf(t, facts)
+			if test.name == "more than are probed" {
+				if len(plan.Probes) != mostNames {
+					t.Errorf("%d probes", len(plan.Probes))
+				}
+			} else if diff := cmp.Diff(test.probes, plan.Probes); diff != "" {
+				t.Errorf("probes: %s", diff)
+			}
+			if notes := plan.Notes(); len(notes) != test.notes {
+				t.Errorf("notes: %q", notes)
+			}
+		})
+	}
+}
