@@ -22,6 +22,7 @@ type Plan struct {
 	Files     []File
 	Reader    Account // who has to be able to read the files
 	Row       *Row    // the pair goes into a database, and there are no files; nil: it does not
+	Beside    []Beside
 
 	Test     Test
 	Activate Activation
@@ -138,6 +139,14 @@ type Row struct {
 	Table    string
 	Domain   string // the row's column domain
 	Type     int    // the row's column type
+}
+
+// Beside is a pair of something else, which the service has in memory, and which
+// an activation of the target makes it load anew.
+type Beside struct {
+	Name   string              // for people
+	Row    Row                 // that holds the pair
+	Probes []endpoint.Endpoint // where it is served; none: that cannot be seen
 }
 
 // DatabaseURL is where a database is: mysql://USER:PASSWORD@HOST:PORT/NAME,

@@ -63,7 +63,7 @@ func scriptDomains(text string) []tlsDomain {
 	found := map[string]*tlsDomain{}
 	at := func(name string) *tlsDomain {
 		if found[name] == nil {
-			found[name] = &tlsDomain{name: name, values: map[string]string{}}
+			found[name] = &tlsDomain{name: name, values: map[string]string{"type": serverDomain}}
 		}
 		return found[name]
 	}

@@ -7,7 +7,6 @@ package opensips
 
 import (
 	"fmt"
-	"net/netip"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -17,7 +16,6 @@ import (
 	"sync"
 
 	"github.com/certlatch/certlatch/deployers"
-	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
@@ -102,10 +100,11 @@ func (r *Reload) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// The table of module tls_mgm, and the type of a server domain's rows in it
-// (tls_domain.h of 3.2.19 to 4.0.1; the table's own default is 1, a client's).
+// The table of module tls_mgm, and the types of rows in it (tls_domain.h of
+// 3.2.19 to 4.0.1; the table's own default is a client's).
 const (
 	tlsMgmTable  = "tls_mgm"
+	tlsMgmClient = 1
 	tlsMgmServer = 2
 )
 
@@ -179,21 +178,14 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	if err != nil {
 		return plan, err
 	}
-	if plan.Found && len(plan.Names) > 0 {
-		plan.Probes = nil
-		for _, listener := range f.Listeners {
-			for _, name := range plan.Names {
-				plan.Probes = append(plan.Probes, endpoint.At("sips", listener, name))
-			}
-		}
-	}
 	plan.SIPDomains = deployers.SIPDomains(t, plan)
 	return plan, nil
 }
 
 // planFiles completes the plan for domains of the script.
 func (s observed) planFiles(plan *deployers.Plan, t deployers.Target, f deployers.Facts) error {
-	ours, rows := 0, 0
+	rows := 0
+	var ours []tlsDomain
 	var taken []string
 	for _, d := range s.domains {
 		certificate, key := d.values["CERT_FILE"], d.values["PKEY_FILE"]
@@ -207,25 +199,23 @@ func (s observed) planFiles(plan *deployers.Plan, t deployers.Target, f deployer
 			plan.Warn(deployers.Configuration, "let it name both files of one pair", "domain %s takes %s with the key %s, and the target has only one of the two", d.name, certificate, key)
 		}
 		if gets {
-			ours++
+			ours = append(ours, d)
 			plan.Fine(deployers.Configuration, "domain %s takes %s", d.name, certificate)
-			plan.Names = append(plan.Names, d.names()...)
 		}
 	}
-	slices.Sort(plan.Names)
-	plan.Names = slices.Compact(plan.Names)
+	s.serve(plan, f, ours...)
 	switch {
 	case s.unlisted != "":
 		plan.Warn(deployers.Control, "set opensips: {mi: ...} to the channel that it has", "%s, so it is not known which files its domains take", s.unlisted)
-	case ours == 0 && len(taken) == 0 && rows > 0:
+	case len(ours) == 0 && len(taken) == 0 && rows > 0:
 		return &deployers.NoWayError{
 			Target: t.Name, About: deployers.Domains,
 			Why:    "OpenSIPS takes no certificate from files: its domains come from a database (" + s.listed() + ")",
 			Remedy: "set opensips: {database: URL, domain: NAME} in place of the files of target " + t.Name,
 		}
-	case ours == 0 && len(taken) == 0:
+	case len(ours) == 0 && len(taken) == 0:
 		plan.Warn(deployers.Configuration, "define one in its script", "OpenSIPS lists no server domain, so nothing takes %s", plan.Files[0].Path)
-	case ours == 0:
+	case len(ours) == 0:
 		plan.Warn(deployers.Configuration, "name the target's paths there, or those in the target", "OpenSIPS does not take its certificates from %s: %s", plan.Files[0].Path, strings.Join(taken, ", "))
 	}
 	var err error
@@ -246,13 +236,21 @@ func (o *Options) planRow(plan *deployers.Plan, seen observed, t deployers.Targe
 			Remedy: "set certificate and key for target " + t.Name + " in place of opensips.database",
 		}
 	case at >= 0:
-		plan.Names = seen.domains[at].names()
+		seen.serve(plan, f, seen.domains[at])
 		plan.Fine(deployers.Domains, "domain %s comes from the database", plan.Row.Domain)
 	case seen.unlisted == "":
 		plan.Warn(deployers.Domains, "set opensips: {domain: NAME} if it has another name; if its row could not be used, a good one brings it back", "OpenSIPS does not list a server domain %s now (%s)", plan.Row.Domain, seen.listed())
 	}
 	if version := f.Answers[o.query("version")]; o.Reload == ReloadAuto && version.Silent() && f.Systemd && f.Unit.Running() {
 		return deployers.NewSilentError(t, "OpenSIPS does not answer: "+version.Err)
+	}
+	for _, other := range seen.others(plan.Row) {
+		row := *plan.Row
+		row.Domain, row.Type = other.name, other.rowType()
+		plan.Beside = append(plan.Beside, deployers.Beside{
+			Name: fmt.Sprintf("OpenSIPS's domain %s (%s)", other.name, other.values["type"]),
+			Row:  row, Probes: seen.probes(other, f),
+		})
 	}
 	var err error
 	plan.Activate, err = seen.activation(t, f, o.reload(t, plan.Row, seen), o.unsafe(seen))
@@ -332,32 +330,6 @@ type observed struct {
 	unlisted    string      // why they are not known; empty: they are
 }
 
-// tlsDomain is a domain of tls_list, which lists files only for those of the
-// script (list_domain of tls_mgm.c).
-type tlsDomain struct {
-	name    string
-	values  map[string]string
-	filters []string // of IP addresses and of SIP domains
-}
-
-func (d tlsDomain) script() bool {
-	_, ok := d.values["CERT_FILE"]
-	return ok
-}
-
-// names returns the SIP domains by which a client reaches the domain, in lower
-// case: before 3.6.8 the case counts. Filters with wildcards name none.
-func (d tlsDomain) names() (names []string) {
-	for _, filter := range d.filters {
-		_, addrErr := netip.ParseAddr(filter)
-		_, portErr := netip.ParseAddrPort(filter)
-		if addrErr != nil && portErr != nil && filter != "none" && !strings.ContainsAny(filter, `*?[\`) {
-			names = append(names, strings.ToLower(filter))
-		}
-	}
-	return names
-}
-
 // serverVersion matches the version in the reply to version: OpenSIPS (3.6.8
 // (x86_64/linux)).
 var serverVersion = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^Server: OpenSIPS \((\d+)(\.[\w.-]+)`) })
@@ -387,29 +359,6 @@ func (o *Options) answer(f deployers.Facts, method string) (reply, why string) {
 		return "", fmt.Sprintf("OpenSIPS answers %s with %q", method, answer.Fault)
 	}
 	return answer.Reply, ""
-}
-
-// serverDomain is the type, in tls_list, of a domain for connections that come
-// in; the other one is TLS_DOMAIN_CLI.
-const serverDomain = "TLS_DOMAIN_SRV"
-
-// tlsDomains returns the domains in the reply to tls_list.
-func tlsDomains(reply string) []tlsDomain {
-	var domains []tlsDomain
-	for line := range strings.Lines(reply) {
-		key, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
-		switch {
-		case key == "name" && ok:
-			domains = append(domains, tlsDomain{name: value, values: map[string]string{}})
-		case len(domains) == 0:
-		case ok:
-			domains[len(domains)-1].values[key] = value
-		default:
-			last := &domains[len(domains)-1]
-			last.filters = append(last.filters, key)
-		}
-	}
-	return domains
 }
 
 // others returns the domains of the database but for that of a row. A client's

@@ -75,7 +75,7 @@ func (r *run) servedAlready(a attempt) bool {
 
 // mayActivate fails with an *outcome.WaitError outside of a member's window, and
 // where an activation would end what the service serves besides: its own test
-// says that it could not be loaded again.
+// says that it could not be loaded again, or its row does.
 func (r *run) mayActivate(ctx context.Context, a attempt) error {
 	for _, m := range a.members {
 		if w := m.prepared.job.target.Window; w != nil && !w.Contains(time.Now()) {
@@ -84,6 +84,16 @@ func (r *run) mayActivate(ctx context.Context, a attempt) error {
 	}
 	for _, m := range a.members {
 		other, about, err := owntest.Endangered(ctx, m.prepared.plan.Test, m.tested, r.serves)
+		if err != nil {
+			return err
+		}
+		if other != nil {
+			return outcome.EndangersError(other.Name, about, m.activate)
+		}
+	}
+	besides := r.prep.Besides(r.site.World.Databases)
+	for _, m := range a.members {
+		other, about, err := besides.Endangered(ctx, m.prepared.plan)
 		if err != nil {
 			return err
 		}

@@ -27,6 +27,7 @@ import (
 	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/probe"
 	"github.com/certlatch/certlatch/internal/process"
+	"github.com/certlatch/certlatch/internal/rows"
 	"github.com/certlatch/certlatch/internal/state"
 )
 
@@ -521,6 +522,14 @@ type worldTable struct{ w *world }
 func (d worldTable) Read(_ context.Context, at deployers.Row) ([]byte, lineage.Secret, error) {
 	held := d.w.table[at.Domain]
 	return held.certificate, held.key, nil
+}
+
+func (d worldTable) Table(context.Context, deployers.Row) ([]rows.Entry, error) {
+	var all []rows.Entry
+	for domain, held := range d.w.table {
+		all = append(all, rows.Entry{Domain: domain, Type: 2, Certificate: held.certificate, Key: held.key})
+	}
+	return all, nil
 }
 
 func (d worldTable) Stage(_ context.Context, at deployers.Row, certificate []byte, key lineage.Secret) (pairs.Change, error) {

@@ -130,7 +130,7 @@ func (i inspection) examine(ctx context.Context, a prepare.Assignment) examined 
 	if !e.isComparable() {
 		return e
 	}
-	e.checks = slices.Concat(e.checks, i.reading(e.evidence), i.ownTest(ctx, e.evidence))
+	e.checks = slices.Concat(e.checks, i.reading(e.evidence), i.ownTest(ctx, e.evidence), i.endangered(ctx, e.evidence))
 	named, err := prepare.NameProbes(e.plan.Probes, e.bundle.Leaf)
 	if err != nil {
 		e.checks = append(e.checks, e.fails(deployers.Serving, err))
@@ -316,6 +316,19 @@ func (i inspection) judgeOwnTest(ctx context.Context, ev evidence, failed error)
 		return warned(deployers.OwnTest, ev.deploy(), "%s fails, perhaps for want of the first deployment: %v", program, counts)
 	}
 	return warned(deployers.OwnTest, "", "%s finds fault with what is not the target's: %v", program, failed)
+}
+
+// endangered says what an activation would take from the service beside the target.
+func (i inspection) endangered(ctx context.Context, ev evidence) []deployers.Check {
+	other, about, err := i.beside.Endangered(ctx, ev.plan)
+	switch {
+	case err != nil && ev.pairErr == nil:
+		return []deployers.Check{ev.fails(deployers.Reload, err)}
+	case other != nil:
+		wait := outcome.EndangersError(other.Name, about, ev.plan.Activate)
+		return []deployers.Check{warned(deployers.Reload, wait.Remedy(subjectOf(ev.assigned, ev.plan)), "%v", wait)}
+	}
+	return nil
 }
 
 // isServed reports whether one handshake shows a leaf of something else.

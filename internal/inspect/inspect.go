@@ -33,6 +33,7 @@ type inspection struct {
 	site   prepare.Site
 	prep   *prepare.Preparer
 	tests  *owntest.Runner
+	beside *prepare.Besides
 	began  time.Time
 	state  *state.State
 	unread error // why the state cannot be read, so that it is an empty one; nil: it was
@@ -42,7 +43,7 @@ type inspection struct {
 func (in Inspector) begin(prep *prepare.Preparer) (inspection, error) {
 	began := time.Now()
 	st, unread, err := in.Site.State()
-	return inspection{site: in.Site, prep: prep, tests: owntest.NewRunner(in.Site.World.Programs), began: began, state: st, unread: unread}, err
+	return inspection{site: in.Site, prep: prep, tests: owntest.NewRunner(in.Site.World.Programs), beside: prep.Besides(in.Site.World.Databases), began: began, state: st, unread: unread}, err
 }
 
 // record returns what is remembered of an assignment.

@@ -23,6 +23,7 @@ import (
 	"github.com/certlatch/certlatch/internal/pki"
 	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/probe"
+	"github.com/certlatch/certlatch/internal/rows"
 	"github.com/certlatch/certlatch/internal/state"
 )
 
@@ -180,7 +181,8 @@ type world struct {
 	unreadable error                        // why a service's user cannot read files
 	row        []byte                       // the certificate of every row
 	noRow      error
-	open       bool // the connection to systemd
+	table      []rows.Entry // of every database
+	open       bool         // the connection to systemd
 
 	looks int      // at what is served,
 	asked int      // and the handshakes of them
@@ -257,6 +259,10 @@ func (w *world) Prove(context.Context, time.Time, []probe.Want) []probe.Seen {
 
 func (w *world) Read(context.Context, deployers.Row) ([]byte, lineage.Secret, error) {
 	return w.row, nil, w.noRow
+}
+
+func (w *world) Table(context.Context, deployers.Row) ([]rows.Entry, error) {
+	return w.table, w.noRow
 }
 
 func (w *world) Stage(context.Context, deployers.Row, []byte, lineage.Secret) (pairs.Change, error) {

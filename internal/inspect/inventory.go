@@ -121,7 +121,8 @@ type glance struct {
 	installed   *lineage.Leaf // nil: there is none that can be read
 	looked      bool          // at what is installed
 	reloadsLeft *int
-	stopped     bool // somebody has stopped the service
+	endangers   *string // what an activation would take from the service beside the target; nil: nothing that is known
+	stopped     bool    // somebody has stopped the service
 
 	areFound bool                // the plan's probes were found, not written down
 	planned  []endpoint.Endpoint // probes of the plan
@@ -164,6 +165,9 @@ func (i inspection) glance(ctx context.Context, a prepare.Assignment) glance {
 	if err == nil || isNoWay(err) {
 		installed, unseen := i.site.Storage().Leaf(ctx, pairs.At(a.Target.Target, a.Lineage.Name, plan), bundle)
 		g.looked, g.installed = unseen == nil, describe(installed)
+		if other, _, err := i.beside.Endangered(ctx, plan); err == nil && other != nil {
+			g.endangers = &other.Name
+		}
 		var unnamed error
 		g.planned, unnamed = prepare.NameProbes(plan.Probes, cmp.Or(leaf, installed))
 		g.lost = prepare.LostProbes(proven, plan)
@@ -228,7 +232,8 @@ func (i inspection) conclude(g glance, observed []probe.Observation, before func
 			Lineage: l.Name, Target: t.Name, Service: t.Service,
 			Issued: g.issued, Installed: g.installed, Served: g.served(observed), ReloadsLeft: g.reloadsLeft,
 		},
-		Looked: i.began.UTC(), // and not now: the state was read then
+		Looked:    i.began.UTC(), // and not now: the state was read then
+		Endangers: g.endangers,
 	}
 	if g.known != nil {
 		seen.Looked = g.known.Noted.UTC()

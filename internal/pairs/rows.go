@@ -17,6 +17,7 @@ import (
 // Databases are those that rows are kept in, as of package rows.
 type Databases interface {
 	Read(ctx context.Context, row deployers.Row) (certificate []byte, key lineage.Secret, err error)
+	Table(ctx context.Context, row deployers.Row) ([]rows.Entry, error)
 	Stage(ctx context.Context, row deployers.Row, certificate []byte, key lineage.Secret) (Change, error)
 }
 
@@ -34,6 +35,10 @@ type realDatabases struct{ rows rows.Databases }
 
 func (d realDatabases) Read(ctx context.Context, row deployers.Row) (certificate []byte, key lineage.Secret, err error) {
 	return d.rows.Read(ctx, row)
+}
+
+func (d realDatabases) Table(ctx context.Context, row deployers.Row) ([]rows.Entry, error) {
+	return d.rows.Table(ctx, row)
 }
 
 func (d realDatabases) Stage(ctx context.Context, row deployers.Row, certificate []byte, key lineage.Secret) (Change, error) {

@@ -86,6 +86,9 @@ func alarms(s state.Sighting, now time.Time, expiry condition.Expiry) []alarm {
 	if left := s.ReloadsLeft; left != nil && *left <= fewReloads {
 		say(SeverityWarning, "has %s left until it has to be restarted", Count(*left, "reload", "reloads"))
 	}
+	if s.Endangers != nil {
+		say(SeverityWarning, "its next reload would take the TLS of %s away", *s.Endangers)
+	}
 	slices.SortStableFunc(all, func(a, b alarm) int { return cmp.Compare(b.level, a.level) })
 	return all
 }

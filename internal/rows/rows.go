@@ -47,6 +47,8 @@ type Keeper struct{ UID, GID uint32 }
 type database interface {
 	// read returns the pairs of all rows that match a row's domain and type.
 	read(context.Context, deployers.Row) ([]pair, error)
+	// table returns all rows of a row's table.
+	table(ctx context.Context, row deployers.Row) ([]Entry, error)
 	// swap replaces the pair from by to, in one transaction. It fails with
 	// errChanged where not exactly one row holds from.
 	swap(ctx context.Context, row deployers.Row, from, to pair) error
@@ -86,6 +88,29 @@ func (d Databases) Read(ctx context.Context, row deployers.Row) (certificate []b
 		return nil, nil, err
 	}
 	return held.certificate, held.key(), nil
+}
+
+// Entry is one row of a table, and the pair that it holds; nil is NULL.
+type Entry struct {
+	Domain      string
+	Type        int
+	Certificate []byte
+	Key         lineage.Secret
+}
+
+// Table returns all rows of the table that a row is in. It fails with an
+// *AddressError.
+func (d Databases) Table(ctx context.Context, row deployers.Row) ([]Entry, error) {
+	db, err := d.open(row)
+	if err != nil {
+		return nil, err
+	}
+	defer db.close()
+	all, err := db.table(ctx, row)
+	if err != nil {
+		return nil, fmt.Errorf("read table %s in %s: %w", row.Table, row.Database, err)
+	}
+	return all, nil
 }
 
 // Change is an update of one row: staged, committed, and undone or kept.

@@ -48,6 +48,7 @@ func suite(t *testing.T, e *engine) {
 		test func(*testing.T, *engine)
 	}{
 		{"Change", change},
+		{"Table", table},
 		{"Null", null},
 		{"Names", names},
 		{"ChangedBeforeCommit", changedBeforeCommit},
@@ -182,6 +183,33 @@ func change(t *testing.T, e *engine) {
 	same := stageRow(t, row, previous)
 	succeed(t, same.Commit)
 	holds(t, row, previous)
+}
+
+// table wants all rows to be read, also those of other types and without a pair.
+func table(t *testing.T, e *engine) {
+	row := e.row(t, renewed)
+	client := row
+	client.Type = 1
+	e.insert(t, client, nil, nil)
+	all, err := databases.Table(t.Context(), row)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[int]held{}
+	for _, entry := range all {
+		if entry.Domain == row.Domain {
+			found[entry.Type] = held{entry.Certificate, entry.Key}
+		}
+	}
+	if diff := cmp.Diff(map[int]held{1: {}, 2: renewed}, found); diff != "" {
+		t.Errorf("the table (-want +got):\n%s", diff)
+	}
+	row.Table = "missing"
+	_, err = databases.Table(t.Context(), row)
+	if err == nil {
+		t.Fatal("a table that is missing is read")
+	}
+	discreet(t, err)
 }
 
 func null(t *testing.T, e *engine) {

@@ -102,6 +102,26 @@ func (s *server) read(ctx context.Context, row deployers.Row) ([]pair, error) {
 	return s.query(ctx, s.db, row)
 }
 
+// table needs no parameters, so the statement is alike for all servers.
+func (s *server) table(ctx context.Context, row deployers.Row) ([]Entry, error) {
+	found, err := s.db.QueryContext(ctx, "SELECT domain, type, certificate, private_key FROM "+row.Table)
+	if err != nil {
+		return nil, err
+	}
+	defer found.Close()
+	var all []Entry
+	for found.Next() {
+		var e Entry
+		var key []byte
+		if err := found.Scan(&e.Domain, &e.Type, &e.Certificate, &key); err != nil {
+			return nil, err
+		}
+		e.Key = key
+		all = append(all, e)
+	}
+	return all, found.Err()
+}
+
 // queryer is a database, or a transaction in it.
 type queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)

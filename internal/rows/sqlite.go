@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -102,6 +103,26 @@ func (s *sqlite) read(ctx context.Context, row deployers.Row) ([]pair, error) {
 		pairs = append(pairs, newPair(c, k))
 	}
 	return pairs, nil
+}
+
+func (s *sqlite) table(ctx context.Context, row deployers.Row) ([]Entry, error) {
+	out, err := s.query(ctx, "SELECT type, quote(CAST(domain AS BLOB)), quote(CAST(certificate AS BLOB)), quote(CAST(private_key AS BLOB)) FROM %s;", row.Table)
+	if err != nil {
+		return nil, err
+	}
+	var all []Entry
+	for line := range strings.Lines(out) {
+		columns := append(strings.Split(strings.TrimSuffix(line, "\n"), "|"), "", "", "")
+		kind, errT := strconv.Atoi(columns[0])
+		domain, errD := unquote(columns[1])
+		certificate, errC := unquote(columns[2])
+		key, errK := unquote(columns[3])
+		if errT != nil || errD != nil || errC != nil || errK != nil {
+			return nil, errors.New("the answer of sqlite3 cannot be understood")
+		}
+		all = append(all, Entry{string(domain), kind, certificate, key})
+	}
+	return all, nil
 }
 
 // swap runs one statement, which SQLite makes a transaction. Its casts are for

@@ -52,6 +52,10 @@ type Sighting struct {
 	Differs *time.Time `json:"differs"` // since when what is installed or served is not what was issued; nil: it is
 	Hold    *string    `json:"hold"`    // why the target is held; nil: it is not
 	Outage  *Outage    `json:"outage,omitempty"`
+
+	// Endangers is what the service serves beside the target and would lose by its
+	// next activation; nil: nothing that is known.
+	Endangers *string `json:"endangers,omitempty"`
 }
 
 // Outage says that a probe of a certificate that was proven to be served

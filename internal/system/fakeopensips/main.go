@@ -3,8 +3,8 @@
 // with what its script or its database holds. Its replies are those of OpenSIPS
 // 3.6.8 and 4.1-dev; each has its source, or the version that it was seen with.
 //
-// It does not speak SIP, and has server domains only. What has no source here
-// is a guess.
+// It does not speak SIP, and makes no connection by its clients' domains. What has
+// no source here is a guess.
 package main
 
 import (
@@ -45,9 +45,16 @@ type opensips struct {
 
 // domain is a TLS domain that can be used.
 type domain struct {
-	name, match string // match is the SIP domain, or * for any
-	pair        tls.Certificate
+	name, kind     string // kind is the type of tls_list
+	address, match string // the filters: ADDRESS:PORT and a SIP domain, or * for any
+	pair           tls.Certificate
 }
+
+// The types of domains (tls_mgm.c of 3.6.8, list_domain).
+const (
+	server = "TLS_DOMAIN_SRV"
+	client = "TLS_DOMAIN_CLI"
+)
 
 func main() {
 	var o opensips
@@ -60,7 +67,7 @@ func main() {
 	fifo := flag.String("fifo", "", "the `path` of mi_fifo's FIFO")
 	socket := flag.String("socket", "", "the `path` of mi_datagram's socket")
 	httpd := flag.String("http", "", "the `address` of mi_http")
-	listen := flag.String("listen", "127.0.0.1:5061", "the `address` for SIP over TLS")
+	listen := flag.String("listen", "127.0.0.1:5061", "the `addresses` for SIP over TLS, with commas between them")
 	flag.Parse()
 	log.SetFlags(0)
 
@@ -80,34 +87,57 @@ func main() {
 }
 
 // start reads the certificate and serves it.
-func (o *opensips) start(address string) error {
+func (o *opensips) start(addresses string) error {
 	switch {
 	case o.cert != "":
 		pair, err := tls.LoadX509KeyPair(o.cert, o.key)
 		if err != nil {
 			return err
 		}
-		o.script.match, o.script.pair = "*", pair
+		o.script.kind, o.script.address, o.script.match, o.script.pair = server, "*", "*", pair
 		o.domains = []domain{o.script}
 	case o.database != "":
 		if err := o.load(); err != nil {
 			return err
 		}
 	}
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return err
-	}
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				log.Fatal(err)
-			}
-			go o.serveTLS(conn)
+	for address := range strings.SplitSeq(addresses, ",") {
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			return err
 		}
-	}()
+		go func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					log.Fatal(err)
+				}
+				go o.serveTLS(conn)
+			}
+		}()
+	}
 	return nil
+}
+
+// at returns the server domains at an address: those that name it, or else those
+// for any (tls_domain.c of 3.6.8, tls_find_domain_by_filters).
+func (o *opensips) at(address string) (named []domain) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var everywhere []domain
+	for _, d := range o.domains {
+		switch {
+		case d.kind != server:
+		case d.address == address:
+			named = append(named, d)
+		case d.address == "*":
+			everywhere = append(everywhere, d)
+		}
+	}
+	if named == nil {
+		return everywhere
+	}
+	return named
 }
 
 // serveTLS shows the certificate of the domain that the client names. Where
@@ -115,9 +145,7 @@ func (o *opensips) start(address string) error {
 // with 3.6.8).
 func (o *opensips) serveTLS(conn net.Conn) {
 	defer conn.Close()
-	o.mu.Lock()
-	domains := o.domains
-	o.mu.Unlock()
+	domains := o.at(conn.LocalAddr().String())
 	if len(domains) > 0 {
 		conn = tls.Server(conn, &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			for _, d := range domains {
@@ -135,9 +163,9 @@ func (o *opensips) serveTLS(conn net.Conn) {
 // cannot be used is left out, without an error (tls_mgm.c of 3.6.8, load_info
 // and init_tls_domains).
 func (o *opensips) load() error {
-	client, hexOf := o.client()
+	shell, hexOf := o.shell()
 	ask := func(statement string) (string, error) {
-		out, err := exec.Command(client[0], append(client[1:], statement)...).Output()
+		out, err := exec.Command(shell[0], append(shell[1:], statement)...).Output()
 		if err != nil {
 			return "", fmt.Errorf("ask %s: %w", o.database, err)
 		}
@@ -150,7 +178,7 @@ func (o *opensips) load() error {
 	if version != "3\n" { // TLS_TABLE_VERSION
 		return fmt.Errorf("invalid version %q for table tls_mgm found", version)
 	}
-	rows, err := ask("SELECT domain, match_sip_domain, " + hexOf("certificate") + ", " + hexOf("private_key") + ", cipher_list FROM tls_mgm WHERE type = 2 ORDER BY id")
+	rows, err := ask("SELECT domain, match_sip_domain, " + hexOf("certificate") + ", " + hexOf("private_key") + ", cipher_list, type, match_ip_address FROM tls_mgm ORDER BY id")
 	if err != nil {
 		return err
 	}
@@ -162,15 +190,16 @@ func (o *opensips) load() error {
 			log.Printf("Failed to init TLS domain '%s', skipping... (%v)", columns[0], err)
 			continue
 		}
-		o.domains = append(o.domains, domain{columns[0], columns[1], pair})
+		kind := map[string]string{"1": client, "2": server}[columns[5]] // tls_domain.h of 3.6.8
+		o.domains = append(o.domains, domain{columns[0], kind, columns[6], columns[1], pair})
 	}
 	return nil
 }
 
-// client returns the program that runs the statement that follows it, and
+// shell returns the program that runs the statement that follows it, and
 // prints a line for each row with tabs between the columns, and a function that
 // returns the expression for a column in hexadecimal.
-func (o *opensips) client() (argv []string, hexOf func(column string) string) {
+func (o *opensips) shell() (argv []string, hexOf func(column string) string) {
 	hexOf = func(column string) string { return "hex(" + column + ")" }
 	at, err := url.Parse(o.database)
 	if err != nil {
@@ -239,7 +268,7 @@ func (o *opensips) list() string {
 	}
 	var list []string
 	for _, d := range o.domains {
-		list = append(list, `{"name":"`+d.name+`","type":"TLS_DOMAIN_SRV","IP ADDRESS FILTERS":["*"],"SIP DOMAIN FILTERS":["`+d.match+`"],`+
+		list = append(list, `{"name":"`+d.name+`","type":"`+d.kind+`","IP ADDRESS FILTERS":["`+d.address+`"],"SIP DOMAIN FILTERS":["`+d.match+`"],`+
 			`"METHOD":"TLSv1_2-TLSv1_3","VERIFY_CERT":false,"REQ_CLI_CERT":false,"CRL_CHECKALL":false,`+
 			file("CERT_FILE", o.cert)+`"CRL_DIR":"",`+file("CA_FILE", "")+`"CA_DIR":"/etc/pki/CA/",`+
 			file("PKEY_FILE", o.key)+`"CIPHER_LIST":"",`+file("DH_PARAMS_FILE", "")+`"EC_CURVE":""}`)

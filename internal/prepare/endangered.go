@@ -1,0 +1,178 @@
+package prepare
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/pairs"
+	"github.com/certlatch/certlatch/internal/probe"
+	"github.com/certlatch/certlatch/internal/rows"
+)
+
+// Besides judges what services have in memory beside targets and an activation
+// makes them load anew. A table is read once; where it may have changed, a new
+// Besides is needed. It may be used by several goroutines.
+type Besides struct {
+	databases pairs.Databases
+	observe   func(context.Context, []endpoint.Endpoint) []probe.Observation
+
+	mutex  sync.Mutex
+	tables map[tableOf]*judged
+}
+
+type tableOf struct {
+	database deployers.DatabaseURL
+	name     string
+}
+
+// judged is what is wrong with the rows of a table, by domain and type.
+type judged struct {
+	once  sync.Once
+	flaws map[rowOf]flaw
+	err   error
+}
+
+type rowOf struct {
+	domain string
+	kind   int
+}
+
+// flaw is what is wrong with a row.
+type flaw struct {
+	err  error
+	lost bool // the service cannot load it; else it would serve what nobody accepts
+}
+
+// Besides returns a Besides that has not looked at anything yet.
+func (p *Preparer) Besides(databases pairs.Databases) *Besides {
+	observe := func(ctx context.Context, at []endpoint.Endpoint) []probe.Observation {
+		return p.Observe(ctx, at, func() {})
+	}
+	return &Besides{databases: databases, observe: observe, tables: map[tableOf]*judged{}}
+}
+
+// Endangered returns something that a service has in memory beside a plan's target
+// and could not load again, and why; nil: there is none. It fails with an
+// *outcome.DatabaseError where that cannot be looked at.
+func (b *Besides) Endangered(ctx context.Context, plan deployers.Plan) (other *deployers.Beside, about error, err error) {
+	for _, other := range plan.Beside {
+		flaws, err := b.flawsOf(ctx, other.Row)
+		if err != nil {
+			return nil, nil, err
+		}
+		found, flawed := flaws[rowOf{other.Row.Domain, other.Row.Type}]
+		if flawed && (found.lost || b.servesValid(ctx, other)) {
+			return &other, found.err, nil
+		}
+	}
+	return nil, nil, nil
+}
+
+// servesValid reports whether something shows a leaf that is valid by its dates.
+func (b *Besides) servesValid(ctx context.Context, other deployers.Beside) bool {
+	if len(other.Probes) == 0 {
+		return false
+	}
+	return slices.ContainsFunc(b.observe(ctx, other.Probes), func(o probe.Observation) bool {
+		return o.Leaf() != nil && outOfDate(o.Leaf(), time.Now()) == nil
+	})
+}
+
+// flawsOf returns the flaws of a row's table.
+func (b *Besides) flawsOf(ctx context.Context, row deployers.Row) (map[rowOf]flaw, error) {
+	key := tableOf{row.Database, row.Table}
+	b.mutex.Lock()
+	table, ok := b.tables[key]
+	if !ok {
+		table = new(judged)
+		b.tables[key] = table
+	}
+	b.mutex.Unlock()
+	table.once.Do(func() {
+		entries, err := b.databases.Table(ctx, row)
+		if err != nil {
+			table.err = &outcome.DatabaseError{Err: err}
+			return
+		}
+		table.flaws = map[rowOf]flaw{}
+		for _, e := range entries {
+			if found := judgeRow(e, time.Now()); found.err != nil {
+				table.flaws[rowOf{e.Domain, e.Type}] = found
+			}
+		}
+	})
+	return table.flaws, table.err
+}
+
+// judgeRow returns what keeps OpenSSL from using a row's pair, or clients from
+// accepting it. Of what crypto/x509 does not know it says nothing. OpenSIPS takes
+// the first certificate as the leaf, stops at an intermediate that is malformed
+// without a word, and has files for what is not in the row (openssl_config.c of
+// 3.6.8, load_certificate_db and load_private_key_db; tls_mgm.c, init_tls_dom).
+func judgeRow(e rows.Entry, now time.Time) flaw {
+	if len(e.Certificate) == 0 {
+		return flaw{}
+	}
+	if len(e.Key) == 0 {
+		return flaw{errors.New("its row has a certificate and no key"), true}
+	}
+	first := firstBlock(e.Certificate, func(kind string) bool { return strings.HasSuffix(kind, "CERTIFICATE") })
+	key := firstBlock(e.Key, func(kind string) bool { return strings.HasSuffix(kind, "PRIVATE KEY") })
+	if first == nil || key == nil || !wellFormed(first) || !wellFormed(key) {
+		return flaw{errors.New("its row holds no certificate and key in PEM that can be read"), true}
+	}
+	leaf, err := x509.ParseCertificate(first.Bytes)
+	if err != nil {
+		return flaw{}
+	}
+	_, findings := lineage.Parse(lineage.Lineage{Fullchain: "certificate", Key: "private_key"}, pem.EncodeToMemory(first), nil, e.Key)
+	for _, f := range findings {
+		if f.Code == "key-mismatch" {
+			return flaw{errors.New(f.Detail), true}
+		}
+	}
+	return flaw{outOfDate(leaf, now), false}
+}
+
+// outOfDate returns an error about a leaf that has run out, or has not begun.
+func outOfDate(leaf *x509.Certificate, now time.Time) error {
+	switch label := lineage.Label(leaf); {
+	case now.After(leaf.NotAfter):
+		return fmt.Errorf("certificate %s expired on %s", label, leaf.NotAfter.Format(time.DateOnly))
+	case now.Before(leaf.NotBefore):
+		return fmt.Errorf("certificate %s is not valid before %s", label, leaf.NotBefore.Format(time.DateOnly))
+	}
+	return nil
+}
+
+// firstBlock returns the first block of some kinds; nil: there is none.
+func firstBlock(text []byte, some func(kind string) bool) *pem.Block {
+	for {
+		block, rest := pem.Decode(text)
+		if block == nil || some(block.Type) {
+			return block
+		}
+		text = rest
+	}
+}
+
+// wellFormed reports whether a block holds one DER value, or is encrypted.
+func wellFormed(block *pem.Block) bool {
+	if strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
+		return true
+	}
+	rest, err := asn1.Unmarshal(block.Bytes, &asn1.RawValue{})
+	return err == nil && len(rest) == 0
+}
