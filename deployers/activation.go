@@ -23,6 +23,7 @@ type Activation struct {
 	Way     Way
 	Unit    string
 	Command []string
+	Written bool // the command is the operator's own
 	PID     int
 	Signal  string  // HUP, USR1, USR2
 	Calls   []Query // at the first channel that answers, the others are not asked

@@ -36,6 +36,11 @@ type Facts struct {
 	// it is not known to have.
 	Activated time.Time
 
+	// Where systemd makes up whom the unit runs as (DynamicUser=): which of its User
+	// and Group exist only while it runs, and what its main process runs under.
+	DynamicUser, DynamicGroup bool
+	Runs                      IDs
+
 	Made *Made // of texts, for all of a run; nil: nothing is kept
 }
 
@@ -111,6 +116,13 @@ type Unit struct {
 	StartLimitBurst    uint32
 	StartLimitInterval time.Duration
 	ControlGroup       string
+
+	DynamicUser bool // systemd makes up those of User and Group that this host lacks
+
+	// What systemd reads as root and hands to the processes when they start, and
+	// whether it does so again on a reload (RefreshOnReload=, seen with systemd 262).
+	Credentials          []Credential
+	RefreshesCredentials bool
 }
 
 // Running reports whether the unit's processes are up.

@@ -110,6 +110,10 @@ type File struct {
 	User    string // empty: root, or who runs certlatch
 	Group   string // empty: the primary group of User
 	Mode    fs.FileMode
+
+	// Credential is where the service finds it, if systemd reads it and hands it to
+	// the unit as a credential; empty: the service reads the file itself.
+	Credential string
 }
 
 // Proof is what shows that a service serves the new files for good, and not an old
@@ -198,6 +202,18 @@ func (u DatabaseURL) MarshalText() ([]byte, error) { return []byte(u.String()), 
 type Account struct {
 	User, Group         string
 	SupplementaryGroups []string
+
+	// Dynamic is set where there is such a user only while the unit runs; Runs is
+	// then what its main process runs under. An empty Group comes and goes with it.
+	Dynamic bool
+	Runs    IDs
+}
+
+// IDs is what a process runs under; the zero IDs are not known.
+type IDs struct {
+	Known    bool
+	UID, GID uint32
+	Groups   []uint32 // supplementary
 }
 
 // NewPlan begins a plan with what is alike for every service: the files of
@@ -207,18 +223,16 @@ func NewPlan(t Target, l lineage.Lineage, f Facts, scheme string) Plan {
 	expand := func(path string) string { return strings.ReplaceAll(path, "{lineage}", l.Name) }
 	plan := Plan{Target: t.Name, Service: t.Service, Lineage: l.Name, Directory: expand(t.Directory), Probes: t.Probes, Proof: carefulProof()}
 
-	group := t.Group
-	if group == "" {
-		group = f.Unit.Group
-	}
-	if group == "" && f.Unit.User != "" {
-		group = f.Unit.User + ":" // the primary group of that user
-	}
+	reader := f.account()
 	add := func(content Content, path string) {
 		if path == "" {
 			return
 		}
-		file := File{Path: expand(path), Content: content, User: t.User, Group: group, Mode: 0o644}
+		path = expand(path)
+		file := File{Path: path, Content: content, User: t.User, Group: t.Group, Mode: 0o644, Credential: f.Unit.handsOver(path)}
+		if t.Group == "" && file.Credential == "" {
+			file.Group = reader.fileGroup()
+		}
 		if content.HoldsKey() {
 			file.Mode = t.Mode
 		}
@@ -236,7 +250,7 @@ func NewPlan(t Target, l lineage.Lineage, f Facts, scheme string) Plan {
 		add(Combined, t.Combined)
 	}
 
-	plan.Reader = Account{User: f.Unit.User, Group: f.Unit.Group, SupplementaryGroups: f.Unit.SupplementaryGroups}
+	plan.Reader = reader
 	if t.Probes == nil && !t.ProveNothing {
 		plan.Found = true
 		for _, addr := range f.Listeners {
@@ -252,10 +266,30 @@ func NewPlan(t Target, l lineage.Lineage, f Facts, scheme string) Plan {
 	return plan
 }
 
+// account returns whom the unit runs as.
+func (f Facts) account() Account {
+	a := Account{User: f.Unit.User, Group: f.Unit.Group, SupplementaryGroups: f.Unit.SupplementaryGroups, Dynamic: f.DynamicUser, Runs: f.Runs}
+	if f.DynamicGroup {
+		a.Group = ""
+	}
+	return a
+}
+
+// fileGroup returns the group of files that an account is to read, where none was
+// written: its own, unless that goes when the unit stops; then root's.
+func (a Account) fileGroup() string {
+	if a.Group == "" && a.User != "" && !a.Dynamic {
+		return a.User + ":" // the primary group of that user
+	}
+	return a.Group
+}
+
 // Writes reports whether the plan writes a file with one of the contents at a
-// path.
+// path, or one that the service finds there.
 func (p Plan) Writes(path string, contents ...Content) bool {
-	return slices.ContainsFunc(p.Files, func(f File) bool { return f.Path == path && slices.Contains(contents, f.Content) })
+	return slices.ContainsFunc(p.Files, func(f File) bool {
+		return (f.Path == path || f.Credential == path && path != "") && slices.Contains(contents, f.Content)
+	})
 }
 
 // SIPDomains are the names that are SIP domains: all but those of probes that

@@ -88,7 +88,7 @@ func (o *Options) activation(t deployers.Target, f deployers.Facts) (deployers.A
 	case len(o.Activate) > 0 && slices.Equal(o.Activate, preset.activate):
 		return deployers.Activation{Way: deployers.RunCommand, Unit: t.Unit, Command: o.Activate, Why: preset.about}, nil
 	case len(o.Activate) > 0:
-		return deployers.Activation{Way: deployers.RunCommand, Unit: t.Unit, Command: o.Activate}, nil
+		return deployers.Activation{Way: deployers.RunCommand, Unit: t.Unit, Command: o.Activate, Written: true}, nil
 	case preset.signal != "" && f.Systemd:
 		return preset.signalling(t, f)
 	case t.Unit != "" && f.Systemd:

@@ -48,7 +48,7 @@ func TestPresets(t *testing.T) {
 				t.Unit, o.Activate, o.Test = "turn2.service", []string{"turn", "reload"}, []string{"turn", "test"}
 			}),
 			deployers.Facts{Unit: up("turn2.service", false), Texts: comm},
-			deployers.Activation{Way: deployers.RunCommand, Unit: "turn2.service", Command: []string{"turn", "reload"}}, []string{"turn", "test"}, nil,
+			deployers.Activation{Way: deployers.RunCommand, Unit: "turn2.service", Command: []string{"turn", "reload"}, Written: true}, []string{"turn", "test"}, nil,
 		}, {
 			"a stopped coturn gets none", presetTarget("coturn", nil), deployers.Facts{Unit: deployers.Unit{LoadState: "loaded", ActiveState: "inactive"}},
 			deployers.Activation{Way: deployers.NoWay, Unit: "coturn.service", Wait: deployers.ServiceInactive}, nil, nil,
@@ -176,7 +176,7 @@ func TestActivation(t *testing.T) {
 			"a command goes before the unit",
 			sample.Target(Deployer{}, func(t *deployers.Target) { turn(t); t.Options = &Options{Activate: []string{"turnadmin", "-x"}} }),
 			deployers.Facts{Systemd: true, Unit: noReload},
-			deployers.Activation{Way: deployers.RunCommand, Unit: "turn.service", Command: []string{"turnadmin", "-x"}}, nil,
+			deployers.Activation{Way: deployers.RunCommand, Unit: "turn.service", Command: []string{"turnadmin", "-x"}, Written: true}, nil,
 		}, {
 			"a unit where no systemd runs", sample.Target(Deployer{}, turn), deployers.Facts{},
 			deployers.Activation{}, &deployers.NoWayError{Target: "web", About: deployers.Reload, Why: "systemd does not run here, so turn.service cannot be reloaded", Remedy: "set generic: {activate: [program, argument]} for this target"},

@@ -9,6 +9,7 @@ package account
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -32,11 +33,61 @@ func (e *UnknownError) Error() string {
 	return fmt.Sprintf("%s %q does not exist on this host; correct the name, or install the service that brings it", e.Kind, e.Name)
 }
 
+// TransientError says that a file would belong to a user or group that systemd has
+// made up for a unit (DynamicUser=): another unit may get the number next.
+type TransientError struct {
+	Kind string // user or group
+	Name string
+	ID   int
+}
+
+func (e *TransientError) Error() string {
+	return fmt.Sprintf("%s %q exists only while its unit runs, and its number (%d) is then somebody else's, so no file may belong to it", e.Kind, e.Name, e.ID)
+}
+
+// What systemd makes up is numbered from the one to the other
+// (https://systemd.io/UIDS-GIDS, "Special systemd UID ranges").
+const (
+	firstDynamic = 61184
+	lastDynamic  = 65519
+)
+
+// isTransient reports whether an ID that the name service switch knows is one that
+// systemd has made up.
+func isTransient(id int) bool { return firstDynamic <= id && id <= lastDynamic }
+
+// lasting returns the ID of a user or group that files may belong to. It fails with
+// a *TransientError.
+func lasting(kind, name string, id int, remote bool) (int, error) {
+	if remote && isTransient(id) {
+		return 0, &TransientError{kind, name, id}
+	}
+	return id, nil
+}
+
+// Dynamic reports which of a user and a group that a unit with DynamicUser= names
+// systemd makes up: those that this host does not have otherwise.
+func Dynamic(user, group string) (dynamicUser, dynamicGroup bool, err error) {
+	if dynamicUser, err = isMadeUp(userID(user)); err == nil && group != "" {
+		dynamicGroup, err = isMadeUp(groupID(group))
+	}
+	return dynamicUser, dynamicGroup, err
+}
+
+func isMadeUp(_ int, err error) (bool, error) {
+	_, unknown := errors.AsType[*UnknownError](err)
+	_, transient := errors.AsType[*TransientError](err)
+	if unknown || transient {
+		return true, nil
+	}
+	return false, err
+}
+
 // Owner returns the user and group IDs for a file's owner. Each name may be a
 // number. An empty user is the one that certlatch runs as. An empty group is
 // the primary group of the user, and NAME: is that of the user NAME.
 //
-// It fails with an *UnknownError.
+// It fails with an *UnknownError, or a *TransientError.
 func Owner(user, group string) (uid, gid int, err error) {
 	if uid, err = userID(user); err != nil {
 		return 0, 0, err
@@ -51,7 +102,7 @@ func Owner(user, group string) (uid, gid int, err error) {
 }
 
 // Grants returns the entries of an ACL for the readers; nil for nil. It fails
-// with an *UnknownError.
+// with an *UnknownError, or a *TransientError.
 func Grants(readers []deployers.Reader) ([]disk.Grant, error) {
 	if readers == nil {
 		return nil, nil
@@ -78,9 +129,16 @@ func Grants(readers []deployers.Reader) ([]disk.Grant, error) {
 // get_supplementary_groups).
 //
 // An empty user is root; where certlatch does not run as root, it is the user
-// that certlatch runs as, with the groups of this process. It fails with an
-// *UnknownError.
+// that certlatch runs as, with the groups of this process. A dynamic user has what
+// its main process has, and as long as none runs an ID that owns nothing. It fails
+// with an *UnknownError.
 func CredentialOf(a deployers.Account) (Credential, error) {
+	switch {
+	case a.Dynamic && a.Runs.Known:
+		return Credential{User: a.User, UID: a.Runs.UID, GID: a.Runs.GID, Groups: a.Runs.Groups}, nil
+	case a.Dynamic:
+		return madeUp(a)
+	}
 	if a.User == "" && os.Geteuid() != 0 {
 		return ownCredential()
 	}
@@ -100,14 +158,33 @@ func CredentialOf(a deployers.Account) (Credential, error) {
 			return Credential{}, err
 		}
 	}
-	for _, name := range a.SupplementaryGroups {
-		other, err := groupID(name)
-		if err != nil {
+	more, err := groupIDs(a.SupplementaryGroups)
+	return credential(who.name, who.uid, gid, append(groups, more...)), err
+}
+
+// madeUp returns the credential of a dynamic user that there is not yet.
+func madeUp(a deployers.Account) (Credential, error) {
+	gid := lastDynamic
+	var err error
+	if a.Group != "" {
+		if gid, err = groupID(a.Group); err != nil {
 			return Credential{}, err
 		}
-		groups = append(groups, other)
 	}
-	return credential(who.name, who.uid, gid, groups), nil
+	groups, err := groupIDs(a.SupplementaryGroups)
+	return credential(a.User, lastDynamic, gid, append(groups, gid)), err
+}
+
+// groupIDs returns the IDs of groups.
+func groupIDs(names []string) (ids []int, err error) {
+	for _, name := range names {
+		id, err := groupID(name)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
 }
 
 // ownCredential returns the credential of this process.
@@ -138,7 +215,10 @@ func userID(name string) (int, error) {
 		return uid, nil
 	}
 	who, err := lookUp(name)
-	return who.uid, err
+	if err != nil {
+		return 0, err
+	}
+	return lasting("user", name, who.uid, who.remote)
 }
 
 // groupID returns the ID of a group by name or number. USER: is the primary
@@ -149,10 +229,17 @@ func groupID(name string) (int, error) {
 	}
 	if user, ok := strings.CutSuffix(name, ":"); ok {
 		who, err := lookUp(user)
-		return who.gid, err
+		if err != nil {
+			return 0, err
+		}
+		return lasting("group", user, who.gid, who.remote)
 	}
 	if gid, ok := parseID(name); ok {
 		return gid, nil
 	}
-	return lookUpGroup(name)
+	gid, remote, err := lookUpGroup(name)
+	if err != nil {
+		return 0, err
+	}
+	return lasting("group", name, gid, remote)
 }

@@ -127,6 +127,53 @@ func TestOwnerUnknown(t *testing.T) {
 	}
 }
 
+// TestTransient wants no file to belong to a user or group that systemd has made
+// up, by whatever name it is asked for.
+func TestTransient(t *testing.T) {
+	need.That(t, os.Getenv(ofTestdata) != "", "only root can put other users in place")
+	for _, c := range []struct {
+		user, group string
+		want        TransientError
+	}{
+		{"latch", "root", TransientError{"user", "latch", 61500}},
+		{"root", "latch", TransientError{"group", "latch", 61500}},
+		{"root", "latch:", TransientError{"group", "latch", 61500}},
+	} {
+		_, _, err := Owner(c.user, c.group)
+		got, is := errors.AsType[*TransientError](err)
+		if !is || *got != c.want {
+			t.Errorf("%q, %q: got %v", c.user, c.group, err)
+		}
+	}
+	_, err := Grants([]deployers.Reader{{Kind: "user", Name: "latch"}})
+	if _, is := errors.AsType[*TransientError](err); !is {
+		t.Errorf("in an ACL: got %v", err)
+	}
+}
+
+func TestDynamic(t *testing.T) {
+	need.That(t, os.Getenv(ofTestdata) != "", "only root can put other users in place")
+	for _, c := range []struct {
+		user, group               string
+		dynamicUser, dynamicGroup bool
+	}{
+		{"latch", "latch", true, true},
+		{"latch", "ssl-cert", true, false},
+		{"stopped", "stopped", true, true},
+		{"stopped", "", true, false},
+		{"kamailio", "kamailio", false, false},
+		{"far", "farther", false, false},
+	} {
+		user, group, err := Dynamic(c.user, c.group)
+		if user != c.dynamicUser || group != c.dynamicGroup || err != nil {
+			t.Errorf("%s, %s: got %v, %v (%v)", c.user, c.group, user, group, err)
+		}
+	}
+	if _, _, err := Dynamic("unreachable", ""); err == nil {
+		t.Error("a directory that does not answer has said something")
+	}
+}
+
 // TestOwnerCannotTell wants the error of a user directory that does not answer
 // to differ from that of one that has no such user.
 func TestOwnerCannotTell(t *testing.T) {
@@ -156,6 +203,9 @@ func TestCredentialOf(t *testing.T) {
 		{"root's group", deployers.Account{User: "kamailio", Group: "root"}, Credential{User: "kamailio", UID: 110}},
 		{"more groups", deployers.Account{User: "www-data", SupplementaryGroups: []string{"ssl-cert", "121", "4711"}}, Credential{User: "www-data", UID: 33, GID: 33, Groups: []uint32{33, 120, 121, 4711}}},
 		{"root with more groups", deployers.Account{SupplementaryGroups: []string{"keys"}}, Credential{User: "root", Groups: []uint32{122}}},
+		{"a dynamic user that runs", deployers.Account{User: "latch", Dynamic: true, Runs: deployers.IDs{Known: true, UID: 61500, GID: 61500, Groups: []uint32{61500}}}, Credential{User: "latch", UID: 61500, GID: 61500, Groups: []uint32{61500}}},
+		{"a dynamic user that does not run", deployers.Account{User: "stopped", Dynamic: true}, Credential{User: "stopped", UID: 65519, GID: 65519, Groups: []uint32{65519}}},
+		{"a dynamic user with a group", deployers.Account{User: "stopped", Dynamic: true, Group: "ssl-cert", SupplementaryGroups: []string{"keys"}}, Credential{User: "stopped", UID: 65519, GID: 120, Groups: []uint32{120, 122}}},
 		{"a user from afar", deployers.Account{User: "far", SupplementaryGroups: []string{"farther", "keys"}}, Credential{User: "far", UID: 70000, GID: 70001, Groups: []uint32{122, 130, 70001, 70002}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -168,7 +218,10 @@ func TestCredentialOf(t *testing.T) {
 			}
 		})
 	}
-	for _, a := range []deployers.Account{{User: "opensips"}, {Group: "opensips"}, {SupplementaryGroups: []string{"opensips"}}} {
+	for _, a := range []deployers.Account{
+		{User: "opensips"}, {Group: "opensips"}, {SupplementaryGroups: []string{"opensips"}},
+		{User: "stopped", Group: "opensips", Dynamic: true}, {User: "stopped", SupplementaryGroups: []string{"opensips"}, Dynamic: true},
+	} {
 		_, err := CredentialOf(a)
 		if e, ok := errors.AsType[*UnknownError](err); !ok || e.Name != "opensips" {
 			t.Errorf("%+v: got %v", a, err)

@@ -55,24 +55,27 @@ func parseEntry(asked, name, uid, gid string) (passwdEntry, error) {
 	return e, nil
 }
 
-// lookUpGroup returns the ID of the group with a name.
-func lookUpGroup(name string) (int, error) {
+// lookUpGroup returns the ID of the group with a name, and reports whether it is
+// not in /etc/group.
+func lookUpGroup(name string) (gid int, remote bool, err error) {
 	g, err := user.LookupGroup(name)
 	if err == nil {
-		return strconv.Atoi(g.Gid)
+		gid, err = strconv.Atoi(g.Gid)
+		return gid, false, err
 	}
 	if !isUnknown(err) {
-		return 0, fmt.Errorf("look up group %s: %w", name, err)
+		return 0, false, fmt.Errorf("look up group %s: %w", name, err)
 	}
 	line, err := getent("group", name)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	fields := strings.Split(line, ":") // name, password, gid, members
 	if len(fields) < 3 {
-		return 0, &UnknownError{"group", name}
+		return 0, false, &UnknownError{"group", name}
 	}
-	return strconv.Atoi(fields[2])
+	gid, err = strconv.Atoi(fields[2])
+	return gid, true, err
 }
 
 // groups returns the groups that initgroups(3) sets: gid, and those that

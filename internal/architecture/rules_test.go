@@ -109,7 +109,7 @@ var knows = []struct {
 	{[]string{"internal/outcome"}, []string{
 		"deployers", "internal/account", "internal/command", "internal/disk", "internal/install", "internal/lineage", "internal/process", "internal/rows", "internal/state", "internal/systemd",
 	}, false},
-	{[]string{"internal/facts"}, []string{"deployers", "internal/command", "internal/disk", "internal/process"}, false},
+	{[]string{"internal/facts"}, []string{"deployers", "internal/account", "internal/command", "internal/disk", "internal/process"}, false},
 	{[]string{"internal/owntest"}, []string{"deployers", "internal/command"}, false},
 	{[]string{"internal/pairs"}, []string{"deployers", "internal/account", "internal/install", "internal/lineage", "internal/outcome", "internal/rows", "internal/state"}, false},
 	{[]string{"internal/completion", "internal/progress"}, nil, true},

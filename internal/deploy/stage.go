@@ -88,26 +88,23 @@ func (r *run) keepPrevious(p prepared) error {
 
 // tryToRead tries to open the files as the services' own users.
 func (r *run) tryToRead(ctx context.Context, a attempt) attempt {
-	var trials []prepare.Trial
-	of := map[key]int{}
-	for _, m := range a.members {
-		paths := m.prepared.pair.Paths()
-		if len(paths) == 0 {
-			continue
-		}
-		if a.staged != nil {
-			for i, path := range paths {
-				paths[i] = a.staged.Path(path)
-			}
-		}
-		of[m.prepared.job.key()] = len(trials)
-		trials = append(trials, prepare.Trial{As: m.prepared.plan.Reader, Paths: paths})
+	now := func(path string) string { return path }
+	if a.staged != nil {
+		now = a.staged.Path
 	}
-	tried := prepare.TryToRead(ctx, r.site.World.Programs, trials)
+	var trials []prepare.Trial
+	var of []key
+	for _, m := range a.members {
+		some := prepare.Trials(m.prepared.plan, now)
+		trials = append(trials, some...)
+		of = append(of, slices.Repeat([]key{m.prepared.job.key()}, len(some))...)
+	}
+	failed := map[key]error{}
+	for i, tried := range prepare.TryToRead(ctx, r.site.World.Programs, trials) {
+		failed[of[i]] = cmp.Or(failed[of[i]], tried.Err)
+	}
 	return a.each(func(m member) member {
-		if i, is := of[m.prepared.job.key()]; is {
-			m.fault = cmp.Or(tried[i].Err, m.fault)
-		}
+		m.fault = cmp.Or(failed[m.prepared.job.key()], m.fault)
 		return m
 	})
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/account"
 	"github.com/certlatch/certlatch/internal/command"
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/process"
@@ -126,6 +127,9 @@ func (f *Finder) learn(ctx context.Context, facts *deployers.Facts, wants deploy
 		if facts.Unit, err = f.Unit(ctx, wants.Unit); err != nil {
 			return news, err
 		}
+		if err = lookAtUser(facts); err != nil {
+			return news, err
+		}
 	}
 	if wants.PIDFile != "" && first("process %s", wants.PIDFile) {
 		if facts.Master, err = process.FromPIDFile(wants.PIDFile, wants.Program); err != nil {
@@ -176,6 +180,20 @@ func (f *Finder) begin(ctx context.Context, commands [][]string, first func(form
 		}
 		return byKey
 	}
+}
+
+// lookAtUser finds out whom a unit runs as, where systemd makes that up.
+func lookAtUser(facts *deployers.Facts) (err error) {
+	unit := facts.Unit
+	if !unit.DynamicUser {
+		return nil
+	}
+	facts.DynamicUser, facts.DynamicGroup, err = account.Dynamic(unit.User, unit.Group)
+	if err != nil || !facts.DynamicUser || !unit.Running() || unit.MainPID == 0 {
+		return err
+	}
+	facts.Runs, err = process.IDs(unit.MainPID)
+	return err
 }
 
 // processes returns those of the service.

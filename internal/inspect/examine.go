@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
@@ -68,7 +69,7 @@ func (i inspection) examineAll(ctx context.Context, assigned []prepare.Assignmen
 	var probes []endpoint.Endpoint
 	for _, e := range found {
 		if e.isReadByUser() {
-			trials = append(trials, prepare.Trial{As: e.plan.Reader, Paths: e.pair.InstalledPaths()})
+			trials = append(trials, e.trials()...)
 		}
 		probes = append(probes, e.probes...)
 	}
@@ -78,8 +79,9 @@ func (i inspection) examineAll(ctx context.Context, assigned []prepare.Assignmen
 	for _, e := range found {
 		checks := e.checks
 		if e.isReadByUser() {
-			checks = append([]deployers.Check{e.readBy(tried[0])}, checks...)
-			tried = tried[1:]
+			n := len(e.trials())
+			checks = append([]deployers.Check{e.readBy(tried[:n]...)}, checks...)
+			tried = tried[n:]
 		}
 		if n := len(e.probes); e.looks {
 			checks = append(checks, e.served(observed[:n])...)
@@ -274,15 +276,24 @@ func (ev evidence) isReadByUser() bool {
 	return ev.isComparable() && ev.pairErr == nil && ev.pair.Whole() && ev.plan.Row == nil
 }
 
+// trials returns those of what is installed.
+func (ev evidence) trials() []prepare.Trial {
+	return prepare.Trials(ev.plan, func(path string) string { return path })
+}
+
 // readBy holds what is installed against the bundle, given who reads it, or cannot.
-func (ev evidence) readBy(tried prepare.Tried) deployers.Check {
-	switch {
-	case tried.Err != nil:
-		return ev.fails(deployers.Reading, tried.Err)
-	case !ev.pair.Same():
+func (ev evidence) readBy(tried ...prepare.Tried) deployers.Check {
+	var readers []string
+	for _, by := range tried {
+		if by.Err != nil {
+			return ev.fails(deployers.Reading, by.Err)
+		}
+		readers = append(readers, by.User)
+	}
+	if !ev.pair.Same() {
 		return warned(deployers.Reading, ev.deploy(), "what is installed differs from what was issued")
 	}
-	return fine(deployers.Reading, "what was issued is installed, and %s can read it", tried.User)
+	return fine(deployers.Reading, "what was issued is installed, and %s can read it", strings.Join(readers, " and "))
 }
 
 // ownTest runs the service's own test. What it says of others than the target

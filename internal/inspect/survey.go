@@ -87,7 +87,11 @@ func discover(ctx context.Context, finder *facts.Finder, d deployers.Discoverer)
 	t := deployers.Target{Service: d.Name(), Options: d.Options()}
 	d.Defaults(&t)
 	found, err := finder.Of(ctx, d, t, time.Time{})
-	return proposal.Service{Name: d.Name(), Discovery: d.Discover(t, found)}, err
+	service := proposal.Service{Name: d.Name(), Discovery: d.Discover(t, found)}
+	for i, use := range service.Uses {
+		service.Uses[i].Certificate, service.Uses[i].Key = found.Unit.Source(use.Certificate), found.Unit.Source(use.Key)
+	}
+	return service, err
 }
 
 // surveyCertificate looks at the path of a certificate.

@@ -37,6 +37,12 @@ func (s Subject) firstFile() string {
 	return s.Plan.Files[0].Path
 }
 
+// letDynamicRead returns how a user can read files that exists only while its unit
+// runs (DynamicUser=).
+func (s Subject) letDynamicRead() string {
+	return fmt.Sprintf("let systemd hand the files over (LoadCredential= in the unit), or give the unit a group of this host by SupplementaryGroups= or Group=, and write that as group: of target %s", s.Target)
+}
+
 // Explain returns the reason of an error and what to do about it.
 func Explain(err error, of Subject) (Reason, string) {
 	for _, k := range particular() {
@@ -162,10 +168,17 @@ func beforehand() []kind {
 				return "let root own the link and its directory, or name the real path in target " + of.Target
 			}),
 		}},
-		{AccountUnknown, ByStep, []match{when(func(_ *account.UnknownError, of Subject) string {
+		{AccountUnknown, ByStep, []match{when(func(e *account.UnknownError, of Subject) string {
+			if reader := of.Plan.Reader; reader.Dynamic && e.Name == reader.User {
+				return of.letDynamicRead()
+			}
 			return "create it, or correct user: and group: of target " + of.Target
 		})}},
+		{AccountTransient, ByStep, []match{when(func(_ *account.TransientError, of Subject) string { return of.letDynamicRead() })}},
 		{Unreadable, ByStep, []match{when(func(e *command.UnreadableError, of Subject) string {
+			if reader := of.Plan.Reader; reader.Dynamic && reader.Group == "" && len(reader.SupplementaryGroups) == 0 {
+				return of.letDynamicRead()
+			}
 			return fmt.Sprintf("let %s pass %s, or set group: and mode: of target %s", e.User, e.At, of.Target)
 		})}},
 	}

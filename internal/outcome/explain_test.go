@@ -58,6 +58,7 @@ func fault(text string) error {
 // explanations is every kind of error, in the order in which they count where
 // several are joined.
 func explanations() []explained {
+	const letDynamicRead = "let systemd hand the files over (LoadCredential= in the unit), or give the unit a group of this host by SupplementaryGroups= or Group=, and write that as group: of target web"
 	const byHand = "run it by hand: nginx -s reload"
 	const oneRow = "let exactly one row of the table have the target's domain and type"
 	const later = "certlatch deploy --pending tries again"
@@ -81,6 +82,7 @@ func explanations() []explained {
 		{"a path", &install.PathError{Remedy: "move it away"}, "", "path-refused", "move it away"},
 		{"a link", &disk.LinkError{}, "", "path-refused", "let root own the link and its directory, or name the real path in target web"},
 		{"an account", &account.UnknownError{}, "", "account-unknown", "create it, or correct user: and group: of target web"},
+		{"an account that goes with its unit", &account.TransientError{}, "", "account-transient", letDynamicRead},
 		{"an unreadable file", &command.UnreadableError{User: "www-data", At: "/etc/ssl"}, "", "unreadable", "let www-data pass /etc/ssl, or set group: and mode: of target web"},
 		{"a crash", &CrashedError{What: "it died"}, "", "service-crashed", "find out why (journalctl), then certlatch release web; nothing is deployed to it until then"},
 		{"a test that failed before", &TestError{Before: true}, "", "test-failed-before", "correct the service's configuration; the renewal did not break it"},
@@ -178,6 +180,27 @@ func TestExplainJoined(t *testing.T) {
 					t.Errorf("%s and %s: %s: %s", first.name, second.name, reason, remedy)
 				}
 			}
+		}
+	}
+}
+
+// TestExplainDynamic wants nobody to be told to make a user or group that systemd
+// makes, nor to let one read that is somebody else later.
+func TestExplainDynamic(t *testing.T) {
+	reader := deployers.Account{User: "web", Dynamic: true}
+	for _, err := range []error{&account.UnknownError{Kind: "group", Name: "web"}, &command.UnreadableError{User: "web", At: "/etc/ssl/key.pem"}} {
+		_, remedy := Explain(err, Subject{Target: "web", Plan: deployers.Plan{Reader: reader}})
+		if !strings.Contains(remedy, "LoadCredential=") || strings.Contains(remedy, "create it") {
+			t.Errorf("%v: %s", err, remedy)
+		}
+	}
+	reader.Group = "certs"
+	for err, want := range map[error]string{
+		&account.UnknownError{Kind: "group", Name: "other"}:           "create it",
+		&command.UnreadableError{User: "web", At: "/etc/ssl/key.pem"}: "set group:",
+	} {
+		if _, remedy := Explain(err, Subject{Target: "web", Plan: deployers.Plan{Reader: reader}}); !strings.Contains(remedy, want) {
+			t.Errorf("%v: %s", err, remedy)
 		}
 	}
 }

@@ -25,6 +25,7 @@ const (
 	NoProbeName       Reason = "no-probe-name"
 	PathRefused       Reason = "path-refused"
 	AccountUnknown    Reason = "account-unknown"
+	AccountTransient  Reason = "account-transient"
 	SystemdDown       Reason = "systemd-unreachable"
 	DatabaseDown      Reason = "database-unreachable"
 	DatabaseRefused   Reason = "database-refused"

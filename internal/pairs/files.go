@@ -22,7 +22,7 @@ func (s files) Look(_ context.Context, at Place, bundle *lineage.Bundle, generat
 	if err != nil {
 		return p, err
 	}
-	for _, f := range at.Files {
+	for i, f := range at.Files {
 		uid, gid, err := account.Owner(f.User, f.Group)
 		if err != nil {
 			return p, err
@@ -30,7 +30,9 @@ func (s files) Look(_ context.Context, at Place, bundle *lineage.Bundle, generat
 		p.set.Files = append(p.set.Files, install.File{
 			Path: f.Path, Data: f.Content.Of(bundle), UID: uid, GID: gid, Mode: f.Mode, HoldsKey: f.Content.HoldsKey(), Grants: grants,
 		})
-		p.set.Group = gid
+		if i == 0 || f.Credential == "" { // whoever is handed a file need not reach it
+			p.set.Group = gid
+		}
 	}
 	p.installed, err = s.installer.Current(p.set)
 	p.leaf = leafAmong(at.Files, p.installed, bundle)

@@ -124,7 +124,11 @@ func (p *Preparer) Plan(ctx context.Context, a Assignment, bundle *lineage.Bundl
 	if bundle != nil {
 		found.Names = lineage.Names(bundle.Leaf)
 	}
-	return deployer.Plan(a.Target.Target, a.Lineage, found)
+	plan, err := deployer.Plan(a.Target.Target, a.Lineage, found)
+	if err != nil {
+		return plan, err
+	}
+	return deployers.HandOver(a.Target.Target, found, plan)
 }
 
 // Gather reads the lineages of assignments while the services that they are for are

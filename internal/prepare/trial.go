@@ -17,6 +17,31 @@ type Trial struct {
 	Paths []string
 }
 
+// Trials returns those of a plan's files: root's of what systemd hands over to the
+// service, and the service's of the others. Now returns where a file is that is to
+// be at a path.
+func Trials(plan deployers.Plan, now func(path string) string) []Trial {
+	if plan.Row != nil {
+		return nil
+	}
+	var handed, read []string
+	for _, f := range plan.Files {
+		if f.Credential != "" {
+			handed = append(handed, now(f.Path))
+		} else {
+			read = append(read, now(f.Path))
+		}
+	}
+	var trials []Trial
+	if read != nil {
+		trials = append(trials, Trial{As: plan.Reader, Paths: read})
+	}
+	if handed != nil {
+		trials = append(trials, Trial{Paths: handed})
+	}
+	return trials
+}
+
 // Tried is what came of a trial.
 type Tried struct {
 	User string // whose files were tried; empty: there is no such account
@@ -33,7 +58,7 @@ func TryToRead(ctx context.Context, programs Programs, trials []Trial) []Tried {
 	all := make([]Tried, len(trials))
 	byAccount := map[string][]int{}
 	for i, trial := range trials {
-		as := fmt.Sprintf("%q", trial.As)
+		as := fmt.Sprintf("%#v", trial.As)
 		byAccount[as] = append(byAccount[as], i)
 	}
 	for _, those := range byAccount {

@@ -32,6 +32,22 @@ func (t *trier) CanRead(_ context.Context, as command.Credential, paths []string
 	return t.err
 }
 
+// TestTrials wants root to be tried with what systemd hands over, and the service
+// with the rest.
+func TestTrials(t *testing.T) {
+	as := deployers.Account{User: "daemon"}
+	plan := deployers.Plan{Reader: as, Files: []deployers.File{{Path: "/cert"}, {Path: "/key", Credential: "/run/credentials/a.service/key"}, {Path: "/chain"}}}
+	staged := func(path string) string { return path + ".new" }
+	want := []Trial{{as, []string{"/cert.new", "/chain.new"}}, {deployers.Account{}, []string{"/key.new"}}}
+	if diff := cmp.Diff(want, Trials(plan, staged)); diff != "" {
+		t.Errorf("trials (-want +got):\n%s", diff)
+	}
+	plan.Row = new(deployers.Row)
+	if got := Trials(plan, staged); got != nil {
+		t.Errorf("of a row: %v", got)
+	}
+}
+
 // TestTryToRead wants the trials of one account to be made at once, and each to get
 // its own answer.
 func TestTryToRead(t *testing.T) {

@@ -11,9 +11,11 @@ package systemd
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -124,11 +126,39 @@ func (m *Manager) Unit(ctx context.Context, name string) (deployers.Unit, error)
 		StartLimitBurst:     property[uint32](properties, "StartLimitBurst"),
 		StartLimitInterval:  duration(property[uint64](properties, "StartLimitIntervalUSec")),
 		ControlGroup:        property[string](properties, "ControlGroup"),
+		DynamicUser:         property[bool](properties, "DynamicUser"),
+		Credentials:         credentials(properties),
+
+		RefreshesCredentials: slices.Contains(property[[]string](properties, "RefreshOnReload"), "credentials"),
 	}, nil
 }
 
-// serviceProperties are those that only services have.
-const serviceProperties = "User Group SupplementaryGroups MainPID NRestarts Result ControlGroup"
+// serviceProperties are those that only services have. Older versions lack the
+// last ones: credentials are read since 247, imported since 254.
+const serviceProperties = "User Group SupplementaryGroups MainPID NRestarts Result ControlGroup DynamicUser " +
+	"LoadCredential LoadCredentialEncrypted ImportCredential"
+
+// refreshProperty says what a service gets anew on a reload. It is in systemd 262,
+// and not in 257.
+const refreshProperty = "RefreshOnReload"
+
+// credentials returns what systemd reads for a service and hands to it.
+func credentials(properties map[string]any) (all []deployers.Credential) {
+	for _, key := range []string{"LoadCredential", "LoadCredentialEncrypted"} {
+		for _, pair := range property[[][]any](properties, key) {
+			if len(pair) != 2 {
+				continue
+			}
+			id, _ := pair[0].(string)
+			path, _ := pair[1].(string)
+			all = append(all, deployers.Credential{ID: id, Path: path, Encrypted: key == "LoadCredentialEncrypted"})
+		}
+	}
+	for _, glob := range property[[]string](properties, "ImportCredential") {
+		all = append(all, deployers.Credential{ID: glob, Imported: true})
+	}
+	return all
+}
 
 // properties returns the properties of a unit that all units have, and of a
 // service some more. They are asked for in the way that is cheapest for both
@@ -140,14 +170,32 @@ func (m *Manager) properties(ctx context.Context, name string) (map[string]any, 
 	if err != nil || !strings.HasSuffix(name, ".service") {
 		return properties, err
 	}
-	for key := range strings.FieldsSeq(serviceProperties) {
+	ask := func(key string) error {
 		property, err := m.conn.GetServicePropertyContext(ctx, name, key)
-		if err != nil {
+		if lacks(err) {
+			return nil
+		}
+		if err == nil {
+			properties[key] = property.Value.Value()
+		}
+		return err
+	}
+	for key := range strings.FieldsSeq(serviceProperties) {
+		if err := ask(key); err != nil {
 			return nil, err
 		}
-		properties[key] = property.Value.Value()
 	}
-	return properties, nil
+	if credentials(properties) != nil {
+		err = ask(refreshProperty)
+	}
+	return properties, err
+}
+
+// lacks reports whether a call failed since this version of systemd has no such
+// property.
+func lacks(err error) bool {
+	e, is := errors.AsType[godbus.Error](err)
+	return is && e.Name == "org.freedesktop.DBus.Error.UnknownProperty"
 }
 
 // ReadUnitFiles makes the service manager read all unit files again, as

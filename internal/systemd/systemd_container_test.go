@@ -441,6 +441,35 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
+// TestHandedOver wants the properties by which a unit says what systemd hands to it,
+// and whom it makes up for it.
+func TestHandedOver(t *testing.T) {
+	m := manager(t)
+	path := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(path, []byte("key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	name := started(t, "Type=exec", sleeps, "DynamicUser=yes", "LoadCredential=key:"+path, "LoadCredential=dir:"+filepath.Dir(path), "ImportCredential=latch.*")
+	got := state(t, m, name)
+	want := []deployers.Credential{{ID: "key", Path: path}, {ID: "dir", Path: filepath.Dir(path)}, {ID: "latch.*", Imported: true}}
+	byID := func(a, b deployers.Credential) int { return strings.Compare(a.ID, b.ID) }
+	slices.SortFunc(got.Credentials, byID)
+	slices.SortFunc(want, byID)
+	if diff := cmp.Diff(want, got.Credentials); diff != "" || !got.DynamicUser || got.User == "" || got.Group != got.User {
+		t.Errorf("user %q, group %q, dynamic: %v; credentials (-want +got):\n%s", got.User, got.Group, got.DynamicUser, diff)
+	}
+	dynamicUser, dynamicGroup, err := account.Dynamic(got.User, got.Group)
+	ids, errIDs := process.IDs(got.MainPID)
+	foretold, errCredential := account.CredentialOf(deployers.Account{User: got.User, Dynamic: true, Runs: ids})
+	if err := errors.Join(err, errIDs, errCredential); err != nil || !dynamicUser || !dynamicGroup {
+		t.Fatalf("dynamic: %v, %v (%v)", dynamicUser, dynamicGroup, err)
+	}
+	foretold.User = ""
+	if diff := cmp.Diff(credentialOf(t, got.MainPID), foretold); diff != "" {
+		t.Errorf("credential (-real +foretold):\n%s", diff)
+	}
+}
+
 // credentialOf returns the credential of a process (proc_pid_status(5)).
 func credentialOf(t *testing.T, pid int) (c account.Credential) {
 	t.Helper()
