@@ -90,6 +90,7 @@ func (acmesh) Places() []string { return []string{"/root/.acme.sh"} }
 // acmeshChoose returns the command line that chooses the deploy hook.
 func acmeshChoose(dir string) string {
 	name, isECC := strings.CutSuffix(dir, acmeshECC)
+	name = shellQuote(name)
 	if isECC {
 		name += " --ecc"
 	}

@@ -233,7 +233,10 @@ func TestStripped(t *testing.T) {
 func TestLineageName(t *testing.T) {
 	for _, test := range []struct{ client, path, want string }{
 		{"certbot", "/etc/letsencrypt/live/a.example", "a.example"},
-		{"certbot", "/etc/letsencrypt/live/-rf", ""},
+		{"certbot", "/etc/letsencrypt/live/-rf", "-rf"},
+		{"certbot", "/etc/letsencrypt/live/.hidden", ""},
+		{"acme.sh", "/root/.acme.sh/2001:db8::1_ecc", "2001:db8::1_ecc"},
+		{"dehydrated", "/var/lib/dehydrated/certs/ip:2001:db8::1", "ip:2001:db8::1"},
 		{"acme.sh", "/root/.acme.sh/*.a.example", "_.a.example"},
 		{"lego", "/srv/a.example.crt", "a.example"},
 		{"lego", "/srv/a.example.issuer.crt", ""},
@@ -245,6 +248,17 @@ func TestLineageName(t *testing.T) {
 		}
 		if _, ok := KeeperFor(test.client); ok != (test.client != "caddy") {
 			t.Errorf("%s is a keeper: %v", test.client, ok)
+		}
+	}
+}
+
+func TestSplitName(t *testing.T) {
+	for text, want := range map[string][2]string{
+		"a.example": {"", "a.example"}, "certbot:a.example": {"certbot", "a.example"}, "2001:db8::1": {"", "2001:db8::1"},
+		"acme.sh:2001:db8::1": {"acme.sh", "2001:db8::1"}, "certbot:certbot:a": {"certbot", "certbot:a"}, "ip:2001:db8::1": {"", "ip:2001:db8::1"}, "": {"", ""},
+	} {
+		if client, name := SplitName(text); client != want[0] || name != want[1] {
+			t.Errorf("%q: %q and %q", text, client, name)
 		}
 	}
 }

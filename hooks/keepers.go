@@ -1,6 +1,10 @@
 package hooks
 
-import "github.com/certlatch/certlatch/internal/lineage"
+import (
+	"strings"
+
+	"github.com/certlatch/certlatch/internal/lineage"
+)
 
 // Keeper is a program that keeps lineages: a client, or whatever fills plain
 // directories.
@@ -38,6 +42,17 @@ func KeeperFor(name string) (Keeper, bool) {
 		}
 	}
 	return Keeper{}, false
+}
+
+// SplitName returns the parts of CLIENT:NAME. The client is empty where a text has
+// none before its first colon: names have colons, too, as that of an IPv6 address.
+func SplitName(text string) (client, name string) {
+	if client, name, is := strings.Cut(text, ":"); is {
+		if _, known := KeeperFor(client); known {
+			return client, name
+		}
+	}
+	return "", text
 }
 
 // UsualRoots returns the usual places of all clients.

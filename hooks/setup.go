@@ -68,7 +68,7 @@ func writtenBy(client string) string {
 func Wrote(client Client, text string) bool { return strings.Contains(text, writtenBy(client.Name())) }
 
 // plainWord matches words that need no quotes in a POSIX shell.
-var plainWord = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_./-]+$`) })
+var plainWord = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_./:@%+,-]+$`) })
 
 // shellQuote returns a word quoted for a POSIX shell.
 func shellQuote(word string) string {

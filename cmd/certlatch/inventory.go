@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/inspect"
 	"github.com/certlatch/certlatch/internal/prepare"
@@ -103,5 +104,8 @@ func readInventory(dir string, scope prepare.Scope) (report.Inventory, error) {
 // nameMatcher returns a function that reports whether its argument, NAME or
 // CLIENT:NAME, has the given name.
 func nameMatcher(name string) func(string) bool {
-	return func(wanted string) bool { return wanted[strings.Index(wanted, ":")+1:] == name }
+	return func(wanted string) bool {
+		_, ofClient := hooks.SplitName(wanted)
+		return wanted == name || ofClient == name
+	}
 }

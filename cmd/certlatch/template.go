@@ -98,13 +98,9 @@ func fillIn(settings *templates.Settings, t config.Target) {
 			paths[i] = filepath.Join(t.Directory, "current", name)
 		}
 	}
-	_, of, named := strings.Cut(t.Lineage, ":")
-	if !named {
-		of = t.Lineage
-	}
 	for i := range paths {
 		if !t.IsGlob() {
-			paths[i] = strings.ReplaceAll(paths[i], "{lineage}", of)
+			paths[i] = strings.ReplaceAll(paths[i], "{lineage}", t.LineageName())
 		}
 	}
 	if paths[0] != "" {
@@ -115,7 +111,7 @@ func fillIn(settings *templates.Settings, t config.Target) {
 		settings.Staple = len(leaf.OCSPServer) > 0
 		names = append(names, lineage.Names(leaf)...)
 	}
-	names = append(names, of, settings.Name)
+	names = append(names, t.LineageName(), settings.Name)
 	settings.Name = names[slices.IndexFunc(names, endpoint.IsHost)]
 }
 

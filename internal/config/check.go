@@ -136,7 +136,7 @@ func (r *report) checkTarget(where string, k targetKeys, t deployers.Target) {
 	}
 	r.checkLayout(where, k, t)
 	for _, p := range k.paths() {
-		if k.Lineage.glob() && p.path != "" && !strings.Contains(p.path, placeholder) {
+		if _, names := k.Lineage.split(); names.glob() && p.path != "" && !strings.Contains(p.path, placeholder) {
 			r.problemAt(where+"."+p.key, fmt.Sprintf("the lineages that %q takes would all be written to this path", k.Lineage), "put {lineage} into the path")
 		}
 	}
@@ -199,7 +199,7 @@ func (r *report) checkRowKeys(where, service string, k targetKeys, row deployers
 			r.problemAt(where+"."+p.key, "the pair goes into a database, and not into files", "remove this key, or "+database+" where "+row.FilesWhere)
 		}
 	}
-	if k.Lineage.glob() && !strings.Contains(row.Domain, placeholder) {
+	if _, names := k.Lineage.split(); names.glob() && !strings.Contains(row.Domain, placeholder) {
 		r.problemAt(where+"."+domain, fmt.Sprintf("the lineages that %q takes would all be written to this row", k.Lineage), "put {lineage} into the domain")
 	}
 	return true
@@ -310,7 +310,7 @@ func (t Target) claims(where string) []claim {
 }
 
 func (c claim) pathFor(name selector) string {
-	return strings.ReplaceAll(c.path, placeholder, string(name))
+	return strings.ReplaceAll(c.path, placeholder, name.literal())
 }
 
 // collides reports whether both claims may mean one path for one lineage.
@@ -320,7 +320,7 @@ func (c claim) collides(other claim) bool {
 		return c.names.mayOverlap(other.names) && c.touches(other)
 	case mine:
 		c.path = c.pathFor(other.names)
-		return c.names.matches(string(other.names)) && c.touches(other)
+		return c.names.matches(other.names.literal()) && c.touches(other)
 	case its:
 		return other.collides(c)
 	default:

@@ -160,4 +160,14 @@ func (t Target) Wants(l lineage.Lineage) bool {
 }
 
 // IsGlob reports whether the target may take several lineages.
-func (t Target) IsGlob() bool { return selector(t.Lineage).glob() }
+func (t Target) IsGlob() bool {
+	_, names := selector(t.Lineage).split()
+	return names.glob()
+}
+
+// LineageName returns the name, without a client, of the only lineage that the target
+// may take; empty where it may take several.
+func (t Target) LineageName() string {
+	_, names := selector(t.Lineage).split()
+	return names.literal()
+}

@@ -204,9 +204,9 @@ type selector string
 
 func (s *selector) UnmarshalText(text []byte) error {
 	chosen := selector(text)
-	client, names := chosen.split()
-	if strings.Contains(string(text), ":") && !slices.Contains(keeperNames(), client) {
-		return &complaint{fmt.Sprintf("%q is not a kind of lineages", client), "write one of " + strings.Join(keeperNames(), ", ") + " before the colon, or only the name"}
+	_, names := chosen.split()
+	if kind, _, is := strings.Cut(string(names), ":"); is && nearest(kind, keeperNames()) != "" {
+		return &complaint{fmt.Sprintf("%q is not a kind of lineages", kind), fmt.Sprintf("did you mean %q?", nearest(kind, keeperNames()))}
 	}
 	if strings.Contains(string(names), "/") {
 		return &complaint{fmt.Sprintf("%.80q is a path", text), fmt.Sprintf("write the lineage's name: %q", path.Base(string(names)))}
@@ -215,7 +215,7 @@ func (s *selector) UnmarshalText(text []byte) error {
 		if _, err := path.Match(string(names), ""); err != nil {
 			return &complaint{fmt.Sprintf("the glob %.80q is not well formed", names), `close its brackets, and let something follow each \`}
 		}
-	} else if err := lineage.CheckName(string(names)); err != nil {
+	} else if err := lineage.CheckName(names.literal()); err != nil {
 		return &complaint{err.Error(), "write the name as the ACME client does, a wildcard's as _.example.org"}
 	}
 	*s = chosen
@@ -225,14 +225,22 @@ func (s *selector) UnmarshalText(text []byte) error {
 // split returns the two parts of CLIENT:NAME; client is empty where there is
 // only a name.
 func (s selector) split() (client string, names selector) {
-	if client, names, ok := strings.Cut(string(s), ":"); ok {
-		return client, selector(names)
-	}
-	return "", s
+	client, name := hooks.SplitName(string(s))
+	return client, selector(name)
 }
 
-// glob reports whether the selector may take several lineages.
-func (s selector) glob() bool { return strings.ContainsAny(string(s), `*?[\`) }
+// glob reports whether the selector, without a client, may take several lineages. A
+// backslash takes its meaning from what follows.
+func (s selector) glob() bool {
+	_, only := lineage.Literal(string(s))
+	return !only
+}
+
+// literal returns the name that a selector without a client, which is no glob, takes.
+func (s selector) literal() string {
+	name, _ := lineage.Literal(string(s))
+	return name
+}
 
 // matches reports whether the selector, without a client, takes a name.
 func (s selector) matches(name string) bool {

@@ -155,7 +155,7 @@ func (r *run) chooseGeneration(target, name, generation string) (job, error) {
 		if t.IsGlob() {
 			return job{}, &prepare.RequestError{What: "target " + target + " takes several lineages", Remedy: "say which: certlatch rollback " + target + " LINEAGE"}
 		}
-		name = t.Lineage[strings.Index(t.Lineage, ":")+1:]
+		name = t.LineageName()
 	}
 	if err := lineage.CheckName(name); err != nil {
 		return job{}, &prepare.RequestError{What: err.Error(), Remedy: "name a lineage as certlatch history shows it"}

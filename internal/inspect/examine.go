@@ -186,7 +186,7 @@ func (ev evidence) fails(about deployers.Aspect, err error) deployers.Check {
 }
 
 // deploy returns the command that deploys the lineage.
-func (ev evidence) deploy() string { return "certlatch deploy " + ev.assigned.Lineage.Name }
+func (ev evidence) deploy() string { return "certlatch deploy " + ev.assigned.Lineage.Argument() }
 
 // isInactive reports whether the service waits to be started.
 func (ev evidence) isInactive() bool { return ev.plan.Activate.Wait == deployers.ServiceInactive }

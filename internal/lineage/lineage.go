@@ -14,9 +14,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/paths"
@@ -213,26 +216,66 @@ func (e *NameError) Error() string {
 	return fmt.Sprintf("lineage name %.80q: %s", e.Name, e.Why)
 }
 
-// CheckName fails with a *NameError where a text is not the name of a lineage
-// as clients make them: letters and digits, of any script since acme.sh keeps a
-// name as it was typed, hyphens, underscores and inner dots, at most 253 bytes,
-// not starting with a hyphen. Names come from the environment of hooks; a
-// slash, a "..", or a control character never passes.
+// CheckName fails with a *NameError where a text cannot be the name of a lineage.
+// Clients keep a name as it was typed (certbot 5.6.0 client.py, acme.sh 3.1.4
+// _initpath, dehydrated 0.7.2 command_sign_domains), so any single component of a
+// path is one, of at most 253 bytes and not hidden, that a line of text can hold:
+// no control character, also none of those that turn the direction of text, and no
+// line ends. Names come from the environment of hooks; a slash or a ".." never
+// passes.
 func CheckName(name string) error {
 	switch {
 	case name == "":
 		return &NameError{name, "it is empty"}
 	case len(name) > 253:
 		return &NameError{name, "it is longer than 253 bytes"}
-	case name[0] == '-' || name[0] == '.':
-		return &NameError{name, "it starts with a " + name[:1]}
-	case strings.Contains(name, "..") || strings.HasSuffix(name, "."):
-		return &NameError{name, "it has an empty label"}
-	}
-	for _, c := range name {
-		if !unicode.In(c, unicode.Letter, unicode.Mark, unicode.Digit) && c != '-' && c != '_' && c != '.' {
-			return &NameError{name, "only letters, digits, '-', '_' and '.' may stand in it"}
-		}
+	case name[0] == '.':
+		return &NameError{name, "it starts with a ."}
+	case strings.Contains(name, "/"):
+		return &NameError{name, "a slash stands in it"}
+	case !utf8.ValidString(name):
+		return &NameError{name, "it is not UTF-8"}
+	case strings.ContainsFunc(name, func(c rune) bool { return unicode.In(c, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) }):
+		return &NameError{name, "a control character stands in it"}
 	}
 	return nil
+}
+
+// plainWord matches names that a POSIX shell takes as they are.
+var plainWord = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_.:@%+,][A-Za-z0-9_.:@%+,-]*$`) })
+
+// Argument returns the lineage as an argument of a certlatch command line in a POSIX
+// shell. A name that begins as a flag does is written with its client.
+func (l Lineage) Argument() string {
+	name := l.Name
+	if strings.HasPrefix(name, "-") {
+		name = l.String()
+	}
+	if plainWord().MatchString(name) {
+		return name
+	}
+	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
+}
+
+// Pattern returns the pattern ([path.Match]) that matches a name, and no other.
+func Pattern(name string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(name)
+}
+
+// Literal returns the name that a pattern matches, and reports whether it matches
+// only that.
+func Literal(pattern string) (name string, only bool) {
+	var literal strings.Builder
+	for i := 0; i < len(pattern); i++ {
+		switch c := pattern[i]; {
+		case strings.IndexByte("*?[", c) >= 0, c == '\\' && i+1 == len(pattern):
+			return "", false
+		case c == '\\':
+			i++
+			literal.WriteByte(pattern[i])
+		default:
+			literal.WriteByte(c)
+		}
+	}
+	return literal.String(), true
 }

@@ -3,6 +3,7 @@ package lineage_test
 import (
 	"errors"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -168,8 +169,8 @@ func TestRootList(t *testing.T) {
 	pki.WriteCertbot(t, dir, "a.example", leaf)
 	touch(t, filepath.Join(dir, "README"))
 	touch(t, filepath.Join(dir, "half.example/fullchain.pem"))
-	touch(t, filepath.Join(dir, "odd name/fullchain.pem"))
-	touch(t, filepath.Join(dir, "odd name/privkey.pem"))
+	touch(t, filepath.Join(dir, ".odd name/fullchain.pem"))
+	touch(t, filepath.Join(dir, ".odd name/privkey.pem"))
 	list, err := root.List()
 	if err != nil {
 		t.Fatal(err)
@@ -184,12 +185,13 @@ func TestRootList(t *testing.T) {
 }
 
 func TestCheckName(t *testing.T) {
-	for _, name := range []string{"a", "a.example", "_.a.example", "a.example-0001", "a.example_ecc", "xn--bcher-kva.example", "bücher.example", "bu\u0308cher.example", "例え.example", "उदाहरण.example", strings.Repeat("a", 253)} {
+	for _, name := range []string{"a", "a.example", "_.a.example", "a.example-0001", "a.example_ecc", "xn--bcher-kva.example", "bücher.example", "bu\u0308cher.example", "例え.example", "उदाहरण.example", strings.Repeat("a", 253),
+		"2001:db8::1", "2001:db8::1_ecc", "ip:2001:db8::1", "Mail server", "mail+imap", "user@host", "🔒 web", "👩\u200d💻", "-a", "a.", "a..b", " a ", "a=b", "it's", "{base}", "a*", "[a]", `a\b`, "$(id)"} {
 		if err := lineage.CheckName(name); err != nil {
 			t.Errorf("%q is not accepted: %v", name, err)
 		}
 	}
-	for _, name := range []string{"", ".", "..", "a..b", ".a", "a.", "-a", "a/b", "../a", "*.a.example", "a b", "a\n", "a\x00", "a\xff", "a\u202eb", "a\u2028", "a／b", "{base}", strings.Repeat("a", 254)} {
+	for _, name := range []string{"", ".", "..", ".a", "...", "a/b", "../a", "/", "a\n", "a\x00", "a\x7f", "a\u0085", "a\xff", "a\u202eb", "a\u2066b", "a\u2028", strings.Repeat("a", 254)} {
 		if _, ok := errors.AsType[*lineage.NameError](lineage.CheckName(name)); !ok {
 			t.Errorf("%q is accepted", name)
 		}
@@ -197,6 +199,38 @@ func TestCheckName(t *testing.T) {
 			if _, err := k.Root("/root").Lineage(name); err == nil {
 				t.Errorf("%s makes a lineage of %q", k.Name, name)
 			}
+		}
+	}
+}
+
+// TestArgument holds that a shell makes of a lineage's argument what names it, and
+// certlatch no flag.
+func TestArgument(t *testing.T) {
+	for name, want := range map[string]string{
+		"a.example": "a.example", "2001:db8::1": "2001:db8::1", "mail+imap": "mail+imap", "user@host": "user@host",
+		"Mail server": "'Mail server'", "it's": `'it'\''s'`, "$(id)": "'$(id)'", "-rf": "certbot:-rf", "- f": "'certbot:- f'", "🔒": "'🔒'", "~a": "'~a'", "a*": "'a*'",
+	} {
+		if got := (lineage.Lineage{Client: "certbot", Name: name}).Argument(); got != want {
+			t.Errorf("%q: %s instead of %s", name, got, want)
+		}
+	}
+}
+
+// TestPattern holds that a pattern of a name matches that, and is told to match
+// nothing else.
+func TestPattern(t *testing.T) {
+	for _, name := range []string{"a.example", "a*", "[a]", "a?", `a\b`, `\`, "2001:db8::1"} {
+		pattern := lineage.Pattern(name)
+		if is, err := path.Match(pattern, name); !is || err != nil {
+			t.Errorf("%q does not match %q: %v", pattern, name, err)
+		}
+		if got, only := lineage.Literal(pattern); got != name || !only {
+			t.Errorf("%q stands for %q, %t", pattern, got, only)
+		}
+	}
+	for _, glob := range []string{"*", "a?", "[ab]", `a\`, "*.example"} {
+		if got, only := lineage.Literal(glob); only {
+			t.Errorf("%q stands for %q alone", glob, got)
 		}
 	}
 }

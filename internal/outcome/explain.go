@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/certlatch/certlatch/internal/command"
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/install"
+	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/process"
 	"github.com/certlatch/certlatch/internal/rows"
 	"github.com/certlatch/certlatch/internal/state"
@@ -144,7 +146,11 @@ func beforehand() []kind {
 			return "issue it, or correct the target's lineage in " + e.Config
 		})}},
 		{LineageAmbiguous, ByStep, []match{when(func(e *AmbiguousError, of Subject) string {
-			return fmt.Sprintf("write lineage: %s for target %s", e.Lineage, of.Target)
+			named := e.Lineage.Client + ":" + lineage.Pattern(e.Lineage.Name)
+			if strings.ContainsAny(named, " #'\"\\") {
+				named = strconv.Quote(named) // as YAML has it
+			}
+			return fmt.Sprintf("write lineage: %s for target %s", named, of.Target)
 		})}},
 		{UnitNotFound, ByStep, []match{whenSome(
 			func(e *deployers.UnitError) bool { return e.LoadState == "not-found" },

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
@@ -66,7 +67,8 @@ func Lineages(cfg *config.Config) ([]lineage.Lineage, error) {
 func LineagesNamed(cfg *config.Config, names []string) (all []lineage.Lineage, err error) {
 	var bare []string
 	for _, name := range names {
-		bare = append(bare, name[strings.Index(name, ":")+1:])
+		_, ofClient := hooks.SplitName(name)
+		bare = append(bare, name, ofClient)
 	}
 	slices.Sort(bare)
 	bare = slices.Compact(bare)
@@ -95,8 +97,13 @@ func Lineage(cfg *config.Config, name string) (lineage.Lineage, error) {
 }
 
 func pick(cfg *config.Config, all []lineage.Lineage, name string) (lineage.Lineage, error) {
-	if at := slices.IndexFunc(all, func(l lineage.Lineage) bool { return l.Is(name) }); at >= 0 {
-		return all[at], nil
+	for _, is := range []func(lineage.Lineage) bool{
+		func(l lineage.Lineage) bool { return l.String() == name },
+		func(l lineage.Lineage) bool { return l.Name == name },
+	} {
+		if at := slices.IndexFunc(all, is); at >= 0 {
+			return all[at], nil
+		}
 	}
 	var roots []string
 	for _, root := range cfg.Roots {
@@ -156,7 +163,7 @@ func Assign(cfg *config.Config, all []lineage.Lineage) []Assignment {
 // named returns the lineage that a target without a glob names, as far as that
 // says.
 func named(t config.Target) lineage.Lineage {
-	return lineage.Lineage{Name: t.Lineage[strings.Index(t.Lineage, ":")+1:]}
+	return lineage.Lineage{Name: t.LineageName()}
 }
 
 // ambiguous returns an error where another client keeps a lineage under the

@@ -50,6 +50,10 @@ func Wanted(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage, error)
 	for _, event := range events {
 		l := lineage.Lineage{Client: event.Client, Name: event.LineageName()}
 		if l.Name == "" {
+			base := filepath.Base(event.Path)
+			if base != "/" && lineage.CheckName(base) != nil && !slices.ContainsFunc(cfg.Targets, config.Target.IsGlob) {
+				continue // no target can name it
+			}
 			return nil, &hooks.InputError{Client: event.Client, What: fmt.Sprintf("%.200q is no place of a lineage", event.Path)}
 		}
 		wants := func(t config.Target) bool { return t.Wants(l) }
@@ -63,7 +67,7 @@ func Wanted(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage, error)
 		}
 		l, err := root.Find(l.Name)
 		if err != nil {
-			return nil, &hooks.InputError{Client: event.Client, What: err.Error()}
+			return nil, &hooks.InputError{Client: event.Client, What: fmt.Sprintf("%.200q is no place of a lineage: %v", event.Path, err)}
 		}
 		wanted = append(wanted, l)
 	}

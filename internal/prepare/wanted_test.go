@@ -44,6 +44,7 @@ func TestWanted(t *testing.T) {
 		{"one that a target takes", []string{live + "/a.example"}, "certbot:a.example"},
 		{"one that no target takes", []string{live + "/b.example"}, ""},
 		{"both", []string{live + "/b.example", live + "/a.example"}, "certbot:a.example"},
+		{"one that no target can name", []string{live + "/.hidden", live + "/caf\xe9"}, ""},
 		{"no call at all", nil, ""},
 		{"what is no lineage", []string{"/"}, `"/" is no place of a lineage`},
 		{"elsewhere", []string{dir + "/else/a.example"}, "target a wants a.example, but " + dir + "/else/a.example is below none of the configured roots"},

@@ -154,10 +154,13 @@ func describeUse(use deployers.Use) string {
 func (m *maker) nameOf(l Lineage) string {
 	for _, other := range m.Lineages {
 		if other.Name == l.Name && other.Client != l.Client {
-			return l.String()
+			return l.Client + ":" + lineage.Pattern(l.Name)
 		}
 	}
-	return l.Name
+	if slices.ContainsFunc(m.Roots, func(r lineage.Root) bool { return strings.HasPrefix(l.Name, r.Client+":") }) {
+		return l.Client + ":" + lineage.Pattern(l.Name) // the name alone would be taken for another's
+	}
+	return lineage.Pattern(l.Name)
 }
 
 // placeFiles sets where the files of a target go: where the service looks for
@@ -202,9 +205,20 @@ func managedDirectory(use deployers.Use) (directory string, is bool) {
 
 // ownFiles sets files of the target's own, where the service's Discovery says.
 func (t *Target) ownFiles(s Service, use deployers.Use, lineage string) {
-	fill := func(pattern string) string { return strings.ReplaceAll(pattern, "{lineage}", lineage) }
+	fill := func(pattern string) string { return strings.ReplaceAll(pattern, "{lineage}", plainName(lineage)) }
 	t.Directory, t.Certificate, t.Key = fill(s.Directory), fill(s.Certificate), fill(s.Key)
 	t.Idle = t.Certificate != "" && t.Certificate == use.Certificate // the file that is in the way has to be removed first
+}
+
+// plainName returns a lineage's name as the name of a directory that services'
+// configurations take without quotes.
+func plainName(lineage string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Letter, unicode.Mark, unicode.Digit) || strings.ContainsRune("._:@+-", r) {
+			return r
+		}
+		return '_'
+	}, lineage)
 }
 
 // nameStep returns the step that makes the service take the target's files.
@@ -365,7 +379,10 @@ func (m *maker) nameTargets() {
 // addUnused adds the lineages that no target takes to the proposal.
 func (m *maker) addUnused() {
 	for _, l := range m.Lineages {
-		if !slices.ContainsFunc(m.out.Targets, func(t Target) bool { return l.Is(t.Lineage) }) {
+		if !slices.ContainsFunc(m.out.Targets, func(t Target) bool {
+			name, _ := lineage.Literal(t.Lineage)
+			return l.Is(name)
+		}) {
 			m.out.Unused = append(m.out.Unused, fmt.Sprintf("%s, for %s", l, strings.Join(l.Leaf.Names, ", ")))
 		}
 	}

@@ -114,15 +114,20 @@ func (c Check) performance() []string {
 	for _, s := range c.Inventory.Seen {
 		if leaf := condition.Presented(s.Certificate); leaf != nil {
 			warning, critical := c.Expiry.Margins(*leaf)
-			data = append(data, fmt.Sprintf("'%s'=%.2f;%.2f:;%.2f:", nameOf(s), days(leaf.NotAfter.Sub(c.Now)), days(warning), days(critical)))
+			data = append(data, fmt.Sprintf("'%s'=%.2f;%.2f:;%.2f:", label(nameOf(s)), days(leaf.NotAfter.Sub(c.Now)), days(warning), days(critical)))
 		}
 	}
 	return data
 }
 
+// label returns a text as the label of performance data, between quotes: one that it
+// holds is doubled, and it must hold no equals sign (Monitoring Plugins guidelines,
+// "Performance data"). A bar would begin the data anew.
+func label(text string) string {
+	return strings.NewReplacer("'", "''", "=", "_", "|", "/").Replace(Printable(text))
+}
+
 // nameOf returns what a plugin's line calls a certificate: TARGET/LINEAGE.
-// Neither name can hold a quote or an equals sign, which would end a label
-// there.
 func nameOf(s state.Sighting) string { return s.Target + "/" + s.Lineage }
 
 func days(d time.Duration) float64 { return d.Hours() / 24 }

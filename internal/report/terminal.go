@@ -36,7 +36,7 @@ func (s Screen) paint(c colour, text string) string {
 // replaced.
 func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
+		if unicode.IsPrint(r) || unicode.Is(unicode.Join_Control, r) { // an emoji may be joined from others
 			return r
 		}
 		return '?'
