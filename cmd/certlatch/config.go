@@ -22,6 +22,9 @@ func (p *program) configCommand() *cli.Command {
 					if err != nil {
 						return err
 					}
+					if cfg.Doubles != nil {
+						return &config.Error{Path: cfg.Path, Problems: cfg.Doubles}
+					}
 					fmt.Fprintf(p.stdout, "%s: %s, no problem found\n", cfg.Path, report.Count(len(cfg.Targets), "target", "targets"))
 					return nil
 				},

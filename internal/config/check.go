@@ -19,12 +19,12 @@ import (
 
 // build fills in the effective configuration from what was written, and checks
 // keys against each other.
-func (r *report) build(cfg *Config, doc *document, exists func(dir string) bool) {
+func (r *report) build(cfg *Config, doc *document, on host) {
 	cfg.State = cmp.Or(string(doc.State), DefaultState)
 	if cfg.Run = DefaultRun; cfg.State != DefaultState {
 		cfg.Run = path.Join(cfg.State, "run")
 	}
-	cfg.Roots = r.roots(doc.Lineages, exists)
+	cfg.Roots, cfg.Doubles = r.roots(doc.Lineages, on)
 	cfg.Policy = doc.Policy.overlay(Policy{Trust: "system"})
 	for i, keys := range doc.Targets {
 		where := fmt.Sprintf("targets[%d]", i)
@@ -38,16 +38,16 @@ func (r *report) build(cfg *Config, doc *document, exists func(dir string) bool)
 }
 
 // roots returns the roots that are written, or the usual ones that exist where
-// none are; the directory of a wrong one is empty.
-func (r *report) roots(written *[]rootKeys, exists func(dir string) bool) []lineage.Root {
-	var roots []lineage.Root
+// none are; the directory of a wrong one is empty. Doubles are those that are another
+// name of one.
+func (r *report) roots(written *[]rootKeys, on host) (roots []lineage.Root, doubles []Problem) {
 	if written == nil {
 		for _, keeper := range hooks.Keepers() {
-			if len(keeper.Places) > 0 && exists(keeper.Places[0]) {
+			if len(keeper.Places) > 0 && on.exists(keeper.Places[0]) {
 				roots = append(roots, keeper.Root(keeper.Places[0]))
 			}
 		}
-		return roots
+		return roots, nil
 	}
 	for i, keys := range *written {
 		where := fmt.Sprintf("lineages[%d]", i)
@@ -62,10 +62,18 @@ func (r *report) roots(written *[]rootKeys, exists func(dir string) bool) []line
 			if before := slices.IndexFunc(roots, func(r lineage.Root) bool { return *dir != "" && r.Dir == string(*dir) }); before >= 0 {
 				r.problemAt(where, fmt.Sprintf("%s is named above already, as a place of %s", *dir, roots[before].Client), "remove one of the two entries")
 			}
+			if one := slices.IndexFunc(roots, func(r lineage.Root) bool { return r.Dir != string(*dir) && on.isSame(r.Dir, string(*dir)) }); one >= 0 {
+				doubles = append(doubles, Problem{
+					Line: r.lineOf(where), Where: where,
+					What:   fmt.Sprintf("%s is the directory that is named above already, as %s of %s", *dir, roots[one].Dir, roots[one].Client),
+					Remedy: "remove one of the two entries",
+				})
+				continue
+			}
 			roots = append(roots, keeper.Root(string(*dir)))
 		}
 	}
-	return roots
+	return roots, doubles
 }
 
 // overlay returns a policy with the keys that are written in place of its own.

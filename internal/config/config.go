@@ -5,7 +5,7 @@
 // check that the file alone allows.
 //
 // It looks at no other file, except that it asks which of the usual places of
-// lineages exist where the file names none. It does not promise that the
+// lineages exist where the file names none, and which places are one directory. It does not promise that the
 // lineages, directories, users and units exist, or that two globs never bring
 // two lineages to one path: that shows when a plan is made.
 package config
@@ -41,6 +41,10 @@ type Config struct {
 	Roots   []lineage.Root // in the order of the file, or that of hooks.Keepers
 	Policy  Policy         // of bundles that are validated for no target
 	Targets []Target
+
+	// Doubles are places of lineages that are one directory under two names, of
+	// which Roots has the first.
+	Doubles []Problem
 }
 
 // Target is one target of the configuration.
@@ -83,7 +87,7 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	return parse(path, data, isDir)
+	return parseOn(host{isDir, isSameDir}, path, data)
 }
 
 // onlyRootWrites fails where certlatch runs as root and others may write the
@@ -134,17 +138,34 @@ func Parse(path string, data []byte) (*Config, error) {
 	return parse(path, data, func(string) bool { return true })
 }
 
+// host is what is asked about directories.
+type host struct {
+	exists func(dir string) bool
+	isSame func(dir, other string) bool // whether two names are of one directory
+}
+
 func isDir(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()
 }
 
+func isSameDir(dir, other string) bool {
+	a, errA := os.Stat(dir)
+	b, errB := os.Stat(other)
+	return errA == nil && errB == nil && os.SameFile(a, b)
+}
+
+// parse is like Parse, where only some of the usual places exist.
 func parse(path string, data []byte, exists func(dir string) bool) (*Config, error) {
+	return parseOn(host{exists, func(_, _ string) bool { return false }}, path, data)
+}
+
+func parseOn(on host, path string, data []byte) (*Config, error) {
 	var r report
 	cfg := &Config{Path: path}
 	var doc document
 	if root := r.read(data); root != nil && r.decode(root, &doc) {
-		r.build(cfg, &doc, exists)
+		r.build(cfg, &doc, on)
 	}
 	if err := r.err(path); err != nil {
 		return nil, err

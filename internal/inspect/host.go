@@ -80,6 +80,9 @@ func lineageRoots(cfg *config.Config) (checks []deployers.Check, err error) {
 		}
 		checks = append(checks, fine(deployers.Lineages, "%s keeps %d below %s", root.Client, len(found), root.Dir))
 	}
+	for _, double := range cfg.Doubles {
+		checks = append(checks, warned(deployers.Lineages, double.Remedy+" in "+cfg.Path, "%s", double.What))
+	}
 	limit, err := host.WatchLimit()
 	return append(checks, watches(watched, limit, err)), nil
 }

@@ -32,6 +32,10 @@ func (in Inspector) Survey(ctx context.Context) (proposal.Host, error) {
 	if host.Roots == nil {
 		host.Roots = hooks.UsualRoots()
 	}
+	host.Roots = slices.DeleteFunc(slices.Clone(host.Roots), func(r lineage.Root) bool {
+		first := slices.IndexFunc(host.Roots, func(other lineage.Root) bool { return sameDir(other.Dir, r.Dir) })
+		return first >= 0 && host.Roots[first] != r
+	})
 	var err error
 	if host.Lineages, host.Unknown, err = surveyLineages(prep, host.Roots); err != nil {
 		return proposal.Host{}, err
@@ -60,6 +64,13 @@ func (in Inspector) Survey(ctx context.Context) (proposal.Host, error) {
 		}
 	}
 	return host, nil
+}
+
+// sameDir reports whether two paths lead to one directory.
+func sameDir(a, b string) bool {
+	atA, errA := os.Stat(a)
+	atB, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(atA, atB)
 }
 
 // surveyLineages reads all lineages below some roots. One without a whole bundle

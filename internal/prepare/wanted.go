@@ -2,6 +2,7 @@ package prepare
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -97,13 +98,21 @@ func LeadsOut(findings []lineage.Finding) error {
 	return nil
 }
 
-// rootAt returns the configured root that the path of an event lies in, or nil.
+// rootAt returns the configured root that the path of an event lies in, or nil. The
+// client may name its directory otherwise than the configuration, as by a link: what
+// counts is which one it is. Nothing is read by the client's path.
 func rootAt(cfg *config.Config, event hooks.Event) *lineage.Root {
-	at := slices.IndexFunc(cfg.Roots, func(r lineage.Root) bool {
-		return r.Client == event.Client && r.NameAt(event.Path) != ""
-	})
-	if at < 0 {
-		return nil
+	named, err := os.Stat(filepath.Dir(event.Path))
+	for _, is := range []func(lineage.Root) bool{
+		func(r lineage.Root) bool { return r.NameAt(event.Path) != "" },
+		func(r lineage.Root) bool {
+			configured, unseen := os.Stat(r.Dir)
+			return err == nil && unseen == nil && os.SameFile(named, configured)
+		},
+	} {
+		if at := slices.IndexFunc(cfg.Roots, func(r lineage.Root) bool { return r.Client == event.Client && is(r) }); at >= 0 {
+			return &cfg.Roots[at]
+		}
 	}
-	return &cfg.Roots[at]
+	return nil
 }
