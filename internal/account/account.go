@@ -65,6 +65,17 @@ func lasting(kind, name string, id int, remote bool) (int, error) {
 	return id, nil
 }
 
+// IsTransient reports whether an ID is one that systemd makes up for units, and that
+// this host gives to nobody.
+func IsTransient(uid, gid int) bool {
+	return isTransient(uid) && parsed(UserName(uid)) || isTransient(gid) && parsed(GroupName(gid))
+}
+
+func parsed(name string) bool {
+	_, is := parseID(name)
+	return is
+}
+
 // Dynamic reports which of a user and a group that a unit with DynamicUser= names
 // systemd makes up: those that this host does not have otherwise.
 func Dynamic(user, group string) (dynamicUser, dynamicGroup bool, err error) {

@@ -55,6 +55,27 @@ func parseEntry(asked, name, uid, gid string) (passwdEntry, error) {
 	return e, nil
 }
 
+// UserName returns the name of a user of /etc/passwd; for others the number.
+func UserName(uid int) string {
+	number := strconv.Itoa(uid)
+	if u, err := user.LookupId(number); err == nil {
+		return u.Username
+	}
+	return number
+}
+
+// GroupName returns the name of a group of /etc/group; for others the number.
+func GroupName(gid int) string {
+	number := strconv.Itoa(gid)
+	if g, err := user.LookupGroupId(number); err == nil {
+		return g.Name
+	}
+	return number
+}
+
+// OwnerName returns the names of a file's owner, as chown(1) takes them.
+func OwnerName(uid, gid int) string { return UserName(uid) + ":" + GroupName(gid) }
+
 // lookUpGroup returns the ID of the group with a name, and reports whether it is
 // not in /etc/group.
 func lookUpGroup(name string) (gid int, remote bool, err error) {

@@ -301,7 +301,10 @@ func (r reader) MarshalText() ([]byte, error) { return []byte(r.Kind + ":" + r.N
 // mode is the mode of files that hold the key.
 type mode fs.FileMode
 
-const defaultMode mode = 0o640
+// DefaultMode is the mode of files that hold a key where none is written.
+const DefaultMode fs.FileMode = 0o640
+
+const defaultMode = mode(DefaultMode)
 
 var octal = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^0[0-7]{3}$`) })
 

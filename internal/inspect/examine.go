@@ -291,9 +291,20 @@ func (ev evidence) readBy(tried ...prepare.Tried) deployers.Check {
 		readers = append(readers, by.User)
 	}
 	if !ev.pair.Same() {
-		return warned(deployers.Reading, ev.deploy(), "what is installed differs from what was issued")
+		return ev.differs()
 	}
 	return fine(deployers.Reading, "what was issued is installed, and %s can read it", strings.Join(readers, " and "))
+}
+
+// differs says how what is installed differs from what was issued. Rights alone may
+// be as somebody wants them.
+func (ev evidence) differs() deployers.Check {
+	words, onlyRights := ev.pair.Differences()
+	remedy := ev.deploy()
+	if onlyRights {
+		remedy += fmt.Sprintf(", or write user:, group: and mode: of target %s as they are to stay", ev.assigned.Target.Name)
+	}
+	return warned(deployers.Reading, remedy, "what is installed differs from what was issued: %s", strings.Join(words, "; "))
 }
 
 // ownTest runs the service's own test. What it says of others than the target

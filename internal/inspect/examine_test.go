@@ -79,7 +79,7 @@ func TestExamine(t *testing.T) {
 		want    string // all that is said of it; with three dots, how that begins
 	}{
 		{"renewed", nil, deployers.Serving, "warning: tls://127.0.0.1:443?name=web.example serves FIRST, not what was issued; certlatch deploy web.example"},
-		{"renewed", nil, deployers.Reading, "warning: what is installed differs from what was issued; certlatch deploy web.example"},
+		{"renewed", nil, deployers.Reading, "warning: what is installed differs from what was issued: DIR/cert.pem holds something else; ..."},
 		{"renewed", nil, deployers.Issued, "ok: RENEWED is good, until UNTIL"},
 		{"renewed", nil, deployers.Reload, "ok: reload web.service"},
 		{"renewed", nil, deployers.OwnTest, ""},

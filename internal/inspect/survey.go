@@ -13,7 +13,10 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/deployers/all"
 	"github.com/certlatch/certlatch/hooks"
+	"github.com/certlatch/certlatch/internal/account"
+	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/facts"
+	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/prepare"
@@ -46,7 +49,7 @@ func (in Inspector) Survey(ctx context.Context) (proposal.Host, error) {
 		if !ok {
 			continue
 		}
-		service, err := discover(ctx, prep.Facts, discoverer)
+		service, found, err := discover(ctx, prep.Facts, discoverer)
 		_, unreachable := errors.AsType[*outcome.SystemdError](err)
 		switch {
 		case unreachable || ctx.Err() != nil:
@@ -58,7 +61,7 @@ func (in Inspector) Survey(ctx context.Context) (proposal.Host, error) {
 		}
 		for _, use := range service.Uses {
 			if use.Certificate != "" {
-				host.Files[use.Key] = surveyPath(host.Roots, use.Key)
+				host.Files[use.Key] = in.surveyKey(ctx, discoverer, found, host.Roots, use)
 				host.Files[use.Certificate] = surveyCertificate(host.Roots, kept, use.Certificate)
 			}
 		}
@@ -94,15 +97,56 @@ func surveyLineages(prep *prepare.Preparer, roots []lineage.Root) (all []proposa
 }
 
 // discover lets a deployer tell what its service takes.
-func discover(ctx context.Context, finder *facts.Finder, d deployers.Discoverer) (proposal.Service, error) {
-	t := deployers.Target{Service: d.Name(), Options: d.Options()}
-	d.Defaults(&t)
+func discover(ctx context.Context, finder *facts.Finder, d deployers.Discoverer) (proposal.Service, deployers.Facts, error) {
+	t := unconfigured(d)
 	found, err := finder.Of(ctx, d, t, time.Time{})
 	service := proposal.Service{Name: d.Name(), Discovery: d.Discover(t, found)}
 	for i, use := range service.Uses {
 		service.Uses[i].Certificate, service.Uses[i].Key = found.Unit.Source(use.Certificate), found.Unit.Source(use.Key)
 	}
-	return service, err
+	return service, found, err
+}
+
+// unconfigured returns a target of a service of which nothing is written.
+func unconfigured(d deployers.Discoverer) deployers.Target {
+	t := deployers.Target{Service: d.Name(), Mode: config.DefaultMode, Options: d.Options()}
+	d.Defaults(&t)
+	return t
+}
+
+// surveyKey looks at the path of a key: where it is, whose it is, and whether the
+// service can read it as it is.
+func (in Inspector) surveyKey(ctx context.Context, d deployers.Discoverer, found deployers.Facts, roots []lineage.Root, use deployers.Use) proposal.File {
+	file := surveyPath(roots, use.Key)
+	have, err := install.RightsOf(use.Key)
+	if err != nil || have.Mode&^config.DefaultMode != 0 || account.IsTransient(have.UID, have.GID) {
+		return file
+	}
+	t := unconfigured(d)
+	t.Certificate, t.Key = use.Certificate, use.Key
+	plan, _ := d.Plan(t, lineage.Lineage{}, found) // whatever keeps it from being activated, its files are known
+	at := slices.IndexFunc(plan.Files, func(f deployers.File) bool { return f.Path == use.Key && f.Content == deployers.Key })
+	if at < 0 {
+		return file
+	}
+	plan.Files = plan.Files[at : at+1]
+	uid, gid, err := account.Owner(plan.Files[0].User, plan.Files[0].Group)
+	same := err == nil && uid == have.UID && gid == have.GID && have.Mode == plan.Files[0].Mode
+	for _, tried := range prepare.TryToRead(ctx, in.Site.World.Programs, prepare.Trials(plan, func(path string) string { return path })) {
+		if same || tried.Err != nil {
+			return file
+		}
+	}
+	if have.UID != uid || err != nil {
+		file.User = account.UserName(have.UID)
+	}
+	if have.GID != gid || err != nil {
+		file.Group = account.GroupName(have.GID)
+	}
+	if have.Mode != config.DefaultMode {
+		file.Mode = have.Mode
+	}
+	return file
 }
 
 // surveyCertificate looks at the path of a certificate.

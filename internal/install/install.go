@@ -165,26 +165,53 @@ func mayCarry(d *disk.Dir, attr disk.Attr, uid int) bool {
 	return d.KeptBy(uid) && (attr.UID == uid || attr.UID == 0 || attr.UID == os.Geteuid())
 }
 
+// RightsOf returns owner and mode of an installed file, as [Installer.Current] would,
+// without its content.
+func RightsOf(path string) (File, error) {
+	d, err := disk.Open(filepath.Dir(path))
+	if err != nil {
+		return File{}, err
+	}
+	defer d.Close()
+	attr, err := d.Attributes(filepath.Base(path))
+	return File{Path: path, UID: attr.UID, GID: attr.GID, Mode: attr.Mode}, err
+}
+
 // Same reports whether the set is installed already: every file of it is there
 // with the same bytes, owner, group and mode, and the ACL that is wanted. Where
 // no ACL is wanted, the mode of a file with one is compared without what the
 // ACL adds (see [disk.Attr]), so rights that an operator granted on top make no
 // difference.
-func Same(want Set, have []File) bool {
+func Same(want Set, have []File) bool { return len(Differences(want, have)) == 0 }
+
+// Difference is how an installed file differs from the one that is wanted.
+type Difference struct {
+	Want, Have                File
+	Missing                   bool // there is none
+	Bytes, Owner, Mode, Grant bool
+}
+
+// Differences returns how the files that are installed differ from those of a set,
+// as [Same] compares them.
+func Differences(want Set, have []File) (all []Difference) {
 	byPath := map[string]File{}
 	for _, f := range have {
 		byPath[f.Path] = f
 	}
 	for _, w := range want.Files {
-		h, ok := byPath[w.Path]
-		if !ok || !bytes.Equal(w.Data, h.Data) || w.UID != h.UID || w.GID != h.GID || w.Mode.Perm() != h.Mode.Perm() {
-			return false
+		h, is := byPath[w.Path]
+		d := Difference{Want: w, Have: h, Missing: !is}
+		if is {
+			d.Bytes = !bytes.Equal(w.Data, h.Data)
+			d.Owner = w.UID != h.UID || w.GID != h.GID
+			d.Mode = w.Mode.Perm() != h.Mode.Perm()
+			d.Grant = w.Grants != nil && !bytes.Equal(disk.ACL(w.Mode, w.Grants, mayRead), h.ACL)
 		}
-		if w.Grants != nil && !bytes.Equal(disk.ACL(w.Mode, w.Grants, mayRead), h.ACL) {
-			return false
+		if d.Missing || d.Bytes || d.Owner || d.Mode || d.Grant {
+			all = append(all, d)
 		}
 	}
-	return true
+	return all
 }
 
 // The rights that an ACL grants, as the bits of a mode.

@@ -9,9 +9,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"fmt"
 	"slices"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/account"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/state"
@@ -107,6 +109,32 @@ type Pair struct {
 // Same reports whether what is installed is the bundle already, owner and mode
 // too.
 func (p Pair) Same() bool { return install.Same(p.set, p.installed) }
+
+// Differences returns what is installed otherwise than it should be, in words, and
+// reports whether that is owners, modes and ACLs alone.
+func (p Pair) Differences() (words []string, onlyRights bool) {
+	onlyRights = true
+	for _, d := range install.Differences(p.set, p.installed) {
+		path, want, have := d.Want.Path, d.Want, d.Have
+		if d.Missing {
+			words = append(words, path+" is missing")
+		}
+		if d.Bytes {
+			words = append(words, path+" holds something else")
+		}
+		onlyRights = onlyRights && !d.Missing && !d.Bytes
+		if d.Owner {
+			words = append(words, fmt.Sprintf("%s belongs to %s, and %s is wanted", path, account.OwnerName(have.UID, have.GID), account.OwnerName(want.UID, want.GID)))
+		}
+		if d.Mode {
+			words = append(words, fmt.Sprintf("%s has the mode %04o, and %04o is wanted", path, have.Mode.Perm(), want.Mode.Perm()))
+		}
+		if d.Grant {
+			words = append(words, path+" has another ACL than is wanted")
+		}
+	}
+	return words, onlyRights
+}
 
 // SameContent reports whether what is installed is the bundle already, whoever
 // may read it.

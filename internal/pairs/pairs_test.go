@@ -343,3 +343,28 @@ func TestNotCarried(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestDifferences wants to be told what is otherwise than it should be, and whether
+// that is but whose it is.
+func TestDifferences(t *testing.T) {
+	want := install.Set{Files: []install.File{
+		{Path: "/cert", Data: []byte("new"), Mode: 0o644}, {Path: "/key", Data: []byte("key"), Mode: 0o640, Grants: []disk.Grant{}}, {Path: "/chain"},
+	}}
+	rights := []install.File{{Path: "/cert", Data: []byte("new"), Mode: 0o600}, {Path: "/key", Data: []byte("key"), GID: 4711, Mode: 0o640}, {Path: "/chain"}}
+	for _, c := range []struct {
+		have  []install.File
+		only  bool
+		words []string
+	}{
+		{rights, true, []string{"/cert has the mode 0600, and 0644 is wanted", "/key belongs to root:4711, and root:root is wanted"}},
+		{
+			[]install.File{{Path: "/cert", Data: []byte("old"), Mode: 0o644}, {Path: "/key", Data: []byte("key"), Mode: 0o640, ACL: []byte("more")}}, false,
+			[]string{"/cert holds something else", "/key has another ACL than is wanted", "/chain is missing"},
+		},
+	} {
+		p := Pair{set: want, installed: c.have}
+		if words, only := p.Differences(); !slices.Equal(words, c.words) || only != c.only || p.Same() {
+			t.Errorf("got %q, only rights: %v, same: %v", words, only, p.Same())
+		}
+	}
+}

@@ -9,6 +9,7 @@ package proposal
 import (
 	"cmp"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -52,6 +53,11 @@ type File struct {
 	NoDirectory bool   // not even its directory exists
 	Kept        string // the lineage, CLIENT:NAME, whose own file this is; empty: of none
 	KeptBy      string // the client in whose directory it lies; empty: none
+
+	// Of a key that the service can read: the owner, group and mode that it has, as
+	// far as a target would not give it those by default.
+	User, Group string
+	Mode        fs.FileMode
 }
 
 // Proposal is a configuration.
@@ -67,6 +73,8 @@ type Proposal struct {
 type Target struct {
 	Name, Service, Lineage      string
 	Directory, Certificate, Key string
+	User, Group                 string // of the files; empty: what a target has by default
+	Mode                        fs.FileMode
 	Domain                      string // of a row of a database, in place of files
 	Probes                      []endpoint.Endpoint
 
@@ -175,8 +183,10 @@ func (m *maker) placeFiles(t *Target, s Service, use deployers.Use, l Lineage) {
 		t.Domain, t.Idle, m.out.Secret = use.Domain, true, true
 	case why == "" && isManaged:
 		t.Directory = directory
+		t.keepRights(m.Files[use.Key])
 	case why == "" && use.Certificate != "":
 		t.Certificate, t.Key = use.Certificate, use.Key
+		t.keepRights(m.Files[use.Key])
 		if files.NoDirectory {
 			t.Steps = append(t.Steps, Step{"make the directory", []string{"install -d " + yamlValue(filepath.Dir(use.Certificate)) + " " + yamlValue(filepath.Dir(use.Key))}})
 		}
@@ -186,6 +196,14 @@ func (m *maker) placeFiles(t *Target, s Service, use deployers.Use, l Lineage) {
 	if why != "" {
 		t.About, t.Copy = append(t.About, why), files.KeptBy
 		t.Steps = append(t.Steps, t.nameStep(s, use))
+	}
+}
+
+// keepRights lets the files belong to whom the key belongs now.
+func (t *Target) keepRights(key File) {
+	t.User, t.Group, t.Mode = key.User, key.Group, key.Mode
+	if key.User != "" || key.Group != "" || key.Mode != 0 {
+		t.About = append(t.About, "The key keeps the owner and mode that it has: the service can read it so.")
 	}
 }
 

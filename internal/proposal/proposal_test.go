@@ -378,3 +378,29 @@ func FuzzWrite(f *testing.F) {
 		}))
 	})
 }
+
+// TestKeptRights wants a target to leave the key to whom it belongs, where it writes
+// the service's own files, and a copy to have what is usual.
+func TestKeptRights(t *testing.T) {
+	const own = "/etc/nginx/keys/a.pem"
+	key := File{User: "acme", Group: "certs", Mode: 0o400}
+	for kept, want := range map[string]string{
+		"":        "\n    user: acme\n    group: certs\n    mode: \"0400\"\n",
+		"certbot": "\n    directory: /etc/nginx/tls/a.example\n",
+	} {
+		certificate := bought("a.example")
+		certificate.KeptBy = kept
+		host := Host{
+			Roots: []lineage.Root{certbot}, Lineages: []Lineage{ecdsa("a.example", "a.example")},
+			Services: []Service{service(t, "nginx", use("a.conf:1", own, "a.example"))},
+			Files:    map[string]File{own: certificate, "/etc/nginx/keys/a.key": key},
+		}
+		var text strings.Builder
+		if err := Make(host).Write(&text); err != nil {
+			t.Fatal(err)
+		}
+		if got := text.String(); !strings.Contains(got, want) || kept != "" && strings.Contains(got, "acme") {
+			t.Errorf("kept by %q:\n%s", kept, got)
+		}
+	}
+}
