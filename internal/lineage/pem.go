@@ -45,7 +45,7 @@ func appendCertificates(certs []*x509.Certificate, path string, text []byte, par
 	for _, b := range blocks {
 		cert, err := parse(b.Bytes)
 		if err != nil {
-			return nil, b.malformed(path, "certificate")
+			return nil, b.unparsed(path, err)
 		}
 		if slices.ContainsFunc(certs, cert.Equal) {
 			continue
@@ -84,8 +84,11 @@ func parseKey(path string, text []byte) (crypto.Signer, *pem.Block, error) {
 	case "EC PRIVATE KEY":
 		key, err = x509.ParseECPrivateKey(b.Bytes)
 	}
-	if err != nil || hasTrailingBytes(b.Bytes) {
+	switch {
+	case hasTrailingBytes(b.Bytes):
 		return nil, nil, b.malformed(path, "private key")
+	case err != nil:
+		return nil, nil, b.unparsedKey(path)
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {
@@ -94,6 +97,10 @@ func parseKey(path string, text []byte) (crypto.Signer, *pem.Block, error) {
 	}
 	return signer, &pem.Block{Type: b.Type, Bytes: b.Bytes}, nil
 }
+
+// withoutPackage returns the message of an error of crypto/x509, without the
+// package's name.
+func withoutPackage(err error) string { return strings.TrimPrefix(err.Error(), "x509: ") }
 
 // hasTrailingBytes reports whether something follows the DER value: crypto/x509
 // passes it over in PKCS#8 and SEC 1 keys.

@@ -37,12 +37,15 @@ func codes() []code {
 	const refused, warned = lineage.Refused, lineage.Warned
 	return []code{
 		{name: "pem-malformed", severity: refused, early: true},
+		{name: "serial-negative", severity: refused, early: true},
 		{name: "no-certificate", severity: refused, early: true},
 		{name: "no-key", severity: refused, early: true},
 		{name: "outside", severity: refused, early: true},
 		{name: "owner-mismatch", severity: refused, early: true},
 		{name: "key-encrypted", severity: refused, early: true},
 		{name: "key-mismatch", severity: refused, early: true},
+		{name: lineage.Unsupported, severity: refused, find: chainCode(lineage.Unsupported,
+			"have the CA sign with RSA, or with ECDSA on P-256 or P-384; policy: {accept: [algorithm-unsupported]} installs it unchecked, for clients that can tell")},
 		{name: "key-weak", severity: refused, find: keyWeak},
 		{name: "expired", severity: refused, find: expired},
 		{name: "not-yet-valid", severity: refused, find: notYetValid},

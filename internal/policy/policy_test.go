@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/elliptic"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"os"
 	"os/exec"
@@ -71,6 +72,10 @@ func TestCheck(t *testing.T) {
 	tests := map[string]check{
 		"all well":                     expect(leaf, policy.Rules{Names: []string{"a.example", "x.b.example", "192.0.2.1"}, Installed: leaf.Cert}),
 		"malformed":                    expect(with(leaf, leaf.Fullchain[:99], leaf.Key), policy.Rules{}, "refused pem-malformed"),
+		"a negative serial":            expect(with(leaf, altered(leaf.Fullchain, leaf.Cert.SerialNumber.Bytes(), negated(leaf.Cert.SerialNumber.Bytes())), leaf.Key), policy.Rules{}, "refused serial-negative"),
+		"issuer's signature unknown":   expect(with(leaf, slices.Concat(alone(leaf), altered(leaf.Chain, ecdsaSHA256, unknownECDSA)), leaf.Key), policy.Rules{}, "refused algorithm-unsupported"),
+		"anyone: signature unknown":    expect(with(leaf, altered(leaf.Fullchain, ecdsaSHA256, unknownECDSA), leaf.Key), policy.Rules{Trust: anyone}, "refused algorithm-unsupported"),
+		"accepted: signature unknown":  expect(with(leaf, altered(leaf.Fullchain, ecdsaSHA256, unknownECDSA), leaf.Key), policy.Rules{Accept: []string{"algorithm-unsupported"}}, "warned algorithm-unsupported"),
 		"no certificate":               expect(with(leaf, leaf.Key, leaf.Key), policy.Rules{}, "refused no-certificate"),
 		"no key":                       expect(with(leaf, leaf.Fullchain, leaf.Chain), policy.Rules{}, "refused no-key"),
 		"encrypted key":                expect(with(leaf, leaf.Fullchain, bytes.ReplaceAll(leaf.Key, []byte("PRIVATE"), []byte("ENCRYPTED PRIVATE"))), policy.Rules{}, "refused key-encrypted"),
@@ -191,6 +196,26 @@ func TestCheck(t *testing.T) {
 		}
 	}
 }
+
+// The object identifiers of ecdsa-with-SHA256 (RFC 5758, section 3.2), and of
+// nothing.
+var (
+	ecdsaSHA256  = []byte("\x2a\x86\x48\xce\x3d\x04\x03\x02")
+	unknownECDSA = []byte("\x2a\x86\x48\xce\x3d\x04\x03\x7f")
+)
+
+// altered returns the certificates of a PEM text with some bytes of their DER
+// encoding replaced by as many others.
+func altered(text, old, new []byte) (all []byte) {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		block.Bytes = bytes.ReplaceAll(block.Bytes, old, new)
+		all = append(all, pem.EncodeToMemory(block)...)
+	}
+	return all
+}
+
+// negated returns a serial number as one that is negative in DER.
+func negated(serial []byte) []byte { return append([]byte{serial[0] | 0x80}, serial[1:]...) }
 
 // findings returns those of reading the bundle and those of checking it against
 // the rules.

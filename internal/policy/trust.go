@@ -92,7 +92,9 @@ func (t Trust) Path(b *lineage.Bundle, now time.Time) Path {
 func checkSignatures(b *lineage.Bundle) Path {
 	certs := b.Certificates()
 	for i, issuer := range certs[1:] {
-		if err := certs[i].CheckSignatureFrom(issuer); err != nil {
+		if err := certs[i].CheckSignatureFrom(issuer); errors.Is(err, x509.ErrUnsupportedAlgorithm) {
+			return unsupported(certs[i : i+2])
+		} else if err != nil {
 			return Path{code: "untrusted", flaw: fmt.Sprintf("has a broken chain: %s was not signed by %s: %s",
 				lineage.Label(certs[i]), lineage.Label(issuer), x509Message(err))}
 		}
@@ -110,6 +112,9 @@ func (t Trust) chainFault(b *lineage.Bundle, err error) Path {
 		return Path{code: "staging-issuer",
 			flaw: fmt.Sprintf("was issued by a CA for trials, which no client trusts: %.80q", b.Leaf.Issuer)}
 	}
+	if path := unsupported(certs); path.code != "" {
+		return path
+	}
 	last := certs[len(certs)-1]
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
 	if unknown && last == b.Leaf && !lineage.SelfIssued(last) && !t.hasRoot(last.RawIssuer) {
@@ -118,6 +123,18 @@ func (t Trust) chainFault(b *lineage.Bundle, err error) Path {
 	}
 	return Path{code: "untrusted",
 		flaw: fmt.Sprintf("leads to no trusted root: the last issuer of its chain is %.80q: %s", last.Issuer, x509Message(err))}
+}
+
+// unsupported returns the fault of a chain that cannot be checked, since the
+// algorithm of one of its certificates is not known here; the zero Path: it is none.
+func unsupported(certs []*x509.Certificate) Path {
+	for _, cert := range certs {
+		if what := lineage.UnknownAlgorithm(cert); what != "" {
+			return Path{code: lineage.Unsupported, flaw: fmt.Sprintf(
+				"comes with a chain that cannot be checked: of %s an algorithm is not known here: %s", lineage.Label(cert), what)}
+		}
+	}
+	return Path{}
 }
 
 // x509Message returns the message of an error of crypto/x509, without the
