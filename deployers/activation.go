@@ -30,6 +30,11 @@ type Activation struct {
 	Success string  // the reply that alone counts as success
 	Faults  []Fault // what faults of a call, or of a command that says so, mean
 
+	// Copies are argument lists of programs that renew what the service keeps as
+	// copies of the files. They run before the service is told, after an undo too,
+	// and where it will only be started.
+	Copies [][]string
+
 	// After is what the service must say of itself after a call that it
 	// answered with success. Otherwise the activation has failed, and may
 	// have had an effect.
@@ -59,6 +64,14 @@ type Activation struct {
 
 // String says what is done, for people.
 func (a Activation) String() string {
+	var steps []string
+	for _, argv := range a.Copies {
+		steps = append(steps, "run "+strings.Join(argv, " "))
+	}
+	return strings.Join(append(steps, a.way()), ", then ")
+}
+
+func (a Activation) way() string {
 	switch a.Way {
 	case ReloadUnit:
 		return "reload " + a.Unit

@@ -24,6 +24,10 @@ type Options struct {
 	Preset   PresetName `yaml:"preset,omitempty"` // fills in what is left out
 	Activate []string   `yaml:"activate"`         // argument list; empty: as the preset says, or reload the unit
 	Test     []string   `yaml:"test"`             // argument list of the service's own check; empty: none
+
+	// Copies are argument lists of programs that renew copies which the service keeps
+	// of the files; empty: as the preset finds them.
+	Copies [][]string `yaml:"copies,omitempty"`
 }
 
 func (o *Options) preset() preset { return presets()[string(o.Preset)] }
@@ -51,6 +55,9 @@ func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 	if preset.program != "" && f.Unit.MainPID != 0 {
 		wants.Texts = []string{programFile(f.Unit.MainPID)}
 	}
+	if preset.copies != nil {
+		wants = preset.copies.wants(wants, f)
+	}
 	return wants
 }
 
@@ -73,6 +80,10 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	}
 	var err error
 	plan.Activate, err = options.activation(t, f)
+	plan.Activate.Copies = options.Copies
+	if preset.copies != nil && options.Copies == nil {
+		plan.Activate.Copies = preset.copies.find(&plan, f)
+	}
 	return plan, err
 }
 

@@ -3,6 +3,7 @@ package generic
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -119,6 +120,75 @@ func TestPresetProbes(t *testing.T) {
 	want := []endpoint.Endpoint{{Scheme: "imap", Host: "127.0.0.1", Port: 143}, {Scheme: "tls", Host: "::1", Port: 993}}
 	if diff := cmp.Diff(want, plan.Probes); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestPostfixMaps is about tables that hold copies of the files.
+func TestPostfixMaps(t *testing.T) {
+	const files = "/etc/x/key.pem /etc/x/cert.pem"
+	for _, test := range []struct {
+		name, tables, services string
+		sources                map[string]string
+		copies                 [][]string
+		notes                  []string
+	}{
+		{"none", "\n", "", nil, nil, nil},
+		{
+			"one that names the files", "lmdb:/etc/postfix/sni\n", "", map[string]string{"/etc/postfix/sni": "# x\nmail.example " + files + "\n"},
+			[][]string{{"postmap", "-F", "lmdb:/etc/postfix/sni"}}, nil,
+		}, {
+			"on continued lines, with commas, and for a service of its own", "proxy:hash:/a, cdb:/b\n", "smtps/inet/tls_server_sni_maps = hash:/a\n",
+			map[string]string{"/a": "mail.example\n\t/srv/k,\n /etc/x/cert.pem\n", "/b": ".example " + files},
+			[][]string{{"postmap", "-F", "hash:/a"}, {"postmap", "-F", "cdb:/b"}}, nil,
+		}, {
+			"for other names", "hash:/a\n", "", map[string]string{"/a": "other.example /srv/k /srv/c\n"}, nil, nil,
+		}, {
+			"with other files for a name", "hash:/a\n", "", map[string]string{"/a": ".EXAMPLE /srv/k /srv/c\n"}, nil,
+			[]string{"/a has other files than the target's for .EXAMPLE, and Postfix serves copies of those; let it name /etc/x/key.pem /etc/x/cert.pem, and run postmap -F hash:/a"},
+		}, {
+			"whose source is gone", "hash:/a\n", "", nil, nil,
+			[]string{"/a, of which tls_server_sni_maps has copies, cannot be read; write the names and the target's files there, and run postmap -F hash:/a"},
+		}, {
+			"of another kind", "pgsql:/etc/postfix/sni.cf\n", "", nil, nil,
+			[]string{"of tls_server_sni_maps pgsql:/etc/postfix/sni.cf, it is not known how its copies are renewed; renew its copies by generic: {copies: [[program, argument]]}, if it holds any of these files"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			target := presetTarget("postfix", func(t *deployers.Target, _ *Options) { t.Certificate, t.Key = "/etc/x/cert.pem", "/etc/x/key.pem" })
+			facts := deployers.Facts{Systemd: true, Unit: up("postfix.service", true), Names: []string{"mail.example"}, Texts: map[string][]deployers.Text{}, Outputs: map[string]deployers.Output{}}
+			for i, argv := range (postfixMaps{}).settings() {
+				facts.Outputs[strings.Join(argv, "\x00")] = deployers.Output{Stdout: []string{test.tables, test.services}[i]}
+			}
+			wants := Deployer{}.Wants(target, facts).Texts
+			for path, content := range test.sources {
+				facts.Texts[path] = []deployers.Text{{Path: path, Content: content}}
+				if !slices.Contains(wants, path) {
+					t.Errorf("%s is not read: %q", path, wants)
+				}
+			}
+			plan, err := Deployer{}.Plan(target, lineage.Lineage{Name: "mail.example"}, facts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, diff := range []string{cmp.Diff(test.copies, plan.Activate.Copies), cmp.Diff(test.notes, plan.Notes())} {
+				if diff != "" {
+					t.Error(diff)
+				}
+			}
+		})
+	}
+}
+
+// What the configuration says of copies goes before what the preset finds.
+func TestCopies(t *testing.T) {
+	copies := [][]string{{"keytool", "-import"}}
+	target := presetTarget("postfix", func(_ *deployers.Target, o *Options) { o.Copies = copies })
+	plan, err := Deployer{}.Plan(target, lineage.Lineage{Name: "mail.example"}, deployers.Facts{Systemd: true, Unit: up("postfix.service", true)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := plan.Activate.String(); got != "run keytool -import, then run postfix reload" {
+		t.Error(got)
 	}
 }
 

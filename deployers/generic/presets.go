@@ -18,6 +18,7 @@ type preset struct {
 	schemes  map[uint16]string // of probes, by the ports that the service usually listens on
 	oneFile  bool              // certificate and key are in one file
 	about    string            // what an operator should know about the activation
+	copies   copyFinder        // finds what the service keeps as copies of the files; nil: it keeps none
 }
 
 // presets returns the table of presets.
@@ -70,6 +71,7 @@ func presets() map[string]preset {
 			test:     []string{"postfix", "check"},
 			activate: []string{"postfix", "reload"},
 			schemes:  map[uint16]string{25: "smtp", 587: "smtp", 465: "tls"},
+			copies:   postfixMaps{},
 		},
 		// The unit's reload is doveadm reload, a SIGHUP to the master, which
 		// starts all services afresh (src/master/main.c of 2.4.1). It ends open

@@ -33,6 +33,11 @@ func (r *run) activate(ctx context.Context, a attempt) (attempt, error) {
 		if a, err = r.replan(ctx, a); err != nil {
 			return a, err
 		}
+	case how.Way == deployers.NoWay && how.Wait == deployers.ServiceInactive:
+		if err := r.renewCopies(ctx, a); err != nil {
+			return a, err
+		}
+		return a, outcome.WaitFor(how)
 	case how.Way == deployers.NoWay:
 		return a, outcome.WaitFor(how)
 	}
@@ -164,7 +169,11 @@ func (r *run) act(ctx context.Context, a attempt) (attempt, error) {
 	a.activated, a.before = true, r.predecessors(a)
 	ctx, cancel := context.WithTimeout(ctx, r.req.Limits.Activation)
 	defer cancel()
-	if err := r.tellService(ctx, a); err != nil {
+	err = r.renewCopies(ctx, a)
+	if err == nil {
+		err = r.tellService(ctx, a)
+	}
+	if err != nil {
 		a.before = predecessors{} // it is not known whether anybody follows them
 		return a, err
 	}
@@ -172,6 +181,29 @@ func (r *run) act(ctx context.Context, a attempt) (attempt, error) {
 		return a, nil
 	}
 	return r.askAfterwards(ctx, a)
+}
+
+// renewCopies lets what the service keeps as copies of the members' files be renewed.
+func (r *run) renewCopies(ctx context.Context, a attempt) error {
+	done := map[string]bool{}
+	for _, m := range a.members {
+		for _, argv := range m.activate.Copies {
+			key := strings.Join(argv, "\x00")
+			if done[key] {
+				continue
+			}
+			done[key] = true
+			if _, err := r.site.World.Programs.Run(ctx, argv); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// keepsCopies reports whether the service keeps copies of a member's files.
+func (a attempt) keepsCopies() bool {
+	return slices.ContainsFunc(a.members, func(m member) bool { return len(m.activate.Copies) > 0 })
 }
 
 // tellService makes the activation itself: a job, a command, a signal or a call.

@@ -131,7 +131,7 @@ func (r *run) restore(ctx context.Context, a attempt, step outcome.Step, cause e
 		return a, back, lost, nil
 	}
 	var activation error
-	if a.activated && (mayHaveWorked(step, cause) || !r.asBefore(ctx, a)) {
+	if a.activated && (mayHaveWorked(step, cause) || a.keepsCopies() || !r.asBefore(ctx, a)) {
 		if a, err = r.act(ctx, a); err != nil {
 			activation = fmt.Errorf("activate the previous pair: %w", err)
 		}

@@ -30,6 +30,9 @@ func TestWays(t *testing.T) {
 	restart := deployers.Activation{Way: deployers.RestartUnit, Unit: "web.service"}
 	program := deployers.Activation{Way: deployers.RunCommand, Command: []string{"web", "-s", "reload"}}
 	signal := deployers.Activation{Way: deployers.SignalPID, PID: 100, Signal: "HUP"}
+	copies := deployers.Activation{Way: deployers.ReloadUnit, Unit: "web.service", Copies: [][]string{{"copy", "one"}, {"copy", "two"}}}
+	copied := notNow(deployers.ServiceInactive)
+	copied.Copies = copies.Copies
 	again := func(_ context.Context, w *world) error { w.started[100]++; return nil }
 	ended := &process.GoneError{PID: 100}
 	forEach(t, []way{
@@ -47,6 +50,11 @@ func TestWays(t *testing.T) {
 		{"program that fails", on{"before": activated(program), "tell 1": fails(exit)}, "rolled-back (command-failed) at activate", "bsctAur", "web -s reload, web -s reload", "old old old again alone", ""},
 		{"program that is not there", on{"before": activated(program), "tell": fails(&command.NotStartedError{Program: "web", Err: errFull})}, "rolled-back (command-not-started) at activate", "bsctAur", "web -s reload", "old old old again alone", ""},
 		{"program that does not end", on{"before": activated(program), "tell 1": lasts(time.Hour)}, "rolled-back (out-of-time) at activate", "bsctAur", "web -s reload, web -s reload", "old old old again alone", ""},
+
+		{"copies", on{"before": activated(copies), "tell 1": ignored(), "tell 2": ignored()}, "deployed", "bsctapr", "copy one, copy two, reload", "new new new -", ""},
+		{"copies, of which one fails", on{"before": activated(copies), "tell 1": fails(exit)}, "rolled-back (command-failed) at activate", "bsctAur", "copy one, copy one, copy two, reload", "old old old again alone", ""},
+		{"copies, and then the reload fails", on{"before": activated(copies), "tell 1": ignored(), "tell 2": ignored(), "tell 3": fails(jobEnded("failed"))}, "rolled-back (reload-failed) at activate", "bsctAur", "copy one, copy two, reload, copy one, copy two, reload", "old old old again alone", ""},
+		{"copies, and it is stopped", on{"before": activated(copied), "tell": ignored()}, "deferred (service-inactive)", "bsctar", "copy one, copy two", "new old old again", ""},
 
 		{"signal", on{"before": activated(signal)}, "deployed", "bsctapr", "HUP 100/1", "new new new -", ""},
 		{"signal to nobody", on{"before": activated(signal), "tell": fails(ended)}, "rolled-back (service-gone) at activate", "bsctAur", "HUP 100/1, HUP 100/1", "old old old again alone", ""},
