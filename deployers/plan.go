@@ -28,6 +28,7 @@ type Plan struct {
 	Activate Activation
 	Probes   []endpoint.Endpoint
 	Found    bool // the probes were found, not written down: those that fail at the baseline do not count
+	Of       Processes
 	Proof    Proof
 
 	Names      []string // that the service's own configuration needs the leaf to cover
@@ -136,6 +137,13 @@ type Proof struct {
 // never too early in 100 reloads of nginx 1.26.3 with 2 and with 8 workers, while
 // 8 back to back were (measured).
 func carefulProof() Proof { return Proof{InARow: 4, Pace: 25 * time.Millisecond} }
+
+// Processes are those of a service: found probes count only where one of them is
+// whom they reach.
+type Processes struct {
+	ControlGroup string // of the unit; empty: it does not run
+	Main         int    // the live process that the PID file names; 0: none
+}
 
 // Row is a row of a database from which a service takes its certificate.
 type Row struct {
@@ -250,6 +258,10 @@ func NewPlan(t Target, l lineage.Lineage, f Facts, scheme string) Plan {
 		add(Combined, t.Combined)
 	}
 
+	if f.Unit.Running() {
+		plan.Of.ControlGroup = f.Unit.ControlGroup
+	}
+	plan.Of.Main = f.Master
 	plan.Reader = reader
 	if t.Probes == nil && !t.ProveNothing {
 		plan.Found = true

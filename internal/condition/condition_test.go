@@ -81,7 +81,7 @@ func TestConditions(t *testing.T) {
 		return sighting
 	}
 	fresh, old := leafOf(issued, 1), leafOf(other, 60)
-	gone, unseen := string(outcome.Outage), "unit-not-found"
+	gone, unseen, elsewhere := string(outcome.Outage), "unit-not-found", string(outcome.AddressNotHere)
 
 	for _, test := range []struct {
 		name              string
@@ -137,6 +137,7 @@ func TestConditions(t *testing.T) {
 		{"a probe fails, and another shows enough", fresh, fresh, serves(nil, old), Known{Issued: hour(-2)}, Stale, hour(-2)},
 		{"no probe", fresh, fresh, nil, Known{}, Unknown, noon},
 		{"it was proven, and a probe fails", fresh, fresh, serves(fresh, nil), Known{Record: proven(issued, -5)}, Stale, noon},
+		{"it was proven, and its address is another host's", fresh, fresh, []state.Served{{Probe: new(string), Error: &elsewhere}}, Known{Record: proven(issued, -5)}, Unknown, noon},
 		{"it was proven, and somebody has stopped it", fresh, fresh, serves(nil), Known{Record: proven(issued, -5), Stopped: true}, Unknown, noon},
 		{"it was proven, and goes on failing", fresh, fresh, serves(nil), Known{Record: proven(issued, -5), Before: out(-3)}, Stale, hour(-3)},
 		{"it was proven, and fails since a time to come", fresh, fresh, serves(nil), Known{Record: proven(issued, -5), Before: out(3)}, Stale, noon},

@@ -57,7 +57,8 @@ func (r *run) activate(ctx context.Context, a attempt) (attempt, error) {
 	a, now, crash := r.died(ctx, a, err)
 	switch {
 	case crash != nil && a.activated:
-		return a, &outcome.CrashedError{What: crash.Error(), Proven: r.proof(ctx, a, a.wanted()) == nil}
+		a, err = r.proof(ctx, a, attempt.wanted)
+		return a, &outcome.CrashedError{What: crash.Error(), Proven: err == nil}
 	case now == another:
 		return a, nil // it has taken what is installed, as the proof will show
 	case now == between:

@@ -36,6 +36,7 @@ type member struct {
 
 	counting []probe.Observation // what the probes that count saw before anything was touched
 	silent   []probe.Observation // and the found ones that completed no handshake
+	away     []probe.Observation // found ones that do not reach the service, now
 
 	testedBefore error // what the service's own test said before anything was touched
 	tested       error // what it says with the new files in place

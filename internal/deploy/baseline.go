@@ -9,6 +9,7 @@ import (
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/owntest"
+	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/probe"
 )
 
@@ -64,18 +65,16 @@ func (r *run) observe(ctx context.Context, at []endpoint.Endpoint) []probe.Obser
 
 // observeAll makes one handshake at some endpoints of every member, all at once.
 func (r *run) observeAll(ctx context.Context, a attempt, of func(member) []endpoint.Endpoint) [][]probe.Observation {
-	var all []endpoint.Endpoint
+	return r.prep.Look(ctx, a.looks(of), func() {})
+}
+
+// looks returns the look at some endpoints of every member.
+func (a attempt) looks(of func(member) []endpoint.Endpoint) []prepare.Look {
+	var looks []prepare.Look
 	for _, m := range a.members {
-		all = append(all, of(m)...)
+		looks = append(looks, prepare.LookFor(m.prepared.plan, of(m)))
 	}
-	observed := r.observe(ctx, all)
-	var seen [][]probe.Observation
-	for _, m := range a.members {
-		n := len(of(m))
-		seen = append(seen, observed[:n:n])
-		observed = observed[n:]
-	}
-	return seen
+	return looks
 }
 
 // ownTests runs the services' own tests, each once, and returns what that of each

@@ -54,6 +54,7 @@ type ended struct {
 	alone       bool         // it is to be tried without others from now on,
 	turn        int          // and when its turn is among them
 	recorded    bool         // another run has recorded it
+	again       bool         // it waits as it did before, which is nothing for the history
 
 	seen  *inspect.Seen // for the snapshot; nil: it is to be looked at again
 	noted time.Time     // when that became what the state says; zero: it could not be noted

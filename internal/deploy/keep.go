@@ -55,7 +55,7 @@ func (r *run) tidyUp(err error) error {
 
 // proof returns what is remembered of a member that was proven.
 func (m member) proof(now time.Time) *state.Proof {
-	return m.prepared.proof(now, m.probes(), m.silent)
+	return m.prepared.proof(now, m.probes(), slices.Concat(m.silent, m.away))
 }
 
 // proof returns what is remembered of a job that was proven by some probes, while

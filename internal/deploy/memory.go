@@ -236,7 +236,7 @@ func (m *memory) record(became []ended) []ended {
 			changed = true
 			m.touched = append(m.touched, e.job.ref())
 		}
-		if e.outcome.Happened() {
+		if e.outcome.Happened() && !e.again {
 			entries = append(entries, m.entry(e, began))
 		}
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/beside"
-	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
@@ -96,31 +95,58 @@ func (r *run) prepareAll(ctx context.Context, jobs []job) (ready []prepared, ear
 		p, end := r.prepare(ctx, j)
 		return result{p, end}
 	})
-	var probes []endpoint.Endpoint
+	var looks []prepare.Look
 	for _, job := range all {
-		if job.end == nil && r.settled(job.as) {
-			probes = append(probes, job.as.plan.Probes...)
+		if job.end == nil && r.isLookedAt(job.as) {
+			looks = append(looks, prepare.LookFor(job.as.plan, job.as.plan.Probes))
 		}
 	}
-	observed := r.observe(ctx, probes)
+	observed := r.prep.Look(ctx, looks, func() {})
 	for _, job := range all {
-		p := job.as
-		if job.end != nil {
-			early = append(early, *job.end)
-			continue
+		p, end := job.as, job.end
+		if end == nil && r.isLookedAt(p) {
+			end = r.endAsSeen(p, observed[0])
+			observed = observed[1:]
 		}
-		if r.settled(p) {
-			n := len(p.plan.Probes)
-			seen, served := p.served(observed[:n:n])
-			observed = observed[n:]
-			if served {
-				early = append(early, *r.unchanged(p, seen))
-				continue
-			}
+		if end != nil {
+			early = append(early, *end)
+		} else {
+			ready = append(ready, p)
 		}
-		ready = append(ready, p)
 	}
 	return ready, early
+}
+
+// isLookedAt reports whether what is served may tell that nothing is to be done for a
+// job now.
+func (r *run) isLookedAt(p prepared) bool { return r.settled(p) || r.waitedForAddress(p) }
+
+// waitedForAddress reports whether a job was done but for its proof, as the addresses
+// at which its service listens were not this host's.
+func (r *run) waitedForAddress(p prepared) bool {
+	pending := p.known.Pending
+	return pending != nil && outcome.Reason(pending.Reason) == outcome.AddressNotHere && pending.Fingerprint == p.leaf.Fingerprint &&
+		!r.req.Force && !p.job.byName() && p.pair.Same()
+}
+
+// endAsSeen returns how a job ends, given what its probes saw; nil: it goes on.
+func (r *run) endAsSeen(p prepared, observed []probe.Observation) *ended {
+	seen, served := p.served(observed)
+	at := slices.IndexFunc(observed, prepare.IsNotHere)
+	nowhere := p.plan.Found && len(seen.counting) == 0 && at >= 0
+	switch {
+	case r.settled(p) && served:
+		return r.unchanged(p, seen)
+	case r.settled(p) && nowhere:
+		end := r.unchanged(p, seen)
+		end.outcome = end.outcome.Noting(observed[at].Err.Error() + ", and nothing else can be looked at")
+		return end
+	case r.waitedForAddress(p) && nowhere:
+		end := p.end(outcome.Waits{For: notHere(observed[at])})
+		end.again = true
+		return end
+	}
+	return nil
 }
 
 // prepare takes a job as far as it goes without touching anything, nor looking at

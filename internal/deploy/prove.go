@@ -24,9 +24,9 @@ func (r *run) chooseProbes(ctx context.Context, a attempt) attempt {
 		if !m.prepared.plan.Found {
 			return m
 		}
-		m = m.keepAnswering()
+		m = m.leaveAway().keepAnswering()
 		if len(m.counting) > 0 {
-			return m.noteUnanswered()
+			return m.noteUnanswered().noteAway()
 		}
 		return m
 	})
@@ -36,9 +36,66 @@ func (r *run) chooseProbes(ctx context.Context, a attempt) attempt {
 		if !m.unserved() {
 			continue
 		}
-		if m = m.expectProved(answering(gone[i]).silent); len(m.counting) == 0 {
-			target := m.prepared.job.target
-			m.fault = prepare.Unserved(target, m.prepared.known.Proven, outcome.NoListenerError{}, &outcome.NoProbeError{Target: target.Name})
+		members[i] = m.expectProved(answering(gone[i]).silent).faultless()
+	}
+	a.members = members
+	return a
+}
+
+// faultless returns the member with a fault where nothing could prove it: neither
+// now, nor when an address of its service comes to this host.
+func (m member) faultless() member {
+	if len(m.counting) > 0 || m.waitsForAddress() {
+		return m
+	}
+	unproven := &outcome.NoProbeError{Target: m.prepared.job.target.Name}
+	if len(m.away) > 0 {
+		unproven.Away = m.away[0].Err
+	}
+	m.fault = prepare.Unserved(m.prepared.job.target, m.prepared.known.Proven, outcome.NoListenerError{}, unproven)
+	return m
+}
+
+// leaveAway leaves those probes aside that do not reach the service.
+func (m member) leaveAway() member {
+	all := m.counting
+	m.counting = nil
+	for _, o := range all {
+		if prepare.IsAway(o) {
+			m.away = append(slices.Clip(m.away), o)
+		} else {
+			m.counting = append(m.counting, o)
+		}
+	}
+	return m
+}
+
+// waitsForAddress reports whether nothing can prove a member as long as an address
+// at which its service listens is another host's.
+func (m member) waitsForAddress() bool {
+	return m.prepared.plan.Found && len(m.counting) == 0 && slices.ContainsFunc(m.away, prepare.IsNotHere)
+}
+
+// noteAway notes at which addresses a member is not proven, since they are not this
+// host's.
+func (m member) noteAway() member {
+	for _, o := range m.away {
+		if note := o.Err.Error() + ", and it is not proven there"; prepare.IsNotHere(o) && !slices.Contains(m.notes, note) {
+			m.notes = append(slices.Clip(m.notes), note)
+		}
+	}
+	return m
+}
+
+// leaveAway leaves those probes aside whose address has left this host since they
+// were looked at, or at which another process listens now.
+func (r *run) leaveAway(a attempt) attempt {
+	away := r.prep.Away(a.looks(member.probes))
+	members := slices.Clone(a.members)
+	for i, m := range members {
+		for _, o := range away[i] {
+			m.counting = slices.DeleteFunc(slices.Clone(m.counting), func(c probe.Observation) bool { return c.Endpoint == o.Endpoint })
+			m.away = append(slices.Clip(m.away), o)
 		}
 		members[i] = m
 	}
@@ -59,7 +116,8 @@ func (m member) provedElsewhere() []endpoint.Endpoint {
 		return nil
 	}
 	proved := prepare.Proved(m.prepared.known.Proven, m.prepared.plan)
-	return slices.DeleteFunc(slices.Clone(proved), func(e endpoint.Endpoint) bool { return prepare.Among(e, prepare.Endpoints(m.silent)) })
+	found := prepare.Endpoints(slices.Concat(m.silent, m.away))
+	return slices.DeleteFunc(slices.Clone(proved), func(e endpoint.Endpoint) bool { return prepare.Among(e, found) })
 }
 
 // keepAnswering leaves the found probes aside that completed no handshake. If
@@ -83,9 +141,12 @@ func (m member) expectProved(gone []probe.Observation) member {
 	silent := slices.Concat(m.silent, gone)
 	m.silent = nil
 	for _, o := range silent {
-		if proved == nil || prepare.Among(o.Endpoint, proved) {
+		switch {
+		case prepare.IsAway(o):
+			m.away = append(slices.Clip(m.away), o)
+		case proved == nil && !m.waitsForAddress() || prepare.Among(o.Endpoint, proved):
 			m.counting = append(slices.Clip(m.counting), o)
-		} else {
+		default:
 			m.silent = append(m.silent, o)
 		}
 	}
@@ -125,6 +186,7 @@ func (r *run) prove(ctx context.Context, a attempt) (attempt, error) {
 		return a, a.restarting()
 	}
 	missed, is := errors.AsType[*missedError](proof)
+	a = a.each(member.waitForAddress)
 	switch {
 	case proof == nil:
 		return r.noteHanging(a), nil
@@ -133,6 +195,20 @@ func (r *run) prove(ctx context.Context, a attempt) (attempt, error) {
 	}
 	a = a.each(func(m member) member { return m.missing(missed.seen) })
 	return a, a.fault()
+}
+
+// waitForAddress lets a member wait that nothing has proven, since an address of its
+// service is not this host's.
+func (m member) waitForAddress() member {
+	if m.waitsForAddress() {
+		m.wait = notHere(m.away[slices.IndexFunc(m.away, prepare.IsNotHere)])
+	}
+	return m
+}
+
+// notHere returns the wait for the address of a probe.
+func notHere(o probe.Observation) *outcome.WaitError {
+	return &outcome.WaitError{Reason: outcome.AddressNotHere, Detail: o.Err.Error()}
 }
 
 // missedError is probes that did not see what they should.
@@ -220,33 +296,39 @@ func (r *run) proveTwice(ctx context.Context, a attempt) (attempt, error) {
 
 // proveAll proves what is wanted, and what answers only since the activation.
 func (r *run) proveAll(ctx context.Context, a attempt) (attempt, error) {
-	err := r.proof(ctx, a, a.wanted())
+	a, err := r.proof(ctx, a, attempt.wanted)
 	if err != nil {
 		return a, err
 	}
 	a, heard := r.adoptNewListeners(ctx, a)
 	if heard {
-		err = r.proof(ctx, a, a.wanted())
+		a, err = r.proof(ctx, a, attempt.wanted)
 	}
 	return a, err
 }
 
 // adoptNewListeners lets those found probes count too that answer only since the
-// activation, as for a host that had no certificate, and reports whether there
-// are any.
+// activation, as for a host that had no certificate, or whose address has come since,
+// and reports whether there are any.
 func (r *run) adoptNewListeners(ctx context.Context, a attempt) (_ attempt, any bool) {
-	now := r.observeAll(ctx, a, func(m member) []endpoint.Endpoint { return prepare.Endpoints(m.silent) })
+	asides := func(m member) []probe.Observation { return slices.Concat(m.silent, m.away) }
+	now := r.observeAll(ctx, a, func(m member) []endpoint.Endpoint { return prepare.Endpoints(asides(m)) })
 	members := slices.Clone(a.members)
 	for i, m := range members {
-		before := m.silent
-		m.silent = nil
+		before := asides(m)
+		m.silent, m.away = nil, nil
 		for k, o := range now[i] {
-			if o.Leaf() == nil {
+			switch {
+			case o.Leaf() != nil:
+				m.counting = append(slices.Clip(m.counting), before[k])
+				any = true
+			case prepare.IsAway(o):
+				m.away = append(m.away, o)
+			case prepare.IsAway(before[k]): // its address has come
+				m.silent = append(m.silent, o)
+			default:
 				m.silent = append(m.silent, before[k])
-				continue
 			}
-			m.counting = append(slices.Clip(m.counting), before[k])
-			any = true
 		}
 		members[i] = m
 	}
@@ -289,10 +371,13 @@ const (
 // proof waits until everything wanted was seen, or until the limit. Where no process
 // from before the activation accepts connections any more, to see it once is
 // enough; what is left of the limit when one of them hangs is for handshakes in a
-// row. It fails with a *missedError.
-func (r *run) proof(ctx context.Context, a attempt, wants []probe.Want) error {
+// row. What was seen at an address that has left meanwhile does not count, either
+// way. It fails with a *missedError.
+func (r *run) proof(ctx context.Context, a attempt, wanted func(attempt) []probe.Want) (attempt, error) {
+	a = r.leaveAway(a)
+	wants := wanted(a)
 	if len(wants) == 0 {
-		return nil
+		return a, nil
 	}
 	limit := r.req.Limits.Proof
 	if a.first() {
@@ -309,7 +394,14 @@ func (r *run) proof(ctx context.Context, a attempt, wants []probe.Want) error {
 			wants[i].InARow = 1
 		}
 	}
-	return a.missed(slices.DeleteFunc(r.site.World.Network.Prove(ctx, until, wants), func(s probe.Seen) bool { return s.Proven }))
+	seen := r.site.World.Network.Prove(ctx, until, wants)
+	a = r.leaveAway(a)
+	return a, a.missed(slices.DeleteFunc(seen, func(s probe.Seen) bool { return s.Proven || !a.counts(s.Endpoint) }))
+}
+
+// counts reports whether a probe counts for some member.
+func (a attempt) counts(e endpoint.Endpoint) bool {
+	return slices.ContainsFunc(a.members, func(m member) bool { return slices.Contains(m.probes(), e) })
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -130,17 +130,17 @@ func (r *run) restore(ctx context.Context, a attempt, step outcome.Step, cause e
 	if !slices.ContainsFunc(a.members, func(m member) bool { return m.share(lost) == nil }) {
 		return a, back, lost, nil
 	}
+	a = r.leaveAway(a)
 	var activation error
 	if a.activated && (mayHaveWorked(step, cause) || a.keepsCopies() || !r.asBefore(ctx, a)) {
 		if a, err = r.act(ctx, a); err != nil {
 			activation = fmt.Errorf("activate the previous pair: %w", err)
 		}
 	}
-	wants := a.wantedBack()
-	if err := r.proof(ctx, a, wants); err != nil {
+	if a, err = r.proof(ctx, a, attempt.wantedBack); err != nil {
 		return a, back, lost, errors.Join(activation, err)
 	}
-	if len(wants) == 0 {
+	if len(a.wantedBack()) == 0 {
 		return a, back, lost, activation // nothing was seen that could outweigh it
 	}
 	return a, back, lost, nil

@@ -13,6 +13,7 @@ import (
 	"github.com/certlatch/certlatch/deployers/kamailio"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/pki"
+	"github.com/certlatch/certlatch/internal/process"
 )
 
 // This file is about when services are told, and how often.
@@ -201,6 +202,15 @@ func TestWindowOpens(t *testing.T) {
 	})
 }
 
+// at lets found probes with some ports reach somebody else than the service.
+func at(peer process.Peer, ports ...uint16) hook {
+	return after(func(w *world) {
+		for _, port := range ports {
+			w.peers[port] = peer
+		}
+	})
+}
+
 // TestFound is about probes that are found and not written down. They are told by
 // their ports.
 func TestFound(t *testing.T) {
@@ -255,6 +265,20 @@ func TestFound(t *testing.T) {
 		{name: "a first one", found: "443 444", proved: "-", first: true, want: "deployed", told: "reload", now: "443 444", installed: "new"},
 		{name: "a first one, and one does not answer", found: "443 444", deaf: "444", proved: "-", first: true, want: "deferred (first-install)", told: "reload", now: "", installed: "new"},
 		{name: "a first one of a service that answers", found: "443 444", deaf: "444", proved: "-", first: true, on: on{"begin": after(func(w *world) { w.shows("a.example", stranger) })}, want: "deployed", told: "reload", now: "443", installed: "new"},
+		{name: "one is at another host's address", found: "443 444", proved: "443 444", on: on{"before": at(process.NotHere, 444)}, says: "444?name=a.example: 127.0.0.1 is no address of this host now", want: "deployed", told: "reload", now: "443 444", installed: "new"},
+		{name: "all are at another host's address", found: "443 444", proved: "443", on: on{"before": at(process.NotHere, 443, 444)}, want: "deferred (address-not-here)", told: "reload", now: "443", installed: "new"},
+		{name: "all are, and a first one", found: "443", proved: "-", first: true, on: on{"before": at(process.NotHere, 443)}, want: "deferred (address-not-here)", told: "reload", now: "", installed: "new"},
+		{name: "all are, and nothing was proven", found: "443", proved: "-", on: on{"before": at(process.NotHere, 443)}, want: "deferred (address-not-here)", told: "reload", now: "", installed: "new"},
+		{name: "what is gone was there", found: "", proved: "443", on: on{"before": at(process.NotHere, 443), "begin": after(func(w *world) { w.shows("a.example", stranger) })}, want: "deferred (address-not-here)", told: "reload", now: "443", installed: "new"},
+		{name: "one is left, and never did", found: "443 444", deaf: "444", proved: "-", on: on{"before": at(process.NotHere, 443)}, want: "deferred (address-not-here)", told: "reload", now: "", installed: "new"},
+		{name: "the address leaves before the proof, and shows another", found: "443", proved: "443", on: on{"tell": sequence(at(process.NotHere, 443), ignored())}, want: "deferred (address-not-here)", told: "reload", now: "443", installed: "new"},
+		{name: "the address leaves while it is proven", found: "443", proved: "443", on: on{"prove": at(process.NotHere, 443)}, want: "deferred (address-not-here)", told: "reload", now: "443", installed: "new"},
+		{name: "the address leaves, and the activation fails", found: "443", proved: "443", on: on{"tell 1": sequence(at(process.NotHere, 443), fails(errors.New("no")))}, want: "rolled-back (activation-failed) at activate", told: "reload, reload", now: "443", installed: "old"},
+		{name: "the address comes with the activation", found: "443", proved: "443", on: on{"before": at(process.NotHere, 443), "tell": at(process.Own, 443)}, want: "deployed", told: "reload", now: "443", installed: "new"},
+		{name: "another process listens there", found: "443", proved: "-", on: on{"before": at(process.Another, 443)}, says: "another process than the service's listens there", want: "failed (no-probe) at baseline", told: "", now: "", installed: "old"},
+		{name: "it has a network of its own", found: "443", proved: "-", on: on{"before": at(process.Apart, 443)}, says: "network namespace of its own", want: "failed (no-probe) at baseline", told: "", now: "", installed: "old"},
+		{name: "another process listens at one of them", found: "443 444", proved: "443", on: on{"before": at(process.Another, 444)}, want: "deployed", told: "reload", now: "443", installed: "new"},
+		{name: "nobody can tell", found: "443 444", proved: "443 444", on: on{"peers": fails(errors.New("no netlink"))}, want: "deployed", told: "reload", now: "443 444", installed: "new"},
 		{name: "one needs another activation", found: "443 444", proved: "443", twice: true, on: on{
 			"begin": after(func(w *world) { delete(w.shown, tlsAt(444, "a.example").String()) }),
 			"tell 1": func(_ context.Context, w *world) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -78,6 +79,7 @@ type world struct {
 	takesAt  time.Time                    // when it takes what is installed; zero: when it is told
 	flickers bool                         // every fourth handshake shows the old certificate
 	deaf     []uint16                     // ports at which nothing answers, whatever it takes
+	peers    map[uint16]process.Peer      // whom found probes reach, by port; process.Own where nothing is said
 	provedBy []endpoint.Endpoint          // probes that are remembered of the proof, where they are found
 }
 
@@ -194,7 +196,7 @@ func inWorld(t *testing.T, issued issued, lineages int, test func(*world)) {
 				Name: "web.service", LoadState: "loaded", ActiveState: "active", SubState: "running", Result: "success",
 				CanReload: true, MainPID: 100, InvocationID: "a",
 			},
-			started: map[int]uint64{100: 1}, workers: map[int]string{}, shown: map[string]*x509.Certificate{}, answers: map[string][]deployers.Answer{},
+			started: map[int]uint64{100: 1}, peers: map[uint16]process.Peer{}, workers: map[int]string{}, shown: map[string]*x509.Certificate{}, answers: map[string][]deployers.Answer{},
 			plan: deployers.Plan{
 				Test:     deployers.Test{Command: []string{"web", "-t"}},
 				Activate: deployers.Activation{Way: deployers.ReloadUnit, Unit: "web.service"},
@@ -672,6 +674,18 @@ func (p worldProcesses) Title(id process.ID) (string, error) {
 		return "master", nil
 	}
 	return p.w.workers[id.PID], nil
+}
+
+// Peers are the service itself, but for the addresses that are elsewhere.
+func (p worldProcesses) Peers(_ deployers.Processes, at []netip.AddrPort) ([]process.Peer, error) {
+	if err := p.w.happens(p.w.t.Context(), "peers"); err != nil {
+		return nil, err
+	}
+	var peers []process.Peer
+	for _, address := range at {
+		peers = append(peers, p.w.peers[address.Port()])
+	}
+	return peers, nil
 }
 
 func (p worldProcesses) Signal(pid int, started uint64, name string) error {

@@ -66,26 +66,27 @@ func (i inspection) examineAll(ctx context.Context, assigned []prepare.Assignmen
 		return i.examine(ctx, a)
 	})
 	var trials []prepare.Trial
-	var probes []endpoint.Endpoint
+	var looks []prepare.Look
 	for _, e := range found {
 		if e.isReadByUser() {
 			trials = append(trials, e.trials()...)
 		}
-		probes = append(probes, e.probes...)
+		looks = append(looks, prepare.LookFor(e.plan, e.probes))
 	}
 	tried := prepare.TryToRead(ctx, i.site.World.Programs, trials)
-	observed := i.observe(ctx, probes)
+	observed := i.prep.Look(ctx, looks, func() {})
+	written := i.prep.WrittenElsewhere(looks)
 	var all []Examination
-	for _, e := range found {
+	for n, e := range found {
 		checks := e.checks
 		if e.isReadByUser() {
 			n := len(e.trials())
 			checks = append([]deployers.Check{e.readBy(tried[:n]...)}, checks...)
 			tried = tried[n:]
 		}
-		if n := len(e.probes); e.looks {
-			checks = append(checks, e.served(observed[:n])...)
-			observed = observed[n:]
+		if e.looks {
+			checks = append(checks, e.served(observed[n])...)
+			checks = append(checks, elsewhere(written[n])...)
 		}
 		deployers.SortChecks(checks)
 		a := e.assigned
@@ -364,10 +365,15 @@ func (ev evidence) served(observed []probe.Observation) (checks []deployers.Chec
 	issued := lineage.Fingerprint(ev.bundle.Leaf)
 	proved := prepare.Proved(ev.record.Proven, ev.plan)
 	counted := 0
+	answers := slices.ContainsFunc(observed, func(o probe.Observation) bool { return o.Leaf() != nil })
 	var unanswered []error // of the probes that proved the target before
 	for _, o := range observed {
 		leaf := o.Leaf()
 		switch {
+		case prepare.IsAway(o):
+			checks = append(checks, away(o, answers))
+			counted++
+			continue
 		case leaf == nil && ev.plan.Found && prepare.Among(o.Endpoint, proved):
 			unanswered = append(unanswered, o.Err)
 			continue
@@ -392,6 +398,26 @@ func (ev evidence) served(observed []probe.Observation) (checks []deployers.Chec
 	}
 	if ev.plan.Found && len(checks) == 0 && !ev.isInactive() {
 		checks = append(checks, ev.unseen())
+	}
+	return checks
+}
+
+// away returns the check of a found probe that does not reach the service, where
+// others do or not.
+func away(o probe.Observation, others bool) deployers.Check {
+	switch {
+	case prepare.IsNotHere(o) && others:
+		return fine(deployers.Serving, "%v, and it is not proven there", o.Err)
+	case prepare.IsNotHere(o):
+		return warned(deployers.Serving, "write a probe at an address that this host always has; or else certlatch deploy --pending proves a renewal when the address has come", "%v", o.Err)
+	}
+	return warned(deployers.Serving, "see who else listens there, or write a probe that reaches the service", "%v", o.Err)
+}
+
+// elsewhere returns checks of written probes at addresses of other hosts.
+func elsewhere(at []endpoint.Endpoint) (checks []deployers.Check) {
+	for _, e := range at {
+		checks = append(checks, fine(deployers.Serving, "%s is written down: %s is no address of this host, and what answers there counts as the service", e, e.Host))
 	}
 	return checks
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,6 +24,7 @@ import (
 	"github.com/certlatch/certlatch/internal/pki"
 	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/probe"
+	"github.com/certlatch/certlatch/internal/process"
 	"github.com/certlatch/certlatch/internal/rows"
 	"github.com/certlatch/certlatch/internal/state"
 )
@@ -94,7 +96,7 @@ targets:`+targets, "DIR", s.dir)))
 				s.world.open = s.world.down == nil
 				return s.world, s.world.down
 			},
-			Programs: s.world, Channels: s.world, Network: s.world, Databases: s.world,
+			Programs: s.world, Channels: s.world, Network: s.world, Processes: s.world, Databases: s.world,
 		},
 	}
 	s.renewed = s.renew("web.example")
@@ -168,26 +170,39 @@ func (s *scene) isClosed() {
 
 // world is what lies outside of files. It fails a test that would change it.
 type world struct {
-	mutex      sync.Mutex
-	ran        []string // programs that were run for what they print
-	t          *testing.T
-	down       error                        // why systemd cannot be reached
-	units      map[string]deployers.Unit    // others do not exist
-	noUnits    error                        // why none can be looked at
-	shown      map[string]*x509.Certificate // by address; elsewhere nothing listens
-	output     command.Output               // of every program
-	failed     error                        // how every program ends
-	answers    string                       // the only program that there is; empty: every one is
-	unreadable error                        // why a service's user cannot read files
-	row        []byte                       // the certificate of every row
-	noRow      error
-	table      []rows.Entry // of every database
-	open       bool         // the connection to systemd
+	mutex             sync.Mutex
+	ran               []string // programs that were run for what they print
+	t                 *testing.T
+	down              error                        // why systemd cannot be reached
+	prepare.Processes                              // nil: nobody asks but for Peers
+	units             map[string]deployers.Unit    // others do not exist
+	noUnits           error                        // why none can be looked at
+	shown             map[string]*x509.Certificate // by address; elsewhere nothing listens
+	output            command.Output               // of every program
+	failed            error                        // how every program ends
+	answers           string                       // the only program that there is; empty: every one is
+	unreadable        error                        // why a service's user cannot read files
+	row               []byte                       // the certificate of every row
+	noRow             error
+	table             []rows.Entry // of every database
+	open              bool         // the connection to systemd
 
 	looks int      // at what is served,
 	asked int      // and the handshakes of them
 	read  []string // by a service's user
 	hangs bool     // handshakes come to their end only as their time does
+}
+
+// Peers are the services themselves, but at addresses for documentation, which no
+// host has (RFC 5737).
+func (w *world) Peers(_ deployers.Processes, at []netip.AddrPort) ([]process.Peer, error) {
+	peers := make([]process.Peer, len(at))
+	for i, address := range at {
+		if netip.MustParsePrefix("192.0.2.0/24").Contains(address.Addr()) {
+			peers[i] = process.NotHere
+		}
+	}
+	return peers, nil
 }
 
 // shows lets a pair be shown at 127.0.0.1:443.

@@ -82,20 +82,20 @@ func (i inspection) sight(ctx context.Context, assigned []prepare.Assignment, kn
 		i.site.Tell("looking: %d of %d targets", looked.Add(1), len(assigned))
 		return g
 	})
-	var probes []endpoint.Endpoint
+	var looks []prepare.Look
+	probes := 0
 	for _, g := range glances {
-		probes = append(probes, g.probes()...)
+		looks = append(looks, prepare.Look{Found: g.areFound, Of: g.of, At: g.probes()})
+		probes += len(g.probes())
 	}
 	var done atomic.Int64
-	observed := i.prep.Observe(ctx, probes, func() {
-		i.site.Tell("looking: %d of %d handshakes", done.Add(1), len(probes))
+	observed := i.prep.Look(ctx, looks, func() {
+		i.site.Tell("looking: %d of %d handshakes", done.Add(1), probes)
 	})
 	over := ctx.Err() != nil
 	before := readSnapshot(i.site.Config.Run).Lookup()
-	for _, g := range glances {
-		n := len(g.probes())
-		at := observed[:n]
-		observed = observed[n:]
+	for n, g := range glances {
+		at := observed[n]
 		if g.known != nil {
 			at = g.known.observations()
 		}
@@ -125,6 +125,7 @@ type glance struct {
 	stopped     bool    // somebody has stopped the service
 
 	areFound bool                // the plan's probes were found, not written down
+	of       deployers.Processes // of the service
 	planned  []endpoint.Endpoint // probes of the plan
 	lost     []endpoint.Endpoint // probes that were remembered, of listeners that are gone
 	proved   []endpoint.Endpoint // probes that were remembered
@@ -152,7 +153,7 @@ func (i inspection) glance(ctx context.Context, a prepare.Assignment) glance {
 	proven := i.record(a).Proven
 	g := glance{
 		assigned: a, reloadsLeft: plan.Activate.Left, stopped: i.stopped(ctx, a),
-		areFound: plan.Found, proved: prepare.Proved(proven, plan),
+		areFound: plan.Found, of: plan.Of, proved: prepare.Proved(proven, plan),
 	}
 	var unread error
 	var leaf *x509.Certificate
@@ -267,6 +268,12 @@ func (g glance) served(observed []probe.Observation) []state.Served {
 	planned, lost := observed[:len(g.planned)], observed[len(g.planned):]
 	answers := slices.ContainsFunc(planned, func(o probe.Observation) bool { return o.Leaf() != nil })
 	for _, o := range planned {
+		if prepare.IsNotHere(o) {
+			if !answers { // else those show it
+				all = append(all, notHere(o.Endpoint))
+			}
+			continue
+		}
 		if o.Leaf() == nil && g.areFound && answers && !prepare.Among(o.Endpoint, g.proved) {
 			continue // it is for something else
 		}
@@ -275,6 +282,8 @@ func (g glance) served(observed []probe.Observation) []state.Served {
 	for _, o := range lost {
 		switch {
 		case answers: // the service was told to listen elsewhere
+		case prepare.IsNotHere(o):
+			all = append(all, notHere(o.Endpoint))
 		case o.Leaf() != nil:
 			all = append(all, shown(o.Endpoint, nil, fmt.Errorf("%s: another service answers there", o.Endpoint)))
 		default:
@@ -286,6 +295,12 @@ func (g glance) served(observed []probe.Observation) []state.Served {
 		all = append(all, state.Served{Error: &why})
 	}
 	return all
+}
+
+// notHere returns what there is to say of a probe whose address is another host's now.
+func notHere(e endpoint.Endpoint) state.Served {
+	url, why := e.String(), string(outcome.AddressNotHere)
+	return state.Served{Probe: &url, Error: &why}
 }
 
 // shown returns what one probe saw: a leaf, or why there is none.

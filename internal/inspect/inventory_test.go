@@ -105,6 +105,16 @@ func TestInventory(t *testing.T) {
 			s.install(s.renewed)
 			s.prove(s.renewed, "tls://127.0.0.1:444?name=web.example")
 		}, "issued renewed, installed renewed, tls://127.0.0.1:444?name=web.example: nothing listens there, stale"},
+		{"a probe that is lost, with its address", ", probe: ", func(s *scene) {
+			s.install(s.renewed)
+			s.prove(s.renewed, "tls://192.0.2.10:443?name=web.example")
+			s.world.shown["192.0.2.10:443"] = s.first.Cert // by whoever has it now
+		}, "issued renewed, installed renewed, address-not-here, unknown"},
+		{"a written probe, at an address of another host", "", func(s *scene) {
+			s.install(s.renewed)
+			s.target.Probes[0].Host = "192.0.2.10"
+			s.world.shown["192.0.2.10:443"] = s.renewed.Cert
+		}, "issued renewed, installed renewed, tls://192.0.2.10:443?name=web.example renewed, in-sync"},
 		{"held", "", func(s *scene) { s.remembers(func(st *state.State) { st.Hold("web", "by-hand", time.Now()) }) }, "issued renewed, installed first, " + shown + " first, held"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -73,10 +73,17 @@ func (e *NoNameError) Error() string {
 }
 
 // NoProbeError is a target that nothing could prove.
-type NoProbeError struct{ Target string }
+type NoProbeError struct {
+	Target string
+	Away   error // why what listens there is not the service's; nil: nothing is known of that
+}
 
 func (e *NoProbeError) Error() string {
-	return "no TLS listener of the service completed a handshake, so nothing could prove that the new certificate is served"
+	what := "no TLS listener of the service completed a handshake, so nothing could prove that the new certificate is served"
+	if e.Away != nil {
+		what += "; " + e.Away.Error()
+	}
+	return what
 }
 
 // NoListenerError is a service with nothing left that could be probed.
@@ -257,6 +264,8 @@ func (e *WaitError) Remedy(of Subject) string {
 		return "restart " + unit + " when it suits, or set allow_restart: true for target " + of.Target
 	case OtherHost:
 		return "correct what is named, then certlatch deploy --pending; any other reload of " + unit + " takes the new pair too, at that price"
+	case AddressNotHere:
+		return "certlatch deploy --pending proves it when the address has come; or write probe: for target " + of.Target + ", at an address that this host always has"
 	case FirstInstall:
 		return "let the service's configuration name " + of.firstFile() + "; certlatch deploy --pending then proves it"
 	default:
@@ -268,7 +277,7 @@ func (e *WaitError) Remedy(of Subject) string {
 // else does at the service, so that looking again is worth it at any time.
 func (r Reason) WaitsForService() bool {
 	switch r {
-	case FirstInstall, OtherHost, Reason(deployers.ServiceInactive), Reason(deployers.RestartNotAllowed), Reason(deployers.SharedMemoryLow):
+	case FirstInstall, AddressNotHere, OtherHost, Reason(deployers.ServiceInactive), Reason(deployers.RestartNotAllowed), Reason(deployers.SharedMemoryLow):
 		return true
 	}
 	return false

@@ -77,7 +77,7 @@ func explanations() []explained {
 		{"a service that does not answer", &deployers.SilentError{NoWayError: &deployers.NoWayError{Remedy: "wait"}}, "", "control-no-answer", "wait"},
 		{"no way", &deployers.NoWayError{Remedy: "find one"}, "", "no-activation-way", "find one"},
 		{"a configuration that is wrong here", &ConfigError{errPlain}, "", "configuration", "correct the configuration; certlatch config check looks at it"},
-		{"no probe", &NoProbeError{"web"}, "", "no-probe", `write probe: for target web, for example probe: ["https://127.0.0.1:443"], or probe: [] to prove nothing`},
+		{"no probe", &NoProbeError{Target: "web"}, "", "no-probe", `write probe: for target web, for example probe: ["https://127.0.0.1:443"], or probe: [] to prove nothing`},
 		{"no name", &NoNameError{"tls://127.0.0.1:443"}, "", "no-probe-name", "add ?name=NAME to the probe"},
 		{"a path", &install.PathError{Remedy: "move it away"}, "", "path-refused", "move it away"},
 		{"a link", &disk.LinkError{}, "", "path-refused", "let root own the link and its directory, or name the real path in target web"},
@@ -208,7 +208,7 @@ func TestExplainDynamic(t *testing.T) {
 // A table of reasons is of use only where each is in it once, and is reached.
 func TestReasons(t *testing.T) {
 	want := map[Reason]Class{ // of those that no error has
-		FirstInstall: ClassWaiting, OutsideWindow: ClassWaiting, OtherHost: ClassWaiting, Interrupted: ClassWaiting, Marked: ClassWaiting,
+		FirstInstall: ClassWaiting, AddressNotHere: ClassWaiting, OutsideWindow: ClassWaiting, OtherHost: ClassWaiting, Interrupted: ClassWaiting, Marked: ClassWaiting,
 		HeldByHand: ClassOK, HeldByRollback: ClassOK, NotCarried: ClassOK,
 	}
 	for _, e := range explanations() {
@@ -240,7 +240,8 @@ func TestErrors(t *testing.T) {
 		{&StuckError{errPlain}, "an earlier run was cut off, and the previous pair cannot be put back: plain"},
 		{&ConfigError{errPlain}, "plain"},
 		{&NoNameError{"tls://127.0.0.1:443"}, "probe tls://127.0.0.1:443 names no host and every name of the leaf is a wildcard"},
-		{&NoProbeError{"web"}, "no TLS listener of the service completed a handshake, so nothing could prove that the new certificate is served"},
+		{&NoProbeError{Target: "web"}, "no TLS listener of the service completed a handshake, so nothing could prove that the new certificate is served"},
+		{&NoProbeError{Target: "web", Away: errPlain}, "no TLS listener of the service completed a handshake, so nothing could prove that the new certificate is served; plain"},
 		{NoListenerError{}, "the service has no TLS listener that could be probed"},
 		{&OutOfTimeError{}, "too little of the run's time was left to begin with this service"},
 		{&SystemdError{errPlain}, "plain"},

@@ -58,9 +58,10 @@ const (
 	ServiceCrashed     Reason = "service-crashed"
 
 	// What is waited for, beside the waits that deployers name.
-	FirstInstall  Reason = "first-install"
-	OutsideWindow Reason = state.OutsideWindow // such a retry may be far away, so the state knows the word
-	OtherHost     Reason = "other-host-endangered"
+	FirstInstall   Reason = "first-install"
+	AddressNotHere Reason = "address-not-here"  // the service listens where another host answers now
+	OutsideWindow  Reason = state.OutsideWindow // such a retry may be far away, so the state knows the word
+	OtherHost      Reason = "other-host-endangered"
 
 	// What is noted of runs that did not come to an end.
 	Interrupted Reason = "interrupted"
@@ -111,7 +112,7 @@ func Reasons() []Row {
 			rows = append(rows, row)
 		}
 	}
-	for _, reason := range []Reason{FirstInstall, OutsideWindow, OtherHost, Interrupted, Marked} {
+	for _, reason := range []Reason{FirstInstall, AddressNotHere, OutsideWindow, OtherHost, Interrupted, Marked} {
 		rows = append(rows, Row{reason, ClassWaiting})
 	}
 	for _, reason := range []Reason{HeldByHand, HeldByRollback, NotCarried} {

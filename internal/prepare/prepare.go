@@ -27,8 +27,9 @@ type Preparer struct {
 	Facts *facts.Finder
 	Units *Connection // nil: systemd does not run this host
 
-	network Network
-	revoked func(ctx context.Context, leaf, issuer *x509.Certificate) (bool, error)
+	network   Network
+	processes Processes
+	revoked   func(ctx context.Context, leaf, issuer *x509.Certificate) (bool, error)
 
 	reader lineage.Reader
 
@@ -54,7 +55,7 @@ type read struct {
 
 // NewPreparer returns a Preparer that has not read anything yet.
 func NewPreparer(world World) *Preparer {
-	p := &Preparer{network: world.Network, revoked: world.Revoked, dead: map[string]unreachable{}, bundles: map[lineage.Lineage]*read{}, trust: map[string]policy.Trust{}, paths: map[pathOf]policy.Path{}}
+	p := &Preparer{network: world.Network, processes: world.Processes, revoked: world.Revoked, dead: map[string]unreachable{}, bundles: map[lineage.Lineage]*read{}, trust: map[string]policy.Trust{}, paths: map[pathOf]policy.Path{}}
 	var units facts.Units
 	if world.Systemd != nil {
 		p.Units = &Connection{connect: world.Systemd}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -102,6 +103,9 @@ type Processes interface {
 	Started(pid int) (uint64, error)
 	Children(pid int) ([]process.ID, error)
 	Title(id process.ID) (string, error) // empty: it has ended
+	// Peers returns whom connections from here to some addresses reach, seen from a
+	// service's processes.
+	Peers(of deployers.Processes, at []netip.AddrPort) ([]process.Peer, error)
 	Signal(pid int, started uint64, name string) error
 }
 
@@ -141,6 +145,19 @@ func (processes) Started(pid int) (uint64, error) { return process.Started(pid) 
 func (processes) Children(pid int) ([]process.ID, error) { return process.Children(pid) }
 
 func (processes) Title(id process.ID) (string, error) { return id.Title() }
+
+func (processes) Peers(of deployers.Processes, at []netip.AddrPort) ([]process.Peer, error) {
+	pids, err := process.Members(of.ControlGroup)
+	if err == nil && of.Main != 0 {
+		var beside []int
+		beside, err = process.Descendants(of.Main)
+		pids = append(pids, beside...)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return process.Peers(pids, at)
+}
 
 func (processes) Signal(pid int, started uint64, name string) error {
 	return process.Signal(pid, started, name)

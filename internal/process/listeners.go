@@ -75,6 +75,21 @@ func sockets(pid int) ([]uint32, error) {
 	return inodes, nil
 }
 
+// areApart reports whether processes have another network namespace than this one
+// has, as far as can be told.
+func areApart(pids []int) bool {
+	here, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		return false
+	}
+	for _, pid := range pids {
+		if there, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid)); err == nil {
+			return there != here
+		}
+	}
+	return false
+}
+
 func isGone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH)
 }

@@ -142,18 +142,22 @@ func addSocket(found map[uint32]netip.AddrPort, msg []byte, family uint8) error 
 	return nil
 }
 
-// diagSocket is a netlink socket to the kernel's sock_diag.
-type diagSocket struct{ fd int }
+// netlinkSocket is a netlink socket to the kernel.
+type netlinkSocket struct{ fd int }
 
-func openDiag() (io.ReadWriteCloser, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+func openDiag() (io.ReadWriteCloser, error) { return openNetlink(unix.NETLINK_SOCK_DIAG) }
+
+func openRoute() (io.ReadWriteCloser, error) { return openNetlink(unix.NETLINK_ROUTE) }
+
+func openNetlink(protocol int) (io.ReadWriteCloser, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, protocol)
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
-	return diagSocket{fd}, nil
+	return netlinkSocket{fd}, nil
 }
 
-func (s diagSocket) Write(request []byte) (int, error) {
+func (s netlinkSocket) Write(request []byte) (int, error) {
 	err := unix.Sendto(s.fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
 	if err != nil {
 		return 0, fmt.Errorf("sendto: %w", err)
@@ -164,7 +168,7 @@ func (s diagSocket) Write(request []byte) (int, error) {
 // Read reads one part of an answer. It waits for none: the kernel has the first
 // part ready when it has taken the request, and each next one when one is read
 // (Linux 6.12 net/netlink/af_netlink.c, netlink_dump).
-func (s diagSocket) Read(part []byte) (int, error) {
+func (s netlinkSocket) Read(part []byte) (int, error) {
 	n, _, flags, from, err := unix.Recvmsg(s.fd, part, nil, unix.MSG_DONTWAIT)
 	if err != nil {
 		return 0, fmt.Errorf("recvmsg: %w", err)
@@ -178,4 +182,78 @@ func (s diagSocket) Read(part []byte) (int, error) {
 	return n, nil
 }
 
-func (s diagSocket) Close() error { return unix.Close(s.fd) }
+func (s netlinkSocket) Close() error { return unix.Close(s.fd) }
+
+// isHere reports whether the kernel delivers to this host itself what is sent to an
+// address, by the type of the route that it has there (rtnetlink(7), RTM_GETROUTE).
+func isHere(open func() (io.ReadWriteCloser, error), addr netip.Addr) (bool, error) {
+	addr = addr.Unmap()
+	if addr.IsLoopback() || addr.IsUnspecified() {
+		return true, nil
+	}
+	conn, err := open()
+	if err != nil {
+		return false, fmt.Errorf("ask for the route to %s: %w", addr, err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write(routeRequest(addr)); err != nil {
+		return false, fmt.Errorf("ask for the route to %s: %w", addr, err)
+	}
+	part := make([]byte, diagPart)
+	n, err := conn.Read(part)
+	if err != nil {
+		return false, fmt.Errorf("ask for the route to %s: %w", addr, err)
+	}
+	kind, err := routeType(part[:n])
+	switch {
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EINVAL):
+		return false, nil // there is none, or one that ends in such an error (fib_props of net/ipv4/fib_semantics.c)
+	case err != nil:
+		return false, fmt.Errorf("ask for the route to %s: %w", addr, err)
+	}
+	return kind == unix.RTN_LOCAL, nil
+}
+
+// routeRequest asks for the route to an address.
+func routeRequest(addr netip.Addr) []byte {
+	family, bytes := byte(unix.AF_INET6), addr.AsSlice()
+	if addr.Is4() {
+		family = unix.AF_INET
+	}
+	attribute := unix.SizeofRtAttr + len(bytes)
+	native := binary.NativeEndian
+	request := make([]byte, unix.SizeofNlMsghdr+unix.SizeofRtMsg, unix.SizeofNlMsghdr+unix.SizeofRtMsg+attribute)
+	native.PutUint32(request[0:], uint32(cap(request)))
+	native.PutUint16(request[4:], unix.RTM_GETROUTE)
+	native.PutUint16(request[6:], unix.NLM_F_REQUEST)
+	native.PutUint32(request[8:], diagSequence)
+	// struct rtmsg: the family, and how many bits of the destination count.
+	request[unix.SizeofNlMsghdr], request[unix.SizeofNlMsghdr+1] = family, byte(8*len(bytes))
+	request = native.AppendUint16(request, uint16(attribute))
+	request = native.AppendUint16(request, unix.RTA_DST)
+	return append(request, bytes...)
+}
+
+// routeType returns the type of the route that an answer tells, such as RTN_LOCAL.
+func routeType(answer []byte) (byte, error) {
+	messages, err := syscall.ParseNetlinkMessage(answer)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("parse an answer of %d bytes: %w", len(answer), err)
+	case len(messages) == 0:
+		return 0, io.ErrUnexpectedEOF
+	}
+	m := messages[0]
+	switch {
+	case m.Header.Type == unix.NLMSG_ERROR:
+		if err := diagErrno(m.Data); err != nil {
+			return 0, err
+		}
+		return 0, io.ErrUnexpectedEOF
+	case m.Header.Type != unix.RTM_NEWROUTE:
+		return 0, fmt.Errorf("an answer of type %d", m.Header.Type)
+	case len(m.Data) < unix.SizeofRtMsg:
+		return 0, io.ErrUnexpectedEOF
+	}
+	return m.Data[7], nil // rtm_type of struct rtmsg, include/uapi/linux/rtnetlink.h
+}

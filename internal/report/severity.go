@@ -108,10 +108,18 @@ func difference(s state.Sighting, now time.Time) string {
 func blindness(s state.Sighting) string {
 	for _, served := range s.Served {
 		if served.Error != nil {
-			return *served.Error
+			return unseen(served.Probe, *served.Error)
 		}
 	}
 	return "nothing could be looked at"
+}
+
+// unseen returns why a probe saw nothing, in words.
+func unseen(probe *string, why string) string {
+	if probe != nil && why == string(outcome.AddressNotHere) {
+		return fmt.Sprintf("%s is at no address of this host now (%s)", *probe, why)
+	}
+	return why
 }
 
 // worst returns the severity of the gravest alarm.

@@ -173,7 +173,7 @@ func (t table) details(text *strings.Builder, r row) {
 	for _, p := range s.Served {
 		switch {
 		case p.Error != nil && p.Probe != nil:
-			say("%s", *p.Error)
+			say("%s", unseen(p.Probe, *p.Error))
 		case p.Error != nil:
 			say("%s: certlatch doctor --target %s tells more", *p.Error, s.Target)
 		case s.Differs != nil && len(s.Served) > 1 && p.Leaf.Fingerprint != s.Issued.Fingerprint:

@@ -1,0 +1,178 @@
+package prepare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/probe"
+	"github.com/certlatch/certlatch/internal/process"
+)
+
+// This file is about whom probes reach. A service may listen on an address that
+// another host has, as the one of a pair does that stands by, or where another
+// process gets the connections. What answers there proves nothing, so a found probe
+// is looked at only where it reaches the target's own service. A written one may
+// point anywhere.
+
+// AwayError says that a found probe does not reach the target's service.
+type AwayError struct {
+	Probe endpoint.Endpoint
+	Peer  process.Peer // none of process.Own and process.Nobody
+}
+
+func (e *AwayError) Error() string {
+	switch e.Peer {
+	case process.NotHere:
+		return fmt.Sprintf("%s: %s is no address of this host now, so what answers there is another's", e.Probe, e.Probe.Host)
+	case process.Apart:
+		return fmt.Sprintf("%s: the service has a network namespace of its own, which is not to be reached from here", e.Probe)
+	}
+	return fmt.Sprintf("%s: another process than the service's listens there", e.Probe)
+}
+
+// Look is endpoints that are to be looked at for a plan.
+type Look struct {
+	Found bool // only where they reach the service
+	Of    deployers.Processes
+	At    []endpoint.Endpoint
+}
+
+// LookFor returns the look at some endpoints for a plan.
+func LookFor(plan deployers.Plan, at []endpoint.Endpoint) Look { return Look{plan.Found, plan.Of, at} }
+
+// Look makes one handshake at every endpoint of some looks, all at once, and tells
+// done of each. A found one that does not reach the service is seen with an
+// *AwayError.
+func (p *Preparer) Look(ctx context.Context, looks []Look, done func()) [][]probe.Observation {
+	seen := make([][]probe.Observation, len(looks))
+	var going []endpoint.Endpoint
+	var into []*probe.Observation
+	peers := p.peersOf(looks)
+	for i, look := range looks {
+		seen[i] = make([]probe.Observation, len(look.At))
+		for k, e := range look.At {
+			if away := peers.away(look, e); away != nil {
+				seen[i][k] = probe.Observation{Endpoint: e, Err: away}
+				done()
+				continue
+			}
+			going, into = append(going, e), append(into, &seen[i][k])
+		}
+	}
+	if len(going) == 0 {
+		return seen
+	}
+	for n, o := range p.Observe(ctx, going, done) {
+		*into[n] = o
+	}
+	return seen
+}
+
+// Away returns, for each of some looks, the observations of those endpoints that do
+// not reach the service.
+func (p *Preparer) Away(looks []Look) [][]probe.Observation {
+	away := make([][]probe.Observation, len(looks))
+	peers := p.peersOf(looks)
+	for i, look := range looks {
+		for _, e := range look.At {
+			if err := peers.away(look, e); err != nil {
+				away[i] = append(away[i], probe.Observation{Endpoint: e, Err: err})
+			}
+		}
+	}
+	return away
+}
+
+// WrittenElsewhere returns, for each of some looks, the endpoints that were written
+// down and are at addresses of other hosts.
+func (p *Preparer) WrittenElsewhere(looks []Look) [][]endpoint.Endpoint {
+	asked := make([]Look, len(looks))
+	for i, look := range looks {
+		asked[i] = Look{Found: !look.Found, At: look.At}
+	}
+	elsewhere := make([][]endpoint.Endpoint, len(looks))
+	for i, away := range p.Away(asked) {
+		for _, o := range away {
+			if IsNotHere(o) {
+				elsewhere[i] = append(elsewhere[i], o.Endpoint)
+			}
+		}
+	}
+	return elsewhere
+}
+
+// peers is whom the found probes of services reach. What is not in it is not known.
+type peers map[peerOf]process.Peer
+
+type peerOf struct {
+	of deployers.Processes
+	at netip.AddrPort
+}
+
+// peersOf finds out whom the found probes of looks reach, those of each service at
+// once. Where that cannot be found out, as in a sandbox that allows no netlink, each
+// counts as one that reaches its service.
+func (p *Preparer) peersOf(looks []Look) peers {
+	at := map[deployers.Processes][]netip.AddrPort{}
+	for _, look := range looks {
+		if !look.Found {
+			continue
+		}
+		for _, e := range look.At {
+			if address, is := addressOf(e); is && !slices.Contains(at[look.Of], address) {
+				at[look.Of] = append(at[look.Of], address)
+			}
+		}
+	}
+	all := peers{}
+	for of, addresses := range at {
+		found, err := p.processes.Peers(of, addresses)
+		if err != nil {
+			continue
+		}
+		for i, peer := range found {
+			all[peerOf{of, addresses[i]}] = peer
+		}
+	}
+	return all
+}
+
+// away returns why an endpoint of a look does not reach the service; nil: it does,
+// or nobody listens there.
+func (p peers) away(look Look, e endpoint.Endpoint) *AwayError {
+	address, is := addressOf(e)
+	if !look.Found || !is {
+		return nil
+	}
+	switch peer := p[peerOf{look.Of, address}]; peer {
+	case process.Own, process.Nobody:
+		return nil
+	default:
+		return &AwayError{e, peer}
+	}
+}
+
+// addressOf returns the address of an endpoint, if it has one and no name.
+func addressOf(e endpoint.Endpoint) (netip.AddrPort, bool) {
+	ip, err := netip.ParseAddr(e.Host)
+	return netip.AddrPortFrom(ip, e.Port), err == nil
+}
+
+// IsAway reports whether an observation is of a found probe that does not reach the
+// service.
+func IsAway(o probe.Observation) bool {
+	_, is := errors.AsType[*AwayError](o.Err)
+	return is
+}
+
+// IsNotHere reports whether an observation is of a found probe whose address this
+// host has not got.
+func IsNotHere(o probe.Observation) bool {
+	away, is := errors.AsType[*AwayError](o.Err)
+	return is && away.Peer == process.NotHere
+}
