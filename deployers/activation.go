@@ -25,6 +25,7 @@ type Activation struct {
 	Command []string
 	Written bool // the command is the operator's own
 	PID     int
+	Started uint64  // of the process: in clock ticks since boot; 0: whichever has the PID now
 	Signal  string  // HUP, USR1, USR2
 	Calls   []Query // at the first channel that answers, the others are not asked
 	Success string  // the reply that alone counts as success
@@ -111,6 +112,7 @@ type Wait string
 
 const (
 	ServiceInactive   Wait = "service-inactive"    // its next start takes them
+	OutsideUnit       Wait = "outside-unit"        // it runs, not in its unit, and cannot be told safely
 	RestartNotAllowed Wait = "restart-not-allowed" // only a restart would do
 	SharedMemoryLow   Wait = "shared-memory-low"   // a reload would take from the service what it needs to serve
 	NothingToDo       Wait = "no-activation"       // the service takes them by itself

@@ -19,6 +19,15 @@ type Discoverer interface {
 	Discover(Target, Facts) Discovery
 }
 
+// Instanced is a Discoverer whose service may run several times on a host, each time in
+// a unit of another name, with a configuration of its own.
+type Instanced interface {
+	Discoverer
+
+	// Runs returns the program of a target's service, by its name or path.
+	Runs(Target) string
+}
+
 // Discovery is what a service's own configuration takes its certificates from.
 type Discovery struct {
 	Installed bool   // there is such a service on this host

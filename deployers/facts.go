@@ -12,7 +12,7 @@ import (
 type Wants struct {
 	Unit     string     // look at this systemd unit
 	PIDFile  string     // look at the process that this file names,
-	Program  string     // if it runs this program
+	Program  string     // if it runs this program; and at others that do outside of the unit, where it does not run
 	Ports    []uint16   // of the service's listening sockets, those on these ports
 	Titles   bool       // what the service's processes call themselves
 	Commands [][]string // run these, for what they print
@@ -25,6 +25,7 @@ type Facts struct {
 	Systemd   bool             // systemd runs this host
 	Unit      Unit             // as asked for; zero without systemd or unit
 	Master    int              // the live process that the PID file names; 0: none
+	Outside   []Process        // the main processes of the program, where the unit does not run or Master is not its own
 	Listeners []netip.AddrPort // where the service's processes listen, of the ports asked for
 	Titles    []string         // if asked for
 	Outputs   map[string]Output
@@ -42,6 +43,15 @@ type Facts struct {
 	Runs                      IDs
 
 	Made *Made // of texts, for all of a run; nil: nothing is kept
+}
+
+// Process is a main process of a service, in its unit or outside.
+type Process struct {
+	PID     int
+	Started uint64 // in clock ticks since boot: with the PID, no other process
+	Title   string // what it calls itself (proc_pid_cmdline(5))
+	Program string // the path of what it runs, as the kernel has it (proc_pid_exe(5)); empty: it may not be seen
+	Unit    string // the service of the system that it belongs to; empty: none
 }
 
 // Output is what a command of Wants printed.
@@ -123,6 +133,9 @@ type Unit struct {
 	// whether it does so again on a reload (RefreshOnReload=, seen with systemd 262).
 	Credentials          []Credential
 	RefreshesCredentials bool
+	// ExecStart is the command that starts it, with systemd's specifiers resolved
+	// and variables of the environment not; nil: it is not known.
+	ExecStart []string
 }
 
 // Running reports whether the unit's processes are up.

@@ -1,20 +1,34 @@
 package nginx
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/endpoint"
 )
 
+// Runs returns the program.
+func (Deployer) Runs(t deployers.Target) string { return t.Options.(*Options).Binary }
+
 func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discovery {
-	command := t.Options.(*Options).dump()
+	nginx := instanceOf(t, f)
+	command := nginx.dump()
 	dump := f.Output(command)
 	d := deployers.Discovery{
 		Installed: f.Unit.LoadState == "loaded" || f.Master != 0 || dump.Stdout != "",
 		Role:      "web", Labels: []string{"www", "web"},
 		Directory: "/etc/nginx/tls/{lineage}",
 		Lines:     []string{"ssl_certificate     {certificate};", "ssl_certificate_key {key};"},
+	}
+	if t.Unit != "" && t.Unit != defaultUnit { // another instance, whose files are its own
+		d.Directory = "/etc/nginx/tls-" + strings.NewReplacer("@", "-", "\\", "-").Replace(strings.TrimSuffix(t.Unit, ".service")) + "/{lineage}"
+	}
+	if nginx.several != nil {
+		d.AddUnknown(fmt.Sprintf("%s does not run, and there are several master processes outside of it that read its configuration: %s", t.Unit, pids(nginx.several)))
+	}
+	if nginx.master != nil && nginx.says != "" && f.Systemd {
+		d.AddUnknown(fmt.Sprintf("%s, outside of %s: certlatch sends it a HUP as long as it does. %s would not start beside it; to let that have it: %s", nginx.says, t.Unit, t.Unit, moveInto(t, []deployers.Process{*nginx.master})))
 	}
 	config, err := parse(dump.Stdout)
 	switch {

@@ -19,6 +19,7 @@ type serversRead struct {
 	listeners map[address][]firstListens // each listener once, by its address
 	choices   map[string]*choice         // by listener
 	lost      map[int][]ignored          // by server
+	main      string                     // the file that nginx begins with
 	err       error                      // why the configuration cannot be read
 }
 
@@ -40,7 +41,9 @@ func readServers(dump string) serversRead {
 	if err != nil {
 		return serversRead{err: err}
 	}
-	return indexed(config.servers())
+	read := indexed(config.servers())
+	read.main = config.main
+	return read
 }
 
 // indexed returns servers as they are found.

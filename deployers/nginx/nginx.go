@@ -32,76 +32,58 @@ type Options struct {
 // Program returns the program, as Binary has it.
 func (o *Options) Program() string { return o.Binary }
 
-// command returns the command line of nginx with a flag and with the options
-// that say which nginx.
-func (o *Options) command(flag string) []string {
-	argv := []string{o.Binary, flag, "-q"}
-	if o.Config != "" {
-		argv = append(argv, "-c", o.Config)
-	}
-	if o.Prefix != "" {
-		argv = append(argv, "-p", o.Prefix)
-	}
-	return argv
-}
-
 // test returns the command that loads every certificate and key that the
 // configuration names literally and checks that they belong together, as the
 // reload will.
-func (o *Options) test() []string { return o.command("-t") }
+func (i invocation) test() []string { return i.command("-t") }
 
 // dump returns the command that does what test does, and then prints the
 // configuration (src/core/nginx.c of 1.26, ngx_get_options: T sets both
 // ngx_test_config and ngx_dump_config). Where the test fails, it prints nothing
 // of it.
-func (o *Options) dump() []string { return o.command("-T") }
+func (i invocation) dump() []string { return i.command("-T") }
 
 func (Deployer) Name() string { return "nginx" }
 
 func (Deployer) Options() any {
-	// The PID path is that of Debian's and Fedora's packages (their
-	// nginx.conf: pid /run/nginx.pid).
-	return &Options{Binary: "nginx", PID: "/run/nginx.pid"}
+	return &Options{Binary: "nginx", PID: defaultPID}
 }
+
+// defaultUnit is the unit of the packages.
+const defaultUnit = "nginx.service"
 
 func (Deployer) Defaults(t *deployers.Target) {
 	if t.Unit == "" {
-		t.Unit = "nginx.service"
+		t.Unit = defaultUnit
 	}
 }
 
-func (Deployer) Wants(t deployers.Target, _ deployers.Facts) deployers.Wants {
+// Wants asks for the configuration of the usual nginx at once, since reading it takes
+// longest, and for that of another once it is known which one it is.
+func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 	options := t.Options.(*Options)
-	return deployers.Wants{
-		Unit: t.Unit, PIDFile: options.PID, Program: "nginx", Ports: []uint16{443, 8443}, Titles: true,
-		Commands: [][]string{options.dump()},
+	wants := deployers.Wants{
+		Unit: t.Unit, PIDFile: options.PID, Program: options.Binary, Ports: []uint16{443, 8443}, Titles: true,
 	}
+	isKnown := !f.Systemd || t.Unit == "" || f.Unit.Name != ""
+	if isUsual := t.Unit == defaultUnit && options.Config == "" && options.Prefix == ""; isKnown || isUsual {
+		wants.Commands = [][]string{instanceOf(t, f).dump()}
+	}
+	return wants
 }
 
-func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (deployers.Plan, error) {
-	options := t.Options.(*Options)
-	plan := deployers.NewPlan(t, l, f, "https")
-	plan.Test.Command = options.test()
-	dumped := f.Output(options.dump())
+func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (plan deployers.Plan, err error) {
+	plan = deployers.NewPlan(t, l, f, "https")
+	nginx := instanceOf(t, f)
+	plan.Test.Command = nginx.test()
+	dumped := f.Output(nginx.dump())
 	plan.Test.Passed = dumped.Failed == "" && dumped.Stdout != ""
-	followConfiguration(&plan, options.dump(), f)
+	nginx.tell(&plan, t, f)
+	followConfiguration(&plan, nginx, t.Options.(*Options), f)
 	countOldWorkers(&plan, f.Titles)
 	plan.Proof.Accepting = acceptingWorker
-
-	// An nginx that was started by hand is not systemd's, whatever units exist.
-	byHand := f.Master != 0 && (!f.Systemd || !f.Unit.Running() || f.Unit.MainPID != f.Master)
-	switch {
-	case byHand:
-		plan.Activate = deployers.Activation{Way: deployers.SignalPID, PID: f.Master, Signal: "HUP", Why: "systemd does not manage this nginx, so its master process is sent a HUP"}
-	case f.Systemd:
-		var err error
-		if plan.Activate, err = deployers.UnitActivation(t, f); err != nil {
-			return plan, err
-		}
-	default:
-		plan.Activate = deployers.Activation{Way: deployers.NoWay, Wait: deployers.ServiceInactive, Why: "no systemd here, and no process in " + options.PID}
-	}
-	return plan, nil
+	plan.Activate, err = nginx.activation(t, f)
+	return plan, err
 }
 
 // What the processes of nginx call themselves. A worker that is told to finish says
@@ -140,7 +122,8 @@ func countOldWorkers(plan *deployers.Plan, titles []string) {
 // followConfiguration adds to a plan what nginx's own configuration says about
 // the plan's files: the names that they are for, and where they are served.
 // Where it does not say, the listeners that were found stay the probes.
-func followConfiguration(plan *deployers.Plan, command []string, f deployers.Facts) {
+func followConfiguration(plan *deployers.Plan, nginx instance, options *Options, f deployers.Facts) {
+	command := nginx.dump()
 	dump := f.Output(command)
 	read := deployers.Once(f, "nginx", dump.Stdout, readServers)
 	if dump.Failed != "" || read.err != nil {
@@ -151,6 +134,7 @@ func followConfiguration(plan *deployers.Plan, command []string, f deployers.Fac
 		plan.Warn(deployers.Configuration, "run "+strings.Join(command, " "), "nginx's configuration could not be read, so it is not known which of its servers use these files: %s", why)
 		return
 	}
+	nginx.differs(plan, options, read.main)
 	use := fileUse{plan: plan, read: read, asked: asked(f.Names)}
 	for _, number := range read.concerned(*plan) {
 		use.consider(number)

@@ -351,7 +351,8 @@ var acts = []act{
 	{
 		packages: `os`, names: `Readlink`,
 		allowed: []string{
-			"internal/process/listeners.go",   // what descriptors are is in links
+			"internal/process/listeners.go",   // what descriptors are is in links,
+			"internal/process/running.go",     // as are programs and namespaces
 			"internal/hookfiles/hookfiles.go", // whether a link is certlatch's own; it is not followed
 		},
 		why: "links are followed by internal/disk",

@@ -37,6 +37,9 @@ func (r *run) identify(ctx context.Context, a deployers.Activation) (identity, d
 		return identity{a.Unit, u.MainPID, u.InvocationID, u.NRestarts, started}, u, err
 	case a.PID != 0:
 		started, err := r.site.World.Processes.Started(a.PID)
+		if err == nil && a.Started != 0 && started != a.Started {
+			err = &process.GoneError{PID: a.PID}
+		}
 		return identity{main: a.PID, started: started}, deployers.Unit{}, err
 	}
 	return identity{}, deployers.Unit{}, nil

@@ -55,6 +55,7 @@ type Finder struct {
 	listening map[listening][]netip.AddrPort
 	titles    map[service][]string
 	texts     map[text][]deployers.Text
+	running   map[text][]deployers.Process // of programs
 	seen      map[string]deployers.Unit
 	outputs   map[string]deployers.Output
 	answers   map[deployers.Query]deployers.Answer
@@ -70,7 +71,7 @@ func NewFinder(units Units, programs Programs, channels Channels) *Finder {
 	return &Finder{
 		units: units, programs: programs, channels: channels,
 		seen: map[string]deployers.Unit{}, outputs: map[string]deployers.Output{}, answers: map[deployers.Query]deployers.Answer{},
-		turns: map[string]*sync.Mutex{}, listening: map[listening][]netip.AddrPort{}, titles: map[service][]string{}, texts: map[text][]deployers.Text{},
+		turns: map[string]*sync.Mutex{}, listening: map[listening][]netip.AddrPort{}, titles: map[service][]string{}, texts: map[text][]deployers.Text{}, running: map[text][]deployers.Process{},
 		found: map[asker]deployers.Facts{}, silent: map[deployers.Channel]deployers.Answer{}, asked: map[string][]deployers.Channel{}, forgotten: map[string]int{}, left: patience,
 	}
 }
@@ -136,6 +137,11 @@ func (f *Finder) learn(ctx context.Context, facts *deployers.Facts, wants deploy
 			return news, err
 		}
 	}
+	if wants.Program != "" && isElsewhere(*facts) && first("processes of %s", wants.Program) {
+		if facts.Outside, err = f.outside(wants); err != nil {
+			return news, err
+		}
+	}
 	if len(wants.Ports) > 0 && first("ports %v", wants.Ports) {
 		if facts.Listeners, err = f.listeners(*facts, wants); err != nil {
 			return news, err
@@ -196,15 +202,31 @@ func lookAtUser(facts *deployers.Facts) (err error) {
 	return err
 }
 
-// processes returns those of the service.
-func processes(facts deployers.Facts) ([]int, error) {
+// isElsewhere reports whether a service's processes have to be looked for outside of
+// its unit too.
+func isElsewhere(facts deployers.Facts) bool {
+	return !facts.Unit.Running() || facts.Unit.MainPID == 0 || facts.Master != 0 && facts.Master != facts.Unit.MainPID
+}
+
+// processes returns those of the service, in its unit or else outside of any.
+func processes(facts deployers.Facts) (pids []int, err error) {
 	switch {
 	case facts.Unit.Running():
 		return process.Members(facts.Unit.ControlGroup)
 	case facts.Master != 0:
 		return process.Descendants(facts.Master)
 	}
-	return nil, nil
+	for _, p := range facts.Outside {
+		if p.Unit != "" {
+			continue
+		}
+		family, err := process.Descendants(p.PID)
+		if err != nil {
+			return nil, err
+		}
+		pids = append(pids, family...)
+	}
+	return pids, nil
 }
 
 // Texts reads the regular files that a path or glob names, by path. What cannot

@@ -358,3 +358,52 @@ func write(t *testing.T, path, content string) {
 		t.Fatal(err)
 	}
 }
+
+// TestOutside wants the processes of a program to be looked for where its unit does not
+// run, or the PID file names another than the unit's.
+func TestOutside(t *testing.T) {
+	program, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := strings.TrimSpace(string(program))
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	write(t, pidFile, strconv.Itoa(os.Getpid()))
+	for _, test := range []struct {
+		name   string
+		unit   deployers.Unit
+		file   string
+		looked bool
+	}{
+		{"it runs", deployers.Unit{ActiveState: "active", MainPID: os.Getpid()}, pidFile, false},
+		{"it does not", deployers.Unit{ActiveState: "inactive"}, "", true},
+		{"another is named", deployers.Unit{ActiveState: "active", MainPID: 1}, pidFile, true},
+		{"it has no main process", deployers.Unit{ActiveState: "activating"}, "", true},
+	} {
+		w := &world{units: map[string]deployers.Unit{"x.service": test.unit}}
+		facts, err := w.finder().Of(t.Context(), wanting(deployers.Wants{Unit: "x.service", PIDFile: test.file, Program: name}), deployers.Target{}, time.Time{})
+		found := slices.ContainsFunc(facts.Outside, func(p deployers.Process) bool { return p.PID == os.Getpid() })
+		if err != nil || found != test.looked {
+			t.Errorf("%s: %+v, %v", test.name, facts.Outside, err)
+		}
+	}
+}
+
+// TestStarted is about what a unit's file starts.
+func TestStarted(t *testing.T) {
+	for text, want := range map[string]string{
+		"ExecStart=/usr/sbin/nginx -c /e.conf":        "/usr/sbin/nginx",
+		"[Service]\n ExecStart = -@/usr/sbin/nginx x": "/usr/sbin/nginx",
+		"ExecStart=\"/usr/sbin/nginx\" -q":            "/usr/sbin/nginx",
+		"ExecStart=\nExecStartPre=/bin/nginx":         "",
+		"#ExecStart=/usr/sbin/nginx":                  "",
+	} {
+		got := ""
+		if match := started().FindStringSubmatch(text); match != nil {
+			got = match[2]
+		}
+		if got != want {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+}

@@ -38,7 +38,8 @@ type listening struct {
 	ports string
 }
 
-// text is a path or glob that a unit's deployer wants to be read.
+// text is a path or glob that a unit's deployer wants to be read, or a program whose
+// processes it wants to be looked for.
 type text struct{ unit, path string }
 
 // turn waits until nobody else finds out about a service, and returns a function
@@ -64,6 +65,17 @@ func (f *Finder) listeners(facts deployers.Facts, wants deployers.Wants) ([]neti
 			return nil, err
 		}
 		return process.Listeners(pids, wants.Ports)
+	})
+}
+
+// outside returns the main processes of a program.
+func (f *Finder) outside(wants deployers.Wants) ([]deployers.Process, error) {
+	return once(f, f.running, text{wants.Unit, wants.Program}, wants.Unit, func() (found []deployers.Process, err error) {
+		all, err := process.OfProgram(wants.Program)
+		for _, p := range all {
+			found = append(found, deployers.Process(p))
+		}
+		return found, err
 	})
 }
 
@@ -164,6 +176,7 @@ func (f *Finder) Forget(unit string) {
 	maps.DeleteFunc(f.listening, func(of listening, _ []netip.AddrPort) bool { return of.unit == unit })
 	maps.DeleteFunc(f.titles, func(of service, _ []string) bool { return of.unit == unit })
 	maps.DeleteFunc(f.texts, func(of text, _ []deployers.Text) bool { return of.unit == unit })
+	maps.DeleteFunc(f.running, func(of text, _ []deployers.Process) bool { return of.unit == unit })
 	for _, channel := range f.asked[unit] {
 		delete(f.silent, channel)
 		for query := range f.answers {

@@ -49,20 +49,27 @@ func (in Inspector) Survey(ctx context.Context) (proposal.Host, error) {
 		if !ok {
 			continue
 		}
-		service, found, err := discover(ctx, prep.Facts, discoverer)
-		_, unreachable := errors.AsType[*outcome.SystemdError](err)
-		switch {
-		case unreachable || ctx.Err() != nil:
+		units, unknown, err := instances(ctx, prep.Facts, discoverer)
+		if err != nil {
 			return proposal.Host{}, err
-		case err != nil:
-			host.Unknown = append(host.Unknown, fmt.Sprintf("%s: %v", d.Name(), err))
-		case service.Installed:
-			host.Services = append(host.Services, service)
 		}
-		for _, use := range service.Uses {
-			if use.Certificate != "" {
-				host.Files[use.Key] = in.surveyKey(ctx, discoverer, found, host.Roots, use)
-				host.Files[use.Certificate] = surveyCertificate(host.Roots, kept, use.Certificate)
+		host.Unknown = append(host.Unknown, unknown...)
+		for _, unit := range units {
+			service, found, err := discover(ctx, prep.Facts, discoverer, unit)
+			_, unreachable := errors.AsType[*outcome.SystemdError](err)
+			switch {
+			case unreachable || ctx.Err() != nil:
+				return proposal.Host{}, err
+			case err != nil:
+				host.Unknown = append(host.Unknown, fmt.Sprintf("%s: %v", d.Name(), err))
+			case service.Installed:
+				host.Services = append(host.Services, service)
+			}
+			for _, use := range service.Uses {
+				if use.Certificate != "" {
+					host.Files[use.Key] = in.surveyKey(ctx, discoverer, unit, found, host.Roots, use)
+					host.Files[use.Certificate] = surveyCertificate(host.Roots, kept, use.Certificate)
+				}
 			}
 		}
 	}
@@ -74,6 +81,39 @@ func sameDir(a, b string) bool {
 	atA, errA := os.Stat(a)
 	atB, errB := os.Stat(b)
 	return errA == nil && errB == nil && os.SameFile(atA, atB)
+}
+
+// instances returns the units of a service that are to be looked at, an empty one for
+// that which a target without a unit has, and what is not looked at.
+func instances(ctx context.Context, finder *facts.Finder, d deployers.Discoverer) (units, unknown []string, err error) {
+	units = []string{""}
+	several, ok := d.(deployers.Instanced)
+	if !ok {
+		return units, nil, nil
+	}
+	t := defaultTarget(d)
+	others, loose, err := finder.Instances(ctx, several.Runs(t))
+	if _, unreachable := errors.AsType[*outcome.SystemdError](err); unreachable || ctx.Err() != nil {
+		return nil, nil, err
+	}
+	if err != nil {
+		return units, []string{fmt.Sprintf("%s: %v", d.Name(), err)}, nil
+	}
+	hasOwn := slices.Contains(others, t.Unit)
+	for _, p := range loose {
+		if hasOwn || len(loose) > 1 {
+			unknown = append(unknown, fmt.Sprintf("%s: process %d (%s) runs in no unit of its own, so no target is proposed for it. Let a unit run it.", d.Name(), p.PID, p.Title))
+		}
+	}
+	return append(units, slices.DeleteFunc(others, func(unit string) bool { return unit == t.Unit })...), unknown, nil
+}
+
+// defaultTarget returns a target of a service as of a configuration that says nothing
+// of it.
+func defaultTarget(d deployers.Deployer) deployers.Target {
+	t := deployers.Target{Service: d.Name(), Mode: config.DefaultMode, Options: d.Options()}
+	d.Defaults(&t)
+	return t
 }
 
 // surveyLineages reads all lineages below some roots. One without a whole bundle
@@ -96,33 +136,36 @@ func surveyLineages(prep *prepare.Preparer, roots []lineage.Root) (all []proposa
 	return all, unknown, nil
 }
 
-// discover lets a deployer tell what its service takes.
-func discover(ctx context.Context, finder *facts.Finder, d deployers.Discoverer) (proposal.Service, deployers.Facts, error) {
-	t := unconfigured(d)
+// discover lets a deployer tell what its service takes in a unit; empty: in the one
+// that a target without a unit has.
+func discover(ctx context.Context, finder *facts.Finder, d deployers.Discoverer, unit string) (proposal.Service, deployers.Facts, error) {
+	t := targetIn(d, unit)
 	found, err := finder.Of(ctx, d, t, time.Time{})
-	service := proposal.Service{Name: d.Name(), Discovery: d.Discover(t, found)}
+	service := proposal.Service{Name: d.Name(), Unit: unit, Discovery: d.Discover(t, found)}
 	for i, use := range service.Uses {
 		service.Uses[i].Certificate, service.Uses[i].Key = found.Unit.Source(use.Certificate), found.Unit.Source(use.Key)
 	}
 	return service, found, err
 }
 
-// unconfigured returns a target of a service of which nothing is written.
-func unconfigured(d deployers.Discoverer) deployers.Target {
-	t := deployers.Target{Service: d.Name(), Mode: config.DefaultMode, Options: d.Options()}
-	d.Defaults(&t)
+// targetIn is [defaultTarget] in a unit; empty: in the one that it has by itself.
+func targetIn(d deployers.Deployer, unit string) deployers.Target {
+	t := defaultTarget(d)
+	if unit != "" {
+		t.Unit = unit
+	}
 	return t
 }
 
 // surveyKey looks at the path of a key: where it is, whose it is, and whether the
 // service can read it as it is.
-func (in Inspector) surveyKey(ctx context.Context, d deployers.Discoverer, found deployers.Facts, roots []lineage.Root, use deployers.Use) proposal.File {
+func (in Inspector) surveyKey(ctx context.Context, d deployers.Discoverer, unit string, found deployers.Facts, roots []lineage.Root, use deployers.Use) proposal.File {
 	file := surveyPath(roots, use.Key)
 	have, err := install.RightsOf(use.Key)
 	if err != nil || have.Mode&^config.DefaultMode != 0 || account.IsTransient(have.UID, have.GID) {
 		return file
 	}
-	t := unconfigured(d)
+	t := targetIn(d, unit)
 	t.Certificate, t.Key = use.Certificate, use.Key
 	plan, _ := d.Plan(t, lineage.Lineage{}, found) // whatever keeps it from being activated, its files are known
 	at := slices.IndexFunc(plan.Files, func(f deployers.File) bool { return f.Path == use.Key && f.Content == deployers.Key })

@@ -277,7 +277,7 @@ func (e *WaitError) Remedy(of Subject) string {
 // else does at the service, so that looking again is worth it at any time.
 func (r Reason) WaitsForService() bool {
 	switch r {
-	case FirstInstall, AddressNotHere, OtherHost, Reason(deployers.ServiceInactive), Reason(deployers.RestartNotAllowed), Reason(deployers.SharedMemoryLow):
+	case FirstInstall, AddressNotHere, OtherHost, Reason(deployers.ServiceInactive), Reason(deployers.OutsideUnit), Reason(deployers.RestartNotAllowed), Reason(deployers.SharedMemoryLow):
 		return true
 	}
 	return false

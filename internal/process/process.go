@@ -59,9 +59,7 @@ func FromPIDFile(path, program string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	const kernelLimit = 15 // TASK_COMM_LEN without its final zero, proc_pid_comm(5)
-	name := filepath.Base(program)
-	if s.name != name[:min(len(name), kernelLimit)] {
+	if s.name != kernelName(program) {
 		return 0, nil
 	}
 	return pid, nil

@@ -42,7 +42,16 @@ type Lineage struct {
 // Service is a service and what its configuration says.
 type Service struct {
 	Name string
+	Unit string // of an instance beside the usual one; empty: that one
 	deployers.Discovery
+}
+
+// String returns the service, with its unit where that tells it from others.
+func (s Service) String() string {
+	if s.Unit == "" {
+		return s.Name
+	}
+	return s.Name + " (" + s.Unit + ")"
 }
 
 // File is what is at the path of a certificate, or of a key.
@@ -72,6 +81,7 @@ type Proposal struct {
 // Target is one target of the proposal.
 type Target struct {
 	Name, Service, Lineage      string
+	Unit                        string // empty: the service's usual one
 	Directory, Certificate, Key string
 	User, Group                 string // of the files; empty: what a target has by default
 	Mode                        fs.FileMode
@@ -124,12 +134,12 @@ func (m *maker) hasLineages(root lineage.Root) bool {
 // that writes the same files.
 func (m *maker) propose(s Service, use deployers.Use) {
 	found := m.match(s, use)
-	concluded := fmt.Sprintf("%s: %s. %s", s.Name, describeUse(use), found.why)
+	concluded := fmt.Sprintf("%s: %s. %s", s, describeUse(use), found.why)
 	if found.lineage == nil {
 		m.out.Unknown = append(m.out.Unknown, concluded)
 		return
 	}
-	t := Target{Service: s.Name, Lineage: m.nameOf(*found.lineage), About: []string{concluded}}
+	t := Target{Service: s.Name, Unit: s.Unit, Lineage: m.nameOf(*found.lineage), About: []string{concluded}}
 	if use.Note != "" {
 		t.About = append(t.About, use.Note)
 	}
@@ -252,7 +262,7 @@ func (t *Target) nameStep(s Service, use deployers.Use) Step {
 	for _, line := range s.Lines {
 		lines = append(lines, strings.NewReplacer("{certificate}", certificate, "{key}", key).Replace(line))
 	}
-	return Step{fmt.Sprintf("let %s name the target's files, for %s", s.Name, use.Where), lines}
+	return Step{fmt.Sprintf("let %s name the target's files, for %s", s, use.Where), lines}
 }
 
 // setProbes sets probes where those that a deployment finds are not enough: these
@@ -305,7 +315,7 @@ func isSnakeoil(path string) bool { return path == "/etc/ssl/certs/ssl-cert-snak
 // for the same service, or nil.
 func (m *maker) sameTarget(t Target) *Target {
 	at := slices.IndexFunc(m.out.Targets, func(o Target) bool {
-		return o.Service == t.Service && o.Lineage == t.Lineage && o.Domain == t.Domain &&
+		return o.Service == t.Service && o.Unit == t.Unit && o.Lineage == t.Lineage && o.Domain == t.Domain &&
 			o.Directory == t.Directory && o.Certificate == t.Certificate && o.Key == t.Key
 	})
 	if at < 0 {
@@ -362,7 +372,7 @@ func (t Target) paths() []string {
 var targetName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9._-]+$`) })
 
 // nameTargets names the targets: by the role of their service, or by the
-// service where two share a role; where that leaves several with one name, with
+// service where two share a role, and by a unit that is not the usual one; where that leaves several with one name, with
 // their lineage, or a number.
 func (m *maker) nameTargets() {
 	role := func(service string) string {
@@ -371,9 +381,9 @@ func (m *maker) nameTargets() {
 	}
 	of := func(t Target) string {
 		if slices.ContainsFunc(m.out.Targets, func(o Target) bool { return o.Service != t.Service && role(o.Service) == role(t.Service) }) {
-			return t.Service
+			return t.Service + instance(t.Unit)
 		}
-		return role(t.Service)
+		return role(t.Service) + instance(t.Unit)
 	}
 	several := map[string]int{}
 	for _, t := range m.out.Targets {
@@ -392,6 +402,19 @@ func (m *maker) nameTargets() {
 		}
 		taken[t.Name] = true
 	}
+}
+
+// instance returns what a unit adds to the name of a target: what is behind the @ of
+// one that is made of a template (systemd.unit(5)), or else its name.
+func instance(unit string) string {
+	label := strings.TrimSuffix(unit, ".service")
+	if _, of, ok := strings.Cut(label, "@"); ok {
+		label = of
+	}
+	if label == "" || !targetName().MatchString(label) {
+		return ""
+	}
+	return "-" + label
 }
 
 // addUnused adds the lineages that no target takes to the proposal.

@@ -37,7 +37,7 @@ func service(t *testing.T, name string, uses ...deployers.Use) Service {
 	t.Helper()
 	d, _ := all.For(name)
 	target := deployers.Target{Service: name, Options: d.Options()}
-	s := Service{name, d.(deployers.Discoverer).Discover(target, deployers.Facts{Systemd: true})}
+	s := Service{Name: name, Discovery: d.(deployers.Discoverer).Discover(target, deployers.Facts{Systemd: true})}
 	s.Uses = uses
 	return s
 }

@@ -126,6 +126,7 @@ func (m *Manager) Unit(ctx context.Context, name string) (deployers.Unit, error)
 		StartLimitBurst:     property[uint32](properties, "StartLimitBurst"),
 		StartLimitInterval:  duration(property[uint64](properties, "StartLimitIntervalUSec")),
 		ControlGroup:        property[string](properties, "ControlGroup"),
+		ExecStart:           command(properties),
 		DynamicUser:         property[bool](properties, "DynamicUser"),
 		Credentials:         credentials(properties),
 
@@ -135,7 +136,7 @@ func (m *Manager) Unit(ctx context.Context, name string) (deployers.Unit, error)
 
 // serviceProperties are those that only services have. Older versions lack the
 // last ones: credentials are read since 247, imported since 254.
-const serviceProperties = "User Group SupplementaryGroups MainPID NRestarts Result ControlGroup DynamicUser " +
+const serviceProperties = "User Group SupplementaryGroups MainPID NRestarts Result ControlGroup ExecStart DynamicUser " +
 	"LoadCredential LoadCredentialEncrypted ImportCredential"
 
 // refreshProperty says what a service gets anew on a reload. It is in systemd 262,
@@ -205,6 +206,22 @@ func (m *Manager) ReadUnitFiles(ctx context.Context) error {
 		return fmt.Errorf("have systemd read its unit files again: %w", err)
 	}
 	return nil
+}
+
+// command returns the arguments of the first command of a service's ExecStart, its path
+// in place of the first (org.freedesktop.systemd1(5): an array of structures that begin
+// with path and arguments).
+func command(properties map[string]any) []string {
+	all := property[[][]any](properties, "ExecStart")
+	if len(all) == 0 || len(all[0]) < 2 {
+		return nil
+	}
+	path, _ := all[0][0].(string)
+	argv, _ := all[0][1].([]string)
+	if path == "" || len(argv) == 0 {
+		return nil
+	}
+	return append([]string{path}, argv[1:]...)
 }
 
 // hasJob reports whether a unit has a job; without one the number of its job is

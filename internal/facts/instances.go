@@ -1,0 +1,73 @@
+package facts
+
+import (
+	"context"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/process"
+)
+
+// This file finds the instances of a service that may run more than once.
+
+// wanted are the units that are enabled, by the links that systemctl(1) enable makes.
+var wanted = []string{"/etc/systemd/system/*.wants/*.service", "/etc/systemd/system/*.requires/*.service"}
+
+// started matches the program of a unit's ExecStart, behind the prefixes that it may
+// have (systemd.service(5), "Special executable prefixes").
+var started = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^[ \t]*ExecStart[ \t]*=[ \t]*[-@:+!|]*[ \t]*("?)(/[^\s"]+)`)
+})
+
+// Instances returns the units that run a program or are enabled and would start it,
+// sorted, and the processes of the program that are no unit's own.
+func (f *Finder) Instances(ctx context.Context, program string) (units []string, loose []deployers.Process, err error) {
+	running, err := process.OfProgram(program)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, p := range running {
+		is, err := f.runs(ctx, p, program)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case is:
+			units = append(units, p.Unit)
+		default:
+			loose = append(loose, deployers.Process(p))
+		}
+	}
+	if f.units != nil {
+		units = append(units, enabled(program)...)
+	}
+	slices.Sort(units)
+	return slices.Compact(units), loose, nil
+}
+
+// runs reports whether a process is what its unit is there to run.
+func (f *Finder) runs(ctx context.Context, p process.Running, program string) (bool, error) {
+	if f.units == nil || p.Unit == "" {
+		return false, nil
+	}
+	unit, err := f.Unit(ctx, p.Unit)
+	starts := len(unit.ExecStart) > 0 && filepath.Base(unit.ExecStart[0]) == filepath.Base(program)
+	return unit.MainPID == p.PID || starts, err
+}
+
+// enabled returns the enabled units whose files start a program.
+func enabled(program string) (units []string) {
+	for _, links := range wanted {
+		for _, text := range Texts(links) {
+			for _, match := range started().FindAllStringSubmatch(text.Content, -1) {
+				if filepath.Base(match[2]) == filepath.Base(program) && !strings.Contains(text.Path, "@.") {
+					units = append(units, filepath.Base(text.Path))
+				}
+			}
+		}
+	}
+	return units
+}

@@ -1,0 +1,91 @@
+package process
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Running is a process that runs a program.
+type Running struct {
+	PID     int
+	Started uint64 // as of [Started]
+	Title   string // as of [Titles]
+	Program string // the path of what it runs, as the kernel has it (proc_pid_exe(5)); empty: it may not be seen
+	Unit    string // the system's unit that it belongs to, a service; empty: none
+}
+
+// OfProgram returns the processes that run a program and whose parents do not, sorted:
+// of one that has workers, the main process. They are told by their name in the kernel,
+// as in [FromPIDFile]. Those of containers are left out.
+func OfProgram(program string) ([]Running, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	parents := map[int]int{} // of those that run it
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		if s, err := readStat(pid); err == nil && s.name == kernelName(program) {
+			parents[pid] = s.parent
+		}
+	}
+	var found []Running
+	for pid, parent := range parents {
+		if _, isWorker := parents[parent]; !isWorker && inOwnNamespace(pid) {
+			found = append(found, describe(pid))
+		}
+	}
+	slices.SortFunc(found, func(a, b Running) int { return a.PID - b.PID })
+	return found, nil
+}
+
+// kernelName returns the name that the kernel has for processes of a program
+// (TASK_COMM_LEN without its final zero, proc_pid_comm(5)).
+func kernelName(program string) string {
+	const limit = 15
+	name := filepath.Base(program)
+	return name[:min(len(name), limit)]
+}
+
+// inOwnNamespace reports whether a process is not of a container, as far as can be
+// seen (pid_namespaces(7)).
+func inOwnNamespace(pid int) bool {
+	own, errOwn := os.Readlink("/proc/self/ns/pid")
+	its, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid))
+	return errOwn != nil || err != nil || own == its
+}
+
+func describe(pid int) Running {
+	r := Running{PID: pid}
+	r.Started, _ = Started(pid)
+	r.Title, _ = readTitle(pid)
+	r.Program, _ = os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	groups, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	r.Unit = unitOf(string(groups))
+	return r
+}
+
+// unitOf returns the service of the system to which a process belongs, by its control
+// groups (cgroups(7), "/proc/pid/cgroup"; systemd.io/CONTROL_GROUP_INTERFACE): the
+// hierarchy without a controller, or that named systemd.
+func unitOf(groups string) string {
+	for line := range strings.Lines(groups) {
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(parts) < 3 || parts[1] != "" && parts[1] != "name=systemd" {
+			continue
+		}
+		for part := range strings.SplitSeq(parts[2], "/") {
+			if strings.HasSuffix(part, ".service") {
+				return part
+			}
+		}
+	}
+	return ""
+}

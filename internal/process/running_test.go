@@ -1,0 +1,48 @@
+package process
+
+import (
+	"os/exec"
+	"testing"
+)
+
+// TestOfProgram wants a program's main process, not its children of the same program,
+// and nothing of another.
+func TestOfProgram(t *testing.T) {
+	program := copyOf(t, "sh", "certlatch-of-program")
+	cmd := exec.Command(program, "-c", "(sleep 1000; true) & echo; wait", "first", "second")
+	start(t, cmd)
+	found, err := OfProgram("/elsewhere/certlatch-of-program")
+	if err != nil || len(found) != 1 {
+		t.Fatalf("got %+v, %v", found, err)
+	}
+	started, err := Started(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := found[0]
+	got.Unit = "" // of whoever runs the test
+	if want := (Running{PID: cmd.Process.Pid, Started: started, Title: program + " -c (sleep 1000; true) & echo; wait first second", Program: program}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if found, err := OfProgram("certlatch-of-nothing"); err != nil || found != nil {
+		t.Errorf("got %+v, %v", found, err)
+	}
+}
+
+// TestUnitOf is about control groups as processes of systemd 257 have them.
+func TestUnitOf(t *testing.T) {
+	for groups, want := range map[string]string{
+		"0::/system.slice/nginx.service\n":                                           "nginx.service",
+		"0::/system.slice/system-nginx.slice/nginx@edge.service\n":                   "nginx@edge.service",
+		"0::/system.slice/docker.service/below\n":                                    "docker.service",
+		"0::/user.slice/user-0.slice/session-3.scope\n":                              "",
+		"0::/user.slice/user-1000.slice/user@1000.service/app.slice/nginx.service\n": "user@1000.service",
+		"4:memory:/x.service\n1:name=systemd:/system.slice/a.service\n0::/\n":        "a.service",
+		"":          "",
+		"0:\n\n::/": "",
+	} {
+		if got := unitOf(groups); got != want {
+			t.Errorf("%q: %q, want %q", groups, got, want)
+		}
+	}
+}
