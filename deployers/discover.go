@@ -26,6 +26,10 @@ type Instanced interface {
 
 	// Runs returns the program of a target's service, by its name or path.
 	Runs(Target) string
+
+	// Serves reports whether a process of that program serves, and does not only
+	// test something.
+	Serves(Process) bool
 }
 
 // Discovery is what a service's own configuration takes its certificates from.

@@ -62,7 +62,7 @@ func pids(processes []deployers.Process) string {
 // tell adds to a plan which nginx it is about, where that is not the usual one.
 func (i instance) tell(plan *deployers.Plan, t deployers.Target, f deployers.Facts) {
 	options := t.Options.(*Options)
-	if i.master != nil && f.Systemd && f.Unit.LoadState == "loaded" && i.says != "" {
+	if i.master != nil && i.unsafe == "" && f.Systemd && f.Unit.LoadState == "loaded" && i.says != "" {
 		remedy := moveInto(t, []deployers.Process{*i.master}) + " (for a moment nothing is served)"
 		if i.master.Unit != "" {
 			remedy = fmt.Sprintf("write unit: %s for target %s if it is that one's service; otherwise %s", i.master.Unit, t.Name, remedy)

@@ -11,6 +11,9 @@ import (
 // Runs returns the program.
 func (Deployer) Runs(t deployers.Target) string { return t.Options.(*Options).Binary }
 
+// Serves reports whether a process of nginx is one that goes on.
+func (Deployer) Serves(p deployers.Process) bool { return goesOn(p.Title) }
+
 func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discovery {
 	nginx := instanceOf(t, f)
 	command := nginx.dump()

@@ -202,6 +202,9 @@ func (i *instance) lookOutside(o *Options, f deployers.Facts) {
 	var same, loose []deployers.Process
 	own := o.PID != defaultPID && f.Master != 0 // the PID file was written for it
 	for _, p := range f.Outside {
+		if !goesOn(p.Title) {
+			continue
+		}
 		isMaster := p.PID == f.Master
 		switch reads := ofProcess(p).readsAs(i.invocation); {
 		case isMaster && (reads || own):
@@ -249,6 +252,23 @@ func (i *instance) take(p deployers.Process, o *Options) {
 // readsAs reports whether two nginxes read the same configuration.
 func (i invocation) readsAs(other invocation) bool {
 	return i.config == other.config && i.prefix == other.prefix && i.directives == other.directives
+}
+
+// goesOn reports whether a process that calls itself something serves, and is not one
+// that only tests or signals, such as certlatch's own, nor a worker that lost its master.
+func goesOn(title string) bool {
+	if own, ok := strings.CutPrefix(title, "nginx: "); ok {
+		return strings.HasPrefix("nginx: "+own, masterTitle)
+	}
+	fields := strings.Fields(title)
+	for n := 1; n < len(fields); n++ {
+		option, ok := strings.CutPrefix(fields[n], "-")
+		flags := option[:max(0, strings.IndexAny(option+parameters, parameters))]
+		if ok && (strings.ContainsAny(flags, "tTvVh?") || strings.HasPrefix(option[len(flags):], "s")) {
+			return false
+		}
+	}
+	return len(fields) > 0
 }
 
 // ofProcess returns how a process was started.

@@ -81,8 +81,8 @@ func TestInstance(t *testing.T) {
 		{"beside the unit's, by a PID file of its own", Options{PID: "/srv/nginx.pid"}, deployers.Facts{Unit: up(debian...), Titles: []string{debianTitle}, Master: 9, Outside: []deployers.Process{byHand(9, "", "nginx -c /e.conf")}}, "nginx -T -q -c /e.conf", "send HUP to process 9", 1},
 		{"the PID file is another's", Options{}, deployers.Facts{Unit: up("/usr/sbin/nginx", "-c", "/e.conf"), Titles: []string{masterTitle + "/usr/sbin/nginx -c /e.conf"}, Master: 9, Outside: []deployers.Process{byHand(9, "", "nginx")}}, "nginx -T -q -c /e.conf", reload, 0},
 		{"tried again and again", Options{}, deployers.Facts{Unit: func() deployers.Unit { u := up(debian...); u.ActiveState, u.MainPID = "activating", 0; return u }(), Outside: []deployers.Process{byHand(9, "", "nginx")}}, "nginx -T -q", "send HUP to process 9", 1},
-		{"its program was replaced", Options{}, deployers.Facts{Unit: down(debian...), Outside: []deployers.Process{{PID: 9, Started: 7, Title: masterTitle + "nginx", Program: "/usr/sbin/nginx (deleted)"}}}, "nginx -T -q", "not now: outside-unit", 1},
-		{"relative to a directory", Options{}, deployers.Facts{Unit: down(debian...), Outside: []deployers.Process{byHand(9, "", "nginx -p .")}}, "nginx -T -q -p .", "not now: outside-unit", 1},
+		{"its program was replaced", Options{}, deployers.Facts{Unit: down(debian...), Outside: []deployers.Process{{PID: 9, Started: 7, Title: masterTitle + "nginx", Program: "/usr/sbin/nginx (deleted)"}}}, "nginx -T -q", "not now: outside-unit", 0},
+		{"relative to a directory", Options{}, deployers.Facts{Unit: down(debian...), Outside: []deployers.Process{byHand(9, "", "nginx -p .")}}, "nginx -T -q -p .", "not now: outside-unit", 0},
 		{"without a master process", Options{}, deployers.Facts{Unit: down(debian...), Outside: []deployers.Process{{PID: 9, Started: 7, Title: "nginx -c /e.conf", Program: "/usr/sbin/nginx"}}}, "nginx -T -q -c /e.conf", "send HUP to process 9", 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -112,6 +112,19 @@ func TestInstance(t *testing.T) {
 				t.Errorf("notes: %q", notes)
 			}
 		})
+	}
+}
+
+// TestGoesOn wants only those processes to count that serve.
+func TestGoesOn(t *testing.T) {
+	for title, want := range map[string]bool{
+		debianTitle: true, "nginx -c /e.conf": true, "nginx -g daemon off;": true, "/usr/sbin/nginx": true, "nginx -p /test -q": true,
+		"nginx -T -q": false, "nginx -qt": false, "nginx -s reload": false, "nginx -sreload": false, "nginx -c /e.conf -tq": false, "": false,
+		"nginx: worker process": false, "nginx: worker process is shutting down": false, "nginx: cache manager process": false,
+	} {
+		if got := goesOn(title); got != want {
+			t.Errorf("%q: %v", title, got)
+		}
 	}
 }
 

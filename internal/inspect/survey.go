@@ -99,6 +99,7 @@ func instances(ctx context.Context, finder *facts.Finder, d deployers.Discoverer
 	if err != nil {
 		return units, []string{fmt.Sprintf("%s: %v", d.Name(), err)}, nil
 	}
+	loose = slices.DeleteFunc(loose, func(p deployers.Process) bool { return !several.Serves(p) })
 	hasOwn := slices.Contains(others, t.Unit)
 	for _, p := range loose {
 		if hasOwn || len(loose) > 1 {
