@@ -54,6 +54,19 @@ func Presented(c state.Certificate) *lineage.Leaf {
 	return c.Issued
 }
 
+// Ends returns when what is presented ends: the leaf, or its chain before it, which
+// byChain reports. It is zero where nothing is known.
+func Ends(c state.Certificate) (at time.Time, byChain bool) {
+	leaf := Presented(c)
+	switch {
+	case leaf == nil:
+		return time.Time{}, false
+	case c.ChainEnds != nil && c.ChainEnds.Before(leaf.NotAfter):
+		return *c.ChainEnds, true
+	}
+	return leaf.NotAfter, false
+}
+
 // At returns a certificate in the condition that it is in at a time, which alone
 // lets it expire.
 func At(c state.Certificate, now time.Time, expiry Expiry) state.Certificate {
@@ -62,10 +75,11 @@ func At(c state.Certificate, now time.Time, expiry Expiry) state.Certificate {
 		return c
 	}
 	warning, _ := expiry.Margins(*leaf)
-	begins := leaf.NotAfter.Add(-warning)
+	ends, _ := Ends(c)
+	begins := ends.Add(-warning)
 	switch {
-	case !now.Before(leaf.NotAfter):
-		c.State, c.Since = string(Expired), &leaf.NotAfter
+	case !now.Before(ends):
+		c.State, c.Since = string(Expired), &ends
 	case now.After(begins) && !slices.Contains([]Condition{HeldBack, Broken}, Condition(c.State)):
 		c.State, c.Since = string(Expiring), &begins
 	}

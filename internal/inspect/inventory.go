@@ -118,6 +118,7 @@ func (g glance) missed(observed []probe.Observation) bool {
 type glance struct {
 	assigned    prepare.Assignment
 	issued      *lineage.Leaf // nil: it cannot be read
+	issuedEnds  time.Time     // when its chain ends, where that is before it does
 	installed   *lineage.Leaf // nil: there is none that can be read
 	looked      bool          // at what is installed
 	reloadsLeft *int
@@ -159,6 +160,7 @@ func (i inspection) glance(ctx context.Context, a prepare.Assignment) glance {
 	var leaf *x509.Certificate
 	if bundle != nil {
 		leaf = bundle.Leaf
+		g.issuedEnds = i.prep.ChainEnds(bundle, a.Target.Policy.Trust)
 		g.issued = describe(leaf)
 	} else {
 		unread = &outcome.RefusedError{Findings: findings}
@@ -239,6 +241,10 @@ func (i inspection) conclude(g glance, observed []probe.Observation, before func
 	if g.known != nil {
 		seen.Looked = g.known.Noted.UTC()
 	}
+	if ends := i.chainEnds(g, observed); !ends.IsZero() {
+		ends = ends.UTC()
+		seen.ChainEnds = &ends
+	}
 	if t.Contact != "" {
 		seen.Contact = &t.Contact
 	}
@@ -260,6 +266,22 @@ func markOf(a prepare.Assignment, marks map[string]state.Mark) (state.Mark, bool
 		}
 	}
 	return state.Mark{}, false
+}
+
+// chainEnds returns when the first of the chains that are served ends before its
+// leaf, or else that of what was issued; zero: none does.
+func (i inspection) chainEnds(g glance, observed []probe.Observation) (first time.Time) {
+	first = g.issuedEnds
+	for n, o := range observed {
+		if o.Leaf() == nil {
+			continue
+		}
+		ends := i.prep.ChainEnds(&lineage.Bundle{Leaf: o.Leaf(), Intermediates: o.Chain[1:]}, g.assigned.Target.Policy.Trust)
+		if n == 0 || first.IsZero() || !ends.IsZero() && ends.Before(first) {
+			first = ends
+		}
+	}
+	return first
 }
 
 // served returns what the probes saw, those of listeners that are gone last.

@@ -72,6 +72,15 @@ func (ca *CA) CrossSign(t testing.TB, other *CA) *CA {
 	return &CA{sign(t, ca, other.key, &template), other.key, ca, other.made}
 }
 
+// Ends returns ca with another certificate for its name and key, which ends at a
+// time.
+func (ca *CA) Ends(t testing.TB, at time.Time) *CA {
+	t.Helper()
+	template := *ca.Cert
+	template.SerialNumber, template.NotAfter = nil, at
+	return &CA{sign(t, ca.parent, ca.key, &template), ca.key, ca.parent, ca.made}
+}
+
 // Impostor returns an authority with the name and the key identifier of ca, but
 // another key.
 func (ca *CA) Impostor(t testing.TB) *CA {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
@@ -63,6 +64,7 @@ func codes() []code {
 		{name: "too-large", severity: refused, early: true},
 		{name: "chain-order", severity: warned},
 		{name: "root-included", severity: warned},
+		{name: "chain-expires", severity: warned, find: chainExpires},
 		{name: "eku-client-lost", severity: warned, find: clientUsageLost},
 		{name: "names-lost", severity: warned, find: namesLost},
 		{name: "lifetime-short", severity: warned, find: lifetimeShort},
@@ -108,8 +110,33 @@ func chainCode(code, remedy string) func(subject) (string, string) {
 		if s.Path.code != code {
 			return "", ""
 		}
-		return s.Path.flaw, remedy
+		return s.Path.flaw, cmp.Or(s.Path.remedy, remedy)
 	}
+}
+
+// chainExpires finds a certificate behind the leaf that ends before it does, and
+// whether that ends the chain too.
+func chainExpires(s subject) (flaw, remedy string) {
+	early := func(cert *x509.Certificate) bool { return cert != nil && cert.NotAfter.Before(s.Leaf.NotAfter) }
+	ends := func(cert *x509.Certificate) string {
+		if s.Now.After(cert.NotAfter) {
+			return fmt.Sprintf("%s, which ended at %s", lineage.Label(cert), timeText(cert.NotAfter))
+		}
+		return fmt.Sprintf("%s, which ends at %s", lineage.Label(cert), timeText(cert.NotAfter))
+	}
+	sent := firstToEnd(s.Intermediates)
+	switch {
+	case s.Path.code != "":
+		return "", "" // that says what is wrong with the way
+	case early(s.Path.first):
+		return "has a chain that ends before it does, and no other: it goes through " + ends(s.Path.first),
+			"have the client issue it anew before that, or fetch the CA's other chain (certbot: --preferred-chain)"
+	case early(sent) && s.Path.root != nil:
+		return fmt.Sprintf("is sent with %s, before it does; the path to %s holds until %s, but clients that do not know that root have no other",
+				ends(sent), lineage.Label(s.Path.root), timeText(s.Path.first.NotAfter)),
+			"have the client fetch the CA's other chain (certbot: --preferred-chain) where older clients matter, or leave that certificate out"
+	}
+	return "", ""
 }
 
 func nameMissing(s subject) (flaw, remedy string) {

@@ -69,7 +69,25 @@ func TestCheck(t *testing.T) {
 	alone := func(l pki.Leaf) []byte { return bytes.TrimSuffix(l.Fullchain, l.Chain) }
 	forged := ca.Impostor(t).Leaf(t)
 
+	// Chains of which something ends early. The elder root has signed the younger one.
+	ends := func(in time.Duration) pki.Leaf { return ca.Ends(t, now.Add(in)).Leaf(t) }
+	younger := pki.NewCA(t, "Younger root")
+	crossed := root.CrossSign(t, younger)
+	tailed := func(in time.Duration) pki.Leaf {
+		return crossed.Ends(t, now.Add(in)).Intermediate(t, "Crossed").Leaf(t)
+	}
+	onlyYounger, both := trustIn(t, younger), trustIn(t, root, younger)
+
 	tests := map[string]check{
+		"intermediate ends early":      expect(ends(30*day), policy.Rules{}, "warned chain-expires"),
+		"intermediate has ended":       expect(ends(-day), policy.Rules{}, "refused untrusted"),
+		"anyone: intermediate ended":   expect(ends(-day), policy.Rules{Trust: anyone}, "warned chain-expires"),
+		"a root ends early":            expect(leaf, policy.Rules{Trust: trustIn(t, root.Ends(t, now.Add(day)))}, "warned chain-expires"),
+		"a root has ended":             expect(leaf, policy.Rules{Trust: trustIn(t, root.Ends(t, now.Add(-day)))}, "refused untrusted"),
+		"a tail has ended, alone":      expect(tailed(-day), policy.Rules{}, "refused untrusted"),
+		"a tail has ended, not needed": expect(tailed(-day), policy.Rules{Trust: onlyYounger}, "warned chain-expires"),
+		"a tail ends, one of two":      expect(tailed(day), policy.Rules{Trust: both}, "warned chain-expires"),
+		"a tail that lasts":            expect(tailed(1000*day), policy.Rules{Trust: both}),
 		"all well":                     expect(leaf, policy.Rules{Names: []string{"a.example", "x.b.example", "192.0.2.1"}, Installed: leaf.Cert}),
 		"malformed":                    expect(with(leaf, leaf.Fullchain[:99], leaf.Key), policy.Rules{}, "refused pem-malformed"),
 		"a negative serial":            expect(with(leaf, altered(leaf.Fullchain, leaf.Cert.SerialNumber.Bytes(), negated(leaf.Cert.SerialNumber.Bytes())), leaf.Key), policy.Rules{}, "refused serial-negative"),
@@ -340,10 +358,14 @@ func TestLoadTrustSystem(t *testing.T) {
 	}
 }
 
-func trustIn(t *testing.T, root *pki.CA) policy.Trust {
+func trustIn(t *testing.T, roots ...*pki.CA) policy.Trust {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "roots.pem")
-	if err := os.WriteFile(path, root.PEM(), 0o644); err != nil {
+	var text []byte
+	for _, root := range roots {
+		text = append(text, root.PEM()...)
+	}
+	if err := os.WriteFile(path, text, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return load(t, path)

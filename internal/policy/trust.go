@@ -60,6 +60,29 @@ type Path struct {
 	issuer *x509.Certificate // of the leaf, verified; nil: not known, or none
 	code   string            // of the finding about what is wrong with the way; "": nothing
 	flaw   string
+	remedy string // in place of the code's; "": that
+
+	// The certificate behind the leaf that ends first on the way that lasts longest;
+	// nil: there is no such certificate.
+	first *x509.Certificate
+	root  *x509.Certificate // where that way leads to; nil: not known
+}
+
+// Ends returns when the way ends that lasts longest, whenever the leaf does; zero:
+// there is nothing on it that ends.
+func (p Path) Ends() time.Time {
+	if p.first == nil {
+		return time.Time{}
+	}
+	return p.first.NotAfter
+}
+
+// firstToEnd returns the certificate that ends first; nil of none.
+func firstToEnd(certs []*x509.Certificate) *x509.Certificate {
+	if len(certs) == 0 {
+		return nil
+	}
+	return slices.MinFunc(certs, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
 }
 
 // Path returns the way from the leaf of a bundle to a root. Whether the leaf itself
@@ -79,12 +102,15 @@ func (t Trust) Path(b *lineage.Bundle, now time.Time) Path {
 		CurrentTime:   clampToValidity(b.Leaf, now),
 	})
 	if err != nil {
-		return t.chainFault(b, err)
+		return t.chainFault(b, now, err)
 	}
 	if len(chains[0]) == 1 {
 		return Path{} // the leaf is a root
 	}
-	return Path{issuer: chains[0][1]}
+	longest := slices.MaxFunc(chains, func(a, b []*x509.Certificate) int {
+		return firstToEnd(a[1:]).NotAfter.Compare(firstToEnd(b[1:]).NotAfter)
+	})
+	return Path{issuer: chains[0][1], first: firstToEnd(longest[1:]), root: longest[len(longest)-1]}
 }
 
 // checkSignatures verifies the signatures of the chain alone, and returns how far
@@ -102,11 +128,11 @@ func checkSignatures(b *lineage.Bundle) Path {
 	if len(certs) == 1 {
 		return Path{}
 	}
-	return Path{issuer: certs[1]}
+	return Path{issuer: certs[1], first: firstToEnd(certs[1:])}
 }
 
 // chainFault returns the most telling reason why there is no way to a root.
-func (t Trust) chainFault(b *lineage.Bundle, err error) Path {
+func (t Trust) chainFault(b *lineage.Bundle, now time.Time, err error) Path {
 	certs := b.Certificates()
 	if slices.ContainsFunc(certs, issuedForTests) {
 		return Path{code: "staging-issuer",
@@ -116,6 +142,9 @@ func (t Trust) chainFault(b *lineage.Bundle, err error) Path {
 		return path
 	}
 	last := certs[len(certs)-1]
+	if invalid, is := errors.AsType[x509.CertificateInvalidError](err); is && invalid.Reason == x509.Expired && invalid.Cert != nil && !invalid.Cert.Equal(b.Leaf) {
+		return outOfDate(invalid.Cert, now)
+	}
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
 	if unknown && last == b.Leaf && !lineage.SelfIssued(last) && !t.hasRoot(last.RawIssuer) {
 		return Path{code: "chain-incomplete",
@@ -123,6 +152,24 @@ func (t Trust) chainFault(b *lineage.Bundle, err error) Path {
 	}
 	return Path{code: "untrusted",
 		flaw: fmt.Sprintf("leads to no trusted root: the last issuer of its chain is %.80q: %s", last.Issuer, x509Message(err))}
+}
+
+// outOfDate returns the fault of a chain of which a certificate is not valid now, and
+// that leads to no root in any other way.
+func outOfDate(cert *x509.Certificate, now time.Time) Path {
+	which := "the intermediate"
+	if lineage.SelfIssued(cert) {
+		which = "the root"
+	}
+	if now.Before(cert.NotBefore) {
+		return Path{code: "untrusted", flaw: fmt.Sprintf("leads to no trusted root: %s %s is valid from %s only, and no other path holds", which, lineage.Label(cert), timeText(cert.NotBefore)),
+			remedy: "check this host's clock with timedatectl"}
+	}
+	return Path{
+		code: "untrusted", first: cert,
+		flaw:   fmt.Sprintf("leads to no trusted root: %s %s ended at %s, %s ago, and no other path holds", which, lineage.Label(cert), timeText(cert.NotAfter), durationText(now.Sub(cert.NotAfter))),
+		remedy: "have the client issue it anew, or fetch the CA's other chain (certbot: --preferred-chain); where the CA is your own, renew that certificate of it",
+	}
 }
 
 // unsupported returns the fault of a chain that cannot be checked, since the

@@ -304,6 +304,21 @@ func (p *Preparer) path(bundle *lineage.Bundle, setting string) (policy.Trust, p
 	return trust, path, nil
 }
 
+// ChainEnds returns when the way from a bundle's leaf to a root of a trust setting
+// ends, where that is before the leaf does; zero: it is not, or not known. Most
+// chains outlast their leaf, and are not verified for it.
+func (p *Preparer) ChainEnds(bundle *lineage.Bundle, setting string) time.Time {
+	early := func(cert *x509.Certificate) bool { return cert.NotAfter.Before(bundle.Leaf.NotAfter) }
+	if !slices.ContainsFunc(bundle.Intermediates, early) {
+		return time.Time{}
+	}
+	_, path, err := p.path(bundle, setting)
+	if ends := path.Ends(); err == nil && ends.Before(bundle.Leaf.NotAfter) {
+		return ends
+	}
+	return time.Time{}
+}
+
 // trustOf loads the roots of a trust setting.
 func (p *Preparer) trustOf(setting string) (policy.Trust, error) {
 	p.mutex.Lock()

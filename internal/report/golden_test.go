@@ -477,6 +477,8 @@ func sightings() []state.Sighting {
 	held := differing(sighting("mail", 1), condition.HeldBack, time.Hour)
 	held.Hold = text("by-hand")
 	few, left := sighting("kamailio", 1), 3
+	soon := noon.Add(36 * time.Hour)
+	few.ChainEnds = &soon
 	few.ReloadsLeft, few.Issued, few.Installed, few.Served = &left, newLeaf(), newLeaf(), []state.Served{{Probe: few.Served[0].Probe, Leaf: newLeaf()}}
 	out := pendingFor(sighting("out", 1), "outage")
 	out.State, out.Outage = string(condition.Waiting), &state.Outage{Since: noon.Add(-time.Minute), Remedy: "start it"}

@@ -107,14 +107,15 @@ func (c Check) overallAlarms() []subject {
 	return said
 }
 
-// performance returns performance data: the days that each certificate is still
-// valid for, with the thresholds of warning and critical.
+// performance returns performance data: the days that each certificate and its chain
+// are still valid for, with the thresholds of warning and critical.
 func (c Check) performance() []string {
 	var data []string
 	for _, s := range c.Inventory.Seen {
 		if leaf := condition.Presented(s.Certificate); leaf != nil {
 			warning, critical := c.Expiry.Margins(*leaf)
-			data = append(data, fmt.Sprintf("'%s'=%.2f;%.2f:;%.2f:", label(nameOf(s)), days(leaf.NotAfter.Sub(c.Now)), days(warning), days(critical)))
+			ends, _ := condition.Ends(s.Certificate)
+			data = append(data, fmt.Sprintf("'%s'=%.2f;%.2f:;%.2f:", label(nameOf(s)), days(ends.Sub(c.Now)), days(warning), days(critical)))
 		}
 	}
 	return data
@@ -138,8 +139,8 @@ func (c Check) summary() string {
 	var first *state.Sighting
 	soonest := time.Duration(math.MaxInt64)
 	for i, s := range c.Inventory.Seen {
-		if leaf := condition.Presented(s.Certificate); leaf != nil && leaf.NotAfter.Sub(c.Now) < soonest {
-			soonest, first = leaf.NotAfter.Sub(c.Now), &c.Inventory.Seen[i]
+		if ends, _ := condition.Ends(s.Certificate); !ends.IsZero() && ends.Sub(c.Now) < soonest {
+			soonest, first = ends.Sub(c.Now), &c.Inventory.Seen[i]
 		}
 	}
 	text := Count(len(c.Inventory.Seen), "certificate", "certificates")

@@ -45,13 +45,18 @@ func alarms(s state.Sighting, now time.Time, expiry condition.Expiry) []alarm {
 	}
 	if leaf := condition.Presented(s.Certificate); leaf != nil {
 		warningLeft, criticalLeft := expiry.Margins(*leaf)
-		switch left := leaf.NotAfter.Sub(now); {
+		ends, byChain := condition.Ends(s.Certificate)
+		expired, expires := "expired", "expires"
+		if byChain {
+			expired, expires = "has a chain that ended", "has a chain that ends"
+		}
+		switch left := ends.Sub(now); {
 		case left <= 0:
-			say(SeverityCritical, "expired %s ago", roughly(-left))
+			say(SeverityCritical, "%s %s ago", expired, roughly(-left))
 		case left < criticalLeft:
-			say(SeverityCritical, "expires in %s", roughly(left))
+			say(SeverityCritical, "%s in %s", expires, roughly(left))
 		case left < warningLeft:
-			say(SeverityWarning, "expires in %s", roughly(left))
+			say(SeverityWarning, "%s in %s", expires, roughly(left))
 		}
 	}
 	if s.Outage != nil {

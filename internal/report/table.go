@@ -75,13 +75,13 @@ func (r row) gravity() int {
 	return slices.Index(condition.Conditions(), condition.Condition(r.now.State))
 }
 
-// left returns what is left of the lifetime of the leaf that counts.
+// left returns what is left of the lifetime of the leaf that counts, or of its chain.
 func (r row) left(now time.Time) time.Duration {
-	leaf := condition.Presented(r.now)
-	if leaf == nil {
+	ends, _ := condition.Ends(r.now)
+	if ends.IsZero() {
 		return 0
 	}
-	return leaf.NotAfter.Sub(now)
+	return ends.Sub(now)
 }
 
 func headings() []string { return []string{"TARGET", "LINEAGE", "NAMES", "ISSUER", "CONTACT"} }
@@ -198,11 +198,15 @@ func (t table) details(text *strings.Builder, r row) {
 	case c == condition.Unknown:
 		say("unknown since %s", at(*s.Since))
 	}
+	of := ""
+	if _, byChain := condition.Ends(r.now); byChain {
+		of = "its chain "
+	}
 	switch condition.Condition(r.now.State) {
 	case condition.Expired:
-		say("expired on %s", at(*r.now.Since))
+		say(of+"expired on %s", at(*r.now.Since))
 	case condition.Expiring:
-		say("expires on %s", at(t.Now.Add(r.left(t.Now))))
+		say(of+"expires on %s", at(t.Now.Add(r.left(t.Now))))
 	}
 }
 

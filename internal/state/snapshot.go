@@ -25,6 +25,10 @@ type Certificate struct {
 	Since     *time.Time    `json:"since"` // when that state began, as far as is known
 	Pending   *Waiting      `json:"pending"`
 
+	// ChainEnds is when the way to a trusted root ends, where that is before the leaf
+	// does; nil: it is not, as far as is known.
+	ChainEnds *time.Time `json:"chain_ends"`
+
 	// ReloadsLeft is how many more reloads the service can bear before it has
 	// to be restarted; nil: no limit is known.
 	ReloadsLeft *int `json:"reloads_left"`

@@ -45,6 +45,18 @@ var flaws = map[string]func(t testing.TB, a authority, name string) pki.Leaf{
 		now := time.Now()
 		return a.leaf(t, name, pki.Valid(now.AddDate(0, 0, -70), now.AddDate(0, 0, 20)))
 	},
+	"chain-ended": func(t testing.TB, a authority, name string) pki.Leaf {
+		return a.intermediate.Ends(t, time.Now().AddDate(0, 0, -1)).Leaf(t, pki.Names(name))
+	},
+	"chain-ends": func(t testing.TB, a authority, name string) pki.Leaf {
+		return a.intermediate.Ends(t, time.Now().AddDate(0, 0, 20)).Leaf(t, pki.Names(name))
+	},
+	"tail-ended": func(t testing.TB, a authority, name string) pki.Leaf {
+		leaf := a.leaf(t, name)
+		tail := pki.NewCA(t, "Elder Root").CrossSign(t, a.intermediate.Root()).Ends(t, time.Now().AddDate(0, 0, -1))
+		leaf.Fullchain, leaf.Chain = append(leaf.Fullchain, tail.PEM()...), append(leaf.Chain, tail.PEM()...)
+		return leaf
+	},
 	"other-name": func(t testing.TB, a authority, _ string) pki.Leaf {
 		return a.leaf(t, "other.example")
 	},
