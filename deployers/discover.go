@@ -49,8 +49,20 @@ type Discovery struct {
 	// {certificate} and {key}.
 	Lines []string
 
+	// Tree is a directory that the service looks through for certificates before it
+	// looks at those that are named to it; empty: it has none. Elsewhere is the place for
+	// a pair where the tree is not the service's own.
+	Tree      string
+	Elsewhere Place
+
 	Uses    []Use
 	Unknown []string // what could not be found out, and what to know, for people
+}
+
+// Place is a place for a pair, and what leads a service to it, as in a Discovery.
+type Place struct {
+	Directory, Certificate, Key string
+	Lines                       []string
 }
 
 // Use is a place in a service's configuration that takes a certificate.
@@ -58,6 +70,10 @@ type Use struct {
 	Where            string // for people
 	Certificate, Key string // as the service would open them; empty: it has none yet
 	Domain           string // of a database, which holds the certificate; empty: it is in files
+
+	InTree bool     // the certificate was found in Discovery.Tree, by its names
+	Either []string // other certificates that were found there for it, of which the service takes any
+	Lines  []string // in place of those of the Place, where these would have no effect
 
 	Names []string // by which clients come, in lower case; nil: it is for whatever name
 	Hints []string // names that the service counts as its own; one of them may be meant
@@ -81,6 +97,7 @@ func (d *Discovery) Add(use Use) {
 		same.Where += ", " + use.Where
 	}
 	same.Names = Distinct(append(same.Names, use.Names...))
+	same.Either = Distinct(append(same.Either, use.Either...))
 	same.Twin = same.Twin || use.Twin
 	same.Probes = Distinct(append(same.Probes, use.Probes...))
 }

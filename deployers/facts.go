@@ -1,6 +1,7 @@
 package deployers
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -65,7 +66,13 @@ type Output struct {
 func (f Facts) Output(argv []string) Output { return f.Outputs[strings.Join(argv, "\x00")] }
 
 // Text is a file of a service's configuration.
-type Text struct{ Path, Content string }
+type Text struct {
+	Path, Content string
+	Real          string // the path without links; empty: it is Path
+}
+
+// At returns the path without links.
+func (t Text) At() string { return cmp.Or(t.Real, t.Path) }
 
 // Protocol is a way of talking to a running service.
 type Protocol string

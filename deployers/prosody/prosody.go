@@ -6,11 +6,13 @@
 package prosody
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -79,7 +81,10 @@ func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 	for _, service := range config.services() {
 		wants.Ports = append(wants.Ports, service.ports...)
 	}
-	wants.Texts = slices.Concat(wants.Texts, config.treeGlobs(), config.certificateOptions(), []string{installedGlob(t)})
+	wants.Texts = slices.Concat(wants.Texts, config.treeGlobs(), config.named(), []string{installedGlob(t)})
+	if test := ownTest(path, f); t.Name == "" && test.Command != nil { // which files hosts take is all that is wanted
+		wants.Commands = [][]string{test.Command}
+	}
 	return wants
 }
 
@@ -180,15 +185,77 @@ func (c *configuration) tree() string {
 	return c.resolve("certs")
 }
 
-// certificateOptions returns the paths of the hosts' certificate options.
-func (c *configuration) certificateOptions() []string {
+// named returns the paths at which Prosody looks for certificates by the names of
+// hosts and services, but for those that are found by treeGlobs.
+func (c *configuration) named() []string {
+	tree := c.tree()
 	var paths []string
-	for _, section := range append(slices.Clone(c.hosts), c.global) {
-		if path, _ := c.raw(section, "certificate").(string); path != "" {
-			paths = append(paths, c.resolve(path))
+	add := func(base, name string) {
+		for _, pair := range candidates(base, name) {
+			if pair.certificate != tree && !indexed(tree, pair.certificate) {
+				paths = append(paths, pair.certificate)
+			}
 		}
 	}
-	return paths
+	for _, host := range c.hosts {
+		for name := host.name; endpoint.IsHost(name); _, name, _ = strings.Cut(name, ".") {
+			add(c.base(name), name)
+		}
+	}
+	for _, service := range c.services() {
+		for _, base := range c.serviceBases(service) {
+			add(base, service.service)
+		}
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths)
+}
+
+// base returns the path at which Prosody looks for the certificate of a name that the
+// tree has none for (find_host_cert).
+func (c *configuration) base(name string) string {
+	if option := c.text(name, "certificate"); option != "" {
+		return c.resolve(option)
+	}
+	return c.tree()
+}
+
+// serviceBases returns the paths that the certificate option of a service of direct TLS
+// names: one, or one for a port (find_service_cert).
+func (c *configuration) serviceBases(service listenerKind) []string {
+	if !service.direct {
+		return nil
+	}
+	value := c.raw(c.global, service.service+"_certificate")
+	table, _ := value.(luaTable)
+	var bases []string
+	for _, port := range service.ports {
+		one := value
+		if table.fields != nil {
+			one = cmp.Or(table.fields[strconv.Itoa(int(port))], table.fields["default"])
+		}
+		if path, _ := one.(string); path != "" {
+			bases = append(bases, c.resolve(path))
+		}
+	}
+	return deployers.Distinct(bases)
+}
+
+// candidates returns the pairs that Prosody tries at a path for a name, in its order
+// (find_cert).
+func candidates(base, name string) []pairFiles {
+	own := pairFiles{base, base}
+	if stem, ok := strings.CutSuffix(base, ".crt"); ok {
+		own.key = stem + ".key"
+	} else if dir, ok := strings.CutSuffix(base, "/fullchain.pem"); ok {
+		own.key = dir + "/privkey.pem"
+	}
+	return []pairFiles{
+		own,
+		{base + "/" + name + ".crt", base + "/" + name + ".key"},
+		{base + "/" + name + "/fullchain.pem", base + "/" + name + "/privkey.pem"},
+		{base + "/" + name + ".pem", base + "/" + name + ".pem"},
+	}
 }
 
 // treeDepth is how many directories deep Prosody looks, the first included.
@@ -260,6 +327,7 @@ type view struct {
 
 	used  bool     // something is served with the target's certificate,
 	names []string // and these hosts under their own names
+	lead  string   // what would lead a host to it that should have it
 }
 
 func newView(config *configuration, t deployers.Target, plan *deployers.Plan, f deployers.Facts) *view {
@@ -275,13 +343,14 @@ func newView(config *configuration, t deployers.Target, plan *deployers.Plan, f 
 			v.key = file.Path
 		}
 	}
-	var installed string
+	var installed deployers.Text
 	for _, text := range f.Texts[installedGlob(t)] {
 		if text.Path == v.own {
-			installed = text.Content
+			installed = text
 		}
 	}
-	v.had = certifiedNames(installed)
+	isInstalled := func(text deployers.Text) bool { return installed.Path != "" && text.At() == installed.At() }
+	v.had = certifiedNames(installed.Content)
 	v.covered = slices.Clone(v.had)
 	for _, name := range f.Names {
 		v.covered = append(v.covered, strings.ToLower(name))
@@ -297,7 +366,7 @@ func newView(config *configuration, t deployers.Target, plan *deployers.Plan, f 
 		for _, text := range f.Texts[glob] {
 			switch {
 			case !indexed(tree, text.Path) || slices.Contains(v.files, text.Path):
-			case text.Content == installed && !indexed(tree, v.own): // the tree is known by two paths
+			case isInstalled(text): // by another path
 				v.certificates = append(v.certificates, text.Path)
 				v.add(text.Path, v.covered)
 			default:
@@ -305,9 +374,12 @@ func newView(config *configuration, t deployers.Target, plan *deployers.Plan, f 
 			}
 		}
 	}
-	for _, path := range config.certificateOptions() {
-		if len(f.Texts[path]) > 0 {
+	for _, path := range config.named() {
+		for _, text := range f.Texts[path] {
 			v.files = append(v.files, path)
+			if isInstalled(text) && path != v.own {
+				v.certificates = append(v.certificates, path)
+			}
 		}
 	}
 	return v
@@ -356,7 +428,7 @@ func (v *view) found(host string) []pairFiles {
 			pairs = append(pairs, pairFiles{file, matchingKey(file)})
 		}
 		if pairs == nil {
-			pairs = v.inPlace(host)
+			pairs = v.inPlace(v.base(host), host)
 		}
 		if pairs != nil {
 			return pairs
@@ -375,25 +447,9 @@ func matchingKey(path string) string {
 	return strings.ReplaceAll(path, "fullchain", "privkey")
 }
 
-// inPlace returns the pair at the paths that belong to a name: below its
-// certificate option, else below the tree (find_cert).
-func (v *view) inPlace(host string) []pairFiles {
-	base := v.tree()
-	if option := v.text(host, "certificate"); option != "" {
-		base = v.resolve(option)
-	}
-	own := pairFiles{base, base}
-	if stem, ok := strings.CutSuffix(base, ".crt"); ok {
-		own.key = stem + ".key"
-	} else if dir, ok := strings.CutSuffix(base, "/fullchain.pem"); ok {
-		own.key = dir + "/privkey.pem"
-	}
-	for _, pair := range []pairFiles{
-		own,
-		{base + "/" + host + ".crt", base + "/" + host + ".key"},
-		{base + "/" + host + "/fullchain.pem", base + "/" + host + "/privkey.pem"},
-		{base + "/" + host + ".pem", base + "/" + host + ".pem"},
-	} {
+// inPlace returns the pair at the paths that belong to a name below a base.
+func (v *view) inPlace(base, name string) []pairFiles {
+	for _, pair := range candidates(base, name) {
 		if v.owns(pair) || slices.Contains(v.files, pair.certificate) {
 			return []pairFiles{pair}
 		}
@@ -406,51 +462,70 @@ func (v *view) owns(pair pairFiles) bool {
 }
 
 // chosen returns the pairs of which Prosody takes any for a host. An ssl option
-// of the host, or of its parent domain, counts for STARTTLS alone (mod_tls.lua);
-// direct TLS looks at the global one, and only where nothing is found
-// (core/portmanager.lua, add_sni_host).
+// counts for STARTTLS alone (mod_tls.lua); direct TLS looks at the global one, and
+// only where nothing is found (core/portmanager.lua, add_sni_host).
 func (v *view) chosen(host *section, service listenerKind) []pairFiles {
-	global, isGlobal := v.pair(v.global)
-	if service.direct {
-		name := v.nameAt(host, service)
-		pairs := v.found(name)
-		switch {
-		case pairs == nil && isGlobal:
-			pairs = []pairFiles{global}
-		case pairs == nil && name != host.name:
-			pairs = v.whatever(host)
+	if !service.direct {
+		if pair, ok := v.byOption(host); ok {
+			return []pairFiles{pair}
 		}
-		return pairs
+		return v.found(host.name)
 	}
+	name := v.nameAt(host, service)
+	pairs := v.found(name)
+	global, isGlobal := v.pair(v.global)
+	switch {
+	case pairs == nil && isGlobal:
+		pairs = []pairFiles{global}
+	case pairs == nil && name != host.name:
+		pairs = v.whatever(host, service)
+	}
+	return pairs
+}
+
+// byOption returns the pair that a host's ssl option names for STARTTLS, or else that of
+// its parent domain, or else the global one (mod_tls.lua); false: none does.
+func (v *view) byOption(host *section) (pairFiles, bool) {
 	section := host
 	if host.options["ssl"] == nil {
 		_, parent, _ := strings.Cut(host.name, ".")
 		section = v.find(parent)
 	}
 	if pair, ok := v.pair(section); ok {
-		return []pairFiles{pair}
+		return pair, true
 	}
-	if isGlobal {
-		return []pairFiles{global}
-	}
-	return v.found(host.name)
+	return v.pair(v.global)
 }
 
 // whatever returns the pairs of which direct TLS shows any under a name of a host's
-// own that none is found for: those of the tree, or else the host's (find_service_cert of
-// core/certmanager.lua, add_sni_host of core/portmanager.lua of 13.0.1).
-func (v *view) whatever(host *section) []pairFiles {
+// own that none is found for: those of the tree, or else that of the service, or else
+// the host's (find_service_cert of core/certmanager.lua, add_sni_host of
+// core/portmanager.lua of 13.0.1).
+func (v *view) whatever(host *section, service listenerKind) []pairFiles {
 	var files []string
 	for _, named := range v.index {
 		files = append(files, named...)
 	}
 	if files == nil {
+		if pairs := v.ofService(service); pairs != nil {
+			return pairs
+		}
 		return v.found(host.name)
 	}
 	slices.Sort(files)
 	var pairs []pairFiles
 	for _, file := range slices.Compact(files) {
 		pairs = append(pairs, pairFiles{file, matchingKey(file)})
+	}
+	return pairs
+}
+
+// ofService returns the pairs that a service's certificate option leads to. They count only
+// where the tree holds no certificate.
+func (v *view) ofService(service listenerKind) []pairFiles {
+	var pairs []pairFiles
+	for _, base := range v.serviceBases(service) {
+		pairs = append(pairs, v.inPlace(base, service.service)...)
 	}
 	return pairs
 }
@@ -497,7 +572,8 @@ func (v *view) probes(listeners []netip.AddrPort) []endpoint.Endpoint {
 		}
 	}
 	if !v.used {
-		v.plan.Warn(deployers.Configuration, `set certificate = "`+v.own+`" for the hosts that should have it`, "nothing in %s leads Prosody to %s", v.path, strings.Join(v.certificates, " or "))
+		remedy := cmp.Or(v.lead, fmt.Sprintf("set certificate = %q for the hosts that should have it", v.own))
+		v.plan.Warn(deployers.Configuration, remedy, "nothing in %s leads Prosody to %s", v.path, strings.Join(v.certificates, " or "))
 		for _, service := range v.kinds {
 			probes = append(probes, at(listeners, service, "")...)
 		}
@@ -592,6 +668,23 @@ func (v *view) servedOtherwise(host *section, service listenerKind, pairs []pair
 	case service.direct && listens && slices.Contains(v.names, host.name):
 		v.plan.Warn(deployers.Configuration, fmt.Sprintf("write certificate = %q in its place", v.own), "the ssl option of %s counts for STARTTLS only, not for %s", host.name, service.scheme)
 	case !service.direct && covers(v.covered, host.name) && len(pairs) > 0:
-		v.plan.Warn(deployers.Configuration, fmt.Sprintf("write certificate = %q for that host if it should have this one", v.own), "the target's certificate covers %s, for which Prosody takes %s", host.name, pairs[0].certificate)
+		v.lead = v.leadFrom(host, pairs[0].certificate)
+		v.plan.Warn(deployers.Configuration, v.lead, "the target's certificate covers %s, for which Prosody takes %s", host.name, pairs[0].certificate)
 	}
+}
+
+// leadFrom returns what leads Prosody to the target's certificate for a host that takes
+// another, in the order in which it looks: an ssl option, the tree, the certificate option.
+func (v *view) leadFrom(host *section, taken string) string {
+	tree, dir := v.tree(), filepath.Dir(v.own)
+	_, isOption := v.byOption(host)
+	switch {
+	case isOption:
+		return fmt.Sprintf("let the ssl option that counts for that host name %s if it should have this one", v.own)
+	case !indexed(tree, taken):
+		return fmt.Sprintf("write certificate = %q for that host if it should have this one", v.own)
+	case tree == v.resolve("certs") || indexed(tree, v.own) || !indexed(dir, v.own):
+		return fmt.Sprintf("take %s out of %s, where Prosody looks before it looks at certificate, if the host should have this one", taken, tree)
+	}
+	return fmt.Sprintf("write certificates = %q in place of %s, where Prosody looks before it looks at certificate, if the host should have this one", dir, tree)
 }

@@ -67,7 +67,11 @@ func (h fakeHost) glob(t *testing.T, pattern string) []deployers.Text {
 			t.Fatal(err)
 		}
 		if matched {
-			found = append(found, deployers.Text{Path: path, Content: content})
+			text := deployers.Text{Path: path, Content: content}
+			if filepath.IsAbs(content) { // it is a link
+				text.Real, text.Content = content, h.files[content]
+			}
+			found = append(found, text)
 		}
 	}
 	slices.SortFunc(found, func(a, b deployers.Text) int { return strings.Compare(a.Path, b.Path) })
@@ -296,9 +300,54 @@ func TestChoice(t *testing.T) {
 			},
 			probes: []string{"xmpp-client://127.0.0.1:5222", "xmpp-server://127.0.0.1:5269"},
 			notes: []string{
-				"the target's certificate covers chat.example, for which Prosody takes /etc/prosody/certs/chat.example.crt; write certificate = \"/etc/prosody/tls/current/fullchain.pem\" for that host if it should have this one",
-				"nothing in /etc/prosody/prosody.cfg.lua leads Prosody to /etc/prosody/tls/current/fullchain.pem; set certificate = \"/etc/prosody/tls/current/fullchain.pem\" for the hosts that should have it",
+				"the target's certificate covers chat.example, for which Prosody takes /etc/prosody/certs/chat.example.crt; take /etc/prosody/certs/chat.example.crt out of /etc/prosody/certs, where Prosody looks before it looks at certificate, if the host should have this one",
+				"nothing in /etc/prosody/prosody.cfg.lua leads Prosody to /etc/prosody/tls/current/fullchain.pem; take /etc/prosody/certs/chat.example.crt out of /etc/prosody/certs, where Prosody looks before it looks at certificate, if the host should have this one",
 			},
+		}, {
+			name:   "a client's directory is looked through before the certificate option",
+			target: crt(nil),
+			config: `https_ports = {} certificates = "/etc/letsencrypt/live" VirtualHost "chat.example" certificate = "/etc/prosody/certs/chat.example.crt"`,
+			files: map[string]string{
+				"/etc/prosody/certs/chat.example.crt":              chat,
+				"/etc/letsencrypt/live/chat.example/fullchain.pem": chat,
+			},
+			probes: []string{"xmpp-client://127.0.0.1:5222", "xmpp-server://127.0.0.1:5269"},
+			notes: []string{
+				`the target's certificate covers chat.example, for which Prosody takes /etc/letsencrypt/live/chat.example/fullchain.pem; write certificates = "/etc/prosody/certs" in place of /etc/letsencrypt/live, where Prosody looks before it looks at certificate, if the host should have this one`,
+				`nothing in /etc/prosody/prosody.cfg.lua leads Prosody to /etc/prosody/certs/chat.example.crt; write certificates = "/etc/prosody/certs" in place of /etc/letsencrypt/live, where Prosody looks before it looks at certificate, if the host should have this one`,
+			},
+		}, {
+			name:   "an ssl option is looked at before the tree",
+			target: crt(nil),
+			config: `VirtualHost "chat.example" ssl = { certificate = "/srv/a.pem", key = "/srv/a.key" }`,
+			files:  map[string]string{"/etc/prosody/certs/chat.example.crt": chat, "/srv/a.pem": chat},
+			probes: []string{"https://127.0.0.1:5281?name=chat.example"},
+			names:  []string{"chat.example"},
+			notes: []string{
+				"the target's certificate covers chat.example, for which Prosody takes /srv/a.pem; let the ssl option that counts for that host name /etc/prosody/certs/chat.example.crt if it should have this one",
+			},
+		}, {
+			name: "a directory below which a host's certificate lies by its name",
+			target: crt(func(t *deployers.Target) {
+				t.Certificate, t.Key = "/srv/tls/chat.example/fullchain.pem", "/srv/tls/chat.example/privkey.pem"
+			}),
+			config: `https_ports = {} VirtualHost "chat.example" certificate = "/srv/tls" VirtualHost "talk.example" certificate = "/srv/tls"`,
+			files:  map[string]string{"/srv/tls/chat.example/fullchain.pem": chat, "/srv/tls/talk.example.pem": chat},
+			probes: []string{c2s("chat.example"), s2s("chat.example")},
+			names:  []string{"chat.example"},
+		}, {
+			name:   "web services with a certificate of their own, which counts where the tree is empty",
+			target: crt(func(t *deployers.Target) { t.Certificate, t.Key = "/srv/web.crt", "/srv/web.key" }),
+			config: `https_certificate = { [5281] = "/srv/web.crt" } VirtualHost "chat.example" http_host = "web.example" certificate = "/srv/chat.crt"`,
+			files:  map[string]string{"/srv/web.crt": certificateFor(t, "web.example"), "/srv/chat.crt": chat},
+			probes: []string{"https://127.0.0.1:5281?name=web.example"},
+		}, {
+			name:   "and not where it holds another",
+			target: crt(func(t *deployers.Target) { t.Certificate, t.Key = "/srv/web.crt", "/srv/web.key" }),
+			config: `https_certificate = "/srv/web.crt" VirtualHost "chat.example" http_host = "web.example"`,
+			files:  map[string]string{"/srv/web.crt": certificateFor(t, "web.example"), "/etc/prosody/certs/chat.example.crt": chat},
+			probes: []string{"xmpp-client://127.0.0.1:5222", "xmpp-server://127.0.0.1:5269", "https://127.0.0.1:5281"},
+			notes:  []string{`nothing in /etc/prosody/prosody.cfg.lua leads Prosody to /srv/web.crt; set certificate = "/srv/web.crt" for the hosts that should have it`},
 		}, {
 			name:   "a host with a certificate of its own elsewhere",
 			target: crt(nil),
@@ -310,7 +359,7 @@ func TestChoice(t *testing.T) {
 			name:   "Fedora's tree is known by two paths",
 			target: crt(func(t *deployers.Target) { t.Certificate, t.Key = "/etc/pki/prosody/a.crt", "/etc/pki/prosody/a.key" }),
 			config: `https_ports = {} VirtualHost "chat.example"`,
-			files:  map[string]string{"/etc/pki/prosody/a.crt": chat, "/etc/prosody/certs/a.crt": chat},
+			files:  map[string]string{"/etc/pki/prosody/a.crt": chat, "/etc/prosody/certs/a.crt": "/etc/pki/prosody/a.crt"},
 			probes: []string{c2s("chat.example"), s2s("chat.example")},
 			names:  []string{"chat.example"},
 		}, {
@@ -704,9 +753,44 @@ Component "rooms.tree.example" "muc"
 	sample.CheckUses(t, sample.Discover(Deployer{}, host.facts(t, target)), []deployers.Use{
 		{
 			Where: "host tree.example, host rooms.tree.example", Certificate: "/etc/prosody/certs/anything.crt", Key: "/etc/prosody/certs/anything.key",
-			Names: []string{"tree.example", "rooms.tree.example"},
+			InTree: true, Names: []string{"tree.example", "rooms.tree.example"},
 		},
 		{Where: "host none.example", Names: []string{"none.example"}},
-		{Where: "host ssl.example", Certificate: "/tls/ssl.pem", Key: "/tls/ssl.key", Names: []string{"ssl.example"}},
+		{Where: "host ssl.example", Certificate: "/tls/ssl.pem", Key: "/tls/ssl.key", Names: []string{"ssl.example"}, Lines: []string{`ssl = { certificate = "{certificate}", key = "{key}" }`}},
 	}, "bücher.example is not a name in ASCII")
+}
+
+// TestDiscoverServices is about what is taken under other names than the hosts' own, and
+// about what Prosody's own test says.
+func TestDiscoverServices(t *testing.T) {
+	const checked = "Checking certificate for chat.example\n  Certificate: /srv/other.crt\nChecking certificate for talk.example\n  No 'certificate' found for talk.example\n"
+	config := `
+https_certificate = "/srv/web.crt"
+VirtualHost "chat.example"
+	http_host = "web.example"
+	certificate = "/srv/chat.crt"
+VirtualHost "talk.example"
+`
+	host := fakeHost{files: map[string]string{
+		"/usr/bin/prosodyctl": "#!lua", configPath: config,
+		"/srv/web.crt": certificateFor(t, "web.example"), "/srv/chat.crt": certificateFor(t, "chat.example"),
+	}}
+	target := deployers.Target{Options: Deployer{}.Options()}
+	Deployer{}.Defaults(&target)
+	facts := host.facts(t, target)
+	if got := (Deployer{}).Wants(target, facts).Commands; len(got) != 1 {
+		t.Fatalf("asked is %q", got)
+	}
+	facts.Outputs = map[string]deployers.Output{"/usr/bin/prosodyctl\x00check\x00certs": {Stdout: checked, Failed: "exit status 2"}}
+	sample.CheckUses(t, sample.Discover(Deployer{}, facts), []deployers.Use{
+		{Where: "host chat.example", Certificate: "/srv/other.crt", Names: []string{"chat.example"}},
+		{Where: "https of host chat.example, https_certificate", Certificate: "/srv/web.crt", Key: "/srv/web.key", Names: []string{"web.example"}},
+		{Where: "host talk.example", Names: []string{"talk.example"}},
+	}, "prosodyctl check certs says that host chat.example takes /srv/other.crt, while /etc/prosody/prosody.cfg.lua was read to lead to /srv/chat.crt")
+
+	host.files["/etc/prosody/certs/a.crt"] = certificateFor(t, "talk.example")
+	found := sample.Discover(Deployer{}, host.facts(t, target))
+	if want := "https_certificate names /srv/web.crt, which Prosody looks at only where /etc/prosody/certs holds no certificate, so it is not proposed"; !slices.Contains(found.Unknown, want) {
+		t.Errorf("unknown: %q", found.Unknown)
+	}
 }

@@ -240,7 +240,11 @@ func Texts(path string) []deployers.Text {
 	var found []deployers.Text
 	for _, name := range names[:min(len(names), mostTexts)] {
 		if content, _, err := disk.ReadFile(name, textLimit+1); err == nil && len(content) <= textLimit {
-			found = append(found, deployers.Text{Path: name, Content: string(content)})
+			text := deployers.Text{Path: name, Content: string(content)}
+			if _, end, err := disk.Trace(name); err == nil && end != name {
+				text.Real = end
+			}
+			found = append(found, text)
 		}
 	}
 	return found

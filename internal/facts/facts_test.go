@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/command"
 	"github.com/certlatch/certlatch/internal/lineage"
@@ -405,5 +407,28 @@ func TestStarted(t *testing.T) {
 		if got != want {
 			t.Errorf("%q: %q", text, got)
 		}
+	}
+}
+
+// A text says where its path leads.
+func TestTextsBehindLinks(t *testing.T) {
+	dir := t.TempDir()
+	real := filepath.Join(dir, "real")
+	if err := os.Mkdir(real, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(real, "a.crt"), []byte("a"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(real, filepath.Join(dir, "linked")); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "linked", "a.crt")
+	want := []deployers.Text{{Path: path, Content: "a", Real: filepath.Join(real, "a.crt")}}
+	if diff := cmp.Diff(want, Texts(path)); diff != "" || want[0].At() != want[0].Real {
+		t.Error(diff)
+	}
+	if got := Texts(want[0].Real); len(got) != 1 || got[0].Real != "" || got[0].At() != want[0].Real {
+		t.Errorf("without a link: %+v", got)
 	}
 }

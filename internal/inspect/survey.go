@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
@@ -19,6 +20,7 @@ import (
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/paths"
 	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/proposal"
 )
@@ -65,10 +67,14 @@ func (in Inspector) Survey(ctx context.Context) (proposal.Host, error) {
 			case service.Installed:
 				host.Services = append(host.Services, service)
 			}
+			if service.Tree != "" {
+				host.Files[service.Tree] = surveyPath(host.Roots, service.Tree)
+			}
 			for _, use := range service.Uses {
 				if use.Certificate != "" {
-					host.Files[use.Key] = in.surveyKey(ctx, discoverer, unit, found, host.Roots, use)
-					host.Files[use.Certificate] = surveyCertificate(host.Roots, kept, use.Certificate)
+					key, certificate := in.surveyKey(ctx, discoverer, unit, found, host.Roots, use), surveyCertificate(host.Roots, kept, use.Certificate)
+					key.LinkedAt, certificate.LinkedAt = linkBelow(service.Tree, use.Key), linkBelow(service.Tree, use.Certificate)
+					host.Files[use.Key], host.Files[use.Certificate] = key, certificate
 				}
 			}
 		}
@@ -220,6 +226,18 @@ func surveyPath(roots []lineage.Root, path string) proposal.File {
 		file.KeptBy = roots[at].Client
 	}
 	return file
+}
+
+// linkBelow returns the first link below a directory on the way to a path, or nothing.
+func linkBelow(dir, path string) []string {
+	rest, _ := paths.Below(path, dir)
+	for part := range strings.SplitSeq(rest, "/") {
+		dir = filepath.Join(dir, part)
+		if info, err := os.Lstat(dir); err == nil && part != "" && info.Mode().Type() == fs.ModeSymlink {
+			return []string{dir}
+		}
+	}
+	return nil
 }
 
 // keepers finds the lineage into whose files a path leads.

@@ -147,3 +147,28 @@ func isSystemd(err error) bool {
 	_, is := errors.AsType[*outcome.SystemdError](err)
 	return is
 }
+
+// A link on the way to a certificate is the one to remove, and not what it leads to.
+func TestLinkBelow(t *testing.T) {
+	dir := t.TempDir()
+	live := filepath.Join(dir, "live", "im.example")
+	if err := os.MkdirAll(live, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	tree := filepath.Join(dir, "certs")
+	if err := os.Mkdir(tree, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, to := range map[string]string{"linked": live, "a.crt": filepath.Join(live, "fullchain.pem")} {
+		if err := os.Symlink(to, filepath.Join(tree, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string][]string{
+		"linked/fullchain.pem": {filepath.Join(tree, "linked")}, "a.crt": {filepath.Join(tree, "a.crt")}, "b.crt": nil, "../live/im.example": nil,
+	} {
+		if got := linkBelow(tree, filepath.Join(tree, path)); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+}

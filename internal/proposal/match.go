@@ -20,7 +20,7 @@ type match struct {
 // match returns the lineage for a use, by the surest sign that there is.
 func (m *maker) match(s Service, use deployers.Use) match {
 	file := m.Files[use.Certificate]
-	if at := slices.IndexFunc(m.Lineages, func(l Lineage) bool { return l.String() == file.Kept }); at >= 0 {
+	if at := slices.IndexFunc(m.Lineages, func(l Lineage) bool { return l.String() == file.Kept }); at >= 0 && use.Either == nil {
 		return match{&m.Lineages[at], "It is the lineage's own file."}
 	}
 	r := ranking{exact: s.Exact, use: use, candidates: m.candidates(s, use, file)}

@@ -58,10 +58,11 @@ func (s Service) String() string {
 type File struct {
 	Leaf        *lineage.Leaf // of a certificate; nil: none could be read
 	SelfIssued  bool
-	Link        bool   // the path itself is a symlink
-	NoDirectory bool   // not even its directory exists
-	Kept        string // the lineage, CLIENT:NAME, whose own file this is; empty: of none
-	KeptBy      string // the client in whose directory it lies; empty: none
+	Link        bool     // the path itself is a symlink
+	LinkedAt    []string // the first link on the way to it below the service's tree; nil: there is none
+	NoDirectory bool     // not even its directory exists
+	Kept        string   // the lineage, CLIENT:NAME, whose own file this is; empty: of none
+	KeptBy      string   // the client in whose directory it lies; empty: none
 
 	// Of a key that the service can read: the owner, group and mode that it has, as
 	// far as a target would not give it those by default.
@@ -188,6 +189,7 @@ func (m *maker) placeFiles(t *Target, s Service, use deployers.Use, l Lineage) {
 	files := m.Files[use.Certificate].withKey(m.Files[use.Key])
 	why := whyNotWritten(use, files)
 	directory, isManaged := managedDirectory(use)
+	place, moves := m.placeFor(s, use)
 	switch {
 	case use.Domain != "":
 		t.Domain, t.Idle, m.out.Secret = use.Domain, true, true
@@ -201,12 +203,49 @@ func (m *maker) placeFiles(t *Target, s Service, use deployers.Use, l Lineage) {
 			t.Steps = append(t.Steps, Step{"make the directory", []string{"install -d " + yamlValue(filepath.Dir(use.Certificate)) + " " + yamlValue(filepath.Dir(use.Key))}})
 		}
 	default:
-		t.ownFiles(s, use, l.Name)
+		t.ownFiles(place, use, l.Name)
 	}
 	if why != "" {
 		t.About, t.Copy = append(t.About, why), files.KeptBy
-		t.Steps = append(t.Steps, t.nameStep(s, use))
 	}
+	if len(use.Either) > 0 {
+		t.About = append(t.About, fmt.Sprintf("It takes either of that and %s, which cover the same name.", strings.Join(use.Either, ", ")))
+	}
+	switch {
+	case moves:
+		t.About = append(t.About, fmt.Sprintf("It looks through %s before it looks at what its configuration names one by one, so another directory is to take the place of that.", s.Tree))
+		t.Steps = append(t.Steps, t.nameStep(s, use, place))
+	case use.InTree && !t.Idle && (why != "" || len(use.Either) > 0):
+		t.Steps = append(t.Steps, leaveOne(s, use, files))
+	case why != "":
+		t.Steps = append(t.Steps, t.nameStep(s, use, place))
+	}
+}
+
+// placeFor returns the place for files of the target's own, and reports whether the service's
+// tree has to move there for that: in a client's directories there is none.
+func (m *maker) placeFor(s Service, use deployers.Use) (place deployers.Place, moves bool) {
+	place = deployers.Place{Directory: s.Directory, Certificate: s.Certificate, Key: s.Key, Lines: s.Lines}
+	holdsRoot := slices.ContainsFunc(m.Roots, func(r lineage.Root) bool { return paths.Within(r.Dir, s.Tree) })
+	if s.Tree != "" && (m.Files[s.Tree].KeptBy != "" || holdsRoot) {
+		place, moves = s.Elsewhere, use.InTree || use.Certificate == ""
+		if !moves {
+			place.Lines = s.Lines
+		}
+	}
+	if use.Lines != nil {
+		place.Lines = use.Lines
+	}
+	return place, moves
+}
+
+// leaveOne returns the step that leaves the target's files alone in the service's tree.
+func leaveOne(s Service, use deployers.Use, files File) Step {
+	others := slices.Clone(files.LinkedAt)
+	if others == nil {
+		others = append(others, use.Either...)
+	}
+	return Step{fmt.Sprintf("take the others out of %s once the target's files are there: %s takes any", s.Tree, s.Name), []string{"rm " + strings.Join(others, " ")}}
 }
 
 // keepRights lets the files belong to whom the key belongs now.
@@ -221,6 +260,7 @@ func (t *Target) keepRights(key File) {
 func (f File) withKey(key File) File {
 	f.Link, f.NoDirectory = f.Link || key.Link, f.NoDirectory || key.NoDirectory
 	f.KeptBy = cmp.Or(f.KeptBy, key.KeptBy)
+	f.LinkedAt = deployers.Distinct(slices.Concat(f.LinkedAt, key.LinkedAt))
 	return f
 }
 
@@ -231,10 +271,10 @@ func managedDirectory(use deployers.Use) (directory string, is bool) {
 	return directory, is && use.Key == directory+"/current/privkey.pem"
 }
 
-// ownFiles sets files of the target's own, where the service's Discovery says.
-func (t *Target) ownFiles(s Service, use deployers.Use, lineage string) {
+// ownFiles sets files of the target's own.
+func (t *Target) ownFiles(at deployers.Place, use deployers.Use, lineage string) {
 	fill := func(pattern string) string { return strings.ReplaceAll(pattern, "{lineage}", plainName(lineage)) }
-	t.Directory, t.Certificate, t.Key = fill(s.Directory), fill(s.Certificate), fill(s.Key)
+	t.Directory, t.Certificate, t.Key = fill(at.Directory), fill(at.Certificate), fill(at.Key)
 	t.Idle = t.Certificate != "" && t.Certificate == use.Certificate // the file that is in the way has to be removed first
 }
 
@@ -250,7 +290,7 @@ func plainName(lineage string) string {
 }
 
 // nameStep returns the step that makes the service take the target's files.
-func (t *Target) nameStep(s Service, use deployers.Use) Step {
+func (t *Target) nameStep(s Service, use deployers.Use, at deployers.Place) Step {
 	if t.Idle {
 		return Step{"remove the links, and the # before these lines; certlatch deploy then puts files there", []string{"rm " + use.Certificate + " " + use.Key}}
 	}
@@ -259,7 +299,7 @@ func (t *Target) nameStep(s Service, use deployers.Use) Step {
 		certificate, key = t.Directory+"/current/fullchain.pem", t.Directory+"/current/privkey.pem"
 	}
 	var lines []string
-	for _, line := range s.Lines {
+	for _, line := range at.Lines {
 		lines = append(lines, strings.NewReplacer("{certificate}", certificate, "{key}", key).Replace(line))
 	}
 	return Step{fmt.Sprintf("let %s name the target's files, for %s", s, use.Where), lines}

@@ -366,6 +366,63 @@ func TestWrite(t *testing.T) {
 	loads(t, p)
 }
 
+// TestTree is about a service that looks through a directory before it looks at what is
+// named to it.
+func TestTree(t *testing.T) {
+	const live, certs = "/etc/letsencrypt/live", "/etc/prosody/certs"
+	im := ecdsa("im.example", "im.example")
+	inTree := func(certificate, key string, either ...string) deployers.Use {
+		return deployers.Use{Where: "host im.example", Certificate: certificate, Key: key, Names: []string{"im.example"}, InTree: true, Either: either}
+	}
+	ours := inTree(live+"/im.example/fullchain.pem", live+"/im.example/privkey.pem")
+	linked := inTree(certs+"/linked/fullchain.pem", certs+"/linked/privkey.pem")
+	for _, test := range []struct {
+		name  string
+		tree  string
+		use   deployers.Use
+		files map[string]File
+		place string
+		step  string
+		line  string
+	}{
+		{"a client's directory", live, ours, map[string]File{live: {KeptBy: "certbot"}, ours.Certificate: {KeptBy: "certbot"}},
+			certs + "/im.example.crt", "let prosody name", `certificates = "/etc/prosody/certs"`},
+		{"a directory that holds a client's", "/etc/letsencrypt", ours, map[string]File{ours.Certificate: {KeptBy: "certbot"}},
+			certs + "/im.example.crt", "let prosody name", `certificates = "/etc/prosody/certs"`},
+		{"its own, which is a link to a client's", certs, inTree(certs+"/im.example/fullchain.pem", certs+"/im.example/privkey.pem"),
+			map[string]File{certs: {KeptBy: "certbot"}, certs + "/im.example/fullchain.pem": {KeptBy: "certbot"}},
+			"/etc/prosody/tls/im.example.crt", "let prosody name", `certificates = "/etc/prosody/tls"`},
+		{"a client's, for a host without a certificate", live, deployers.Use{Where: "host im.example", Names: []string{"im.example"}}, map[string]File{live: {KeptBy: "certbot"}},
+			certs + "/im.example.crt", "let prosody name", `certificates = "/etc/prosody/certs"`},
+		{"a link in its own", certs, linked, map[string]File{linked.Certificate: {KeptBy: "certbot", LinkedAt: []string{certs + "/linked"}}, linked.Key: {LinkedAt: []string{certs + "/linked"}}},
+			certs + "/im.example.crt", "take the others out of /etc/prosody/certs", "rm /etc/prosody/certs/linked"},
+		{"several in its own", certs, inTree(certs+"/a.crt", certs+"/a.key", certs+"/b.crt"), nil,
+			certs + "/a.crt", "take the others out of /etc/prosody/certs", "rm /etc/prosody/certs/b.crt"},
+		{"one in its own", certs, inTree(certs+"/a.crt", certs+"/a.key"), nil, certs + "/a.crt", "", ""},
+		{"another directory of its own", "/srv/tls", deployers.Use{Where: "host im.example", Names: []string{"im.example"}}, nil, "/srv/tls/im.example.crt", "", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d, _ := all.For("prosody")
+			const path = "/etc/prosody/prosody.cfg.lua"
+			texts := map[string][]deployers.Text{path: {{Path: path, Content: "certificates = \"" + test.tree + "\""}}}
+			found := d.(deployers.Discoverer).Discover(deployers.Target{Service: "prosody", Options: d.Options()}, deployers.Facts{Texts: texts})
+			found.Uses = []deployers.Use{test.use}
+			p := Make(Host{Roots: []lineage.Root{certbot}, Lineages: []Lineage{im}, Services: []Service{{Name: "prosody", Discovery: found}}, Files: test.files})
+			if len(p.Targets) != 1 || p.Targets[0].Certificate != test.place {
+				t.Fatalf("targets: %q, want one at %s", says(p), test.place)
+			}
+			var says, lines string
+			for _, step := range p.Targets[0].Steps {
+				says, lines = says+step.Says, lines+strings.Join(step.Lines, "\n")
+			}
+			if !strings.HasPrefix(says, test.step) || (says == "") != (test.step == "") || lines != test.line {
+				t.Errorf("to do: %q: %q, want %q: %q", says, lines, test.step, test.line)
+			}
+			loads(t, p)
+		})
+	}
+}
+
 // FuzzWrite wants no name or path to change the rest of the configuration.
 func FuzzWrite(f *testing.F) {
 	for _, seed := range []string{"www.example", "a\nb: c", "- x", "#", "\u2028targets: []", "\xff", "*", "a: b", "'", `"`, "\\"} {
