@@ -2,6 +2,7 @@ package deployers
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -86,6 +87,14 @@ func (a Activation) way() string {
 		return fmt.Sprintf("call %s at %s", a.Calls[0].Method, a.Calls[0].Channel.Address)
 	}
 	return "not now: " + string(a.Wait)
+}
+
+// Restarts reports whether the activation ends what the service has under way: a
+// restart, by systemd or by a command that says so.
+func (a Activation) Restarts() bool {
+	return a.Way == RestartUnit || a.Way == RunCommand && slices.ContainsFunc(a.Command[1:], func(word string) bool {
+		return word == "restart" || word == "try-restart"
+	})
 }
 
 // Expect is what the reply to a query must hold.

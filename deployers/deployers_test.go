@@ -41,3 +41,22 @@ func TestDatabaseURL(t *testing.T) {
 		}
 	}
 }
+
+func TestRestarts(t *testing.T) {
+	for _, test := range []struct {
+		activation Activation
+		want       bool
+	}{
+		{Activation{Way: RestartUnit, Unit: "web.service"}, true},
+		{Activation{Way: ReloadUnit, Unit: "restart"}, false},
+		{Activation{Way: RunCommand, Command: []string{"systemctl", "restart", "web"}}, true},
+		{Activation{Way: RunCommand, Command: []string{"service", "web", "restart"}}, true},
+		{Activation{Way: RunCommand, Command: []string{"systemctl", "reload", "web"}}, false},
+		{Activation{Way: RunCommand, Command: []string{"restart"}}, false},
+		{Activation{Way: SignalPID, PID: 1, Signal: "HUP"}, false},
+	} {
+		if got := test.activation.Restarts(); got != test.want {
+			t.Errorf("%s: %v", test.activation, got)
+		}
+	}
+}

@@ -39,7 +39,10 @@ func (p *program) releaseCommand() *cli.Command {
 			"Exit codes: 0 not held any more; 1 unexpected; 2 usage or configuration; 8 another run held the lock too long.",
 		Action: func(c *cli.Context) error {
 			return p.changeHold(c, func(st *state.State, target string) string {
-				if !st.Release(target) {
+				switch held, again := st.Release(target), st.Allow(target, time.Now()); {
+				case !held && again:
+					return "target " + target + " was not held; its service may be restarted again for what is pending: certlatch deploy --pending does that"
+				case !held:
 					return "target " + target + " was not held"
 				}
 				return "target " + target + " is released; certlatch deploy --target " + target + " does what was missed"

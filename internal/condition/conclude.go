@@ -36,7 +36,7 @@ func (k Known) Conclude(s state.Sighting) state.Sighting {
 	switch {
 	case k.Record.Pending != nil:
 		pending := k.Record.Pending
-		s.Pending = &state.Waiting{Reason: pending.Reason, Attempts: pending.Attempts, Next: pending.Next}
+		s.Pending = &state.Waiting{Reason: pending.Reason, Attempts: pending.Attempts, Next: pending.Next, Once: pending.Once}
 		condition, since = ofPending(pending), pending.Since
 	case k.Marked != nil && s.Differs != nil:
 		s.Pending = &state.Waiting{Reason: string(outcome.Marked)}

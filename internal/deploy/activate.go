@@ -44,6 +44,10 @@ func (r *run) activate(ctx context.Context, a attempt) (attempt, error) {
 	if err := r.mayActivate(ctx, a); err != nil {
 		return a, err
 	}
+	if how := a.activation(); how.Restarts() && a.isSpent() {
+		spent := a.members[0].prepared.known.Pending
+		return a, &outcome.WaitError{Reason: outcome.Reason(spent.Reason), Detail: "the service was restarted for this certificate already: " + spent.Detail}
+	}
 	a, err = r.act(ctx, a)
 	if wait, is := errors.AsType[*outcome.WaitError](err); is {
 		return a, wait
@@ -376,7 +380,13 @@ func mayHaveWorked(step outcome.Step, err error) bool {
 	if job, is := errors.AsType[*systemd.JobError](err); is {
 		return job.TimedOut()
 	}
-	return !wraps[*systemd.RefusedError](err) && !wraps[*command.NotStartedError](err) && !wraps[*outcome.UnreachableError](err)
+	return !notTold(err)
+}
+
+// notTold reports whether a service was not told anything: a job that was not
+// accepted, a program that did not start, a channel that was not there.
+func notTold(err error) bool {
+	return wraps[*systemd.RefusedError](err) || wraps[*command.NotStartedError](err) || wraps[*outcome.UnreachableError](err)
 }
 
 func wraps[E error](err error) bool {

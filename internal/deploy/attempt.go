@@ -57,6 +57,17 @@ func newAttempt(group []prepared) attempt {
 	return a
 }
 
+// isSpent reports whether the service was restarted for all members already.
+func (a attempt) isSpent() bool {
+	return !slices.ContainsFunc(a.members, func(m member) bool { return !m.prepared.spent })
+}
+
+// restartedFor reports whether the service was restarted for a member, by this
+// attempt, unless that failed before it was, or by an earlier one.
+func (a attempt) restartedFor(m member, failed error) bool {
+	return m.prepared.spent || a.activated && a.activation().Restarts() && !notTold(failed)
+}
+
 // each returns the attempt with its members changed.
 func (a attempt) each(change func(member) member) attempt {
 	members := make([]member, len(a.members))

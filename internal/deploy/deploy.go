@@ -48,6 +48,10 @@ type Request struct {
 	Limits   Limits
 }
 
+// byHand reports whether somebody asks for just what is to be deployed, and not
+// whatever is due.
+func (r Request) byHand() bool { return r.Force || r.Look && (!r.Pending || r.All) }
+
 // Limits bounds the waits of a run.
 type Limits struct {
 	Lock       time.Duration // for the lock of all runs

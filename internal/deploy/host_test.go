@@ -20,6 +20,7 @@ import (
 	"github.com/certlatch/certlatch/internal/pki"
 	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/state"
+	"github.com/certlatch/certlatch/internal/systemd"
 )
 
 // This file is about runs, one after the other, on a host that is a world with a
@@ -367,6 +368,70 @@ var (
 	pending    = Request{Pending: true}
 	allPending = Request{Pending: true, All: true}
 )
+
+// TestRestartedOnce is about services that were restarted in vain, which is not done
+// again for the same leaf by itself.
+func TestRestartedOnce(t *testing.T) {
+	const options = "allow_restart: true"
+	notReloadable := func(w *world) { w.unit.CanReload = false }
+	inVain := on{"tell 1": ignored()}
+	byHand := Request{Look: true}
+	allow := remembers(func(st *state.State) {
+		if !st.Allow("web", time.Now()) || st.Allow("web", time.Now()) {
+			t.Error("it is allowed once")
+		}
+	})
+	reloads := func(w *world) { w.unit.CanReload = true }
+	const failed = "rolled-back (not-proven) at prove"
+	live(t, []history{
+		{"by itself", 1, options, []turn{
+			{both(notReloadable, happen(inVain)), hookOf("a.example"), failed, "restart, restart"},
+			{later(48 * time.Hour), deploy(pending), "", ""},
+			{nil, hookOf("a.example"), failed, ""},
+			{nil, deploy(Request{Pending: true, Look: true}), "", ""},
+			{mark("a.example"), deploy(pending), failed, ""},
+			{both(wantsMarked(""), has("a.example", "old"), renewed("a.example")), deploy(pending), failed, "restart, restart"},
+			{happen(nil), hookOf("a.example"), failed, ""},
+			{nil, deploy(byHand), "deployed", "restart"},
+		}},
+		{"with everything that is pending", 1, options, []turn{
+			{both(notReloadable, happen(inVain)), deploy(everything), failed, "restart, restart"},
+			{nil, deploy(Request{Pending: true, All: true, Look: true}), failed, "restart, restart"},
+			{nil, deploy(Request{Force: true}), failed, "restart, restart"},
+			{nil, hookOf("a.example"), failed, ""},
+			{allow, deploy(pending), failed, "restart, restart"},
+			{nil, deploy(allPending), failed, ""},
+		}},
+		{"that cannot be undone", 1, options, []turn{
+			{both(notReloadable, happen(on{"tell": ignored()})), deploy(everything), failed, "restart, restart"},
+			{happen(nil), deploy(byHand), "deployed", "restart"},
+		}},
+		{"by a command", 1, "generic: {activate: [service, web, restart]}", []turn{
+			{happen(inVain), deploy(everything), failed, "service web restart, service web restart"},
+			{nil, hookOf("a.example"), failed, ""},
+		}},
+		{"of a job that systemd did not accept", 1, options, []turn{
+			{both(notReloadable, happen(on{"tell 1": fails(&systemd.RefusedError{})})), deploy(everything), "rolled-back (reload-refused) at activate", "restart"},
+			{both(happen(nil), later(time.Hour)), deploy(pending), "deployed", "restart"},
+		}},
+		{"a reload is tried again", 1, options, []turn{
+			{both(reloads, happen(inVain)), deploy(everything), failed, "reload, reload"},
+			{nil, hookOf("a.example"), failed, "reload, reload"},
+		}},
+		{"a first installation waits for somebody", 1, options, []turn{
+			{func(w *world) {
+				notReloadable(w)
+				w.remove("tls/a.example.crt")
+				w.remove("tls/a.example.key")
+				remembers(func(st *state.State) { st.Records = nil })(w)
+				w.on = on{"tell": ignored()}
+			}, deploy(everything), "deferred (first-install)", "restart"},
+			{later(time.Hour), deploy(pending), "deferred (first-install)", ""},
+			{nil, hookOf("a.example"), "deferred (first-install)", ""},
+			{func(w *world) { w.take() }, deploy(pending), "deployed", ""},
+		}},
+	})
+}
 
 // TestHolds is about targets that nothing is deployed to.
 func TestHolds(t *testing.T) {

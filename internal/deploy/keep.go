@@ -30,7 +30,9 @@ func (r *run) keep(a attempt, wait *outcome.WaitError) ([]ended, error) {
 			r.site.Log.Error("cannot keep the generation for a rollback", "target", ref.Target, "lineage", ref.Lineage, "error", err)
 		}
 		if waits := cmp.Or(m.wait, wait); waits != nil {
-			became = append(became, m.end(outcome.Waits{For: waits}))
+			end := m.end(outcome.Waits{For: waits, Restarted: a.restartedFor(m, nil)})
+			end.again = m.prepared.spent && !a.activated
+			became = append(became, end)
 			continue
 		}
 		end := m.end(outcome.Served{})

@@ -289,7 +289,7 @@ func (m *memory) note(e ended, now time.Time) bool {
 func failureOf(o outcome.Outcome, fingerprint string, next *time.Time, alone bool) state.Failure {
 	return state.Failure{
 		Result: string(o.Result), Reason: string(o.Reason), Step: string(o.At),
-		Detail: o.Detail, Remedy: o.Remedy, Fingerprint: fingerprint, Next: next, Alone: alone,
+		Detail: o.Detail, Remedy: o.Remedy, Fingerprint: fingerprint, Next: next, Alone: alone, Once: o.Once,
 	}
 }
 
@@ -299,7 +299,7 @@ func nextAttempt(e ended, record *state.Record, now time.Time) *time.Time {
 	switch {
 	case e.outcome.Result == outcome.Refused:
 		return mends(e.outcome, now)
-	case e.outcome.Reason == outcome.ServiceCrashed:
+	case e.outcome.Reason == outcome.ServiceCrashed, e.outcome.Once:
 		return nil
 	case e.outcome.Reason == outcome.OutsideWindow:
 		opens := e.job.target.Window.Opens(now)

@@ -31,6 +31,7 @@ type prepared struct {
 	pair       pairs.Pair
 	looked     bool // the pair was compared with what is installed
 	first      bool // there is no pair to go back to that was ever whole or proven
+	spent      bool // the service was restarted for the leaf already, in vain, and nobody wants that again
 
 	findings []lineage.Finding
 	notes    []string
@@ -195,17 +196,41 @@ func (r *run) endsAtOnce(j job) *ended {
 	if end := r.handledByOtherRun(j); end != nil {
 		return end
 	}
+	if end := r.restartedInVain(j); end != nil {
+		return end
+	}
 	if r.req.Look || r.req.Force || j.byName() {
 		return nil
 	}
 	return r.unchangedOnDisk(j)
 }
 
+// restartedInVain returns how a job ends for whose leaf the service was restarted
+// already, and the previous pair put back: as it did then. nil: it was not, or
+// somebody wants it again.
+func (r *run) restartedInVain(j job) *ended {
+	if !r.isSpent(j) {
+		return nil
+	}
+	failure := r.memory.get(j.ref()).Pending.Failure
+	if result := outcome.Result(failure.Result); result == outcome.Deferred || result == outcome.WaitingRestart {
+		return nil // it may be served by now
+	}
+	return &ended{job: j, outcome: outcome.Of(j.about(), outcome.ByAnother{Failure: failure}), recorded: true}
+}
+
+// isSpent reports whether a job's service was restarted for its leaf already, which
+// was not proven, and nobody wants that again.
+func (r *run) isSpent(j job) bool {
+	p := r.memory.get(j.ref()).Pending
+	return p != nil && p.Once && !r.req.byHand() && !j.byName() && p.Fingerprint == r.prep.Fingerprint(j.lineage)
+}
+
 // validate reads the bundle, makes the plan, looks at what is installed, and
 // judges the bundle by the target's policy. Where it fails, what it returns goes
 // as far as it came.
 func (r *run) validate(ctx context.Context, j job) (prepared, error) {
-	p := prepared{job: j, known: r.memory.get(j.ref()), generation: j.generation}
+	p := prepared{job: j, known: r.memory.get(j.ref()), generation: j.generation, spent: r.isSpent(j)}
 	p.bundle, p.findings = r.prep.Bundle(j.lineage)
 	if p.bundle == nil {
 		return p, &outcome.RefusedError{Findings: p.findings}

@@ -96,11 +96,11 @@ func (r *run) undo(ctx context.Context, a attempt, step outcome.Step, cause erro
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), r.began.Add(r.req.Limits.Total))
 	defer cancel()
 	r.site.Tell("%s: %s", outcome.Undo, a.about())
-	began := time.Now()
+	began, tried := time.Now(), a
 	a, back, lost, err := r.restore(ctx, a, step, cause)
 	a = r.took(a, outcome.StepTaken{Step: outcome.Undo, OK: lost == nil && err == nil, Took: time.Since(began)})
 	return a.end(func(m member) outcome.Ending {
-		return outcome.Undone{At: step, Cause: m.cause(cause), Back: back, Lost: m.share(lost), Err: err}
+		return outcome.Undone{At: step, Cause: m.cause(cause), Back: back, Lost: m.share(lost), Err: err, Restarted: tried.restartedFor(m, cause)}
 	})
 }
 

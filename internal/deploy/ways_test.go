@@ -43,8 +43,8 @@ func TestWays(t *testing.T) {
 		{"too little memory", on{"before": activated(notNow(deployers.SharedMemoryLow))}, "waiting-restart (shared-memory-low)", "bsctar", "", "new old old again", ""},
 
 		{"restart", on{"before": activated(restart), "tell": after(isRestarted)}, "deployed", "bsctapr", "restart", "new new new -", ""},
-		{"restart that brings nothing", on{"before": activated(restart), "tell": goesSilent}, "rollback-failed (not-proven) at prove", "bsctaPUr", "restart, restart", "old - old again", ""},
-		{"restart that fails", on{"before": activated(restart), "tell 1": sequence(after((*world).silence), fails(jobEnded("failed")))}, "rolled-back (reload-failed) at activate", "bsctAur", "restart, restart", "old old old again alone", ""},
+		{"restart that brings nothing", on{"before": activated(restart), "tell": goesSilent}, "rollback-failed (not-proven) at prove", "bsctaPUr", "restart, restart", "old - old never", ""},
+		{"restart that fails", on{"before": activated(restart), "tell 1": sequence(after((*world).silence), fails(jobEnded("failed")))}, "rolled-back (reload-failed) at activate", "bsctAur", "restart, restart", "old old old never alone", ""},
 
 		{"program", on{"before": activated(program)}, "deployed", "bsctapr", "web -s reload", "new new new -", ""},
 		{"program that fails", on{"before": activated(program), "tell 1": fails(exit)}, "rolled-back (command-failed) at activate", "bsctAur", "web -s reload, web -s reload", "old old old again alone", ""},

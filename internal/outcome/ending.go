@@ -66,10 +66,22 @@ type Served struct{}
 func (Served) finish(o *Outcome, _ Subject) { o.Result = Deployed }
 
 // Waits is a pair that stays installed and is not served yet.
-type Waits struct{ For *WaitError }
+type Waits struct {
+	For       *WaitError
+	Restarted bool // the service was restarted for it
+}
 
 func (e Waits) finish(o *Outcome, of Subject) {
 	o.Result, o.Reason, o.Detail, o.Remedy = e.For.result(), e.For.Reason, e.For.Detail, e.For.Remedy(of)
+	if e.Restarted {
+		o.once()
+	}
+}
+
+// once lets the service not be restarted again for the leaf by itself.
+func (o *Outcome) once() {
+	o.Once = true
+	o.Remedy += "; the service is not restarted again for this certificate until certlatch deploy --target " + o.Target + " says so"
 }
 
 // NothingToDo is a pair that is installed and was proven before.
@@ -91,7 +103,7 @@ type ByAnother struct{ Failure state.Failure }
 
 func (e ByAnother) finish(o *Outcome, _ Subject) {
 	f := e.Failure
-	o.Result, o.Reason, o.At, o.Detail, o.Remedy = Result(f.Result), Reason(f.Reason), Step(f.Step), f.Detail, f.Remedy
+	o.Result, o.Reason, o.At, o.Detail, o.Remedy, o.Once = Result(f.Result), Reason(f.Reason), Step(f.Step), f.Detail, f.Remedy, f.Once
 }
 
 // DryRun is what would be done.
@@ -154,6 +166,8 @@ type Undone struct {
 	Back  bool  // a previous pair was put back; else the one that fails is that of an earlier run
 	Lost  error // why the target's own pair is not back; nil: it is
 	Err   error // what else went wrong on the way back
+
+	Restarted bool // the service was restarted for the new pair
 }
 
 func (e Undone) finish(o *Outcome, of Subject) {
@@ -170,5 +184,8 @@ func (e Undone) finish(o *Outcome, of Subject) {
 		o.Result = RollbackFailed
 		o.Detail += "; going back failed: " + errors.Join(e.Lost, e.Err).Error()
 		o.Remedy = "look at once: compare what is installed and served (certlatch probe), then certlatch rollback " + o.Target
+	}
+	if e.Restarted {
+		o.once()
 	}
 }

@@ -30,6 +30,7 @@ func TestOf(t *testing.T) {
 	const crashed = "find out why (journalctl), then certlatch release web; nothing is deployed to it until then"
 	const seeService = "see how the service is doing, then certlatch deploy --pending"
 	const notProven = "see which files the service's configuration names, and whether the probe reaches that service"
+	const once = "; the service is not restarted again for this certificate until certlatch deploy --target web says so"
 	joined := errors.Join(errPlain, waitsNow)
 	for _, test := range []struct {
 		name   string
@@ -61,6 +62,14 @@ func TestOf(t *testing.T) {
 
 		{"undone", Undone{At: Activate, Cause: errPlain, Back: true},
 			Outcome{Result: RolledBack, Reason: ActivationFailed, At: Activate, Detail: "plain", Remedy: seeService}, ClassActivation},
+		{"undone, after a restart", Undone{At: Prove, Cause: &UnprovenError{"no"}, Back: true, Restarted: true},
+			Outcome{Result: RolledBack, Reason: NotProven, At: Prove, Detail: "no", Remedy: notProven + once, Once: true}, ClassNotProven},
+		{"not undone, after a restart", Undone{At: Prove, Cause: &UnprovenError{"no"}, Back: true, Err: errPlain, Restarted: true},
+			Outcome{Result: RollbackFailed, Reason: NotProven, At: Prove, Detail: "no; going back failed: plain", Remedy: look + once, Once: true}, ClassUndoFailed},
+		{"waiting, after a restart", Waits{&WaitError{Reason: OutsideWindow, Detail: "it waits"}, true},
+			Outcome{Result: Deferred, Reason: OutsideWindow, Generation: "g2", Detail: "it waits", Remedy: "certlatch deploy --pending activates it then" + once, Once: true}, ClassWaiting},
+		{"restarted in vain before", ByAnother{state.Failure{Result: "rolled-back", Reason: "not-proven", Step: "prove", Detail: "no", Remedy: "look", Once: true}},
+			Outcome{Result: RolledBack, Reason: NotProven, At: Prove, Detail: "no", Remedy: "look", Once: true}, ClassNotProven},
 		{"undone, with the pair of an earlier run", Undone{At: Prove, Cause: &UnprovenError{"no"}},
 			Outcome{Result: Failed, Reason: NotProven, At: Prove, Detail: "no", Remedy: notProven}, ClassNotProven},
 		{"not undone", Undone{At: Activate, Cause: errPlain, Back: true, Lost: errors.New("lost"), Err: errors.New("no proof")},

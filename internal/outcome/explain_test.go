@@ -312,7 +312,7 @@ func TestWaits(t *testing.T) {
 		{OutsideWindow, Deferred, later, false, true},
 	} {
 		wait := &WaitError{Reason: test.reason, Detail: "it waits"}
-		got := Of(About{Target: "web", Generation: "g1", Plan: subject(Prove).Plan}, Waits{wait})
+		got := Of(About{Target: "web", Generation: "g1", Plan: subject(Prove).Plan}, Waits{For: wait})
 		want := Outcome{Target: "web", Generation: "g1", Result: test.result, Reason: test.reason, Detail: "it waits", Remedy: test.remedy}
 		if !equal(got, want) {
 			t.Errorf("%s: %+v", test.reason, got)

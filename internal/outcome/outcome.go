@@ -63,6 +63,7 @@ type Outcome struct {
 	Detail string // a sentence for people
 	Remedy string // what to do about it
 	At     Step   // where it failed; empty: it did not
+	Once   bool   // the service was restarted for it, and is not again for this leaf by itself
 
 	ReadOnly string // the directory on a read-only file system that it failed for; empty: for none
 

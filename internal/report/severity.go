@@ -71,11 +71,11 @@ func alarms(s state.Sighting, now time.Time, expiry condition.Expiry) []alarm {
 		}
 		say(level, "held (%s)", orDash(s.Hold))
 	case condition.Broken:
-		say(SeverityCritical, "failed (%s)", s.Pending.Reason)
+		say(SeverityCritical, "failed (%s)%s", s.Pending.Reason, onceOf(s))
 	case condition.Waiting:
 		switch {
 		case outcome.Reason(s.Pending.Reason).WaitsForSomebody():
-			say(SeverityWarning, "waits (%s)", s.Pending.Reason)
+			say(SeverityWarning, "waits (%s)%s", s.Pending.Reason, onceOf(s))
 		case late:
 			say(SeverityCritical, "pending (%s), and %s", s.Pending.Reason, difference(s, now))
 		default:
@@ -107,6 +107,15 @@ func difference(s state.Sighting, now time.Time) string {
 		}
 	}
 	return fmt.Sprintf("%s is not installed for %s", s.Issued.Short(), roughly(now.Sub(*s.Differs)))
+}
+
+// onceOf says that a service which was restarted in vain is not again by itself;
+// empty: that is not so.
+func onceOf(s state.Sighting) string {
+	if s.Pending == nil || !s.Pending.Once {
+		return ""
+	}
+	return fmt.Sprintf(", and is not restarted again until certlatch deploy --target %s says so", s.Target)
 }
 
 // blindness returns why it is not known what is served.

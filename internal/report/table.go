@@ -194,7 +194,7 @@ func (t table) details(text *strings.Builder, r row) {
 	case c == condition.HeldBack:
 		say("held since %s (%s): certlatch release %s ends that", at(*s.Since), orDash(s.Hold), s.Target)
 	case s.Pending != nil:
-		say("%s since %s, %s%s", s.Pending.Reason, at(*s.Since), Count(s.Pending.Attempts, "attempt", "attempts"), t.nextOf(s.Pending.Next))
+		say("%s since %s, %s%s", s.Pending.Reason, at(*s.Since), Count(s.Pending.Attempts, "attempt", "attempts"), t.nextOf(s.Pending.Next)+onceOf(s))
 	case c == condition.Unknown:
 		say("unknown since %s", at(*s.Since))
 	}

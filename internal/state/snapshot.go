@@ -46,6 +46,7 @@ type Waiting struct {
 	Reason   string     `json:"reason"`
 	Attempts int        `json:"attempts"`
 	Next     *time.Time `json:"next"`
+	Once     bool       `json:"once,omitempty"` // the service was restarted for it, and is not again by itself
 }
 
 // Sighting is a certificate as it was found at one time. Its state is of that

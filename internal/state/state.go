@@ -169,6 +169,10 @@ type Failure struct {
 	// Alone reports whether it is tried without the service's other lineages:
 	// it failed together with some, and it is not known which was at fault.
 	Alone bool `json:"alone,omitempty"`
+
+	// Once reports whether the service was restarted for it, which is not done
+	// again for this leaf until somebody says so.
+	Once bool `json:"once,omitempty"`
 }
 
 // Pending is a deployment that failed or waits, and will be tried again.
@@ -378,6 +382,18 @@ func (st *State) Release(target string) bool {
 	before := len(st.Holds)
 	st.Holds = slices.DeleteFunc(st.Holds, func(h Hold) bool { return h.Target == target })
 	return len(st.Holds) < before
+}
+
+// Allow lets the service of a target be restarted again for leaves that it was
+// restarted for already, and reports whether there were any.
+func (st *State) Allow(target string, now time.Time) (any bool) {
+	due := now.UTC()
+	for _, r := range st.Records {
+		if r.Target == target && r.Pending != nil && r.Pending.Once {
+			r.Pending.Once, r.Pending.Next, any = false, &due, true
+		}
+	}
+	return any
 }
 
 // NoteActivation notes that a service is activated now.
