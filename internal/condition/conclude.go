@@ -101,11 +101,29 @@ func (k Known) outage(s state.Sighting) *state.Outage {
 	return outage
 }
 
+// replaced returns since when something else is served than what is installed and was
+// proven to be served, where nothing is issued that it could be held against; nil:
+// nothing else was seen.
+func (k Known) replaced(s state.Sighting) *time.Time {
+	proven := k.Record.Proven
+	if proven == nil || s.Installed == nil || proven.Leaf.Fingerprint != s.Installed.Fingerprint ||
+		!slices.ContainsFunc(s.Served, func(p state.Served) bool {
+			return p.Leaf != nil && p.Leaf.Fingerprint != s.Installed.Fingerprint
+		}) {
+		return nil
+	}
+	if k.Before != nil && k.Before.Differs != nil {
+		return k.Before.Differs
+	}
+	since := s.Looked.Truncate(time.Second)
+	return &since
+}
+
 // differs returns since when what is installed or served is not what was issued;
 // nil: nothing else was seen.
 func (k Known) differs(s state.Sighting) *time.Time {
 	if s.Issued == nil {
-		return nil
+		return k.replaced(s)
 	}
 	other := func(leaf *lineage.Leaf) bool { return leaf == nil || leaf.Fingerprint != s.Issued.Fingerprint }
 	if !(k.Looked && other(s.Installed)) &&

@@ -462,6 +462,12 @@ func TestHolds(t *testing.T) {
 			{nil, rollback("web", "a.example", ""), "deployed", "reload"},
 			{has("a.example", "new"), deploy(everything), "held (rollback)", ""},
 		}},
+		{"a rollback that crashes a held target", 1, "", []turn{
+			{nil, deploy(everything), "deployed", "reload"},
+			{nil, rollback("web", "a.example", ""), "deployed", "reload"},
+			{happen(on{"tell": crash}), rollback("web", "a.example", ""), "failed (service-crashed) at prove", "reload"},
+			{nil, deploy(everything), "held (service-crashed)", ""},
+		}},
 		{"a rollback that fails does not", 1, "", []turn{
 			{nil, deploy(everything), "deployed", "reload"},
 			{happen(on{"tell 1": ignored()}), rollback("web", "a.example", ""), "rolled-back (not-proven) at prove", "reload, reload"},

@@ -278,6 +278,7 @@ func (m *memory) note(e ended, now time.Time) bool {
 		}
 		return o.Result == outcome.Deployed || was.Pending != nil || !reflect.DeepEqual(was.Proven, record.Proven)
 	case o.Reason == outcome.ServiceCrashed:
+		m.state.Release(o.Target) // of a hold for less, such as that of a rollback before
 		m.state.Hold(o.Target, string(o.Reason), now)
 	}
 	alone := e.alone || isAlone(was, e.fingerprint)

@@ -15,6 +15,7 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/beside"
 	"github.com/certlatch/certlatch/internal/condition"
+	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
@@ -48,15 +49,17 @@ func (in Inspector) inventory(ctx context.Context, prep *prepare.Preparer, scope
 	if err != nil {
 		return nil, err
 	}
-	if err := scope.Check(in.Site.Config, all); err != nil {
+	assigned := i.assigned(all)
+	if err := scope.Check(in.Site.Config, slices.Concat(all, lineagesOf(assigned))); err != nil {
 		return nil, err
 	}
-	assigned := prepare.Assign(in.Site.Config, all)
-	seen, whole := i.sight(ctx, slices.DeleteFunc(slices.Clone(assigned), func(a prepare.Assignment) bool { return !wanted(a) }), known)
+	looked := eachOnce(slices.DeleteFunc(slices.Clone(assigned), func(a prepare.Assignment) bool { return !wanted(a) }))
+	seen, whole := i.sight(ctx, looked, known)
+	seen, whole, assigned = withoutLeft(looked, seen, whole, assigned)
 	if i.unread != nil {
 		return seen, i.unread // and the snapshot stays, which knows what was held
 	}
-	if err := remember(in.Site.Config.Run, whole, assigned); err != nil {
+	if err := remember(in.Site.Config.Run, whole, eachOnce(assigned)); err != nil {
 		in.Site.Log.Warn("status and check of other users will not see this", "error", err)
 	}
 	return seen, nil
@@ -145,39 +148,123 @@ func (g glance) probes() []endpoint.Endpoint {
 
 // glance finds out everything but what is served, as far as it can.
 func (i inspection) glance(ctx context.Context, a prepare.Assignment) glance {
-	if a.Err != nil {
-		reason, _ := outcome.Explain(a.Err, subjectOf(a, deployers.Plan{}))
-		return glance{assigned: a, blind: reason}
-	}
-	bundle, findings := i.prep.Bundle(a.Lineage)
+	bundle, unread := i.bundle(a)
 	plan, err := i.plan(ctx, a, bundle)
+	if err != nil && !isNoWay(err) {
+		plan = unplanned(plan, a.Target)
+	}
 	proven := i.record(a).Proven
 	g := glance{
 		assigned: a, reloadsLeft: plan.Activate.Left, stopped: i.stopped(ctx, a),
 		areFound: plan.Found, of: plan.Of, proved: prepare.Proved(proven, plan),
 	}
-	var unread error
 	var leaf *x509.Certificate
 	if bundle != nil {
 		leaf = bundle.Leaf
 		g.issuedEnds = i.prep.ChainEnds(bundle, a.Target.Policy.Trust)
 		g.issued = describe(leaf)
-	} else {
-		unread = &outcome.RefusedError{Findings: findings}
 	}
-	if err == nil || isNoWay(err) {
-		installed, unseen := i.site.Storage().Leaf(ctx, pairs.At(a.Target.Target, a.Lineage.Name, plan), bundle)
+	var installed *x509.Certificate
+	if len(plan.Files) > 0 || plan.Row != nil {
+		var unseen error
+		installed, unseen = i.site.Storage().Leaf(ctx, pairs.At(a.Target.Target, a.Lineage.Name, plan), bundle)
 		g.looked, g.installed = unseen == nil, describe(installed)
-		if other, _, err := i.beside.Endangered(ctx, plan); err == nil && other != nil {
+		if other, _, failed := i.beside.Endangered(ctx, plan); failed == nil && other != nil {
 			g.endangers = &other.Name
 		}
-		var unnamed error
-		g.planned, unnamed = prepare.NameProbes(plan.Probes, cmp.Or(leaf, installed))
-		g.lost = prepare.LostProbes(proven, plan)
-		err = cmp.Or(unseen, unnamed, err)
+		err = cmp.Or(unseen, err)
 	}
+	var unnamed error
+	g.planned, unnamed = prepare.NameProbes(plan.Probes, cmp.Or(leaf, installed))
+	g.lost = prepare.LostProbes(proven, plan)
+	err = cmp.Or(err, unnamed)
 	g.blind = blindness(a, plan, proven, len(g.probes()), cmp.Or(unread, err))
 	return g
+}
+
+// bundle reads the lineage of an assignment, and returns why it cannot: it is
+// malformed, or gone, or there are two. What is installed and served does not depend
+// on that.
+func (i inspection) bundle(a prepare.Assignment) (*lineage.Bundle, error) {
+	if a.Err != nil {
+		return nil, a.Err
+	}
+	bundle, findings := i.prep.Bundle(a.Lineage)
+	if bundle == nil {
+		return nil, &outcome.RefusedError{Findings: findings}
+	}
+	return bundle, nil
+}
+
+// unplanned returns what can be looked at where a deployer could make no plan: the
+// files that it may have told of, and probes that were written down, or are
+// remembered.
+func unplanned(plan deployers.Plan, t config.Target) deployers.Plan {
+	plan.Probes, plan.Found = t.Probes, t.Probes == nil && !t.ProveNothing
+	return plan
+}
+
+// assigned returns which lineages each target takes, and of targets that take
+// whatever there is those too that are gone and were proven there: their files may be
+// served yet.
+func (i inspection) assigned(all []lineage.Lineage) []prepare.Assignment {
+	assigned := prepare.Assign(i.site.Config, all)
+	there := map[install.Ref]bool{}
+	for _, a := range assigned {
+		there[refOf(a)] = true
+	}
+	for _, t := range i.site.Config.Targets {
+		for _, r := range i.state.Records {
+			if ref := (install.Ref{Target: r.Target, Lineage: r.Lineage}); r.Target != t.Name || !t.IsGlob() || r.Proven == nil || there[ref] || !i.mayTake(t, r.Lineage) {
+				continue
+			}
+			assigned = append(assigned, prepare.Assignment{
+				Target: t, Lineage: lineage.Lineage{Name: r.Lineage},
+				Err: &outcome.LineageMissingError{Lineage: r.Lineage, Config: i.site.Config.Path},
+			})
+		}
+	}
+	return assigned
+}
+
+// mayTake reports whether a target would take a lineage of some client with a name.
+func (i inspection) mayTake(t config.Target, name string) bool {
+	return slices.ContainsFunc(i.site.Config.Roots, func(r lineage.Root) bool {
+		return t.Wants(lineage.Lineage{Client: r.Client, Name: name})
+	})
+}
+
+func refOf(a prepare.Assignment) install.Ref {
+	return install.Ref{Target: a.Target.Name, Lineage: a.Lineage.Name}
+}
+
+func lineagesOf(assigned []prepare.Assignment) (all []lineage.Lineage) {
+	for _, a := range assigned {
+		all = append(all, a.Lineage)
+	}
+	return all
+}
+
+// eachOnce returns assignments with each name once a target, though two clients may
+// keep it.
+func eachOnce(assigned []prepare.Assignment) []prepare.Assignment {
+	met := map[install.Ref]bool{}
+	return slices.DeleteFunc(slices.Clone(assigned), func(a prepare.Assignment) bool {
+		again := met[refOf(a)]
+		met[refOf(a)] = true
+		return again
+	})
+}
+
+// withoutLeft leaves out what was looked at of targets that take whatever there is,
+// and is neither kept by a client nor installed any more.
+func withoutLeft(looked []prepare.Assignment, seen, whole []state.Sighting, assigned []prepare.Assignment) (_, _ []state.Sighting, _ []prepare.Assignment) {
+	left := map[install.Ref]bool{}
+	for n, a := range looked {
+		left[refOf(a)] = a.Missing() && a.Target.IsGlob() && seen[n].Installed == nil
+	}
+	isLeft := func(s state.Sighting) bool { return left[install.Ref{Target: s.Target, Lineage: s.Lineage}] }
+	return slices.DeleteFunc(seen, isLeft), slices.DeleteFunc(whole, isLeft), slices.DeleteFunc(assigned, func(a prepare.Assignment) bool { return left[refOf(a)] })
 }
 
 func describe(cert *x509.Certificate) *lineage.Leaf {

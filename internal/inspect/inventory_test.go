@@ -86,11 +86,19 @@ func TestInventory(t *testing.T) {
 		}, "issued renewed, installed renewed, " + shown + ": nothing listens there, stale"},
 		{"not installed", "", func(s *scene) { s.remove("cert.pem") }, "issued renewed, installed none, " + shown + " first, pending"},
 		{"cannot be reloaded", "", func(s *scene) { s.install(s.renewed); s.Site.World.Systemd = nil }, "issued renewed, installed renewed, " + shown + " first, blind: no-activation-way, pending"},
-		{"no such unit", "", func(s *scene) { delete(s.world.units, "web.service") }, "issued renewed, installed none, blind: unit-not-found, unknown"},
-		{"systemd is gone", "", func(s *scene) { s.world.down = errors.New("gone") }, "issued renewed, installed none, blind: systemd-unreachable, unknown"},
+		{"no such unit", "", func(s *scene) { delete(s.world.units, "web.service") }, "issued renewed, installed first, " + shown + " first, blind: unit-not-found, pending"},
+		{"systemd is gone", "", func(s *scene) { s.world.down = errors.New("gone") }, "issued renewed, installed none, " + shown + " first, blind: systemd-unreachable, pending"},
 		{"cannot be read", "", func(s *scene) { s.truncate("live/web.example/fullchain.pem") }, "issued none, installed first, " + shown + " first, blind: no-certificate, unknown"},
 		{"neither can be read", "", func(s *scene) { s.truncate("live/web.example/fullchain.pem"); s.truncate("cert.pem") }, "issued none, installed none, tls://127.0.0.1:443 first, blind: no-certificate, unknown"},
-		{"no lineage", "", func(s *scene) { s.remove("live") }, "issued none, installed none, blind: lineage-not-found, unknown"},
+		{"no lineage", "", func(s *scene) { s.remove("live") }, "issued none, installed first, " + shown + " first, blind: lineage-not-found, unknown"},
+		{"no lineage, and silent", "", func(s *scene) { s.remove("live"); s.prove(s.first); s.world.shown = nil }, "issued none, installed first, " + shown + ": nothing listens there, blind: lineage-not-found, stale"},
+		{"no lineage, and nothing is installed", "", func(s *scene) { s.remove("live"); s.remove("cert.pem") }, "issued none, installed none, tls://127.0.0.1:443 first, blind: lineage-not-found, unknown"},
+		{"no such unit, and what was found is remembered", ", probe: ", func(s *scene) {
+			delete(s.world.units, "web.service")
+			s.install(s.renewed)
+			s.prove(s.renewed, "tls://127.0.0.1:443?name=web.example")
+			s.world.shown = nil
+		}, "issued renewed, installed renewed, " + shown + ": nothing listens there, blind: unit-not-found, stale"},
 		{"a wildcard", "", func(s *scene) { s.renewed = s.renew("web.example", pki.Names("*.example")) }, "issued renewed, installed first, tls://127.0.0.1:443 first, blind: no-probe-name, pending"},
 		{"not where files are", "", func(s *scene) { s.remove("cert.pem"); s.link("cert.pem", "loop"); s.link("loop", "cert.pem") }, "issued renewed, installed none, " + shown + " first, blind: path-refused, pending"},
 		{"nothing is to be proven", ", probe: []", func(s *scene) { s.install(s.renewed) }, "issued renewed, installed renewed, in-sync"},
@@ -260,13 +268,49 @@ func TestInventoryOfTwins(t *testing.T) {
 	twin.Client = "lego"
 	s.Site.Config.Roots = append(s.Site.Config.Roots, twin)
 	seen, err := s.Inventory(t.Context(), prepare.Scope{})
-	if err != nil || len(seen) != 2 {
+	if err != nil || len(seen) != 1 {
 		t.Fatalf("%v, %v", seen, err)
 	}
-	for _, c := range seen {
-		if got := summary(s, c); got != "issued none, installed none, blind: lineage-ambiguous, unknown" {
-			t.Error(got)
-		}
+	if got := summary(s, seen[0]); got != "issued none, installed first, tls://127.0.0.1:443?name=web.example first, blind: lineage-ambiguous, unknown" {
+		t.Error(got)
+	}
+	if snapshot := readSnapshot(s.Site.Config.Run); len(snapshot.Certificates) != 1 {
+		t.Errorf("in the snapshot are %v", snapshot.Certificates)
+	}
+	if seen, err := s.Inventory(t.Context(), prepare.Scope{Lineages: []string{"lego:web.example"}}); err != nil || len(seen) != 1 {
+		t.Errorf("of the twin there are %v, %v", seen, err)
+	}
+}
+
+// A lineage that is gone is told of as long as its files are installed, also at a
+// target that takes whatever there is.
+func TestInventoryOfGone(t *testing.T) {
+	s := newSceneOf(t, `
+  - {name: web, service: generic, lineage: "*.example", certificate: "DIR/{lineage}.pem", key: "DIR/{lineage}.key", probe: ["tls://127.0.0.1:443"]}`)
+	s.write("web.example.pem", s.first.Fullchain)
+	s.write("web.example.key", s.first.Key)
+	s.prove(s.first)
+	s.remembers(func(st *state.State) {
+		st.Record("web", "other.test").Proven = st.Record("web", "web.example").Proven // nothing that it takes
+		st.Record("web", "never.example")
+	})
+	s.remove("live/web.example")
+	seen, err := s.Inventory(t.Context(), prepare.Scope{Lineages: []string{"web.example"}})
+	if err != nil || len(seen) != 1 {
+		t.Fatalf("%v, %v", seen, err)
+	}
+	if got := summary(s, seen[0]); got != "issued none, installed first, tls://127.0.0.1:443?name=web.example first, blind: lineage-not-found, unknown" {
+		t.Error(got)
+	}
+	if snapshot := readSnapshot(s.Site.Config.Run); len(snapshot.Certificates) != 1 {
+		t.Errorf("in the snapshot are %v", snapshot.Certificates)
+	}
+	s.remove("web.example.pem")
+	if seen, err := s.Inventory(t.Context(), prepare.Scope{}); err != nil || len(seen) != 0 {
+		t.Errorf("with nothing installed there are %v, %v", seen, err)
+	}
+	if snapshot := readSnapshot(s.Site.Config.Run); len(snapshot.Certificates) != 0 {
+		t.Errorf("in the snapshot are still %v", snapshot.Certificates)
 	}
 }
 

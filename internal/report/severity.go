@@ -101,12 +101,13 @@ func alarms(s state.Sighting, now time.Time, expiry condition.Expiry) []alarm {
 // difference returns what is installed or served in place of what was issued,
 // in words.
 func difference(s state.Sighting, now time.Time) string {
+	wanted := s.Wanted()
 	for _, served := range s.Served {
-		if served.Leaf != nil && served.Leaf.Fingerprint != s.Issued.Fingerprint {
-			return fmt.Sprintf("serves %s in place of %s for %s", served.Leaf.Short(), s.Issued.Short(), roughly(now.Sub(*s.Differs)))
+		if served.Leaf != nil && served.Leaf.Fingerprint != wanted.Fingerprint {
+			return fmt.Sprintf("serves %s in place of %s for %s", served.Leaf.Short(), wanted.Short(), roughly(now.Sub(*s.Differs)))
 		}
 	}
-	return fmt.Sprintf("%s is not installed for %s", s.Issued.Short(), roughly(now.Sub(*s.Differs)))
+	return fmt.Sprintf("%s is not installed for %s", wanted.Short(), roughly(now.Sub(*s.Differs)))
 }
 
 // onceOf says that a service which was restarted in vain is not again by itself;

@@ -176,7 +176,7 @@ func (t table) details(text *strings.Builder, r row) {
 			say("%s", unseen(p.Probe, *p.Error))
 		case p.Error != nil:
 			say("%s: certlatch doctor --target %s tells more", *p.Error, s.Target)
-		case s.Differs != nil && len(s.Served) > 1 && p.Leaf.Fingerprint != s.Issued.Fingerprint:
+		case s.Differs != nil && len(s.Served) > 1 && p.Leaf != nil && p.Leaf.Fingerprint != s.Wanted().Fingerprint:
 			say("%s serves %s until %s", *p.Probe, p.Leaf.Short(), at(p.Leaf.NotAfter))
 		}
 	}

@@ -34,6 +34,15 @@ type Certificate struct {
 	ReloadsLeft *int `json:"reloads_left"`
 }
 
+// Wanted returns the leaf that is to be served: the one issued, or where that is not
+// known the one installed; nil: neither is.
+func (c Certificate) Wanted() *lineage.Leaf {
+	if c.Issued != nil {
+		return c.Issued
+	}
+	return c.Installed
+}
+
 // Served is what one probe saw, or why there is no probe.
 type Served struct {
 	Probe *string       `json:"probe"`
@@ -54,7 +63,7 @@ type Waiting struct {
 type Sighting struct {
 	Certificate
 	Looked  time.Time  `json:"looked"`
-	Differs *time.Time `json:"differs"` // since when what is installed or served is not what was issued; nil: it is
+	Differs *time.Time `json:"differs"` // since when what is installed or served is not the wanted leaf; nil: it is
 	Hold    *string    `json:"hold"`    // why the target is held; nil: it is not
 	Outage  *Outage    `json:"outage,omitempty"`
 
@@ -112,11 +121,11 @@ func ReadSnapshot(dir string) (*Snapshot, error) {
 }
 
 // isWhole reports whether a sighting has all that its readers rely on: a reason
-// for what is pending, an issued leaf for what differs, and for each probe what
+// for what is pending, a wanted leaf for what differs, and for each probe what
 // it saw or why it saw nothing.
 func (s Sighting) isWhole() bool {
 	pending := s.State == "pending" || s.State == "failed"
-	return (!pending || s.Pending != nil) && (s.Differs == nil || s.Issued != nil) &&
+	return (!pending || s.Pending != nil) && (s.Differs == nil || s.Wanted() != nil) &&
 		!slices.ContainsFunc(s.Served, func(p Served) bool { return p.Error == nil && (p.Leaf == nil || p.Probe == nil) })
 }
 
