@@ -79,8 +79,21 @@ type Use struct {
 	Hints []string // names that the service counts as its own; one of them may be meant
 	Note  string   // what else an operator should know, in sentences
 
+	// Yields are names for which the service prefers another use. Those that it does so
+	// for wherever the pair is served are left out of Names, unless none would be left:
+	// then the pair is ignored, and served to nobody.
+	Yields  []Yield
+	Ignored bool
+
 	Twin   bool                // the same names are also served with a key of another type
 	Probes []endpoint.Endpoint // where that can be seen, as far as it must be known beforehand
+}
+
+// Yield is a name for which a service prefers another use.
+type Yield struct {
+	Name        string
+	Where       string // of the other use
+	Certificate string // of the other use
 }
 
 // Add adds a use, or merges it with that of the same pair.
@@ -99,6 +112,11 @@ func (d *Discovery) Add(use Use) {
 	same.Names = Distinct(append(same.Names, use.Names...))
 	same.Either = Distinct(append(same.Either, use.Either...))
 	same.Twin = same.Twin || use.Twin
+	same.Yields = Distinct(append(same.Yields, use.Yields...))
+	same.Ignored = same.Ignored && use.Ignored
+	if use.Note != "" && !strings.Contains(same.Note, use.Note) {
+		same.Note = strings.TrimSpace(same.Note + " " + use.Note)
+	}
 	same.Probes = Distinct(append(same.Probes, use.Probes...))
 }
 

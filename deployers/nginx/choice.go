@@ -2,7 +2,9 @@ package nginx
 
 import (
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 )
 
 // choice is which server nginx chooses at one address, by the name that a client asks
@@ -145,3 +147,53 @@ func choicesOf(servers []serverBlock) (at map[string]*choice, lost map[int][]ign
 	}
 	return at, lost
 }
+
+// beaten returns the names of a server that nginx ignores and that lead to another pair,
+// each once for each server that has it.
+func (s serversRead) beaten(number int) []ignored {
+	var found []ignored
+	for _, l := range s.lost[number] {
+		winner := s.servers[l.winner]
+		known := slices.ContainsFunc(found, func(f ignored) bool { return f.name == l.name && f.winner == l.winner })
+		if !known && (winner.rejects || !slices.Equal(winner.pairs, s.servers[number].pairs)) {
+			found = append(found, l)
+		}
+	}
+	return found
+}
+
+// lostEverywhere returns the names of a server that nginx ignores at each of its
+// addresses with TLS, for the sake of other pairs.
+func (s serversRead) lostEverywhere(number int) []string {
+	addresses := map[string]bool{}
+	for _, l := range s.servers[number].listens {
+		if l.tls && !l.datagram() {
+			addresses[l.String()] = true
+		}
+	}
+	at := map[string]int{} // at how many
+	for _, l := range s.lost[number] {
+		at[l.name]++
+	}
+	var names []string
+	for _, l := range s.beaten(number) {
+		if at[l.name] == len(addresses) && !slices.Contains(names, l.name) {
+			names = append(names, l.name)
+		}
+	}
+	return names
+}
+
+// conflicts returns the server names that nginx says it ignores somewhere
+// (ngx_http_server_names in src/http/ngx_http.c of 1.26).
+func conflicts(said string) map[string]bool {
+	names := map[string]bool{}
+	for _, match := range conflict().FindAllStringSubmatch(said, -1) {
+		names[match[1]] = true
+	}
+	return names
+}
+
+var conflict = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`conflicting server name "([^"]*)" on \S+, ignored`)
+})

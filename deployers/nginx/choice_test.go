@@ -2,11 +2,13 @@ package nginx
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/deployers/sample"
 	"github.com/certlatch/certlatch/internal/endpoint"
 )
 
@@ -81,7 +83,7 @@ func TestProbesOfServers(t *testing.T) {
 		{"another has no TLS", `server { listen 80; server_name a.example; } server { listen 443 ssl; server_name b.example; }`, nil, []endpoint.Endpoint{probe("b.example")}, 0},
 		{"none has TLS", `server { listen 80; server_name a.example; }`, nil, nil, 1},
 		{"all refuse", `ssl_reject_handshake on; server { listen 443 ssl; server_name a.example; }`, nil, nil, 1},
-		{"one that refuses has the first name", `server { listen 443 ssl; server_name a.example; ssl_reject_handshake on; } server { listen 443 ssl; server_name a.example b.example; }`, nil, []endpoint.Endpoint{probe("b.example")}, 0},
+		{"one that refuses has the first name", `server { listen 443 ssl; server_name a.example; ssl_reject_handshake on; } server { listen 443 ssl; server_name a.example b.example; }`, nil, []endpoint.Endpoint{probe("b.example")}, 1},
 		{"one without a name behind others", `server { listen 443 ssl default_server; } server { listen 443 ssl; server_name a.example; ssl_certificate /o; ssl_certificate_key /o; }`,
 			[]string{"A.example", "*.example"}, []endpoint.Endpoint{probe("certlatch.example")}, 0},
 		{"the names of the leaf lead to others", `server { listen 443 ssl default_server; } server { listen 443 ssl; server_name a.example; ssl_certificate /o; ssl_certificate_key /o; }`,
@@ -106,5 +108,66 @@ func TestProbesOfServers(t *testing.T) {
 				t.Errorf("notes: %q", notes)
 			}
 		})
+	}
+}
+
+// TestIgnoredNames wants the server to be named that nginx prefers to one with the pair.
+func TestIgnoredNames(t *testing.T) {
+	const pair = "ssl_certificate /etc/nginx/tls/fullchain.pem; ssl_certificate_key /etc/nginx/tls/privkey.pem;"
+	const other = "ssl_certificate /old.pem; ssl_certificate_key /old.key;"
+	for _, test := range []struct {
+		name, http, said string
+		level            deployers.Level
+		notes, names     string
+	}{
+		{"all of its names", "server { listen 443 ssl; server_name a.example;" + other + "}\nserver { listen 443 ssl; server_name a.example;" + pair + "}", "", deployers.Wrong,
+			"/n.conf:3: nginx ignores the server name a.example on *:443, since /n.conf:2 comes before it and answers for that name, with another pair", ""},
+		{"one of two names", "server { listen 443 ssl; server_name a.example;" + other + "}\nserver { listen 443 ssl; server_name a.example b.example;" + pair + "}", "", deployers.Warned,
+			"/n.conf:3: nginx ignores the server name a.example on *:443", "b.example"},
+		{"at one of two addresses", "server { listen 443 ssl; server_name a.example;" + other + "}\nserver { listen 443 ssl; listen 444 ssl; server_name a.example;" + pair + "}", "", deployers.Warned,
+			"/n.conf:3: nginx ignores the server name a.example on *:443", "a.example"},
+		{"by one that refuses", "server { listen 443 ssl; server_name .example; ssl_reject_handshake on; }\nserver { listen 443 ssl; server_name *.example;" + pair + "}", "", deployers.Wrong,
+			"/n.conf:2 comes before it and refuses every handshake for that name", ""},
+		{"with the same pair", "server { listen 443 ssl; server_name a.example;" + pair + "}\nserver { listen 443 ssl; server_name a.example;" + pair + "}", "", "", "", "a.example"},
+		{"without TLS", "server { listen 80; server_name a.example; }\nserver { listen 80; listen 443 ssl; server_name a.example;" + pair + "}", `conflicting server name "c.example" on 0.0.0.0:80, ignored`, "", "", "a.example"},
+		{"what nginx alone knows", "server { listen 443 ssl; server_name a.example;" + pair + "}", `[warn] 1#1: conflicting server name "a.example" on 192.0.2.1:443, ignored`, deployers.Warned,
+			"/n.conf:2: nginx says that it ignores the server name a.example somewhere", "a.example"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			plan := planOf(t, factsOf(deployers.Output{Stdout: "# configuration file /n.conf:\nhttp {\n" + test.http + "}\n", Stderr: test.said}))
+			var level deployers.Level
+			var notes string
+			for _, c := range plan.Checks {
+				if c.Level != deployers.Fine {
+					level, notes = c.Level, notes+c.Says+"\n"
+				}
+			}
+			if level != test.level || !strings.Contains(notes, test.notes) || strings.Join(plan.Names, " ") != test.names {
+				t.Errorf("%s: %q, names %q", level, notes, plan.Names)
+			}
+		})
+	}
+}
+
+// TestDiscoverIgnored wants what nginx ignores to be told from what answers.
+func TestDiscoverIgnored(t *testing.T) {
+	found := sample.Discover(Deployer{}, factsOf(deployers.Output{Stdout: `# configuration file /n.conf:
+http {
+	server { listen 443 ssl; server_name a.example .b.example; ssl_certificate /old.pem; ssl_certificate_key /old.key; }
+	server { listen 443 ssl; server_name a.example c.example; ssl_certificate /c.pem; ssl_certificate_key /c.key; }
+	server { listen 443 ssl; server_name *.b.example; ssl_certificate /b.pem; ssl_certificate_key /b.key; }
+}
+`}))
+	got := map[string]string{}
+	for _, use := range found.Uses {
+		got[use.Certificate] = fmt.Sprint(use.Names, use.Ignored, use.Yields)
+	}
+	want := map[string]string{
+		"/old.pem": "[a.example b.example *.b.example] false []",
+		"/c.pem":   "[c.example] false [{a.example /n.conf:2 /old.pem}]",
+		"/b.pem":   "[*.b.example] true [{*.b.example /n.conf:2 /old.pem}]",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }

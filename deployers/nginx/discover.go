@@ -2,6 +2,7 @@ package nginx
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/certlatch/certlatch/deployers"
@@ -60,10 +61,36 @@ func discoverServer(d *deployers.Discovery, read serversRead, number int) {
 			d.AddUnknown(server.where + ": the server takes its certificate from no file that has a fixed path")
 			continue
 		}
-		d.Add(deployers.Use{
+		use := deployers.Use{
 			Where: server.where, Certificate: pair.certificate, Key: pair.key, Names: server.certifiable(),
 			Twin: len(server.pairs) > 1, Probes: read.handshakes(number),
-		})
+		}
+		read.yield(&use, number)
+		d.Add(use)
+	}
+}
+
+// yield notes for which of its names a server is ignored by nginx.
+func (s serversRead) yield(use *deployers.Use, number int) {
+	names := s.lostEverywhere(number)
+	if names == nil {
+		return
+	}
+	for _, l := range s.beaten(number) {
+		winner := s.servers[l.winner]
+		for _, name := range (serverBlock{names: []string{l.name}}).certifiable() {
+			yield := deployers.Yield{Name: name, Where: winner.where}
+			if len(winner.pairs) > 0 && !winner.rejects {
+				yield.Certificate = winner.pairs[0].certificate
+			}
+			use.Yields = append(use.Yields, yield)
+		}
+		use.Note = fmt.Sprintf("nginx ignores the server name %s of %s, since %s comes before it and has that name too.", l.name, s.servers[number].where, winner.where)
+	}
+	left := s.servers[number]
+	left.names = slices.DeleteFunc(slices.Clone(left.names), func(name string) bool { return slices.Contains(names, name) })
+	if use.Ignored = len(left.names) == 0 && use.Yields != nil; !use.Ignored {
+		use.Names = left.certifiable()
 	}
 }
 

@@ -7,6 +7,7 @@
 package nginx
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -135,7 +136,7 @@ func followConfiguration(plan *deployers.Plan, nginx instance, options *Options,
 		return
 	}
 	nginx.differs(plan, options, read.main)
-	use := fileUse{plan: plan, read: read, asked: asked(f.Names)}
+	use := fileUse{plan: plan, read: read, asked: asked(f.Names), conflicts: conflicts(dump.Stderr)}
 	for _, number := range read.concerned(*plan) {
 		use.consider(number)
 	}
@@ -155,6 +156,8 @@ type fileUse struct {
 	read    serversRead
 	asked   []string // the names of the new leaf, as clients may ask for them
 	servers []int    // those that serve them, by their places
+
+	conflicts map[string]bool // the server names that nginx says it ignores
 }
 
 // consider notes whether a server uses the files.
@@ -172,6 +175,7 @@ func (u *fileUse) consider(number int) {
 		case certificate && key:
 			u.servers = append(u.servers, number)
 			u.plan.Fine(deployers.Configuration, "%s: the server names them", server.where)
+			u.tellIgnored(number)
 			return
 		case certificate:
 			u.plan.Warn(deployers.Configuration, "let it name both files of one pair", "%s: the server names %s, but another key", server.where, pair.certificate)
@@ -183,12 +187,52 @@ func (u *fileUse) consider(number int) {
 	}
 }
 
-// names returns the names that the servers have, but for wildcards and regular
-// expressions.
+// tellIgnored tells of the names of a server that nginx ignores, and which server it
+// lets answer. It is an error where none is left.
+func (u *fileUse) tellIgnored(number int) {
+	server, lost := u.read.servers[number], u.read.lostEverywhere(number)
+	level := deployers.Warned
+	if len(lost) > 0 && len(lost) == len(deployers.Distinct(server.names)) {
+		level = deployers.Wrong
+	}
+	explained := map[string]bool{}
+	for _, l := range u.read.lost[number] {
+		explained[l.name] = true
+	}
+	for _, l := range u.read.beaten(number) {
+		winner, does := u.read.servers[l.winner].where, "answers for that name, with another pair"
+		if u.read.servers[l.winner].rejects {
+			does = "refuses every handshake for that name"
+		}
+		u.plan.Checks = append(u.plan.Checks, deployers.NewCheck(deployers.Configuration, level,
+			fmt.Sprintf("take the name out of %s or of %s, whichever is not meant, and reload nginx", winner, server.where),
+			"%s: nginx ignores the server name %s on %s, since %s comes before it and %s", server.where, l.name, l.listener, winner, does))
+	}
+	for _, name := range server.names {
+		if u.conflicts[name] && !explained[name] && !u.wins(name) {
+			u.plan.Warn(deployers.Configuration, "let one server alone have the name at each address",
+				"%s: nginx says that it ignores the server name %s somewhere, since another server has it too: which one answers is not known", server.where, name)
+		}
+	}
+}
+
+// wins reports whether another server is known to be the one that lost a name.
+func (u *fileUse) wins(name string) bool {
+	for _, lost := range u.read.lost {
+		if slices.ContainsFunc(lost, func(l ignored) bool { return l.name == name }) {
+			return true
+		}
+	}
+	return false
+}
+
+// names returns the names that the servers have, but for wildcards, regular
+// expressions and what nginx ignores.
 func (u *fileUse) names() []string {
 	var names []string
 	for _, number := range u.servers {
-		names = append(names, u.read.servers[number].exactNames()...)
+		lost := u.read.lostEverywhere(number)
+		names = append(names, slices.DeleteFunc(u.read.servers[number].exactNames(), func(name string) bool { return slices.Contains(lost, name) })...)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

@@ -110,8 +110,11 @@ func Make(host Host) Proposal {
 		}
 	}
 	for _, s := range host.Services {
-		for _, use := range s.Uses {
-			m.propose(s, use)
+		passed := m.passedOver(s)
+		for n, use := range s.Uses {
+			if !passed[n] {
+				m.propose(s, use)
+			}
 		}
 		m.out.Unknown = append(m.out.Unknown, s.Unknown...)
 	}
