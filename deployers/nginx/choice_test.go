@@ -10,6 +10,7 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/deployers/sample"
 	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/lineage"
 )
 
 // serversOf returns the servers of an http block.
@@ -169,5 +170,61 @@ http {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestOtherListeners wants mail and what stands behind a proxy to be probed, and what
+// cannot be to be named by init too.
+func TestOtherListeners(t *testing.T) {
+	facts := factsOf(deployers.Output{Stdout: `# configuration file /n.conf:
+stream { server { listen 443; ssl_preread on; proxy_pass 127.0.0.1:8443; proxy_protocol on; } }
+http { server {
+	listen 127.0.0.1:8443 ssl proxy_protocol; listen unix:/x.sock ssl; server_name www.example;
+	ssl_certificate /etc/nginx/tls/fullchain.pem; ssl_certificate_key /etc/nginx/tls/privkey.pem;
+} }
+mail {
+	starttls on;
+	ssl_certificate /etc/nginx/tls/fullchain.pem; ssl_certificate_key /etc/nginx/tls/privkey.pem;
+	server { listen 587; }
+	server { listen 465 ssl; }
+	server { listen 1143 proxy_protocol; protocol imap; starttls only; }
+	server { listen 110; }
+	server { listen 25; starttls off; }
+}
+`})
+	var want []endpoint.Endpoint
+	for _, url := range []string{
+		"https://127.0.0.1:8443?name=www.example&proxy=v1", "smtp://127.0.0.1:587", "tls://127.0.0.1:465", "imap://127.0.0.1:1143?proxy=v1", "pop3://127.0.0.1:110",
+	} {
+		e, err := endpoint.Parse(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, e)
+	}
+	if diff := cmp.Diff(want, planOf(t, facts).Probes); diff != "" {
+		t.Error(diff)
+	}
+	sample.CheckUses(t, sample.Discover(Deployer{}, facts), []deployers.Use{{
+		Where: "/n.conf:2, /n.conf:9, /n.conf:10, /n.conf:11, /n.conf:12", Certificate: "/etc/nginx/tls/fullchain.pem", Key: "/etc/nginx/tls/privkey.pem",
+		Names: []string{"www.example"}, Note: "unix:/x.sock of /n.conf:2 is not probed: it is a UNIX socket.", Probes: want,
+	}})
+
+	target := sample.Target(Deployer{}, func(t *deployers.Target) {
+		t.Certificate, t.Key = "/etc/nginx/tls/fullchain.pem", "/etc/nginx/tls/privkey.pem"
+		t.Probes = want[:1]
+	})
+	plan, err := Deployer{}.Plan(target, lineage.Lineage{Name: "web.example"}, facts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var unlooked int
+	for _, c := range plan.Checks {
+		if strings.Contains(c.Says, "none of the target's probes looks there") {
+			unlooked++
+		}
+	}
+	if unlooked != 5 {
+		t.Errorf("%d listeners without a probe: %v", unlooked, plan.Checks)
 	}
 }

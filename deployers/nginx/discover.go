@@ -61,9 +61,10 @@ func discoverServer(d *deployers.Discovery, read serversRead, number int) {
 			d.AddUnknown(server.where + ": the server takes its certificate from no file that has a fixed path")
 			continue
 		}
+		probes, note := read.handshakes(number)
 		use := deployers.Use{
 			Where: server.where, Certificate: pair.certificate, Key: pair.key, Names: server.certifiable(),
-			Twin: len(server.pairs) > 1, Probes: read.handshakes(number),
+			Twin: len(server.pairs) > 1, Probes: probes, Note: note,
 		}
 		read.yield(&use, number)
 		d.Add(use)
@@ -85,7 +86,7 @@ func (s serversRead) yield(use *deployers.Use, number int) {
 			}
 			use.Yields = append(use.Yields, yield)
 		}
-		use.Note = fmt.Sprintf("nginx ignores the server name %s of %s, since %s comes before it and has that name too.", l.name, s.servers[number].where, winner.where)
+		use.Note = strings.TrimSpace(use.Note + fmt.Sprintf(" nginx ignores the server name %s of %s, since %s comes before it and has that name too.", l.name, s.servers[number].where, winner.where))
 	}
 	left := s.servers[number]
 	left.names = slices.DeleteFunc(slices.Clone(left.names), func(name string) bool { return slices.Contains(names, name) })
@@ -108,14 +109,22 @@ func (s serverBlock) certifiable() []string {
 	return names
 }
 
-// handshakes returns the endpoints at which a server can be probed from this host.
-func (s serversRead) handshakes(number int) []endpoint.Endpoint {
-	var found []endpoint.Endpoint
-	for _, l := range s.servers[number].listens {
-		if l.tls && !l.datagram() && l.path == "" && !l.proxied {
-			name, _, _ := s.nameAt(number, l, nil)
-			found = append(found, l.endpoint(s.servers[number].scheme, name))
+// handshakes returns the endpoints at which a server can be probed from this host, and
+// what to know of its other listeners.
+func (s serversRead) handshakes(number int) (found []endpoint.Endpoint, note string) {
+	server := s.servers[number]
+	single := server
+	single.pairs = server.pairs[:min(1, len(server.pairs))] // of several, each gets its own probes
+	for _, l := range server.listens {
+		if !l.hasTLS() {
+			continue
 		}
+		if why := unprobed(single, l, s); why != "" {
+			note = strings.TrimSpace(note + fmt.Sprintf(" %s of %s is not probed: %s.", l, server.where, why))
+			continue
+		}
+		name, _, _ := s.nameAt(number, l, nil)
+		found = append(found, l.probe(server, name))
 	}
-	return found
+	return found, note
 }

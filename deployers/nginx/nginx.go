@@ -147,7 +147,9 @@ func followConfiguration(plan *deployers.Plan, nginx instance, options *Options,
 	}
 	if plan.Found {
 		plan.Probes = use.probes()
+		return
 	}
+	use.tellUnlooked()
 }
 
 // fileUse is how nginx's servers use the files of a plan.
@@ -249,10 +251,10 @@ func (u *fileUse) probes() []endpoint.Endpoint {
 	left, told := map[string]int{}, map[string]bool{}
 	for _, number := range u.servers {
 		for _, l := range u.read.servers[number].listens {
-			if !l.tls && !l.quic {
+			if !l.hasTLS() {
 				continue
 			}
-			e, why := u.probe(number, l)
+			e, why := u.read.probe(number, l, u.asked)
 			switch {
 			case why != "" && told[l.String()+why]:
 			case why != "":
@@ -273,18 +275,33 @@ func (u *fileUse) probes() []endpoint.Endpoint {
 	return probes
 }
 
-// probe returns the probe of a server at one of its listeners, or why there is none
-// that proves anything.
-func (u *fileUse) probe(number int, l listener) (e endpoint.Endpoint, why string) {
-	server := u.read.servers[number]
-	if why := unprobed(server, l, u.read); why != "" {
+// tellUnlooked tells of listeners at which the files are served and which no probe that
+// was written down looks at.
+func (u *fileUse) tellUnlooked() {
+	for _, number := range u.servers {
+		for _, l := range u.read.servers[number].listens {
+			looked := slices.ContainsFunc(u.plan.Probes, func(e endpoint.Endpoint) bool {
+				return l.path == "" && !l.datagram() && l.port <= e.Port && e.Port <= l.last
+			})
+			if l.hasTLS() && !looked && len(u.plan.Probes) > 0 {
+				u.plan.Fine(deployers.Serving, "%s: %s serves them too, and none of the target's probes looks there", u.read.servers[number].where, l)
+			}
+		}
+	}
+}
+
+// probe returns the probe of a server at one of its listeners, given the names that
+// others than the configuration know, or why there is none that proves anything.
+func (s serversRead) probe(number int, l listener, others []string) (e endpoint.Endpoint, why string) {
+	server := s.servers[number]
+	if why := unprobed(server, l, s); why != "" {
 		return e, why
 	}
-	name, instead, lost := u.read.nameAt(number, l, u.asked)
+	name, instead, lost := s.nameAt(number, l, others)
 	if instead != number && !lost {
-		return e, "no name is known that leads to the server there, and " + u.read.servers[instead].where + " answers for those that lead to none"
+		return e, "no name is known that leads to the server there, and " + s.servers[instead].where + " answers for those that lead to none"
 	}
-	return l.endpoint(server.scheme, name), ""
+	return l.probe(server, name), ""
 }
 
 // unprobed returns why a listener cannot be probed, or not so that it proves
@@ -297,8 +314,6 @@ func unprobed(server serverBlock, l listener, all serversRead) string {
 		return "it is for DTLS"
 	case l.path != "":
 		return "it is a UNIX socket"
-	case l.proxied:
-		return "it wants the PROXY protocol first"
 	case len(server.pairs) > 1:
 		return "the server has certificates for several types of keys; write a probe with key=rsa or key=ecdsa"
 	}

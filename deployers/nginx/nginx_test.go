@@ -73,6 +73,7 @@ func TestFollowsItsConfiguration(t *testing.T) {
 		{"probes", []endpoint.Endpoint{
 			{Scheme: "https", Host: "127.0.0.1", Port: 443, Name: "www.example"},
 			{Scheme: "https", Host: "::1", Port: 443, Name: "www.example"},
+			{Scheme: "https", Host: "127.0.0.1", Port: 8443, Name: "www.example", Proxy: "v1"},
 			{Scheme: "https", Host: "127.0.0.1", Port: 443, Name: "plain.example"},
 			{Scheme: "https", Host: "127.0.0.9", Port: 9443, Name: "zone.example"},
 			{Scheme: "https", Host: "localhost", Port: 9444, Name: "zone.example"},
@@ -83,7 +84,6 @@ func TestFollowsItsConfiguration(t *testing.T) {
 			"/etc/nginx/sites/b.conf:1: the server finds its certificate by a variable, at each handshake: whether it is this one is not known, and nginx's own test does not look at it; write probes for the names that it is for",
 			"/etc/nginx/sites/a.conf:1: *:443 is not probed: it is for QUIC",
 			"/etc/nginx/sites/a.conf:1: unix:/run/web.sock is not probed: it is a UNIX socket",
-			"/etc/nginx/sites/a.conf:1: 127.0.0.1:8443 is not probed: it wants the PROXY protocol first",
 			"/etc/nginx/sites/a.conf:13: of localhost:9444-9446, only the first port is probed",
 			"/etc/nginx/sites/b.conf:14: *:7443 is not probed: from this host, 127.0.0.1:7443 of /etc/nginx/sites/b.conf:7 would answer",
 			"/etc/nginx/sites/b.conf:18: *:6443 is not probed: the server has certificates for several types of keys; write a probe with key=rsa or key=ecdsa",

@@ -22,7 +22,7 @@ type serverBlock struct {
 
 // hasTLS reports whether the server serves a certificate at all.
 func (s serverBlock) hasTLS() bool {
-	return slices.ContainsFunc(s.listens, func(l listener) bool { return l.tls || l.quic })
+	return slices.ContainsFunc(s.listens, listener.hasTLS)
 }
 
 // pairFiles is a certificate and its key, by their paths. Where a server has
@@ -40,7 +40,8 @@ type listener struct {
 	tls       bool
 	proxied   bool // wants the PROXY protocol first
 	quic, udp bool
-	preferred bool // of all servers at the address, this one is the default
+	clear     string // TLS is started after words of this scheme, which is one of mail; empty: it is not
+	preferred bool   // of all servers at the address, this one is the default
 }
 
 func (l listener) String() string {
@@ -68,10 +69,26 @@ func (l listener) same(other listener) bool {
 	return l.String() == other.String() && l.datagram() == other.datagram()
 }
 
+// hasTLS reports whether a certificate is served there.
+func (l listener) hasTLS() bool { return l.tls || l.quic || l.clear != "" }
+
 func (l listener) datagram() bool { return l.quic || l.udp }
 
-// endpoint returns the endpoint at which the listener can be probed from this
-// host.
+// probe returns the endpoint at which the listener of a server can be probed from this
+// host, under a name.
+func (l listener) probe(s serverBlock, name string) endpoint.Endpoint {
+	scheme := s.scheme
+	if !l.tls && l.clear != "" {
+		scheme = l.clear
+	}
+	e := l.endpoint(scheme, name)
+	if l.proxied {
+		e.Proxy = "v1"
+	}
+	return e
+}
+
+// endpoint returns the endpoint of the listener's address, for this host.
 func (l listener) endpoint(scheme, name string) endpoint.Endpoint {
 	addr, err := netip.ParseAddr(l.host)
 	switch {
@@ -125,6 +142,7 @@ type tlsSettings struct {
 	certificates, keys []string
 	on                 []string // of the ssl directive, which there was up to 1.25.0
 	reject             []string // of ssl_reject_handshake
+	starttls, protocol []string // of mail
 }
 
 // tls returns what a block sets, or else has from the block around it, each
@@ -145,6 +163,10 @@ func (c configuration) tls(block directive, outer tlsSettings) tlsSettings {
 			own.on = append(own.on, d.words[1])
 		case "ssl_reject_handshake":
 			own.reject = append(own.reject, d.words[1])
+		case "starttls":
+			own.starttls = append(own.starttls, d.words[1])
+		case "protocol":
+			own.protocol = append(own.protocol, d.words[1])
 		}
 	}
 	either := func(own, outer []string) []string {
@@ -158,6 +180,8 @@ func (c configuration) tls(block directive, outer tlsSettings) tlsSettings {
 		keys:         either(own.keys, outer.keys),
 		on:           either(own.on, outer.on),
 		reject:       either(own.reject, outer.reject),
+		starttls:     either(own.starttls, outer.starttls),
+		protocol:     own.protocol,
 	}
 }
 
@@ -170,6 +194,9 @@ func (c configuration) server(scheme string, outer tlsSettings, block directive)
 		case d.name() == "listen" && len(d.words) > 1:
 			l := parseListen(d.words[1:])
 			l.tls = l.tls || slices.Contains(tls.on, "on")
+			if tls.starttls != nil && tls.starttls[0] != "off" {
+				l.clear = mailProtocol(tls.protocol, l.port)
+			}
 			server.listens = append(server.listens, l)
 		case d.name() == "server_name":
 			for _, name := range d.words[1:] {
@@ -188,6 +215,16 @@ func (c configuration) server(scheme string, outer tlsSettings, block directive)
 		server.pairs = append(server.pairs, pair)
 	}
 	return server
+}
+
+// mailProtocol returns the protocol of a mail server: what it says, or else by its port
+// (ngx_mail_core_listen in src/mail/ngx_mail_core_module.c of 1.26 and the ports of each
+// protocol).
+func mailProtocol(said []string, port uint16) string {
+	if said != nil {
+		return map[string]string{"smtp": "smtp", "imap": "imap", "pop3": "pop3"}[said[0]]
+	}
+	return map[uint16]string{25: "smtp", 465: "smtp", 587: "smtp", 143: "imap", 993: "imap", 110: "pop3", 995: "pop3"}[port]
 }
 
 // file returns the path in an ssl_certificate or ssl_certificate_key directive.

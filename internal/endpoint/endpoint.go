@@ -25,6 +25,7 @@ type Endpoint struct {
 	Port   uint16
 	Name   string // the SNI name, for XMPP also the domain; empty: to be filled in from the leaf
 	Key    string // "", "rsa" or "ecdsa": the type of key that must be proven
+	Proxy  string // "" or "v1": the version of the PROXY protocol that is wanted first
 }
 
 // Scheme is a protocol, and how it gets to the handshake.
@@ -40,7 +41,7 @@ type Scheme struct {
 // section 3.2, RFC 7301), xmpps-client and xmpps-server what XEP-0368 section 3
 // asks for. XMPP's ports are those of RFC 6120 section 3.2.2, that of SIP is of
 // RFC 3261 section 19.1.2, of SMTP of RFC 5321 section 4.5.4.2, of IMAP of RFC
-// 9051 section 2.1.
+// 9051 section 2.1, of POP3 of RFC 1939 section 3.
 func Schemes() []Scheme {
 	return []Scheme{
 		{Name: "tls", About: "nothing but TLS"},
@@ -52,6 +53,7 @@ func Schemes() []Scheme {
 		{Name: "xmpps-server", ALPN: []string{"xmpp-server"}, About: "XMPP between servers, direct TLS"},
 		{Name: "smtp", Port: 25, StartTLS: true, About: "mail between servers"},
 		{Name: "imap", Port: 143, StartTLS: true, About: "mail for clients"},
+		{Name: "pop3", Port: 110, StartTLS: true, About: "mail for clients"},
 	}
 }
 
@@ -66,7 +68,7 @@ func SchemeOf(name string) (Scheme, bool) {
 }
 
 // Parse returns the endpoint of a probe URL:
-// SCHEME://HOST[:PORT][?name=NAME][&key=rsa|ecdsa]. Its errors are written for
+// SCHEME://HOST[:PORT][?name=NAME][&key=rsa|ecdsa][&proxy=v1]. Its errors are written for
 // the operator who wrote the URL.
 func Parse(text string) (Endpoint, error) {
 	u, err := url.Parse(text)
@@ -78,7 +80,7 @@ func Parse(text string) (Endpoint, error) {
 		return Endpoint{}, fmt.Errorf("probe %q: the scheme %q is not known; use one of %s", text, u.Scheme, schemeNames())
 	}
 	if u.User != nil || u.Path != "" && u.Path != "/" || u.Fragment != "" || u.Opaque != "" {
-		return Endpoint{}, fmt.Errorf("probe %q: only a host, a port and the parameters name and key have a meaning; write it as %s://HOST:PORT?name=NAME", text, u.Scheme)
+		return Endpoint{}, fmt.Errorf("probe %q: only a host, a port and the parameters name, key and proxy have a meaning; write it as %s://HOST:PORT?name=NAME", text, u.Scheme)
 	}
 	e := Endpoint{Scheme: scheme.Name, Host: u.Hostname(), Port: scheme.Port}
 	if e.Host == "" {
@@ -111,6 +113,10 @@ func Parse(text string) (Endpoint, error) {
 			e.Name = strings.ToLower(strings.TrimSuffix(value, "."))
 		case key == "key" && (value == "rsa" || value == "ecdsa"):
 			e.Key = value
+		case key == "proxy" && value == "v1":
+			e.Proxy = value
+		case key == "proxy":
+			return Endpoint{}, fmt.Errorf("probe %q: proxy is v1, not %q", text, value)
 		case key == "key":
 			return Endpoint{}, fmt.Errorf("probe %q: key is rsa or ecdsa, not %q", text, value)
 		case key == "name" && value == "":
@@ -118,7 +124,7 @@ func Parse(text string) (Endpoint, error) {
 		case key == "name":
 			return Endpoint{}, fmt.Errorf("probe %q: %q is neither a DNS name nor an IP address; write an international name in its xn-- form", text, value)
 		default:
-			return Endpoint{}, fmt.Errorf("probe %q: the parameter %q is not known; name and key are", text, key)
+			return Endpoint{}, fmt.Errorf("probe %q: the parameter %q is not known; name, key and proxy are", text, key)
 		}
 	}
 	return e, nil
@@ -170,6 +176,9 @@ func (e Endpoint) String() string {
 	}
 	if e.Key != "" {
 		query.Set("key", e.Key)
+	}
+	if e.Proxy != "" {
+		query.Set("proxy", e.Proxy)
 	}
 	u := url.URL{Scheme: e.Scheme, Host: e.Address(), RawQuery: query.Encode()}
 	return u.String()

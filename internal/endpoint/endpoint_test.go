@@ -23,6 +23,8 @@ func TestParse(t *testing.T) {
 		"xmpps-server://h:5270":                  {Scheme: "xmpps-server", Host: "h", Port: 5270},
 		"smtp://h":                               {Scheme: "smtp", Host: "h", Port: 25},
 		"imap://h":                               {Scheme: "imap", Host: "h", Port: 143},
+		"pop3://h":                               {Scheme: "pop3", Host: "h", Port: 110},
+		"https://h?name=x.org&proxy=v1":          {Scheme: "https", Host: "h", Port: 443, Name: "x.org", Proxy: "v1"},
 	} {
 		got, err := Parse(text)
 		if err != nil {
@@ -42,6 +44,7 @@ func TestParseRefuses(t *testing.T) {
 	for text, says := range map[string]string{
 		"":                        `scheme "" is not known`,
 		"127.0.0.1:443":           "is not a URL",
+		"https://x?proxy=v3":      "proxy is v1, not \"v3\"",
 		"ftp://x":                 `scheme "ftp" is not known`,
 		"tls://127.0.0.1":         "needs a port",
 		"xmpps-client://h":        "needs a port",

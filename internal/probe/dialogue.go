@@ -41,6 +41,12 @@ func startTLS(ctx context.Context, conn net.Conn, e endpoint.Endpoint) error {
 	defer stop()
 	d := &dialogue{conn: conn, in: bufio.NewReader(conn), left: clearLimit}
 	var err error
+	if e.Proxy != "" {
+		err = d.send(proxied(conn), "an answer behind the PROXY protocol")
+	}
+	if err != nil {
+		return clearError(e, d, err)
+	}
 	switch e.Scheme {
 	case "xmpp-client":
 		err = d.xmpp("xmlns='jabber:client'", e.Name)
@@ -50,6 +56,8 @@ func startTLS(ctx context.Context, conn net.Conn, e endpoint.Endpoint) error {
 		err = d.smtp()
 	case "imap":
 		err = d.imap()
+	case "pop3":
+		err = d.pop3()
 	}
 	if err == nil {
 		err = d.surplus()

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -45,6 +46,10 @@ var good = map[string][]turn{
 		{"", "* OK [CAPABILITY IMAP4rev1 STARTTLS] Dovecot ready.\r\n"},
 		{"A1 CAPABILITY\r\n", "* CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED\r\nA1 OK Done.\r\n"},
 		{"A2 STARTTLS\r\n", "A2 OK Begin TLS negotiation now.\r\n"},
+	},
+	"pop3": {
+		{"", "+OK Dovecot ready.\r\n"},
+		{"STLS\r\n", "+OK Begin TLS negotiation now.\r\n"},
 	},
 }
 
@@ -282,6 +287,11 @@ func TestDialogueFails(t *testing.T) {
 		{name: "STARTTLS refused", scheme: "imap", turns: []turn{imap[0], imap[1], {"A2 STARTTLS\r\n", "A2 BAD not now\r\n"}}, kind: TurnedAway, says: `answered STARTTLS with "A2 BAD not now"`},
 		{name: "bye instead", scheme: "imap", turns: []turn{imap[0], imap[1], {"A2 STARTTLS\r\n", "* BYE\r\n"}}, kind: TurnedAway, says: "BYE"},
 		{name: "answer to something else", scheme: "imap", turns: []turn{imap[0], {"A1 CAPABILITY\r\n", "a7 OK\r\n"}}, kind: OtherProtocol, says: "a7 OK"},
+
+		{name: "turned away", scheme: "pop3", turns: []turn{{"", "-ERR too many\r\n"}}, kind: TurnedAway, says: `"-ERR too many"`},
+		{name: "no STLS", scheme: "pop3", turns: []turn{{"", "+OK\r\n"}, {"STLS\r\n", "-ERR unknown\r\n"}}, kind: NoSTARTTLS, says: `"-ERR unknown"`},
+		{name: "mail of another kind", scheme: "pop3", turns: []turn{{"", "220 x ESMTP\r\n"}}, kind: OtherProtocol, says: "does not speak POP3"},
+		{name: "closed", scheme: "pop3", turns: []turn{{"", "+OK\r\n"}, {"STLS\r\n", ""}}, kind: Closed, says: "closed before the answer to STLS came"},
 	} {
 		t.Run(c.scheme+" "+c.name, func(t *testing.T) {
 			seen := Handshake(t.Context(), talk(t, c.scheme, c.turns, c.then))
@@ -301,6 +311,7 @@ func TestDialogueHasLimit(t *testing.T) {
 		"xmpp-server": "an XMPP stream",
 		"smtp":        "an SMTP greeting",
 		"imap":        "an IMAP greeting",
+		"pop3":        "a POP3 greeting",
 	} {
 		t.Run(scheme, func(t *testing.T) {
 			t.Parallel()
@@ -323,5 +334,47 @@ func TestAddressLiteral(t *testing.T) {
 		if got := addressLiteral(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr))); got != want {
 			t.Errorf("%s: %s, want %s", addr, got, want)
 		}
+	}
+}
+
+// readBefore is a connection of which something was read already.
+type readBefore struct {
+	net.Conn
+	in io.Reader
+}
+
+func (b readBefore) Read(into []byte) (int, error) { return b.in.Read(into) }
+
+// TestProxied wants a server that takes the PROXY protocol to be told first that the
+// connection comes from here.
+func TestProxied(t *testing.T) {
+	leaf := pki.SelfSigned(t)
+	listener := listen(t, "127.0.0.1:0")
+	heard := make(chan string, 1)
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		in := bufio.NewReader(conn)
+		line, _ := in.ReadString('\n')
+		from, to := conn.RemoteAddr().(*net.TCPAddr), conn.LocalAddr().(*net.TCPAddr)
+		if want := fmt.Sprintf("PROXY TCP4 127.0.0.1 127.0.0.1 %d %d\r\n", from.Port, to.Port); line != want {
+			line = fmt.Sprintf("%q, want %q", line, want)
+		} else {
+			line = ""
+		}
+		heard <- line
+		tls.Server(readBefore{conn, in}, &tls.Config{Certificates: []tls.Certificate{pair(t, leaf)}}).Handshake()
+		silence(conn)
+	}()
+	e := endpoint.At("tls", netip.MustParseAddrPort(listener.Addr().String()), "a.example")
+	e.Proxy = "v1"
+	if seen := Handshake(t.Context(), e); seen.Err != nil || !seen.Leaf().Equal(leaf.Cert) {
+		t.Errorf("saw %+v", seen)
+	}
+	if wrong := <-heard; wrong != "" {
+		t.Errorf("the server heard %s", wrong)
 	}
 }

@@ -35,13 +35,15 @@ var trixie = recipe{
 	// that others want. A scenario starts what it is about; only nginx runs
 	// from the start.
 	`--customize-hook=chroot "$1" systemctl disable --quiet ` + strings.Join(disabled, " "),
+	// Modules of nginx are loaded by the scenarios that are about them.
+	`--customize-hook=rm "$1"/etc/nginx/modules-enabled/*`,
 	"trixie",
 }
 
 var (
 	clients  = []string{"certbot", "acme.sh", "lego", "dehydrated", "acmetool"}
 	services = []string{
-		"nginx", "kamailio", "kamailio-tls-modules", "prosody",
+		"nginx", "libnginx-mod-stream", "libnginx-mod-mail", "kamailio", "kamailio-tls-modules", "prosody",
 		"haproxy", "postfix", "dovecot-imapd", "coturn", "ejabberd",
 	}
 	databases = []string{"sqlite3", "mariadb-server", "postgresql"}
