@@ -228,3 +228,34 @@ mail {
 		t.Errorf("%d listeners without a probe: %v", unlooked, plan.Checks)
 	}
 }
+
+// TestFronts wants a UNIX socket to be reached by the stream server that hands
+// connections on to it.
+func TestFronts(t *testing.T) {
+	const names = `map $ssl_preread_server_name $behind {
+		hostnames; default 127.0.0.1:1; a.example unix:/a.sock; .b.example group; *.c.example unix:/c.sock; "~*^D\\d" unix:/d.sock;
+	} upstream group { server unix:/b.sock; server 127.0.0.1:2; }`
+	for _, test := range []struct{ stream, socket, name, want string }{
+		{"server { listen 443; ssl_preread on; proxy_pass $behind; }", "/a.sock", "a.example", "https://127.0.0.1:443?name=a.example"},
+		{"server { listen 443; ssl_preread on; proxy_pass $behind; }", "/b.sock", "b.example", "https://127.0.0.1:443?name=b.example"},
+		{"server { listen 443; ssl_preread on; proxy_pass $behind; }", "/b.sock", "x.b.example", "https://127.0.0.1:443?name=x.b.example"},
+		{"server { listen 443; ssl_preread on; proxy_pass $behind; }", "/c.sock", "x.y.c.example", "https://127.0.0.1:443?name=x.y.c.example"},
+		{"server { listen 443; ssl_preread on; proxy_pass $behind; }", "/c.sock", "c.example", ""},
+		{"server { listen 443; ssl_preread on; proxy_pass $behind; }", "/d.sock", "d1.example", "https://127.0.0.1:443?name=d1.example"},
+		{"server { listen 443; ssl_preread on; proxy_pass $behind; }", "/a.sock", "b.example", ""},
+		{"server { listen [::1]:444 proxy_protocol; proxy_pass unix:/a.sock; }", "/a.sock", "b.example", "https://[::1]:444?name=b.example&proxy=v1"},
+		{"server { listen 443 udp; listen unix:/x.sock; proxy_pass unix:/a.sock; }", "/a.sock", "a.example", ""},
+		{"server { listen 443 ssl; ssl_certificate /o; ssl_certificate_key /o; proxy_pass unix:/a.sock; }", "/a.sock", "a.example", ""},
+		{"server { listen 443; proxy_pass $other; }", "/a.sock", "a.example", ""},
+	} {
+		plan := planOf(t, factsOf(deployers.Output{Stdout: "# configuration file /n.conf:\nstream { " + names + test.stream + "}\nhttp { server { listen unix:" + test.socket + " ssl; server_name " + test.name +
+			"; ssl_certificate /etc/nginx/tls/fullchain.pem; ssl_certificate_key /etc/nginx/tls/privkey.pem; } }\n"}))
+		got := ""
+		for _, e := range plan.Probes {
+			got += e.String()
+		}
+		if got != test.want || (len(plan.Notes()) == 0) != (test.want != "") {
+			t.Errorf("%s at %s by %s: %q, %q", test.stream, test.socket, test.name, got, plan.Notes())
+		}
+	}
+}

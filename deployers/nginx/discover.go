@@ -34,15 +34,14 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 	if nginx.master != nil && nginx.says != "" && f.Systemd {
 		d.AddUnknown(fmt.Sprintf("%s, outside of %s: certlatch sends it a HUP as long as it does. %s would not start beside it; to let that have it: %s", nginx.says, t.Unit, t.Unit, moveInto(t, []deployers.Process{*nginx.master})))
 	}
-	config, err := parse(dump.Stdout)
+	read := readServers(dump.Stdout)
 	switch {
 	case !d.Installed:
 	case dump.Failed != "":
 		d.AddUnknown("nginx refuses its configuration, so nothing is known of it: " + strings.Join(command, " ") + ": " + dump.Failed)
-	case err != nil:
-		d.AddUnknown("nginx's configuration could not be read: " + err.Error())
+	case read.err != nil:
+		d.AddUnknown("nginx's configuration could not be read: " + read.err.Error())
 	default:
-		read := indexed(config.servers())
 		for number := range read.servers {
 			discoverServer(&d, read, number)
 		}
@@ -119,11 +118,15 @@ func (s serversRead) handshakes(number int) (found []endpoint.Endpoint, note str
 		if !l.hasTLS() {
 			continue
 		}
+		name, _, _ := s.nameAt(number, l, nil)
+		if e, ok := s.fronts.through(l, server.scheme, name); ok && l.path != "" {
+			found = append(found, e)
+			continue
+		}
 		if why := unprobed(single, l, s); why != "" {
 			note = strings.TrimSpace(note + fmt.Sprintf(" %s of %s is not probed: %s.", l, server.where, why))
 			continue
 		}
-		name, _, _ := s.nameAt(number, l, nil)
 		found = append(found, l.probe(server, name))
 	}
 	return found, note

@@ -19,6 +19,7 @@ type serversRead struct {
 	listeners map[address][]firstListens // each listener once, by its address
 	choices   map[string]*choice         // by listener
 	lost      map[int][]ignored          // by server
+	fronts    fronts                     // what stands before them
 	main      string                     // the file that nginx begins with
 	err       error                      // why the configuration cannot be read
 }
@@ -42,7 +43,7 @@ func readServers(dump string) serversRead {
 		return serversRead{err: err}
 	}
 	read := indexed(config.servers())
-	read.main = config.main
+	read.main, read.fronts = config.main, config.fronts()
 	return read
 }
 

@@ -136,7 +136,7 @@ func followConfiguration(plan *deployers.Plan, nginx instance, options *Options,
 		return
 	}
 	nginx.differs(plan, options, read.main)
-	use := fileUse{plan: plan, read: read, asked: asked(f.Names), conflicts: conflicts(dump.Stderr)}
+	use := fileUse{plan: plan, read: read, asked: asked(f.Names), conflicts: deployers.Once(f, "nginx warnings", dump.Stderr, conflicts)}
 	for _, number := range read.concerned(*plan) {
 		use.consider(number)
 	}
@@ -294,10 +294,13 @@ func (u *fileUse) tellUnlooked() {
 // others than the configuration know, or why there is none that proves anything.
 func (s serversRead) probe(number int, l listener, others []string) (e endpoint.Endpoint, why string) {
 	server := s.servers[number]
+	name, instead, lost := s.nameAt(number, l, others)
+	if e, ok := s.fronts.through(l, server.scheme, name); ok && l.path != "" && len(server.pairs) == 1 {
+		return e, ""
+	}
 	if why := unprobed(server, l, s); why != "" {
 		return e, why
 	}
-	name, instead, lost := s.nameAt(number, l, others)
 	if instead != number && !lost {
 		return e, "no name is known that leads to the server there, and " + s.servers[instead].where + " answers for those that lead to none"
 	}

@@ -256,17 +256,19 @@ func FuzzParse(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(string(dump))
+	f.Add("# configuration file /a:\nstream { map $ssl_preread_server_name $b { hostnames; *.a unix:/b; ~c d; } server { listen 1; proxy_pass $b; } } http { server { listen unix:/b ssl; server_name x.a; } }")
 	f.Add("# configuration file /a:\nhttp { include a; server { listen [::1]:1-2 ssl; server_name .x *.y ~z; } }")
 	f.Fuzz(func(t *testing.T, dump string) {
 		config, err := parse(dump)
 		if err != nil && config.files != nil {
 			t.Error("a configuration beside an error")
 		}
-		for _, server := range config.servers() {
+		read := readServers(dump)
+		for number, server := range read.servers {
 			for _, l := range server.listens {
-				_ = unprobed(server, l, indexed([]serverBlock{server}))
-				if e := l.endpoint(server.scheme, indexed([]serverBlock{server}).firstName(0)); e.Name != "" && !endpoint.IsHost(e.Name) {
-					t.Errorf("%q is no name to ask for", e.Name)
+				e, why := read.probe(number, l, []string{"a.example"})
+				if again, err := endpoint.Parse(e.String()); why == "" && e.Port != 0 && endpoint.IsHost(e.Host) && (err != nil || again != e) {
+					t.Errorf("%s is no probe: %v", e, err)
 				}
 			}
 		}

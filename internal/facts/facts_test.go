@@ -391,8 +391,13 @@ func TestOutside(t *testing.T) {
 	}
 }
 
-// TestStarted is about what a unit's file starts.
-func TestStarted(t *testing.T) {
+// TestStarts is about what a unit's file, or its name, says that it starts.
+func TestStarts(t *testing.T) {
+	for _, unit := range []string{"nginx@edge.service", "nginx-edge.service"} {
+		if !starts(unit, "", "/usr/sbin/nginx") {
+			t.Errorf("%s is not found", unit)
+		}
+	}
 	for text, want := range map[string]string{
 		"ExecStart=/usr/sbin/nginx -c /e.conf":        "/usr/sbin/nginx",
 		"[Service]\n ExecStart = -@/usr/sbin/nginx x": "/usr/sbin/nginx",
@@ -400,12 +405,8 @@ func TestStarted(t *testing.T) {
 		"ExecStart=\nExecStartPre=/bin/nginx":         "",
 		"#ExecStart=/usr/sbin/nginx":                  "",
 	} {
-		got := ""
-		if match := started().FindStringSubmatch(text); match != nil {
-			got = match[2]
-		}
-		if got != want {
-			t.Errorf("%q: %q", text, got)
+		if got := starts("x.service", text, "nginx"); got != (want == "/usr/sbin/nginx") {
+			t.Errorf("%q: %v", text, got)
 		}
 	}
 }

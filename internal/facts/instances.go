@@ -62,12 +62,20 @@ func (f *Finder) runs(ctx context.Context, p process.Running, program string) (b
 func enabled(program string) (units []string) {
 	for _, links := range wanted {
 		for _, text := range Texts(links) {
-			for _, match := range started().FindAllStringSubmatch(text.Content, -1) {
-				if filepath.Base(match[2]) == filepath.Base(program) && !strings.Contains(text.Path, "@.") {
-					units = append(units, filepath.Base(text.Path))
-				}
+			if name := filepath.Base(text.Path); !strings.Contains(name, "@.") && starts(name, text.Content, program) {
+				units = append(units, name)
 			}
 		}
 	}
 	return units
+}
+
+// starts reports whether a unit starts a program, by its file, or by its name where the
+// command may stand in a drop-in.
+func starts(unit, content, program string) bool {
+	name := filepath.Base(program)
+	if strings.HasPrefix(unit, name+"@") || strings.HasPrefix(unit, name+"-") {
+		return true
+	}
+	return slices.ContainsFunc(started().FindAllStringSubmatch(content, -1), func(match []string) bool { return filepath.Base(match[2]) == name })
 }
