@@ -34,6 +34,11 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 	if nginx.master != nil && nginx.says != "" && f.Systemd {
 		d.AddUnknown(fmt.Sprintf("%s, outside of %s: certlatch sends it a HUP as long as it does. %s would not start beside it; to let that have it: %s", nginx.says, t.Unit, t.Unit, moveInto(t, []deployers.Process{*nginx.master})))
 	}
+	if isOther := t.Unit != "" && t.Unit != defaultUnit; isOther && nginx.says == "" {
+		d.Installed = len(f.Unit.ExecStart) > 0 && isNginx(f.Unit.ExecStart[0]) // else it only has a name like that
+		d.AddUnknown(fmt.Sprintf("%s starts nginx by way of variables, so while it is stopped it is not known with which configuration", t.Unit))
+		return d
+	}
 	read := readServers(dump.Stdout)
 	switch {
 	case !d.Installed:

@@ -132,7 +132,7 @@ func byUnit(u deployers.Unit) (i invocation, ok bool) {
 // isNginx reports whether a program is nginx, or one that is made of it, by its name.
 func isNginx(program string) bool {
 	name := filepath.Base(program)
-	return strings.HasPrefix(name, "nginx") || name == "openresty"
+	return name == "nginx" || name == "nginx-debug" || name == "openresty"
 }
 
 // usual returns the invocation with the target's name for its program, where that would

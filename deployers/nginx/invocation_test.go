@@ -172,3 +172,29 @@ func TestAsksOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestDiscoverInstances wants a unit of another name to be an instance only if it starts
+// nginx, and no other instance's configuration to be taken for that of one.
+func TestDiscoverInstances(t *testing.T) {
+	const dump = "# configuration file /etc/nginx/nginx.conf:\nhttp { server { listen 443 ssl; ssl_certificate a; ssl_certificate_key a.key; } }\n"
+	for _, test := range []struct {
+		name          string
+		start         []string
+		installed     bool
+		uses, unknown int
+	}{
+		{"another program", []string{"/usr/bin/nginx-prometheus-exporter"}, false, 0, 1},
+		{"nothing to do with it", []string{"/usr/bin/exporter"}, false, 0, 1},
+		{"variables", []string{"/usr/sbin/nginx", "-c", "$CONF"}, true, 0, 1},
+		{"itself", []string{"/usr/sbin/nginx", "-c", "/e.conf"}, true, 1, 0},
+	} {
+		target := deployers.Target{Service: "nginx", Unit: "nginx-x.service", Options: Deployer{}.Options()}
+		found := Deployer{}.Discover(target, deployers.Facts{
+			Systemd: true, Unit: deployers.Unit{Name: "nginx-x.service", LoadState: "loaded", ActiveState: "inactive", ExecStart: test.start},
+			Outputs: map[string]deployers.Output{"nginx\x00-T\x00-q": {Stdout: dump}, "nginx\x00-T\x00-q\x00-c\x00/e.conf": {Stdout: dump}},
+		})
+		if found.Installed != test.installed || len(found.Uses) != test.uses || len(found.Unknown) != test.unknown {
+			t.Errorf("%s: %+v", test.name, found)
+		}
+	}
+}
