@@ -119,7 +119,7 @@ func (p *program) answer(c *cli.Context, events []hooks.Event) (*outcome.Report,
 	case len(wanted) == 0 && events[0].Unchanged:
 		return nil, nil
 	case len(wanted) == 0:
-		p.log.Info("no target wants this lineage", "path", events[0].Path)
+		p.tellUnwanted(e.Site.Config, events)
 		return &outcome.Report{}, nil
 	case events[0].Unchanged:
 		if err := prepare.Inside(wanted); err != nil || c.Bool("defer") {
@@ -134,6 +134,20 @@ func (p *program) answer(c *cli.Context, events []hooks.Event) (*outcome.Report,
 	}
 	became, err := e.Deploy(c.Context, req)
 	return &became, err
+}
+
+// tellUnwanted says that no target takes what a client has renewed, and which takes
+// its twin.
+func (p *program) tellUnwanted(cfg *config.Config, events []hooks.Event) {
+	for _, event := range events {
+		l := lineage.Lineage{Client: event.Client, Name: event.LineageName()}
+		if t, is := prepare.TakesTwin(cfg, l); is {
+			p.log.Warn("no target wants this lineage, but one of its twins", "path", event.Path, "target", t.Name,
+				"remedy", "write lineage: "+outcome.Selector(l)+" for target "+t.Name+", unless both are meant to be kept")
+			return
+		}
+	}
+	p.log.Info("no target wants this lineage", "path", events[0].Path)
 }
 
 // retryPending tries what is pending and due of lineages that were not renewed.

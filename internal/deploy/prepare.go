@@ -185,7 +185,12 @@ func (r *run) unchanged(p prepared, seen sight) *ended {
 // it does not.
 func (r *run) endsAtOnce(j job) *ended {
 	if j.fault != nil {
-		return &ended{job: j, outcome: outcome.Of(j.about(), outcome.Failure{At: outcome.Validate, Err: j.fault})}
+		var proven *lineage.Leaf
+		if known := r.memory.get(j.ref()).Proven; known != nil {
+			proven = &known.Leaf
+		}
+		fault := r.prep.Explained(r.site.Config, j.assignment(), proven)
+		return &ended{job: j, outcome: outcome.Of(j.about(), outcome.Failure{At: outcome.Validate, Err: fault})}
 	}
 	if err := r.stuck[j.ref()]; err != nil {
 		return &ended{job: j, outcome: outcome.Of(j.about(), outcome.Failure{At: outcome.Commit, Err: err})}

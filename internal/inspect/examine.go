@@ -126,10 +126,15 @@ type examined struct {
 // compared without a bundle, nor found without a plan.
 func (i inspection) examine(ctx context.Context, a prepare.Assignment) examined {
 	if a.Err != nil {
-		return examined{evidence: evidence{assigned: a}, checks: []deployers.Check{fails(deployers.Issued, a.Err, subjectOf(a, deployers.Plan{}))}}
+		var proven *lineage.Leaf
+		if known := i.record(a).Proven; known != nil {
+			proven = &known.Leaf
+		}
+		fault := i.prep.Explained(i.site.Config, a, proven)
+		return examined{evidence: evidence{assigned: a}, checks: []deployers.Check{fails(deployers.Issued, fault, subjectOf(a, deployers.Plan{}))}}
 	}
 	e := examined{evidence: i.open(ctx, a)}
-	e.checks = slices.Concat(i.kept(a), e.plan.Checks, []deployers.Check{e.activation()}, i.issued(ctx, e.evidence))
+	e.checks = slices.Concat(i.kept(a), i.replaced(e.evidence), e.plan.Checks, []deployers.Check{e.activation()}, i.issued(ctx, e.evidence))
 	if !e.isComparable() {
 		return e
 	}
@@ -141,6 +146,22 @@ func (i inspection) examine(ctx context.Context, a prepare.Assignment) examined 
 	}
 	e.probes, e.looks = named, true
 	return e
+}
+
+// replaced says that another lineage has taken the place of an assignment's, which
+// its client does not renew any more then.
+func (i inspection) replaced(ev evidence) []deployers.Check {
+	if ev.bundle == nil {
+		return nil
+	}
+	leaf := ev.bundle.Leaf
+	by := prepare.Successor(i.spares(), lineage.Names(leaf), leaf.NotBefore, i.began)
+	if by == nil {
+		return nil
+	}
+	t, l := ev.assigned.Target.Name, ev.assigned.Lineage
+	return []deployers.Check{warned(deployers.Issued, "write lineage: "+outcome.Selector(by.Lineage)+" for target "+t+", unless both are meant to be kept",
+		"%s has the names of %s and a newer leaf, of %s, and no target takes it", by.Lineage, l, by.Leaf.NotBefore.UTC().Format(time.DateOnly))}
 }
 
 // evidence is what there is to know of an assignment, before it is looked at what

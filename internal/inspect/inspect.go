@@ -10,6 +10,7 @@ package inspect
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
@@ -37,13 +38,19 @@ type inspection struct {
 	began  time.Time
 	state  *state.State
 	unread error // why the state cannot be read, so that it is an empty one; nil: it was
+
+	spares func() []prepare.Spare // lineages that no target takes, read when first asked for
 }
 
 // begin begins to look, with what a Preparer has found out already.
 func (in Inspector) begin(prep *prepare.Preparer) (inspection, error) {
 	began := time.Now()
 	st, unread, err := in.Site.State()
-	return inspection{site: in.Site, prep: prep, tests: owntest.NewRunner(in.Site.World.Programs), beside: prep.Besides(in.Site.World.Databases), began: began, state: st, unread: unread}, err
+	spares := sync.OnceValue(func() []prepare.Spare { return prep.Spares(in.Site.Config) })
+	return inspection{
+		site: in.Site, prep: prep, tests: owntest.NewRunner(in.Site.World.Programs), beside: prep.Besides(in.Site.World.Databases),
+		began: began, state: st, unread: unread, spares: spares,
+	}, err
 }
 
 // record returns what is remembered of an assignment.

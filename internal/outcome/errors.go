@@ -19,6 +19,20 @@ type Explained interface {
 	Explain(Subject) (Reason, string)
 }
 
+// LineageReplacedError is a target that names a lineage which no client keeps any
+// more, where another has its names.
+type LineageReplacedError struct {
+	Missing *LineageMissingError
+	By      lineage.Lineage
+	Issued  time.Time // the leaf of the other one
+}
+
+func (e *LineageReplacedError) Error() string {
+	return fmt.Sprintf("%v, and %s has its names, with a leaf of %s", e.Missing, e.By, e.Issued.UTC().Format(time.DateOnly))
+}
+
+func (e *LineageReplacedError) Unwrap() error { return e.Missing }
+
 // LineageMissingError is a target that names a lineage which no client keeps.
 type LineageMissingError struct{ Lineage, Config string }
 

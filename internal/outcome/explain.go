@@ -142,15 +142,16 @@ func beforehand() []kind {
 			when(func(e *StuckError, of Subject) string { return e.Remedy(of.Target) }),
 			when(func(e *install.StuckError, of Subject) string { return (&StuckError{e}).Remedy(of.Target) }),
 		}},
-		{LineageNotFound, ByStep, []match{when(func(e *LineageMissingError, _ Subject) string {
-			return "issue it, or correct the target's lineage in " + e.Config
-		})}},
+		{LineageNotFound, ByStep, []match{
+			when(func(e *LineageReplacedError, of Subject) string {
+				return "write lineage: " + Selector(e.By) + " for target " + of.Target + " in " + e.Missing.Config
+			}),
+			when(func(e *LineageMissingError, _ Subject) string {
+				return "issue it, or correct the target's lineage in " + e.Config
+			}),
+		}},
 		{LineageAmbiguous, ByStep, []match{when(func(e *AmbiguousError, of Subject) string {
-			named := e.Lineage.Client + ":" + lineage.Pattern(e.Lineage.Name)
-			if strings.ContainsAny(named, " #'\"\\") {
-				named = strconv.Quote(named) // as YAML has it
-			}
-			return fmt.Sprintf("write lineage: %s for target %s", named, of.Target)
+			return fmt.Sprintf("write lineage: %s for target %s", Selector(e.Lineage), of.Target)
 		})}},
 		{UnitNotFound, ByStep, []match{whenSome(
 			func(e *deployers.UnitError) bool { return e.LoadState == "not-found" },
@@ -280,6 +281,16 @@ func general() []kind {
 		})}},
 		{Unexpected, ClassUnexpected, nil},
 	}
+}
+
+// Selector returns what stands in a configuration for one lineage alone, quoted where
+// YAML needs it.
+func Selector(l lineage.Lineage) string {
+	selector := l.Client + ":" + lineage.Pattern(l.Name)
+	if strings.ContainsAny(selector, " #'\"\\") {
+		return strconv.Quote(selector)
+	}
+	return selector
 }
 
 const (
