@@ -241,12 +241,18 @@ func TestLineageName(t *testing.T) {
 		{"lego", "/srv/a.example.crt", "a.example"},
 		{"lego", "/srv/a.example.issuer.crt", ""},
 		{"directory", "/srv/a.example", "a.example"},
-		{"caddy", "/srv/a.example", ""},
+		{"caddy", "/srv/a.example", "a.example"},
+		{"caddy", "/srv/wildcard_.a.example", "_.a.example"},
+		{"nginx-acme", "/srv/*.a.example-1f2e3d4c.crt", "_.a.example"},
+		{"nginx-acme", "/srv/a.example.crt", ""},
+		{"uacme", "/etc/ssl/uacme/a.example", "a.example"},
+		{"getssl", "/etc/getssl/*.a.example", "_.a.example"},
+		{"nosuch", "/srv/a.example", ""},
 	} {
 		if name := (Event{Client: test.client, Path: test.path}).LineageName(); name != test.want {
 			t.Errorf("%s: %s: %q instead of %q", test.client, test.path, name, test.want)
 		}
-		if _, ok := KeeperFor(test.client); ok != (test.client != "caddy") {
+		if _, ok := KeeperFor(test.client); ok != (test.client != "nosuch") {
 			t.Errorf("%s is a keeper: %v", test.client, ok)
 		}
 	}

@@ -12,6 +12,9 @@ type Keeper struct {
 	Name   string // the key in the configuration's lineages list
 	Layout lineage.Layout
 	Places []string // the usual ones
+
+	OnlyAsked bool   // its usual places are not taken where the configuration names none
+	Serves    string // the server that serves what it keeps itself; empty: none
 }
 
 // Root returns a directory in which the keeper keeps lineages.
@@ -29,9 +32,38 @@ func plainDirectories() Keeper {
 func Keepers() []Keeper {
 	var keepers []Keeper
 	for _, c := range All() {
-		keepers = append(keepers, Keeper{c.Name(), c.Layout(), c.Places()})
+		keepers = append(keepers, Keeper{Name: c.Name(), Layout: c.Layout(), Places: c.Places()})
 	}
-	return append(keepers, plainDirectories())
+	return append(keepers, plainDirectories(), getssl(), uacme(), caddy(), nginxACME())
+}
+
+// Other is what keeps certificates in a way of its own that certlatch does not read.
+type Other struct {
+	Name   string
+	Places []string // the usual ones
+	Is     string   // what it is, for people
+}
+
+// Others returns what is known to keep certificates in a way that certlatch does not
+// read: Apache's (mod_md 2.6.11 md_store_fs.c) and Traefik's (traefik 3
+// pkg/provider/acme/local_store.go).
+func Others() []Other {
+	return []Other{
+		{"mod_md", []string{"/etc/apache2/md/domains", "/etc/httpd/state/md/domains", "/etc/httpd/md/domains"},
+			"Apache's own module, which renews its certificates and takes them by itself, at a graceful restart; certlatch does not read its store"},
+		{"traefik", []string{"/etc/traefik/acme.json", "/var/lib/traefik/acme.json", "/data/acme.json"},
+			"Traefik's own file, which holds all its certificates and keys in one, and Traefik serves them by itself; certlatch does not read it"},
+	}
+}
+
+// OtherFor returns the one with a name, and reports whether there is one.
+func OtherFor(name string) (Other, bool) {
+	for _, o := range Others() {
+		if o.Name == name {
+			return o, true
+		}
+	}
+	return Other{}, false
 }
 
 // KeeperFor returns the keeper with a name, and reports whether there is one.

@@ -43,7 +43,7 @@ func (r *report) build(cfg *Config, doc *document, on host) {
 func (r *report) roots(written *[]rootKeys, on host) (roots []lineage.Root, doubles []Problem) {
 	if written == nil {
 		for _, keeper := range hooks.Keepers() {
-			if len(keeper.Places) > 0 && on.exists(keeper.Places[0]) {
+			if len(keeper.Places) > 0 && !keeper.OnlyAsked && on.exists(keeper.Places[0]) {
 				roots = append(roots, keeper.Root(keeper.Places[0]))
 			}
 		}

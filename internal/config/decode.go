@@ -13,6 +13,8 @@ import (
 	"unicode"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/certlatch/certlatch/hooks"
 )
 
 // maxValues bounds how many keys and values are looked at, which aliases may
@@ -264,6 +266,9 @@ func keyOf(field reflect.StructField) string {
 // meant, or all that there are.
 func keyRemedy(key string, block reflect.Value) string {
 	keys := keysOf(block)
+	if other, is := hooks.OtherFor(key); is {
+		return "that is " + other.Is
+	}
 	if near := nearest(key, keys); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/host"
 	"github.com/certlatch/certlatch/internal/install"
@@ -76,6 +77,10 @@ func lineageRoots(cfg *config.Config) (checks []deployers.Check, err error) {
 		watched += 1 + len(found)
 		if len(found) == 0 {
 			checks = append(checks, warned(deployers.Lineages, "issue a certificate, or correct lineages in "+cfg.Path, "%s keeps no lineage below %s", root.Client, root.Dir))
+			continue
+		}
+		if keeper, is := hooks.KeeperFor(root.Client); is && keeper.Serves != "" {
+			checks = append(checks, fine(deployers.Lineages, "%s keeps %d below %s, and %s serves them itself", root.Client, len(found), root.Dir, keeper.Serves))
 			continue
 		}
 		checks = append(checks, fine(deployers.Lineages, "%s keeps %d below %s", root.Client, len(found), root.Dir))

@@ -45,6 +45,7 @@ func (in Inspector) Survey(ctx context.Context) (proposal.Host, error) {
 	if host.Lineages, host.Unknown, err = surveyLineages(prep, host.Roots); err != nil {
 		return proposal.Host{}, err
 	}
+	host.Unknown = append(host.Unknown, surveyOthers()...)
 	kept := keepersOf(host.Lineages)
 	for _, d := range all.Deployers() {
 		discoverer, ok := d.(deployers.Discoverer)
@@ -80,6 +81,18 @@ func (in Inspector) Survey(ctx context.Context) (proposal.Host, error) {
 		}
 	}
 	return host, nil
+}
+
+// surveyOthers names what keeps certificates on this host that certlatch does not read.
+func surveyOthers() (unknown []string) {
+	for _, other := range hooks.Others() {
+		for _, place := range other.Places {
+			if _, err := os.Lstat(place); err == nil {
+				unknown = append(unknown, fmt.Sprintf("%s is %s", place, other.Is))
+			}
+		}
+	}
+	return unknown
 }
 
 // sameDir reports whether two paths lead to one directory.

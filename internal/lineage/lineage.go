@@ -48,12 +48,20 @@ func (l Lineage) Is(text string) bool { return text == l.Name || text == l.Strin
 // with ==.
 type Layout struct {
 	// Patterns relative to the directory. {dir} stands for the lineage's name
-	// as it is in the file system, {base} for the same without the suffix.
+	// as it is in the file system, {base} for the same without the suffix, and {tail}
+	// for what follows a name where there may be several of it: a hyphen and a
+	// hexadecimal number.
 	Fullchain, Chain, Key string
 
-	Suffix  string    // what a name may end in, and {base} does not
-	Literal bool      // wildcards are written "*.example.org" in the file system
-	Beside  [2]string // names of directories beside that one, into which the client's own links lead; empty: none
+	// Above are directories between that one and the lineages, as a pattern
+	// ([path.Match]); empty: none. The directory may also be the first or the last of
+	// these itself.
+	Above string
+
+	Suffix   string    // what a name may end in, and {base} does not
+	Literal  bool      // wildcards are written "*.example.org" in the file system
+	Wildcard string    // what they are written with in place of "*."; empty: "_."
+	Beside   [2]string // names of directories beside that one, into which the client's own links lead; empty: none
 }
 
 // Root is a directory in which lineages are kept.
@@ -87,15 +95,16 @@ func (r Root) Lineage(name string) (Lineage, error) {
 		return Lineage{}, err
 	}
 	dir := name
-	if rest, ok := strings.CutPrefix(name, "_."); ok && r.Layout.Literal {
-		dir = "*." + rest
+	if rest, ok := strings.CutPrefix(name, "_."); ok {
+		dir = r.Layout.wildcard() + rest
 	}
-	names := strings.NewReplacer("{dir}", dir, "{base}", strings.TrimSuffix(dir, r.Layout.Suffix))
+	at := r.newest(dir)
+	names := strings.NewReplacer("{dir}", dir, "{base}", strings.TrimSuffix(dir, r.Layout.Suffix), "{tail}", at.tail)
 	path := func(pattern string) string {
 		if pattern == "" {
 			return ""
 		}
-		return filepath.Join(r.Dir, names.Replace(pattern))
+		return filepath.Join(at.dir, names.Replace(pattern))
 	}
 	l := Lineage{Client: r.Client, Name: name, Root: r, Fullchain: path(r.Layout.Fullchain), Chain: path(r.Layout.Chain), Key: path(r.Layout.Key)}
 	if l.Chain != "" {
@@ -149,12 +158,18 @@ func (r Root) List() ([]Lineage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list lineages: %w", err)
 	}
-	var found []Lineage
-	for _, entry := range entries {
-		name := r.nameOf(entry.Name())
-		if name == "" {
-			continue
+	var names []string
+	for _, entry := range slices.Concat(entries, r.entriesAbove()) {
+		if name := r.nameOf(entry.Name()); name != "" {
+			names = append(names, name)
 		}
+	}
+	if r.Layout.mayHoldSeveral() {
+		slices.Sort(names)
+		names = slices.Compact(names)
+	}
+	var found []Lineage
+	for _, name := range names {
 		if l, err := r.Find(name); err == nil {
 			found = append(found, l)
 		}
@@ -174,9 +189,7 @@ func (r Root) Listed(name string) (l Lineage, is bool, err error) {
 		}
 		return Lineage{}, false, nil
 	}
-	rest, _ := paths.Below(l.Fullchain, r.Dir)
-	entry, _, _ := strings.Cut(rest, "/")
-	return l, r.nameOf(entry) == name, nil
+	return l, r.nameOf(r.entryOf(l)) == name, nil
 }
 
 // NameAt returns the name of the lineage that would be at path (a directory, or
@@ -184,7 +197,7 @@ func (r Root) Listed(name string) (l Lineage, is bool, err error) {
 // does not look at the file system.
 func (r Root) NameAt(path string) string {
 	path = filepath.Clean(path)
-	if filepath.Dir(path) != r.Dir {
+	if !r.isAbove(filepath.Dir(path)) {
 		return ""
 	}
 	return r.nameOf(filepath.Base(path))
@@ -193,14 +206,20 @@ func (r Root) NameAt(path string) string {
 // nameOf returns the name of the lineage whose directory or file has a name, or
 // "".
 func (r Root) nameOf(file string) string {
-	if flat := strings.TrimPrefix(r.Layout.Fullchain, "{dir}"); !strings.Contains(flat, "/") {
+	if tailed, is := strings.CutPrefix(r.Layout.Fullchain, "{dir}{tail}"); is {
+		name, tail, ok := cutTail(strings.TrimSuffix(file, tailed))
+		if !ok || name+tail+tailed != file {
+			return ""
+		}
+		file = name
+	} else if flat := strings.TrimPrefix(r.Layout.Fullchain, "{dir}"); !strings.Contains(flat, "/") {
 		chain := strings.TrimPrefix(r.Layout.Chain, "{dir}")
 		if !strings.HasSuffix(file, flat) || chain != "" && strings.HasSuffix(file, chain) {
 			return ""
 		}
 		file = strings.TrimSuffix(file, flat)
 	}
-	if rest, ok := strings.CutPrefix(file, "*."); ok && r.Layout.Literal {
+	if rest, ok := strings.CutPrefix(file, r.Layout.wildcard()); ok {
 		file = "_." + rest
 	}
 	if CheckName(file) != nil {

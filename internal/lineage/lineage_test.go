@@ -203,6 +203,68 @@ func TestCheckName(t *testing.T) {
 	}
 }
 
+// TestNewest chooses among several certificates of one name by when they begin, below a
+// place and below each directory on the way to its lineages.
+func TestNewest(t *testing.T) {
+	ca, now := pki.NewCA(t, "Root"), time.Now()
+	write := func(dir, name string, age time.Duration) {
+		leaf := ca.Leaf(t, pki.Names("a.example"), pki.Valid(now.Add(-age), now.Add(time.Hour)))
+		for suffix, data := range map[string][]byte{".crt": leaf.Fullchain, ".key": leaf.Key} {
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name+suffix), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	dir := t.TempDir()
+	storage, state := filepath.Join(dir, "caddy"), filepath.Join(dir, "acme_le")
+	write(storage+"/certificates/ca-one/a.example", "a.example", 2*time.Hour)
+	write(storage+"/certificates/ca-two/a.example", "a.example", time.Hour)
+	write(storage+"/certificates/ca-one/wildcard_.a.example", "wildcard_.a.example", time.Hour)
+	write(storage+"/certificates/ca-one/2001-db8--1", "2001-db8--1", time.Hour)
+	write(state, "a.example-1f2e3d4c", 2*time.Hour)
+	write(state, "a.example-9", time.Hour)
+	write(state, "*.b.example-ffffffffffffffff", time.Hour)
+	write(state, "account", time.Hour) // has no hash
+	for _, test := range []struct{ keeper, dir, names, newest string }{
+		{"caddy", storage, "2001-db8--1 _.a.example a.example", storage + "/certificates/ca-two/a.example/a.example.crt"},
+		{"caddy", storage + "/certificates", "2001-db8--1 _.a.example a.example", storage + "/certificates/ca-two/a.example/a.example.crt"},
+		{"caddy", storage + "/certificates/ca-one", "2001-db8--1 _.a.example a.example", storage + "/certificates/ca-one/a.example/a.example.crt"},
+		{"nginx-acme", state, "_.b.example a.example", state + "/a.example-9.crt"},
+	} {
+		keeper, _ := hooks.KeeperFor(test.keeper)
+		root := keeper.Root(test.dir)
+		all, err := root.List()
+		var names []string
+		for _, l := range all {
+			names = append(names, l.Name)
+			if listed, is, err := root.Listed(l.Name); !is || err != nil || listed != l {
+				t.Errorf("%s: %s is listed as %v: %t, %v", test.dir, l.Name, listed, is, err)
+			}
+			if bundle, findings := lineage.Read(l); bundle == nil {
+				t.Errorf("%s: %s cannot be read: %v", test.dir, l.Name, findings)
+			}
+		}
+		if got := strings.Join(names, " "); got != test.names || err != nil {
+			t.Errorf("%s keeps %q, %v", test.dir, got, err)
+		}
+		if l, err := root.Find("a.example"); l.Fullchain != test.newest || l.Key != strings.TrimSuffix(test.newest, "crt")+"key" || err != nil {
+			t.Errorf("%s: the newest is %s, %v", test.dir, l.Fullchain, err)
+		}
+		if _, err := root.Find("gone.example"); !errors.As(err, new(*lineage.NotFoundError)) {
+			t.Errorf("%s: one that is not there: %v", test.dir, err)
+		}
+	}
+	caddy, _ := hooks.KeeperFor("caddy")
+	for at, want := range map[string]string{"/certificates/ca-one/a.example": "a.example", "/certificates/ca-one": "", "/certificates": "certificates", "/a/b/c/d": "", "/locks/x/a.example": ""} {
+		if got := caddy.Root(storage).NameAt(storage + at); got != want {
+			t.Errorf("at %s lies %q", at, got)
+		}
+	}
+}
+
 // TestArgument holds that a shell makes of a lineage's argument what names it, and
 // certlatch no flag.
 func TestArgument(t *testing.T) {
@@ -251,9 +313,9 @@ func FuzzCheckName(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			for _, path := range []string{l.Fullchain, l.Key} {
+			for path, pattern := range map[string]string{l.Fullchain: k.Layout.Fullchain, l.Key: k.Layout.Key} {
 				parent := path
-				for range strings.Count(k.Layout.Key, "/") + 1 {
+				for range strings.Count(pattern, "/") + 1 {
 					parent = filepath.Dir(parent)
 				}
 				if parent != root.Dir || path != filepath.Clean(path) {

@@ -18,11 +18,11 @@ func TestListed(t *testing.T) {
 		t.Run(keeper.Name, func(t *testing.T) {
 			root := keeper.Root(t.TempDir())
 			for _, dir := range []string{"a.example", "a.example_ecc", "*.c.example", "_.c.example", "d", "é.example", "f.crt"} {
-				for _, file := range []string{"fullchain.pem", "privkey.pem", "fullchain.cer", "a.example.key", "*.c.example.key", "_.c.example.key", "é.example.key", "fullchain", "privkey"} {
+				for _, file := range []string{"fullchain.pem", "privkey.pem", "fullchain.cer", "a.example.key", "*.c.example.key", "_.c.example.key", "é.example.key", "fullchain", "privkey", "cert.pem", "key.pem", "fullchain.crt", "a.example.crt", "d.key", "d.crt"} {
 					write(t, filepath.Join(root.Dir, dir, file))
 				}
 			}
-			for _, file := range []string{"README", "a.example.crt", "a.example.issuer.crt", "a.example.key", "b.issuer.crt", "b.issuer.key", "b.key", "_.c.example.crt", "_.c.example.key", "f.crt.crt", "f.crt.key"} {
+			for _, file := range []string{"README", "a.example.crt", "a.example.issuer.crt", "a.example.key", "b.issuer.crt", "b.issuer.key", "b.key", "_.c.example.crt", "_.c.example.key", "f.crt.crt", "f.crt.key", "a.example-1f.crt", "a.example-1f.key", "d-e.crt", "d-e.key", "x-1f.crt", "private/a.example/key.pem", "private/d/key.pem"} {
 				write(t, filepath.Join(root.Dir, file))
 			}
 			all, err := root.List()

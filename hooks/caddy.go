@@ -1,0 +1,19 @@
+package hooks
+
+import "github.com/certlatch/certlatch/internal/lineage"
+
+// caddy returns the keeper of what Caddy has had issued, which it serves itself. Below
+// certificates in its storage there is a directory for each issuer, and in that one for
+// each name: lower case, "*" as "wildcard_", ":" as "-" (certmagic 0.25 storage.go,
+// KeyBuilder and StorageKeys.Safe; the issuer's is acmeissuer.go, issuerKey). Of several
+// issuers' certificates of one name the newest counts, as for Caddy (certmagic 0.25
+// certificates.go). Key, certificate and metadata are written in this order, each by a
+// rename (crypto.go, saveCertResource; filestorage.go).
+func caddy() Keeper {
+	return Keeper{
+		Name: "caddy", Serves: "Caddy", OnlyAsked: true,
+		Layout: lineage.Layout{Above: "certificates/*", Fullchain: "{dir}/{dir}.crt", Key: "{dir}/{dir}.key", Wildcard: "wildcard_."},
+		// Debian's caddy has /var/lib/caddy as its home (caddy 2.6.2-5 caddy.service).
+		Places: []string{"/var/lib/caddy/.local/share/caddy", "/root/.local/share/caddy"},
+	}
+}
