@@ -178,6 +178,23 @@ func (r Root) List() ([]Lineage, error) {
 	return found, nil
 }
 
+// Unnamed returns why what lies below the root as a lineage does is none: its name can
+// be that of none. What is hidden, or no directory of a certificate, is passed over.
+func (r Root) Unnamed() (why []error) {
+	entries, _ := os.ReadDir(r.Dir) // List says why that fails
+	for _, entry := range entries {
+		file := entry.Name()
+		err := CheckName(file)
+		if err == nil || file[0] == '.' {
+			continue
+		}
+		if _, missing := os.Lstat(filepath.Join(r.Dir, strings.ReplaceAll(r.Layout.Fullchain, "{dir}", file))); missing == nil {
+			why = append(why, err)
+		}
+	}
+	return why
+}
+
 // Listed returns the lineage with a name, if [Root.List] would return it, and fails
 // where that would. It looks at no other.
 func (r Root) Listed(name string) (l Lineage, is bool, err error) {

@@ -170,6 +170,8 @@ func TestRootList(t *testing.T) {
 	touch(t, filepath.Join(dir, "README"))
 	touch(t, filepath.Join(dir, "half.example/fullchain.pem"))
 	touch(t, filepath.Join(dir, ".odd name/fullchain.pem"))
+	touch(t, filepath.Join(dir, "caf\xe9/fullchain.pem"))
+	touch(t, filepath.Join(dir, "line\nend/README"))
 	touch(t, filepath.Join(dir, ".odd name/privkey.pem"))
 	list, err := root.List()
 	if err != nil {
@@ -262,6 +264,21 @@ func TestNewest(t *testing.T) {
 		if got := caddy.Root(storage).NameAt(storage + at); got != want {
 			t.Errorf("at %s lies %q", at, got)
 		}
+	}
+}
+
+// TestUnnamed tells of what would be a lineage if it had another name.
+func TestUnnamed(t *testing.T) {
+	dir := t.TempDir()
+	for _, file := range []string{"a.example/fullchain.pem", "caf\xe9/fullchain.pem", "line\nend/README", ".hidden/fullchain.pem"} {
+		touch(t, filepath.Join(dir, file))
+	}
+	certbot, _ := hooks.KeeperFor("certbot")
+	if why := certbot.Root(dir).Unnamed(); len(why) != 1 || why[0].Error() != `lineage name "caf\xe9": it is not UTF-8` {
+		t.Errorf("%v", why)
+	}
+	if why := certbot.Root(filepath.Join(dir, "nowhere")).Unnamed(); why != nil {
+		t.Errorf("nowhere: %v", why)
 	}
 }
 
