@@ -126,13 +126,9 @@ func (p *program) engine(c *cli.Context) (*deploy.Engine, error) {
 }
 
 // leaveMarks marks lineages in the state directory of a configuration that may be
-// wrong, and reports whether that is done.
+// wrong, and reports whether that is done. The directory is not made.
 func leaveMarks(configuration string, lineages []string) bool {
-	if len(lineages) == 0 {
-		return false
-	}
-	store, err := state.Open(config.StateOf(configuration))
-	return err == nil && store.MarkAll(lineages) == nil
+	return len(lineages) > 0 && state.View(config.StateOf(configuration)).MarkAll(lineages) == nil
 }
 
 // inSandbox returns a report with the remedies for whoever called certlatch from a

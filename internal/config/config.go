@@ -125,6 +125,7 @@ func StateOf(path string) string {
 	}
 	for line := range strings.Lines(string(data)) {
 		value, is := strings.CutPrefix(line, "state:")
+		value, _, _ = strings.Cut(value, " #")
 		if value = strings.Trim(value, " \t\r\n\"'"); is && checkPath(value) == nil {
 			return value
 		}

@@ -394,3 +394,32 @@ func FuzzParse(f *testing.F) {
 		checkShow(t, cfg)
 	})
 }
+
+// TestStateOf finds the state directory of configurations that are wrong otherwise.
+func TestStateOf(t *testing.T) {
+	for text, want := range map[string]string{
+		"state: /srv/state\nlinages: []\n":        "/srv/state",
+		"state: \"/srv/a state\" # here\ntargets": "/srv/a state",
+		"targets:\n  - state: /srv/state\n":       DefaultState,
+		"state: srv\n":                            DefaultState,
+		"state: /srv/../etc\n":                    DefaultState,
+		"":                                        DefaultState,
+	} {
+		path := filepath.Join(t.TempDir(), "config.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := StateOf(path); got != want {
+			t.Errorf("%q: %s instead of %s", text, got, want)
+		}
+		if err := os.Chmod(path, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if got := StateOf(path); os.Geteuid() == 0 && got != DefaultState {
+			t.Errorf("%q, which others may write: %s", text, got)
+		}
+	}
+	if got := StateOf(filepath.Join(t.TempDir(), "nosuch")); got != DefaultState {
+		t.Errorf("a file that is not there: %s", got)
+	}
+}
