@@ -132,7 +132,7 @@ func (b Brief) Text() string {
 
 // verdict returns the lineage and target of an outcome, and its result.
 func verdict(o outcome.Outcome) string {
-	text := fmt.Sprintf("%s: %s: %s", o.Target, o.Lineage, o.Result)
+	text := fmt.Sprintf("%s: %s: %s", o.Target, quotedName(o.Lineage), o.Result)
 	if o.Reason != "" {
 		text += " (" + string(o.Reason) + ")"
 	}

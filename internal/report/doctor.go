@@ -47,7 +47,7 @@ func (e Examined) Text() string {
 		if x.Target == "" {
 			text.WriteString("this host\n")
 		} else {
-			fmt.Fprintf(&text, "%s: %s (%s)\n", x.Target, x.Lineage, x.Service)
+			fmt.Fprintf(&text, "%s: %s (%s)\n", x.Target, quotedName(x.Lineage), x.Service)
 		}
 		for _, c := range x.Checks {
 			fmt.Fprintf(&text, "  %-8s %-14s %s\n", c.Level, c.About, inLine(c.String()))

@@ -43,7 +43,7 @@ func (h History) Text() string {
 		if e.Leaf != nil {
 			until = e.Leaf.NotAfter.Format(time.DateOnly)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Time.Format(time.RFC3339), e.Target, e.Lineage, e.Result, orDash(e.Reason), orDash(e.Generation), until, e.By)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Time.Format(time.RFC3339), e.Target, quotedName(e.Lineage), e.Result, orDash(e.Reason), orDash(e.Generation), until, e.By)
 	}
 	table.Flush()
 	return text.String()

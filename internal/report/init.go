@@ -12,7 +12,7 @@ import (
 func NextSteps(found proposal.Proposal, hooks []string) string {
 	var text strings.Builder
 	for _, t := range found.Targets {
-		fmt.Fprintf(&text, "\n%s: %s (%s)", t.Name, t.Lineage, t.Service)
+		fmt.Fprintf(&text, "\n%s: %s (%s)", t.Name, quotedName(t.Lineage), t.Service)
 		if t.Idle {
 			text.WriteString(", commented out")
 		}

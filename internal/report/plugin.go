@@ -115,7 +115,7 @@ func (c Check) performance() []string {
 		if leaf := condition.Presented(s.Certificate); leaf != nil {
 			warning, critical := c.Expiry.Margins(*leaf)
 			ends, _ := condition.Ends(s.Certificate)
-			data = append(data, fmt.Sprintf("'%s'=%.2f;%.2f:;%.2f:", label(nameOf(s)), days(ends.Sub(c.Now)), days(warning), days(critical)))
+			data = append(data, fmt.Sprintf("'%s'=%.2f;%.2f:;%.2f:", label(s.Target+"/"+s.Lineage), days(ends.Sub(c.Now)), days(warning), days(critical)))
 		}
 	}
 	return data
@@ -129,7 +129,7 @@ func label(text string) string {
 }
 
 // nameOf returns what a plugin's line calls a certificate: TARGET/LINEAGE.
-func nameOf(s state.Sighting) string { return s.Target + "/" + s.Lineage }
+func nameOf(s state.Sighting) string { return s.Target + "/" + quotedName(s.Lineage) }
 
 func days(d time.Duration) float64 { return d.Hours() / 24 }
 

@@ -247,3 +247,21 @@ func TestRoughly(t *testing.T) {
 		}
 	}
 }
+
+// TestQuotedName holds that a name is told from what stands around it, and performance data
+// from each other.
+func TestQuotedName(t *testing.T) {
+	for name, want := range map[string]string{
+		"a.example": "a.example", "2001:db8::1": "2001:db8::1", "mail+imap": "mail+imap", "🔒": "🔒",
+		"Mail server": `"Mail server"`, `a"b`: `"a\"b"`, "a\u200bb": `"a\u200bb"`, "": `""`,
+	} {
+		if got := quotedName(name); got != want {
+			t.Errorf("%q is shown as %s", name, got)
+		}
+	}
+	for text, want := range map[string]string{"web/a.example": "web/a.example", "web/it's=1|2": "web/it''s_1/2"} {
+		if got := label(text); got != want {
+			t.Errorf("%q is the label %s", text, got)
+		}
+	}
+}

@@ -58,7 +58,7 @@ func (t table) rows() []row {
 	var rows []row
 	for _, s := range t.Inventory.Seen {
 		r := row{seen: s, now: condition.At(s.Certificate, t.Now, condition.Expiry{}), level: worst(alarms(s, t.Now, condition.Expiry{}))}
-		r.cells = []string{s.Target, s.Lineage}
+		r.cells = []string{s.Target, quotedName(s.Lineage)}
 		if t.Screen.Width >= wide {
 			r.cells = append(r.cells, r.names(), r.issuer(), orEmpty(s.Contact))
 		}

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -41,6 +42,18 @@ func Printable(text string) string {
 		}
 		return '?'
 	}, text)
+}
+
+// quotedName returns the name of a lineage as people are shown it: in quotes where it would
+// not be told from what stands around it.
+func quotedName(name string) string {
+	odd := func(r rune) bool {
+		return !unicode.IsPrint(r) || unicode.IsSpace(r) || r == '"' || r == '\'' || r == '\\'
+	}
+	if name != "" && !strings.ContainsFunc(name, odd) {
+		return name
+	}
+	return strconv.Quote(name)
 }
 
 // inLine returns a text as printable text of one line: what a program has

@@ -125,7 +125,7 @@ func findingsJSON(target string, findings []lineage.Finding) []findingJSON {
 // Text returns a line a finding.
 func (v Validation) Text() string {
 	var text block
-	fmt.Fprintf(&text, "%s\n", v.Lineage)
+	fmt.Fprintf(&text, "%s\n", quotedName(v.Lineage))
 	if leaf := v.Verdicts[0].Leaf; leaf != nil {
 		text.addLine("leaf", "%s", leafLine(*leaf))
 	}
