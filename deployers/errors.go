@@ -21,6 +21,13 @@ type NoWayError struct {
 
 func (e *NoWayError) Error() string { return "target " + e.Target + ": " + e.Why }
 
+// UnreachableError is the NoWayError of a service whose control channel cannot be
+// reached or does not answer, where it would have to be asked. Not to know is no
+// reason to restart it.
+type UnreachableError struct{ *NoWayError }
+
+func (e *UnreachableError) Unwrap() error { return e.NoWayError }
+
 // SilentError is the NoWayError of a service that takes calls and does not
 // answer them. Not to know is no reason to restart it.
 type SilentError struct{ *NoWayError }

@@ -16,6 +16,7 @@ type Wants struct {
 	Program  string     // if it runs this program; and at others that do outside of the unit, where it does not run
 	Ports    []uint16   // of the service's listening sockets, those on these ports
 	Titles   bool       // what the service's processes call themselves
+	Argv     bool       // with what arguments its main process was started
 	Commands [][]string // run these, for what they print
 	Texts    []string   // read these files: absolute paths, or globs of path/filepath
 	Queries  []Query    // ask these at the service's control channel
@@ -29,6 +30,7 @@ type Facts struct {
 	Outside   []Process        // the main processes of the program, where the unit does not run or Master is not its own
 	Listeners []netip.AddrPort // where the service's processes listen, of the ports asked for
 	Titles    []string         // if asked for
+	Argv      []string         // if asked for; nil: there is no main process
 	Outputs   map[string]Output
 	Texts     map[string][]Text // by the path or glob that was asked for; those that exist, by path
 	Answers   map[Query]Answer

@@ -40,6 +40,9 @@ type Plan struct {
 // Test is a service's own test of its configuration.
 type Test struct {
 	Command []string // argument list; nil: the service has no test
+	// Start says that it is about what the service reads when it starts, and never
+	// again: it counts where the service is restarted.
+	Start bool
 
 	// Passed says that the test is known to pass as things are: it did when facts
 	// were found out, as part of another command.
@@ -154,11 +157,13 @@ type Row struct {
 }
 
 // Beside is a pair of something else, which the service has in memory, and which
-// an activation of the target makes it load anew.
+// an activation of the target makes it load anew: that of a row at each, that in
+// files at a restart.
 type Beside struct {
-	Name   string              // for people
-	Row    Row                 // that holds the pair
-	Probes []endpoint.Endpoint // where it is served; none: that cannot be seen
+	Name             string // for people
+	Row              *Row   // that holds the pair; nil: it is in files
+	Certificate, Key string
+	Probes           []endpoint.Endpoint // where it is served; none: that cannot be seen
 }
 
 // DatabaseURL is where a database is: mysql://USER:PASSWORD@HOST:PORT/NAME,

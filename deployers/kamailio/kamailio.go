@@ -92,7 +92,7 @@ func (Deployer) Defaults(t *deployers.Target) {
 func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 	options := t.Options.(*Options)
 	seen := options.observe(f)
-	wants := deployers.Wants{Unit: t.Unit, Ports: []uint16{5061}, Texts: options.scripts(f), Queries: seen.asked}
+	wants := deployers.Wants{Unit: t.Unit, Argv: true, Ports: []uint16{5061}, Texts: options.scripts(f), Queries: seen.asked}
 	if seen.unsure {
 		return wants
 	}
@@ -118,9 +118,33 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	plan := deployers.NewPlan(t, l, f, "sips")
 	seen.describe(&plan, t, f)
 	plan.Proof = proof()
-	var err error
-	plan.Activate, err = seen.activation(t, f)
+	plan.Test = options.ownTest(f)
+	activation, err := seen.activation(t, f)
+	if half := seen.half(plan); half != "" && activation.Way == deployers.RestartUnit {
+		return plan, &deployers.NoWayError{Target: t.Name, About: deployers.Configuration, Why: half + ", so Kamailio could not start with the new pair", Remedy: bothFiles}
+	}
+	plan.Activate = activation
 	return plan, err
+}
+
+const bothFiles = "let it name both files of one pair"
+
+// ownTest returns Kamailio's test of its configuration, which does not look at
+// tls.cfg (main.c of 6.0.1: it ends before init_modules).
+func (o *Options) ownTest(f deployers.Facts) deployers.Test {
+	line := f.CommandLine()
+	test := deployers.Test{Command: []string{cmp.Or(line.Program, "kamailio"), "-c", "-f", o.config(f)}, Start: true}
+	for _, name := range []string{"-A", "-L"} { // definitions for the preprocessor, and the path of the modules
+		for _, value := range line.Options(name) {
+			test.Command = append(test.Command, name, value)
+		}
+	}
+	return test
+}
+
+// config returns the path of the configuration that runs, or would be started with.
+func (o *Options) config(f deployers.Facts) string {
+	return cmp.Or(f.CommandLine().File("-f"), o.Config)
 }
 
 // proof is what proves a reload: Kamailio's processes take each connection's
@@ -145,7 +169,7 @@ func (k observed) activation(t deployers.Target, f deployers.Facts) (deployers.A
 		return k.reload(t, f), nil
 	case f.Systemd && k.hangs:
 		return deployers.Activation{}, deployers.NewSilentError(t, k.why)
-	case f.Systemd && t.AllowRestart:
+	case f.Systemd && t.AllowRestart && k.about != deployers.Control: // not to know is no reason to restart it
 		return deployers.Activation{Way: deployers.RestartUnit, Unit: t.Unit, Why: k.why + "; allow_restart is set, so it is restarted"}, nil
 	case k.remedy != "":
 		return deployers.Activation{}, &deployers.NoWayError{Target: t.Name, About: k.about, Why: k.why, Remedy: k.remedy}
@@ -239,7 +263,7 @@ const maxIncludes = 5
 // scripts returns the paths of kamailio.cfg and of what it includes, as far as
 // that is known.
 func (o *Options) scripts(f deployers.Facts) []string {
-	paths := []string{o.Config}
+	paths := []string{o.config(f)}
 	for depth, from := 0, 0; depth < maxIncludes && len(paths) < 100; depth++ {
 		level := paths[from:]
 		from = len(paths)
@@ -284,7 +308,7 @@ func (k observed) answers() bool { return k.channel != deployers.Channel{} }
 
 // observe returns what the facts tell.
 func (o *Options) observe(f deployers.Facts) observed {
-	seen := observed{config: o.TLS, tls: tlsConfig{base: filepath.Dir(o.Config)}}
+	seen := observed{config: o.TLS, tls: tlsConfig{base: filepath.Dir(o.config(f))}}
 	var silent []string
 	for _, channel := range o.channels() {
 		query := deployers.Query{Channel: channel, Method: "tls.options"}

@@ -265,8 +265,8 @@ func TestActivation(t *testing.T) {
 			"a control socket is missing", nil, unreachable, deployers.Activation{},
 			&deployers.NoWayError{Target: "web", Why: unreachableWhy, Remedy: `let Kamailio load its module ctl or jsonrpcs, or set kamailio: {rpc: "unix:/PATH"} to the control socket that it has`, About: deployers.Control},
 		}, {
-			"a control socket is missing, and a restart allowed", restart, unreachable,
-			deployers.Activation{Way: deployers.RestartUnit, Unit: "kamailio.service", Why: unreachableWhy + "; allow_restart is set, so it is restarted"}, nil,
+			"which is no reason to restart it", restart, unreachable, deployers.Activation{},
+			&deployers.NoWayError{Target: "web", Why: unreachableWhy, Remedy: `let Kamailio load its module ctl or jsonrpcs, or set kamailio: {rpc: "unix:/PATH"} to the control socket that it has`, About: deployers.Control},
 		}, {
 			"it takes the call and does not answer, which is no reason to restart it", restart, hangs, deployers.Activation{},
 			&deployers.SilentError{NoWayError: &deployers.NoWayError{
@@ -483,7 +483,7 @@ func TestWants(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			test.want.Unit, test.want.Ports = "kamailio.service", []uint16{5061}
+			test.want.Unit, test.want.Argv, test.want.Ports = "kamailio.service", true, []uint16{5061}
 			if diff := cmp.Diff(test.want, Deployer{}.Wants(target, test.facts)); diff != "" {
 				t.Error(diff)
 			}

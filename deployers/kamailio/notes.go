@@ -36,13 +36,11 @@ func (k observed) describe(plan *deployers.Plan, t deployers.Target, f deployers
 		if name := strings.ToLower(p.Options["server_name"]); name != "" && p.Options["server_name_mode"] != "2" && !slices.Contains(plan.Names, name) {
 			plan.Names = append(plan.Names, name)
 		}
-		for _, second := range []string{"", "2"} {
-			certificate, key := k.tls.path(p, "certificate"+second), k.tls.path(p, "private_key"+second)
-			if plan.Writes(certificate, deployers.Fullchain, deployers.Combined) != plan.Writes(key, deployers.Key, deployers.Combined) {
-				plan.Warn(deployers.Configuration, "let it name both files of one pair", "%s takes %s with the key %s, and the target has only one of the two", p.place(), certificate, key)
-			}
-		}
 	}
+	if half := k.half(*plan); half != "" {
+		plan.Warn(deployers.Configuration, bothFiles, "%s", half)
+	}
+	k.addBeside(plan)
 	if known && len(ours) == 0 {
 		plan.Warn(deployers.Configuration, "name the target's paths there, or those in the target", "Kamailio does not take its certificates from %s: %s", plan.Files[0].Path, k.taken())
 	}
@@ -65,6 +63,32 @@ func (k observed) describe(plan *deployers.Plan, t deployers.Target, f deployers
 	k.checkMemory(plan, t, f)
 
 	plan.SIPDomains = deployers.SIPDomains(t, *plan)
+}
+
+// half returns which profile takes only one file of the target's pair; empty: none
+// does.
+func (k observed) half(plan deployers.Plan) string {
+	for _, p := range k.using(plan.Files) {
+		for _, second := range []string{"", "2"} {
+			certificate, key := k.tls.path(p, "certificate"+second), k.tls.path(p, "private_key"+second)
+			if plan.Writes(certificate, deployers.Fullchain, deployers.Combined) != plan.Writes(key, deployers.Key, deployers.Combined) {
+				return fmt.Sprintf("%s takes %s with the key %s, and the target has only one of the two", p.place(), certificate, key)
+			}
+		}
+	}
+	return ""
+}
+
+// addBeside adds the pairs of the other profiles, without which Kamailio does not
+// start; a reload is refused as a whole and does no harm.
+func (k observed) addBeside(plan *deployers.Plan) {
+	for _, p := range k.servers() {
+		certificate, key := k.tls.path(p, "certificate"), k.tls.path(p, "private_key")
+		ours := plan.Writes(certificate, deployers.Fullchain, deployers.Combined) || plan.Writes(key, deployers.Key, deployers.Combined)
+		if !ours && strings.HasPrefix(certificate, "/") && strings.HasPrefix(key, "/") {
+			plan.Beside = append(plan.Beside, deployers.Beside{Name: "Kamailio's " + p.place(), Certificate: certificate, Key: key})
+		}
+	}
 }
 
 // using returns the server profiles that take one of the files; where tls.cfg

@@ -25,9 +25,9 @@ const rowNote = "Fill in the database, with an account that may only read and up
 
 func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discovery {
 	options := t.Options.(*Options)
-	script := f.Texts[scriptPath]
+	script := scriptText(f)
 	d := deployers.Discovery{
-		Installed: f.Unit.LoadState == "loaded" || len(script) > 0,
+		Installed: f.Unit.LoadState == "loaded" || script.Path != "",
 		Role:      "sip", Exact: true, Labels: []string{"sip", "sips", "voip", "pbx", "phone"},
 		Directory: "/etc/opensips/tls/{lineage}",
 		Lines: []string{
@@ -39,9 +39,8 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 	switch {
 	case !d.Installed:
 		return d
-	case seen.unlisted != "" && len(script) > 0:
-		d.AddUnknown(seen.unlisted + ", so this is what " + scriptPath + " says")
-		seen.domains = scriptDomains(script[0].Content)
+	case seen.unlisted != "" && script.Path != "":
+		d.AddUnknown(seen.unlisted + ", so this is what " + script.Path + " says")
 	case seen.unlisted != "":
 		d.AddUnknown(seen.unlisted + ", so it is not known which certificates its domains take")
 	}
@@ -85,8 +84,12 @@ func scriptDomains(text string) []tlsDomain {
 	}
 	var domains []tlsDomain
 	for _, name := range slices.Sorted(maps.Keys(found)) {
-		if servers[name] && found[name].script() {
-			domains = append(domains, *found[name])
+		d := *found[name]
+		if len(d.filters) == 0 {
+			d.filters = []string{anything} // tls_domain.c of 3.6.8, parse_match_domains
+		}
+		if servers[name] && d.script() {
+			domains = append(domains, d)
 		}
 	}
 	return domains

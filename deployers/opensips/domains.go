@@ -1,6 +1,7 @@
 package opensips
 
 import (
+	"fmt"
 	"net/netip"
 	"path"
 	"slices"
@@ -30,6 +31,11 @@ const anything = "*"
 func (d tlsDomain) script() bool {
 	_, ok := d.values["CERT_FILE"]
 	return ok
+}
+
+// called returns what people call the domain.
+func (d tlsDomain) called() string {
+	return fmt.Sprintf("OpenSIPS's domain %s (%s)", d.name, d.values["type"])
 }
 
 // rowType returns the type of the domain's row in a database.

@@ -6,6 +6,7 @@
 package opensips
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"path/filepath"
@@ -155,11 +156,10 @@ func (Deployer) Defaults(t *deployers.Target) {
 
 func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 	options := t.Options.(*Options)
-	wants := deployers.Wants{Unit: t.Unit, Ports: []uint16{5061}, Queries: []deployers.Query{options.query("version"), options.query("tls_list")}}
-	if _, unlisted := options.answer(f, "tls_list"); unlisted != "" {
-		wants.Texts = []string{scriptPath}
+	return deployers.Wants{
+		Unit: t.Unit, Argv: true, Ports: []uint16{5061}, Texts: []string{scriptOf(f)},
+		Queries: []deployers.Query{options.query("version"), options.query("tls_list")},
 	}
-	return wants
 }
 
 func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (deployers.Plan, error) {
@@ -178,6 +178,7 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	if err != nil {
 		return plan, err
 	}
+	plan.Test = ownTest(f)
 	plan.SIPDomains = deployers.SIPDomains(t, plan)
 	return plan, nil
 }
@@ -187,6 +188,7 @@ func (s observed) planFiles(plan *deployers.Plan, t deployers.Target, f deployer
 	rows := 0
 	var ours []tlsDomain
 	var taken []string
+	half := ""
 	for _, d := range s.domains {
 		certificate, key := d.values["CERT_FILE"], d.values["PKEY_FILE"]
 		if !d.script() {
@@ -196,7 +198,10 @@ func (s observed) planFiles(plan *deployers.Plan, t deployers.Target, f deployer
 		taken = append(taken, fmt.Sprintf("domain %s takes %s", d.name, certificate))
 		gets := plan.Writes(certificate, deployers.Fullchain, deployers.Combined)
 		if gets != plan.Writes(key, deployers.Key, deployers.Combined) {
-			plan.Warn(deployers.Configuration, "let it name both files of one pair", "domain %s takes %s with the key %s, and the target has only one of the two", d.name, certificate, key)
+			half = fmt.Sprintf("domain %s takes %s with the key %s, and the target has only one of the two", d.name, certificate, key)
+			plan.Warn(deployers.Configuration, bothFiles, "%s", half)
+		} else if !gets {
+			plan.Beside = append(plan.Beside, deployers.Beside{Name: d.called(), Certificate: certificate, Key: key, Probes: s.probes(d, f)})
 		}
 		if gets {
 			ours = append(ours, d)
@@ -205,8 +210,10 @@ func (s observed) planFiles(plan *deployers.Plan, t deployers.Target, f deployer
 	}
 	s.serve(plan, f, ours...)
 	switch {
+	case s.unlisted != "" && s.script != "":
+		plan.Warn(deployers.Control, remedyOfMI(t), "%s, so this is what %s says of its domains", s.unlisted, s.script)
 	case s.unlisted != "":
-		plan.Warn(deployers.Control, "set opensips: {mi: ...} to the channel that it has", "%s, so it is not known which files its domains take", s.unlisted)
+		plan.Warn(deployers.Control, remedyOfMI(t), "%s, so it is not known which files its domains take", s.unlisted)
 	case len(ours) == 0 && len(taken) == 0 && rows > 0:
 		return &deployers.NoWayError{
 			Target: t.Name, About: deployers.Domains,
@@ -218,9 +225,42 @@ func (s observed) planFiles(plan *deployers.Plan, t deployers.Target, f deployer
 	case len(ours) == 0:
 		plan.Warn(deployers.Configuration, "name the target's paths there, or those in the target", "OpenSIPS does not take its certificates from %s: %s", plan.Files[0].Path, strings.Join(taken, ", "))
 	}
-	var err error
-	plan.Activate, err = s.activation(t, f, deployers.Activation{}, "OpenSIPS reads the files that its script names only when it starts")
-	return err
+	activation, err := s.activation(t, f, deployers.Activation{}, "OpenSIPS reads the files that its script names only when it starts")
+	switch {
+	case err != nil:
+		return err
+	case activation.Way != deployers.RestartUnit:
+	case half != "":
+		return &deployers.NoWayError{Target: t.Name, About: deployers.Configuration, Why: half + ", so OpenSIPS could not start with the new pair", Remedy: bothFiles}
+	case s.unlisted != "" && s.script == "":
+		return unreachable(t, s.unlisted)
+	case len(ours) == 0:
+		activation = deployers.Activation{
+			Way: deployers.NoWay, Unit: t.Unit, Wait: deployers.RestartNotAllowed, Why: "no domain of OpenSIPS takes the files, so a restart would be for nothing",
+			Remedy: "name the target's paths in its script, and restart " + t.Unit + "; certlatch deploy --pending then proves it",
+		}
+	}
+	plan.Activate = activation
+	return nil
+}
+
+const bothFiles = "let it name both files of one pair"
+
+// unreachable returns the error of an OpenSIPS that does not answer where it has to
+// be asked.
+func unreachable(t deployers.Target, why string) error {
+	return &deployers.UnreachableError{NoWayError: &deployers.NoWayError{Target: t.Name, About: deployers.Control, Why: why, Remedy: remedyOfMI(t)}}
+}
+
+// remedyOfMI returns what to do where OpenSIPS cannot be asked. Callers of mi_fifo and
+// OpenSIPS meet in two directories, which both have to see.
+func remedyOfMI(t deployers.Target) string {
+	options := t.Options.(*Options)
+	if options.MI.Protocol != deployers.MIFIFO {
+		return fmt.Sprintf("set opensips: {mi: ...} of target %s to a channel that its script opens, or see whether it hangs (journalctl -u %s)", t.Name, t.Unit)
+	}
+	return fmt.Sprintf("set opensips: {mi: ..., reply_dir: ...} of target %s to the fifo_name and reply_dir of its module mi_fifo, where both see %s and %s (PrivateTmp= hides /tmp), or see whether it hangs (journalctl -u %s)",
+		t.Name, filepath.Dir(options.MI.Address), options.ReplyDir, t.Unit)
 }
 
 // planRow completes the plan for a domain of the database.
@@ -241,16 +281,13 @@ func (o *Options) planRow(plan *deployers.Plan, seen observed, t deployers.Targe
 	case seen.unlisted == "":
 		plan.Warn(deployers.Domains, "set opensips: {domain: NAME} if it has another name; if its row could not be used, a good one brings it back", "OpenSIPS does not list a server domain %s now (%s)", plan.Row.Domain, seen.listed())
 	}
-	if version := f.Answers[o.query("version")]; o.Reload == ReloadAuto && version.Silent() && f.Systemd && f.Unit.Running() {
-		return deployers.NewSilentError(t, "OpenSIPS does not answer: "+version.Err)
+	if o.Reload == ReloadAuto && f.Answers[o.query("version")].Err != "" && f.Systemd && f.Unit.Running() {
+		return unreachable(t, seen.unversioned)
 	}
 	for _, other := range seen.others(plan.Row) {
 		row := *plan.Row
 		row.Domain, row.Type = other.name, other.rowType()
-		plan.Beside = append(plan.Beside, deployers.Beside{
-			Name: fmt.Sprintf("OpenSIPS's domain %s (%s)", other.name, other.values["type"]),
-			Row:  row, Probes: seen.probes(other, f),
-		})
+		plan.Beside = append(plan.Beside, deployers.Beside{Name: other.called(), Row: &row, Probes: seen.probes(other, f)})
 	}
 	var err error
 	plan.Activate, err = seen.activation(t, f, o.reload(t, plan.Row, seen), o.unsafe(seen))
@@ -303,7 +340,7 @@ func (o *Options) unsafe(seen observed) string {
 	case o.Reload == ReloadNever:
 		return "opensips: {reload: never} is set"
 	case seen.unversioned != "":
-		return "the version of OpenSIPS is not known (" + seen.unversioned + "), and from 4.0 on it crashes on tls_reload"
+		return seen.ofUnknownVersion()
 	case seen.major >= 4:
 		return "OpenSIPS " + seen.version + " may crash on tls_reload, as all do from 4.0 on"
 	}
@@ -328,6 +365,13 @@ type observed struct {
 	all         []tlsDomain
 	domains     []tlsDomain // of those, the ones for connections that come in
 	unlisted    string      // why they are not known; empty: they are
+	script      string      // the path of the script that tells of them instead; empty: none does
+}
+
+// ofUnknownVersion returns why an OpenSIPS whose version is not known is not
+// reloaded.
+func (s observed) ofUnknownVersion() string {
+	return "the version of OpenSIPS is not known (" + s.unversioned + "), and from 4.0 on it crashes on tls_reload"
 }
 
 // serverVersion matches the version in the reply to version: OpenSIPS (3.6.8
@@ -339,6 +383,11 @@ func (o *Options) observe(f deployers.Facts) (seen observed) {
 	list, unlisted := o.answer(f, "tls_list")
 	version, unversioned := o.answer(f, "version")
 	seen.all, seen.unlisted, seen.unversioned = tlsDomains(list), unlisted, unversioned
+	if unlisted != "" {
+		if text := scriptText(f); text.Path != "" {
+			seen.all, seen.script = scriptDomains(text.Content), text.Path
+		}
+	}
 	seen.domains = slices.DeleteFunc(slices.Clone(seen.all), func(d tlsDomain) bool { return d.values["type"] != serverDomain })
 	if match := serverVersion().FindStringSubmatch(version); match != nil {
 		seen.version = match[1] + match[2]
@@ -347,6 +396,33 @@ func (o *Options) observe(f deployers.Facts) (seen observed) {
 		seen.unversioned = fmt.Sprintf("OpenSIPS answers version with %q", version)
 	}
 	return seen
+}
+
+// scriptOf returns the path of the script that runs, or would be started with.
+func scriptOf(f deployers.Facts) string {
+	if path := f.CommandLine().File("-f"); path != "" {
+		return path
+	}
+	return scriptPath
+}
+
+// scriptText returns the script; the zero Text: it cannot be read.
+func scriptText(f deployers.Facts) deployers.Text {
+	if texts := f.Texts[scriptOf(f)]; len(texts) > 0 {
+		return texts[0]
+	}
+	return deployers.Text{}
+}
+
+// ownTest returns OpenSIPS's test of its script, which neither looks at certificates
+// nor connects to a database (main.c of 3.6.8). Where no script is known, there is
+// none.
+func ownTest(f deployers.Facts) deployers.Test {
+	line := f.CommandLine()
+	if line.File("-f") == "" && scriptText(f).Path == "" {
+		return deployers.Test{}
+	}
+	return deployers.Test{Command: []string{cmp.Or(line.Program, "opensips"), "-C", "-f", scriptOf(f)}, Start: true}
 }
 
 // answer returns the reply to a query, or why there is none.
@@ -393,6 +469,11 @@ func (s observed) activation(t deployers.Target, f deployers.Facts, reload deplo
 		return deployers.Activation{Way: deployers.NoWay, Wait: deployers.ServiceInactive, Why: "no systemd here, and " + s.unlisted}, nil
 	case unsafe == "":
 		return reload, nil
+	case unsafe == s.ofUnknownVersion():
+		return deployers.Activation{
+			Way: deployers.NoWay, Unit: t.Unit, Wait: deployers.RestartNotAllowed, Why: unsafe,
+			Remedy: "restart " + t.Unit + " when it suits, or set opensips: {reload: always} for target " + t.Name + " if this version bears tls_reload, never if it does not",
+		}, nil
 	case f.Systemd && t.AllowRestart:
 		return deployers.Activation{Way: deployers.RestartUnit, Unit: t.Unit, Why: unsafe + "; allow_restart is set, so it is restarted"}, nil
 	}

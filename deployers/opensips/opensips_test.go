@@ -21,6 +21,16 @@ var (
 	miSilent = deployers.Answer{Err: "open /run/opensips/opensips_fifo: no such file or directory"}
 )
 
+// noMI is the remedy where a target named web cannot be asked.
+const noMI = "set opensips: {mi: ..., reply_dir: ...} of target web to the fifo_name and reply_dir of its module mi_fifo, where both see /run/opensips and /tmp (PrivateTmp= hides /tmp), or see whether it hangs (journalctl -u opensips.service)"
+
+// scriptOfTwo has a server domain, and a client's.
+const scriptOfTwo = `
+modparam("tls_mgm", "server_domain", "sip")
+modparam("tls_mgm", "certificate", "[sip]/path/fullchain.pem")
+modparam("tls_mgm", "private_key", "[sip]/path/privkey.pem")
+`
+
 // tlsList is what OpenSIPS 3.6.8 says of a domain named sip.
 func tlsList(t testing.TB, kind string, replace ...string) string {
 	t.Helper()
@@ -88,17 +98,29 @@ func TestActivation(t *testing.T) {
 		}
 	}
 	const (
-		scriptWhy  = "OpenSIPS reads the files that its script names only when it starts"
-		crashWhy   = "OpenSIPS 4.1.0-dev may crash on tls_reload, as all do from 4.0 on"
-		unknownWhy = "the version of OpenSIPS is not known (OpenSIPS cannot be reached: open /run/opensips/opensips_fifo: no such file or directory), and from 4.0 on it crashes on tls_reload"
+		scriptWhy = "OpenSIPS reads the files that its script names only when it starts"
+		crashWhy  = "OpenSIPS 4.1.0-dev may crash on tls_reload, as all do from 4.0 on"
 	)
+	unknown := func(why string) deployers.Activation {
+		a := waits(why)
+		a.Remedy = "restart opensips.service when it suits, or set opensips: {reload: always} for target web if this version bears tls_reload, never if it does not"
+		return a
+	}
+	restart := deployers.Activation{Way: deployers.RestartUnit, Unit: "opensips.service", Why: scriptWhy + "; allow_restart is set, so it is restarted"}
 	unreachable := factsOf("", "")
 	unreachable.Answers = map[deployers.Query]deployers.Answer{{Channel: miFIFO, Method: "version"}: miSilent, {Channel: miFIFO, Method: "tls_list"}: miSilent}
 	unversioned := factsOf("", database)
 	unversioned.Answers[deployers.Query{Channel: miFIFO, Method: "version"}] = deployers.Answer{Fault: "Method not found"}
 	hangs := factsOf("", "")
 	hangs.Answers = map[deployers.Query]deployers.Answer{{Channel: miFIFO, Method: "version"}: {Err: "no answer", Sent: true}, {Channel: miFIFO, Method: "tls_list"}: {Err: "no answer", Sent: true}}
-	hung := &deployers.SilentError{NoWayError: &deployers.NoWayError{Target: "web", Why: "OpenSIPS does not answer: no answer", Remedy: "see why it hangs (journalctl -u opensips.service); certlatch deploy --pending tries again", About: deployers.Control}}
+	mute := func(why string) error {
+		return &deployers.UnreachableError{NoWayError: &deployers.NoWayError{Target: "web", Why: "OpenSIPS cannot be reached: " + why, Remedy: noMI, About: deployers.Control}}
+	}
+	script2, script1 := deployers.Text{Path: "/srv/sip.cfg", Content: scriptOfTwo}, deployers.Text{Path: scriptPath, Content: scriptOfTwo}
+	written := unreachable
+	written.Texts = map[string][]deployers.Text{scriptPath: {script1}}
+	elsewhere := unreachable
+	elsewhere.Argv, elsewhere.Texts = []string{"/usr/sbin/opensips", "-f", "/srv/sip.cfg"}, map[string][]deployers.Text{"/srv/sip.cfg": {script2}}
 	stopped := unreachable
 	stopped.Unit = deployers.Unit{Name: "opensips.service", LoadState: "loaded", ActiveState: "inactive"}
 	missing := unreachable
@@ -130,15 +152,17 @@ func TestActivation(t *testing.T) {
 			deployers.Activation{Way: deployers.RestartUnit, Unit: "opensips.service", Why: crashWhy + "; allow_restart is set, so it is restarted"}, nil,
 		},
 		{"or asked for all that", inDatabase(ReloadAlways), factsOf("4.1.0-dev", database), reload, nil},
-		{"an unknown version may crash", inDatabase(ReloadAuto), unreachable, waits(unknownWhy), nil},
-		{"not to know is no reason to restart it", allowed(inDatabase(ReloadAuto)), hangs, deployers.Activation{}, hung},
+		{"one that cannot be asked is not told", inDatabase(ReloadAuto), unreachable, deployers.Activation{}, mute(miSilent.Err)},
+		{"not to know is no reason to restart it", allowed(inDatabase(ReloadAuto)), unreachable, deployers.Activation{}, mute(miSilent.Err)},
+		{"nor that it hangs", allowed(inDatabase(ReloadAuto)), hangs, deployers.Activation{}, mute("no answer")},
+		{"nor a version that nobody knows", allowed(inDatabase(ReloadAuto)), unversioned, unknown(`the version of OpenSIPS is not known (OpenSIPS answers version with "Method not found"), and from 4.0 on it crashes on tls_reload`), nil},
 		{"which does not matter where it is not to be reloaded", inDatabase(ReloadNever), hangs, waits("opensips: {reload: never} is set"), nil},
 		{
 			"a version that cannot be read may crash too", inDatabase(ReloadAuto), factsOf("devel", database),
-			waits(`the version of OpenSIPS is not known (OpenSIPS answers version with "Server: OpenSIPS (devel (x86_64/linux))"), and from 4.0 on it crashes on tls_reload`), nil,
+			unknown(`the version of OpenSIPS is not known (OpenSIPS answers version with "Server: OpenSIPS (devel (x86_64/linux))"), and from 4.0 on it crashes on tls_reload`), nil,
 		}, {
 			"or one that is not told", inDatabase(ReloadAuto), unversioned,
-			waits(`the version of OpenSIPS is not known (OpenSIPS answers version with "Method not found"), and from 4.0 on it crashes on tls_reload`), nil,
+			unknown(`the version of OpenSIPS is not known (OpenSIPS answers version with "Method not found"), and from 4.0 on it crashes on tls_reload`), nil,
 		},
 		{"and is called where it shall be", inDatabase(ReloadAlways), unreachable, reload, nil},
 		{
@@ -152,6 +176,19 @@ func TestActivation(t *testing.T) {
 			deployers.Activation{Way: deployers.RestartUnit, Unit: "opensips.service", Why: scriptWhy + "; allow_restart is set, so it is restarted"}, nil,
 		},
 		{"which needs no MI", inScript, unreachable, waits(scriptWhy), nil},
+		{"but does to be told", allowed(inScript), unreachable, deployers.Activation{}, mute(miSilent.Err)},
+		{"or the script tells that it takes the files", allowed(inScript), written, restart, nil},
+		{"wherever it is", allowed(inScript), elsewhere, restart, nil},
+		{
+			"a start must fail with half a pair", allowed(inScript), factsOf("3.6.8", tlsList(t, "script", "/path/privkey", "/path/other")), deployers.Activation{},
+			&deployers.NoWayError{Target: "web", Why: "domain sip takes /path/fullchain.pem with the key /path/other.pem, and the target has only one of the two, so OpenSIPS could not start with the new pair", Remedy: "let it name both files of one pair", About: deployers.Configuration},
+		}, {
+			"and would be for nothing with another", allowed(inScript), factsOf("3.6.8", tlsList(t, "script", "/path/", "/other/")),
+			deployers.Activation{
+				Way: deployers.NoWay, Unit: "opensips.service", Wait: deployers.RestartNotAllowed, Why: "no domain of OpenSIPS takes the files, so a restart would be for nothing",
+				Remedy: "name the target's paths in its script, and restart opensips.service; certlatch deploy --pending then proves it",
+			}, nil,
+		},
 		{
 			"a domain of the database has no files", inScript, factsOf("3.6.8", database), deployers.Activation{},
 			&deployers.NoWayError{Target: "web", Why: "OpenSIPS takes no certificate from files: its domains come from a database (it lists sip)", Remedy: "set opensips: {database: URL, domain: NAME} in place of the files of target web", About: deployers.Domains},
@@ -212,7 +249,7 @@ func TestPlan(t *testing.T) {
 			[]string{"OpenSIPS lists no server domain, so nothing takes /path/fullchain.pem; define one in its script"},
 		}, {
 			"no answer", inScript, unreachable, nil, probe(""), nil,
-			[]string{"OpenSIPS cannot be reached: open /run/opensips/opensips_fifo: no such file or directory, so it is not known which files its domains take; set opensips: {mi: ...} to the channel that it has"},
+			[]string{"OpenSIPS cannot be reached: open /run/opensips/opensips_fifo: no such file or directory, so it is not known which files its domains take; " + noMI},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -262,7 +299,7 @@ func TestWants(t *testing.T) {
 			t.Errorf("%s becomes %s, %v", text, back, err)
 		}
 		got := Deployer{}.Wants(sample.Target(Deployer{}, func(t *deployers.Target) { t.Options.(*Options).MI = mi }), deployers.Facts{})
-		want := deployers.Wants{Unit: "opensips.service", Ports: []uint16{5061}, Queries: []deployers.Query{{Channel: channel, Method: "version"}, {Channel: channel, Method: "tls_list"}}}
+		want := deployers.Wants{Unit: "opensips.service", Argv: true, Ports: []uint16{5061}, Texts: []string{scriptPath}, Queries: []deployers.Query{{Channel: channel, Method: "version"}, {Channel: channel, Method: "tls_list"}}}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
@@ -297,4 +334,51 @@ modparam("tls_mgm", "certificate", "[out]/etc/opensips/tls/out.pem")
 	sample.CheckUses(t, sample.Discover(Deployer{}, stopped), []deployers.Use{
 		{Where: "domain sip", Certificate: "/etc/opensips/tls/a.pem", Key: "/etc/opensips/tls/a.key", Names: []string{"sip.example"}, Note: scriptNote},
 	}, "OpenSIPS cannot be reached")
+}
+
+// TestProbes is about where a domain is looked for, among others.
+func TestProbes(t *testing.T) {
+	at := func(addresses ...string) (all []netip.AddrPort) {
+		for _, address := range addresses {
+			all = append(all, netip.MustParseAddrPort(address))
+		}
+		return all
+	}
+	domain := func(name, address string, filters ...string) tlsDomain {
+		d := tlsDomain{name: name, values: map[string]string{"type": serverDomain}, filters: filters}
+		if address != "" {
+			d.addresses = at(address)
+		}
+		return d
+	}
+	for _, test := range []struct {
+		name      string
+		domains   []tlsDomain // of the first
+		listeners []netip.AddrPort
+		leaf      []string
+		want      string
+	}{
+		{"alone", []tlsDomain{domain("a", "", "*")}, at("192.0.2.1:5061"), []string{"a.example"}, "sips://192.0.2.1:5061?name=a.example"},
+		{"by address", []tlsDomain{domain("a", "192.0.2.1:5061", "*"), domain("b", "192.0.2.2:5061", "*")}, at("192.0.2.1:5061", "192.0.2.2:5061"), []string{"a.example"}, "sips://192.0.2.1:5061?name=a.example"},
+		{"where no other names the address", []tlsDomain{domain("a", "", "*"), domain("b", "192.0.2.2:5061", "*")}, at("192.0.2.1:5061", "192.0.2.2:5061"), nil, "sips://192.0.2.1:5061"},
+		{"at its address behind a listener for all", []tlsDomain{domain("a", "192.0.2.1:5061", "*"), domain("b", "192.0.2.2:5061", "*")}, at("0.0.0.0:5061"), []string{"a.example"}, "sips://192.0.2.1:5061?name=a.example"},
+		{"of another port", []tlsDomain{domain("a", "192.0.2.1:5062", "*")}, at("192.0.2.1:5061"), nil, ""},
+		{"by name", []tlsDomain{domain("a", "", "A.example", "b.example"), domain("b", "", "*")}, at("192.0.2.1:5061"), []string{"b.example"}, "sips://192.0.2.1:5061?name=a.example sips://192.0.2.1:5061?name=b.example"},
+		{"by a name that no other has", []tlsDomain{domain("a", "", "*"), domain("b", "", "b.example"), domain("c", "", "*.c.example")}, at("192.0.2.1:5061"), []string{"b.example", "x.c.example", "*.example", "a.example"}, "sips://192.0.2.1:5061?name=a.example"},
+		{"without a name of its own", []tlsDomain{domain("a", "", "*"), domain("b", "", "b.example")}, at("192.0.2.1:5061"), []string{"b.example"}, ""},
+		{"only without a name", []tlsDomain{domain("a", "", "none")}, at("192.0.2.1:5061"), []string{"a.example"}, ""},
+	} {
+		var got []string
+		for _, e := range (observed{domains: test.domains}).probes(test.domains[0], deployers.Facts{Listeners: test.listeners, Names: test.leaf}) {
+			got = append(got, e.String())
+		}
+		if strings.Join(got, " ") != test.want {
+			t.Errorf("%s: %q", test.name, got)
+		}
+	}
+	list := tlsDomains("name: a\ntype: TLS_DOMAIN_SRV\n192.0.2.1:5061\n2001:DB8:0:0:0:0:0:1:5061\n*\nMETHOD: TLSv1_2\nname: b\ntype: TLS_DOMAIN_SRV\n*\n192.0.2.3:5061\n")
+	want := at("192.0.2.1:5061", "[2001:db8::1]:5061")
+	if len(list) != 2 || !slices.Equal(list[0].addresses, want) || !slices.Equal(list[0].filters, []string{"*"}) || list[1].addresses != nil || !slices.Equal(list[1].filters, []string{"192.0.2.3:5061"}) {
+		t.Errorf("%+v", list)
+	}
 }

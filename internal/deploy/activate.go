@@ -101,9 +101,15 @@ func (r *run) mayActivate(ctx context.Context, a attempt) error {
 			return outcome.EndangersError(other.Name, about, m.activate)
 		}
 	}
+	return r.endangers(ctx, a)
+}
+
+// endangers fails with an *outcome.WaitError where an activation would end what the
+// service has in memory besides.
+func (r *run) endangers(ctx context.Context, a attempt) error {
 	besides := r.prep.Besides(r.site.World.Databases)
 	for _, m := range a.members {
-		other, about, err := besides.Endangered(ctx, m.prepared.plan)
+		other, about, err := besides.Endangered(ctx, m.prepared.plan.Beside, m.activate.Way)
 		if err != nil {
 			return err
 		}
@@ -112,6 +118,30 @@ func (r *run) mayActivate(ctx context.Context, a attempt) error {
 		}
 	}
 	return nil
+}
+
+// mayRestart fails where a restart would not be survived, as far as that can be
+// known: by the test of what the service reads when it starts, which must have passed
+// at the baseline too.
+func (r *run) mayRestart(ctx context.Context, a attempt) error {
+	if a.activation().Way != deployers.RestartUnit {
+		return nil
+	}
+	tests := owntest.NewRunner(r.site.World.Programs)
+	for _, m := range a.members {
+		test := m.prepared.plan.Test
+		if !test.Start {
+			continue
+		}
+		failed := m.testedBefore
+		if now := tests.Run(ctx, test); now != nil {
+			failed = now
+		}
+		if failed != nil {
+			return &outcome.TestError{Program: test.Command[0], Err: failed, Before: m.testedBefore != nil, Start: true}
+		}
+	}
+	return r.endangers(ctx, a)
 }
 
 // serves reports whether one handshake shows a leaf.
@@ -166,6 +196,9 @@ func (r *run) act(ctx context.Context, a attempt) (attempt, error) {
 		return a, err
 	}
 	if err := r.waitMinInterval(ctx, a); err != nil { // of a restart in place of a reload
+		return a, err
+	}
+	if err := r.mayRestart(ctx, a); err != nil {
 		return a, err
 	}
 	if err := r.noteActivation(ctx, a); err != nil {

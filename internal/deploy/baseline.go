@@ -28,7 +28,9 @@ func (r *run) baseline(ctx context.Context, a attempt) (attempt, error) {
 	var err error
 	r.beside([]func(){
 		func() { running, _, err = r.identify(ctx, a.activation()) },
-		func() { tested = r.ownTests(ctx, a, (*owntest.Runner).Baseline) },
+		func() {
+			tested = r.ownTests(ctx, a, (*owntest.Runner).Baseline, func(m member) bool { return m.activate.Way == deployers.RestartUnit })
+		},
 		func() {
 			seen = r.observeAll(ctx, a, func(m member) []endpoint.Endpoint { return m.prepared.plan.Probes })
 		},
@@ -78,12 +80,13 @@ func (a attempt) looks(of func(member) []endpoint.Endpoint) []prepare.Look {
 }
 
 // ownTests runs the services' own tests, each once, and returns what that of each
-// member says.
-func (r *run) ownTests(ctx context.Context, a attempt, run func(*owntest.Runner, context.Context, deployers.Test) error) []error {
+// member says. One that is about a start is run for those who start.
+func (r *run) ownTests(ctx context.Context, a attempt, run func(*owntest.Runner, context.Context, deployers.Test) error, starts func(member) bool) []error {
 	said := make([]error, len(a.members))
 	tests := owntest.NewRunner(r.site.World.Programs)
 	for i, m := range a.members {
-		if test := m.prepared.plan.Test; len(test.Command) > 0 {
+		test := m.prepared.plan.Test
+		if len(test.Command) > 0 && (!test.Start || starts(m)) {
 			said[i] = run(tests, ctx, test)
 		}
 	}
@@ -92,7 +95,7 @@ func (r *run) ownTests(ctx context.Context, a attempt, run func(*owntest.Runner,
 
 // test runs the service's own test with the new files in place.
 func (r *run) test(ctx context.Context, a attempt) (attempt, error) {
-	said := r.ownTests(ctx, a, (*owntest.Runner).Run)
+	said := r.ownTests(ctx, a, (*owntest.Runner).Run, func(member) bool { return false }) // see mayRestart
 	a.members = slices.Clone(a.members)
 	for i := range said {
 		a.members[i].tested = said[i]

@@ -8,6 +8,7 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/command"
 	"github.com/certlatch/certlatch/internal/process"
+	"github.com/certlatch/certlatch/internal/systemd"
 )
 
 // This file is about the ways of telling a service, and about what it may say.
@@ -64,6 +65,23 @@ func TestWays(t *testing.T) {
 
 		{"a word that nobody knows", on{"before": activated(deployers.Activation{Way: "pray"})}, "rolled-back (activation-failed) at activate", "bsctAur", "", "old old old again alone", ""},
 	}, func(*world) {})
+}
+
+// TestStart is about a test of what a service reads when it starts: it counts where
+// it is restarted, at the baseline and right before that.
+func TestStart(t *testing.T) {
+	restart := activated(deployers.Activation{Way: deployers.RestartUnit, Unit: "web.service"})
+	reload := activated(deployers.Activation{Way: deployers.ReloadUnit, Unit: "web.service"})
+	forEach(t, []way{
+		{"it passes", on{"before": restart, "tell": after(isRestarted)}, "deployed", "bsctapr", "restart", "new new new -", ""},
+		{"it fails", on{"before": restart, "test": fails(exit)}, "rolled-back (test-failed-before) at activate", "bsctAur", "", "old old old again", "goes on as before until it is restarted"},
+		{"it failed at the baseline", on{"before": restart, "test 1": fails(exit)}, "rolled-back (test-failed-before) at activate", "bsctAur", "", "old old old again", "journalctl -u web.service"},
+		{"it fails since then", on{"before": restart, "test 2": fails(exit)}, "rolled-back (test-failed) at activate", "bsctAur", "", "old old old again alone", "journalctl -u web.service"},
+		{"it fails, and a reload is enough", on{"before": reload, "test": fails(exit)}, "deployed", "bsctapr", "reload", "new new new -", ""},
+		{"it passes, and the service does not start", on{"before": restart, "tell": sequence(after((*world).silence), fails(&systemd.JobError{Unit: "web.service", Verb: "restart", Result: "failed"}))}, "rollback-failed (reload-failed) at activate", "bsctAUr", "restart, restart", "old - old again", "journalctl -u web.service tells why it does not start"},
+	}, func(w *world) {
+		w.plan.Test = deployers.Test{Command: []string{"web", "-t"}, Start: true}
+	})
 }
 
 // called is an activation by calls at two channels.

@@ -152,6 +152,11 @@ func (f *Finder) learn(ctx context.Context, facts *deployers.Facts, wants deploy
 			return news, err
 		}
 	}
+	if wants.Argv && facts.Unit.Running() && facts.Unit.MainPID != 0 && first("arguments") {
+		if facts.Argv, err = process.Arguments(facts.Unit.MainPID); err != nil {
+			return news, err
+		}
+	}
 	for _, path := range wants.Texts {
 		if first("text %s", path) {
 			facts.Texts[path] = f.textsAt(path, wants)

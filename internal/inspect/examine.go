@@ -345,6 +345,12 @@ func (i inspection) judgeOwnTest(ctx context.Context, ev evidence, failed error)
 	if failed == nil {
 		return fine(deployers.OwnTest, "%s finds nothing wrong", program)
 	}
+	if test.Start && ev.plan.Activate.Way != deployers.RestartUnit {
+		return warned(deployers.OwnTest, outcome.LookAtStart(test, ev.assigned.Target.Unit), "%s fails, so the next start would: %v", program, failed)
+	}
+	if test.Start {
+		return wrong(deployers.OwnTest, outcome.LookAtStart(test, ev.assigned.Target.Unit), "%s fails, so it is not restarted: %v", program, failed)
+	}
 	counts, _ := owntest.Against(test, failed, failed)
 	if counts != nil && ev.pair.Whole() {
 		return wrong(deployers.OwnTest, "correct the service's configuration", "%s fails: %v", program, counts)
@@ -364,7 +370,7 @@ func (i inspection) judgeOwnTest(ctx context.Context, ev evidence, failed error)
 
 // endangered says what an activation would take from the service beside the target.
 func (i inspection) endangered(ctx context.Context, ev evidence) []deployers.Check {
-	other, about, err := i.beside.Endangered(ctx, ev.plan)
+	other, about, err := i.beside.Endangered(ctx, ev.plan.Beside, ev.plan.Activate.Way)
 	switch {
 	case err != nil && ev.pairErr == nil:
 		return []deployers.Check{ev.fails(deployers.Reload, err)}

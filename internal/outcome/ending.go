@@ -11,6 +11,7 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/state"
+	"github.com/certlatch/certlatch/internal/systemd"
 )
 
 // About is what an outcome says of a lineage at a target, however the
@@ -184,6 +185,9 @@ func (e Undone) finish(o *Outcome, of Subject) {
 		o.Result = RollbackFailed
 		o.Detail += "; going back failed: " + errors.Join(e.Lost, e.Err).Error()
 		o.Remedy = "look at once: compare what is installed and served (certlatch probe), then certlatch rollback " + o.Target
+		if job, is := errors.AsType[*systemd.JobError](e.Err); is && e.Lost == nil && job.Verb == "restart" {
+			o.Remedy = fmt.Sprintf("look at once: journalctl -u %s tells why it does not start; the previous pair is in place, so look at its configuration and script, then systemctl start %s", job.Unit, job.Unit)
+		}
 	}
 	if e.Restarted {
 		o.once()

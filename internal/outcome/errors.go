@@ -129,13 +129,23 @@ type TestError struct {
 	Program string
 	Err     error
 	Before  bool // it failed at the baseline too
+	Start   bool // it is about what the service reads when it starts
 }
 
 func (e *TestError) Error() string {
 	if e.Before {
 		return fmt.Sprintf("the service's own test (%s) fails, and did so before anything was touched: %v", e.Program, e.Err)
 	}
+	if e.Start {
+		return fmt.Sprintf("the service's own test (%s) fails, so it is not restarted: %v", e.Program, e.Err)
+	}
 	return fmt.Sprintf("the service's own test (%s) rejected the new files: %v", e.Program, e.Err)
+}
+
+// LookAtStart returns the remedy where a service could not be started as it is
+// configured.
+func LookAtStart(test deployers.Test, unit string) string {
+	return fmt.Sprintf("correct its configuration: %s tells what is wrong, journalctl -u %s more; it goes on as before until it is restarted", strings.Join(test.Command, " "), unit)
 }
 
 // FaultError is a service that answered a control call with a fault.

@@ -163,6 +163,7 @@ func beforehand() []kind {
 			return "systemctl status " + e.Unit + " tells why"
 		})}},
 		{ControlNoAnswer, ByStep, []match{when(func(e *deployers.SilentError, _ Subject) string { return e.Remedy })}},
+		{ControlUnreachable, ByStep, []match{when(func(e *deployers.UnreachableError, _ Subject) string { return e.Remedy })}},
 		{NoActivationWay, ByStep, []match{when(func(e *deployers.NoWayError, _ Subject) string { return e.Remedy })}},
 		{Configuration, ByStep, []match{whenever[*ConfigError]("correct the configuration; certlatch config check looks at it")}},
 		{NoProbe, ByStep, []match{when(func(_ *NoProbeError, of Subject) string {
@@ -198,12 +199,18 @@ func ofServices() []kind {
 			return fmt.Sprintf("find out why (journalctl), then certlatch release %s; nothing is deployed to it until then", of.Target)
 		})}},
 		{TestFailedBefore, ByStep, []match{whenSome(
+			func(e *TestError) bool { return e.Before && e.Start },
+			func(_ *TestError, of Subject) string { return LookAtStart(of.Plan.Test, of.Plan.Activate.Unit) },
+		), whenSome(
 			func(e *TestError) bool { return e.Before },
 			func(*TestError, Subject) string {
 				return "correct the service's configuration; the renewal did not break it"
 			},
 		)}},
-		{TestFailed, ByStep, []match{when(func(_ *TestError, of Subject) string {
+		{TestFailed, ByStep, []match{when(func(e *TestError, of Subject) string {
+			if e.Start {
+				return LookAtStart(of.Plan.Test, of.Plan.Activate.Unit)
+			}
 			return "run " + strings.Join(of.Plan.Test.Command, " ") + " and look at what it says of these files"
 		})}},
 		{Outage, ClassNotProven, []match{when(func(e *OutageError, _ Subject) string { return e.Remedy() })}}, // at whichever step that showed

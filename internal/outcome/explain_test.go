@@ -75,6 +75,7 @@ func explanations() []explained {
 		{"no unit", &deployers.UnitError{Unit: "x.service", LoadState: "not-found"}, "", "unit-not-found", "install the service, or correct unit: of target web"},
 		{"a masked unit", &deployers.UnitError{Unit: "x.service", LoadState: "masked"}, "", "unit-unusable", "systemctl status x.service tells why"},
 		{"a service that does not answer", &deployers.SilentError{NoWayError: &deployers.NoWayError{Remedy: "wait"}}, "", "control-no-answer", "wait"},
+		{"a service that has to be asked and cannot be", &deployers.UnreachableError{NoWayError: &deployers.NoWayError{Remedy: "set mi"}}, "", "control-unreachable", "set mi"},
 		{"no way", &deployers.NoWayError{Remedy: "find one"}, "", "no-activation-way", "find one"},
 		{"a configuration that is wrong here", &ConfigError{errPlain}, "", "configuration", "correct the configuration; certlatch config check looks at it"},
 		{"no probe", &NoProbeError{Target: "web"}, "", "no-probe", `write probe: for target web, for example probe: ["https://127.0.0.1:443"], or probe: [] to prove nothing`},

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
@@ -63,21 +64,32 @@ func (p *Preparer) Besides(databases pairs.Databases) *Besides {
 	return &Besides{databases: databases, observe: observe, tables: map[tableOf]*judged{}}
 }
 
-// Endangered returns something that a service has in memory beside a plan's target
-// and could not load again, and why; nil: there is none. It fails with an
-// *outcome.DatabaseError where that cannot be looked at.
-func (b *Besides) Endangered(ctx context.Context, plan deployers.Plan) (other *deployers.Beside, about error, err error) {
-	for _, other := range plan.Beside {
-		flaws, err := b.flawsOf(ctx, other.Row)
+// Endangered returns something that a service has in memory beside a target and
+// could not load again when it is activated in a way, and why; nil: there is none. It
+// fails with an *outcome.DatabaseError where that cannot be looked at.
+func (b *Besides) Endangered(ctx context.Context, beside []deployers.Beside, way deployers.Way) (other *deployers.Beside, about error, err error) {
+	for _, other := range beside {
+		if other.Row == nil && way != deployers.RestartUnit {
+			continue
+		}
+		found, err := b.flawOf(ctx, other)
 		if err != nil {
 			return nil, nil, err
 		}
-		found, flawed := flaws[rowOf{other.Row.Domain, other.Row.Type}]
-		if flawed && (found.lost || b.servesValid(ctx, other)) {
+		if found.err != nil && (found.lost || b.servesValid(ctx, other)) {
 			return &other, found.err, nil
 		}
 	}
 	return nil, nil, nil
+}
+
+// flawOf returns what is wrong with a pair.
+func (b *Besides) flawOf(ctx context.Context, other deployers.Beside) (flaw, error) {
+	if other.Row == nil {
+		return judgeFiles(other, time.Now()), nil
+	}
+	flaws, err := b.flawsOf(ctx, *other.Row)
+	return flaws[rowOf{other.Row.Domain, other.Row.Type}], err
 }
 
 // servesValid reports whether something shows a leaf that is valid by its dates.
@@ -116,6 +128,29 @@ func (b *Besides) flawsOf(ctx context.Context, row deployers.Row) (map[rowOf]fla
 	return table.flaws, table.err
 }
 
+// judgeFiles returns what keeps a service from using a pair in files.
+func judgeFiles(pair deployers.Beside, now time.Time) flaw {
+	certificate, _, err := disk.ReadFile(pair.Certificate, pairLimit)
+	if err != nil {
+		return flaw{err, true}
+	}
+	key, _, err := disk.ReadFile(pair.Key, pairLimit)
+	if err != nil {
+		return flaw{err, true}
+	}
+	found := judgeRow(rows.Entry{Certificate: certificate, Key: key}, now)
+	if len(certificate) == 0 || len(key) == 0 {
+		found = flaw{errors.New("a file is empty"), true}
+	}
+	if found.err != nil {
+		found.err = fmt.Errorf("%s with %s: %w", pair.Certificate, pair.Key, found.err)
+	}
+	return found
+}
+
+// pairLimit bounds a file of a pair, in bytes.
+const pairLimit = 1 << 20
+
 // judgeRow returns what keeps OpenSSL from using a row's pair, or clients from
 // accepting it. Of what crypto/x509 does not know it says nothing. OpenSIPS takes
 // the first certificate as the leaf, stops at an intermediate that is malformed
@@ -126,12 +161,12 @@ func judgeRow(e rows.Entry, now time.Time) flaw {
 		return flaw{}
 	}
 	if len(e.Key) == 0 {
-		return flaw{errors.New("its row has a certificate and no key"), true}
+		return flaw{errors.New("there is a certificate and no key"), true}
 	}
 	first := firstBlock(e.Certificate, func(kind string) bool { return strings.HasSuffix(kind, "CERTIFICATE") })
 	key := firstBlock(e.Key, func(kind string) bool { return strings.HasSuffix(kind, "PRIVATE KEY") })
 	if first == nil || key == nil || !wellFormed(first) || !wellFormed(key) {
-		return flaw{errors.New("its row holds no certificate and key in PEM that can be read"), true}
+		return flaw{errors.New("it holds no certificate and key in PEM that can be read"), true}
 	}
 	leaf, err := x509.ParseCertificate(first.Bytes)
 	if err != nil {

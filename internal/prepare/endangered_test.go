@@ -54,6 +54,38 @@ func TestJudgeRow(t *testing.T) {
 	}
 }
 
+// TestBesideInFiles is about pairs in files, which are read again at a restart.
+func TestBesideInFiles(t *testing.T) {
+	ca := pki.NewCA(t, "Root")
+	good, other := ca.Leaf(t), ca.Leaf(t)
+	dir := t.TempDir()
+	write(t, dir+"/good.pem", string(good.Fullchain))
+	write(t, dir+"/good.key", string(good.Key))
+	write(t, dir+"/other.key", string(other.Key))
+	write(t, dir+"/empty", "")
+	for _, test := range []struct {
+		certificate, key string
+		says             string // empty: nothing
+	}{
+		{"/good.pem", "/good.key", ""},
+		{"/good.pem", "/other.key", "not that of certificate"},
+		{"/good.pem", "/missing", "no such file"},
+		{"/missing", "/good.key", "no such file"},
+		{"/empty", "/good.key", "empty"},
+		{"/good.pem", "/good.pem", "no certificate and key in PEM"},
+	} {
+		beside := []deployers.Beside{{Name: "other", Certificate: dir + test.certificate, Key: dir + test.key}}
+		b := NewPreparer(World{}).Besides(nil)
+		found, about, err := b.Endangered(t.Context(), beside, deployers.RestartUnit)
+		if err != nil || (found != nil) != (test.says != "") || about != nil && !strings.Contains(about.Error(), test.says) {
+			t.Errorf("%s with %s: %v, %v, %v", test.certificate, test.key, found, about, err)
+		}
+		if found, _, err := b.Endangered(t.Context(), beside, deployers.CallControl); err != nil || found != nil {
+			t.Errorf("%s with %s: a reload endangers %v, %v", test.certificate, test.key, found, err)
+		}
+	}
+}
+
 // tables is a database with one table, of which is noted how often it was read.
 type tables struct {
 	pairs.Databases
@@ -72,8 +104,8 @@ func TestEndangered(t *testing.T) {
 	now := time.Now()
 	good := ca.Leaf(t, pki.Names("a.example"))
 	old := ca.Leaf(t, pki.Valid(now.Add(-48*time.Hour), now.Add(-24*time.Hour)))
-	row := func(domain string, kind int) deployers.Row {
-		return deployers.Row{Database: "sqlite:///db", Table: "tls_mgm", Domain: domain, Type: kind}
+	row := func(domain string, kind int) *deployers.Row {
+		return &deployers.Row{Database: "sqlite:///db", Table: "tls_mgm", Domain: domain, Type: kind}
 	}
 	probes := []endpoint.Endpoint{at(t, "sips://127.0.0.1:5061?name=a.example")}
 	shown := map[string]*x509.Certificate{"good": good.Cert, "old": old.Cert}
@@ -105,9 +137,9 @@ func TestEndangered(t *testing.T) {
 			}
 			return seen
 		}
-		plan := deployers.Plan{Beside: []deployers.Beside{test.beside}}
+		beside := []deployers.Beside{test.beside}
 		for range 2 {
-			other, about, err := b.Endangered(t.Context(), plan)
+			other, about, err := b.Endangered(t.Context(), beside, deployers.CallControl)
 			if err != nil || (other != nil) != test.want || (about != nil) != test.want {
 				t.Errorf("%s: %v, %v, %v", test.name, other, about, err)
 			}
@@ -117,11 +149,11 @@ func TestEndangered(t *testing.T) {
 		}
 	}
 	db := &tables{fails: errors.New("gone")}
-	_, _, err := NewPreparer(World{}).Besides(db).Endangered(t.Context(), deployers.Plan{Beside: []deployers.Beside{{Row: row("b", 2)}}})
+	_, _, err := NewPreparer(World{}).Besides(db).Endangered(t.Context(), []deployers.Beside{{Row: row("b", 2)}}, deployers.CallControl)
 	if down, is := errors.AsType[*outcome.DatabaseError](err); !is || down.Error() != "gone" {
 		t.Errorf("got %v", err)
 	}
-	if _, _, err := NewPreparer(World{}).Besides(db).Endangered(t.Context(), deployers.Plan{}); err != nil || db.read != 1 {
+	if _, _, err := NewPreparer(World{}).Besides(db).Endangered(t.Context(), nil, deployers.CallControl); err != nil || db.read != 1 {
 		t.Errorf("a plan without others reads the table: %v", err)
 	}
 }

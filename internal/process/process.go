@@ -110,6 +110,20 @@ func Titles(pids []int) []string {
 	return titles
 }
 
+// Arguments returns those that a process was started with, the program first, as
+// long as it has not put anything in their place (proc_pid_cmdline(5)); nil: it has
+// ended.
+func Arguments(pid int) ([]string, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if isGone(err) || err == nil && len(text) == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the arguments of process %d: %w", pid, err)
+	}
+	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00"), nil
+}
+
 // readTitle returns the title of whichever process has a PID; empty: none does.
 func readTitle(pid int) (string, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))

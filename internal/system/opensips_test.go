@@ -42,12 +42,14 @@ type opensipsFlags struct {
 	domain             string // of the script
 	fifo, socket, http string
 	url                string // of the database
+	sockets            string // where it listens, with commas between them
 }
 
 // opensips starts an OpenSIPS that serves on 127.0.0.1:5061 the files in
 // /etc/opensips/tls by its script, or the rows of its database, by default of
 // the one that the scenario has started. Called again, it is another OpenSIPS
-// in place of the first.
+// in place of the first. With several sockets its script has a domain for each: the
+// second is called sip2, with its files in /etc/opensips/tls2.
 //
 // Where this machine has an OpenSIPS in its PATH, that is what runs, with its
 // modules, and the hosts' libraries; else the fake does. The log says which.
@@ -64,6 +66,7 @@ func (s *scenario) opensips(ts *testscript.TestScript, args []string) error {
 	flags.StringVar(&want.socket, "socket", "", "")
 	flags.StringVar(&want.http, "http", "", "")
 	flags.StringVar(&want.url, "database", s.database.url, "")
+	flags.StringVar(&want.sockets, "sockets", "127.0.0.1:5061", "")
 	if flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
 		return errUsage
 	}
@@ -77,6 +80,9 @@ func (s *scenario) opensips(ts *testscript.TestScript, args []string) error {
 	if program, err := exec.LookPath("opensips"); err != nil {
 		ts.Logf("[the fake of OpenSIPS %s]", cmp.Or(want.version, usualVersion))
 	} else if service, err = s.realOpenSIPS(ts, want, program); err != nil {
+		return err
+	}
+	if err := s.host.write("/etc/opensips/opensips.cfg", []byte(want.configuration()), "0644", "root"); err != nil {
 		return err
 	}
 	if err := s.host.write("/etc/systemd/system/opensips.service", fmt.Appendf(nil, opensipsUnit, service), "0644", "root"); err != nil {
@@ -94,17 +100,10 @@ func (s *scenario) addOpenSIPSUser() error {
 	return err
 }
 
-const (
-	scriptCertificate = "/etc/opensips/tls/fullchain.pem"
-	scriptKey         = "/etc/opensips/tls/privkey.pem"
-)
-
 // fake returns the command line that starts the fake.
 func (want opensipsFlags) fake() string {
-	flags := []string{"-version=" + cmp.Or(want.version, usualVersion), "-fifo=" + want.fifo, "-socket=" + want.socket, "-http=" + want.http}
-	if want.script {
-		flags = append(flags, "-domain="+want.domain, "-certificate="+scriptCertificate, "-private-key="+scriptKey)
-	} else {
+	flags := []string{"-f", "/etc/opensips/opensips.cfg", "-version=" + cmp.Or(want.version, usualVersion), "-fifo=" + want.fifo, "-socket=" + want.socket, "-http=" + want.http}
+	if !want.script {
 		flags = append(flags, "-database="+want.url)
 	}
 	return "ExecStart=/usr/bin/fakeopensips " + strings.Join(flags, " ")
@@ -140,7 +139,7 @@ func (s *scenario) realOpenSIPS(ts *testscript.TestScript, want opensipsFlags, p
 		s.Skipf("this is about OpenSIPS %s, and the real one of this machine is %s", major, version[0])
 	}
 	ts.Logf("[the real OpenSIPS %s]", version[0])
-	return realService, s.host.write("/etc/opensips/opensips.cfg", []byte(want.configuration()), "0644", "root")
+	return realService, nil
 }
 
 const opensipsModules = "/usr/lib/opensips/modules"
@@ -148,7 +147,11 @@ const opensipsModules = "/usr/lib/opensips/modules"
 // configuration returns the text of an opensips.cfg.
 func (want opensipsFlags) configuration() string {
 	var text strings.Builder
-	text.WriteString("log_level=3\nudp_workers=1\ntcp_workers=1\nsocket=tls:127.0.0.1:5061\nmpath=\"" + opensipsModules + "/\"\n")
+	text.WriteString("log_level=3\nudp_workers=1\ntcp_workers=1\nmpath=\"" + opensipsModules + "/\"\n")
+	sockets := strings.Split(want.sockets, ",")
+	for _, socket := range sockets {
+		text.WriteString("socket=tls:" + socket + "\n")
+	}
 	module := func(name string, params ...string) {
 		fmt.Fprintf(&text, "loadmodule \"%s.so\"\n", name)
 		for i := 0; i+1 < len(params); i += 2 {
@@ -167,12 +170,20 @@ func (want opensipsFlags) configuration() string {
 		module("mi_http")
 	}
 	if want.script {
-		module("tls_mgm", "server_domain", want.domain)
-		for _, of := range [][2]string{
-			{"match_ip_address", "*"}, {"match_sip_domain", "*"}, {"tls_method", "TLSv1_2-TLSv1_3"}, {"verify_cert", "0"}, {"require_cert", "0"},
-			{"certificate", scriptCertificate}, {"private_key", scriptKey},
-		} {
-			fmt.Fprintf(&text, "modparam(\"tls_mgm\", \"%s\", \"[%s]%s\")\n", of[0], want.domain, of[1])
+		module("tls_mgm")
+		for i, socket := range sockets {
+			nth := []string{"", "2"}[i]
+			address := socket
+			if len(sockets) == 1 {
+				address = "*"
+			}
+			fmt.Fprintf(&text, "modparam(\"tls_mgm\", \"server_domain\", \"%s\")\n", want.domain+nth)
+			for _, of := range [][2]string{
+				{"match_ip_address", address}, {"match_sip_domain", "*"}, {"tls_method", "TLSv1_2-TLSv1_3"}, {"verify_cert", "0"}, {"require_cert", "0"},
+				{"certificate", "/etc/opensips/tls" + nth + "/fullchain.pem"}, {"private_key", "/etc/opensips/tls" + nth + "/privkey.pem"},
+			} {
+				fmt.Fprintf(&text, "modparam(\"tls_mgm\", \"%s\", \"[%s]%s\")\n", of[0], want.domain+nth, of[1])
+			}
 		}
 	} else {
 		scheme, _, _ := strings.Cut(want.url, ":")

@@ -32,12 +32,11 @@ import (
 
 // opensips is a running daemon.
 type opensips struct {
-	version   string
-	script    domain
-	cert, key string // of the domain of the script; empty: the domains are in the database
-	database  string // a URL
-	replyDir  string
-	fifo      *os.File
+	version  string
+	script   string // its text
+	database string // a URL; empty: the domains are in the script
+	replyDir string
+	fifo     *os.File
 
 	mu      sync.Mutex
 	domains []domain
@@ -47,6 +46,7 @@ type opensips struct {
 type domain struct {
 	name, kind     string // kind is the type of tls_list
 	address, match string // the filters: ADDRESS:PORT and a SIP domain, or * for any
+	cert, key      string // the files of one in the script
 	pair           tls.Certificate
 }
 
@@ -59,19 +59,26 @@ const (
 func main() {
 	var o opensips
 	flag.StringVar(&o.version, "version", "3.6.8", "the `version` that it says it is")
-	flag.StringVar(&o.script.name, "domain", "sip", "the `name` of the script's TLS domain")
-	flag.StringVar(&o.cert, "certificate", "", "the `file` that its script names")
-	flag.StringVar(&o.key, "private-key", "", "the `file` that its script names")
 	flag.StringVar(&o.database, "database", "", "the `URL` of the database with its table tls_mgm")
 	flag.StringVar(&o.replyDir, "reply-dir", "/tmp", "the `directory` of callers' FIFOs")
 	fifo := flag.String("fifo", "", "the `path` of mi_fifo's FIFO")
 	socket := flag.String("socket", "", "the `path` of mi_datagram's socket")
 	httpd := flag.String("http", "", "the `address` of mi_http")
-	listen := flag.String("listen", "127.0.0.1:5061", "the `addresses` for SIP over TLS, with commas between them")
+	script := flag.String("f", "", "the `path` of the script, of which TLS sockets and domains count, and whether its braces match")
+	test := flag.Bool("C", false, "test the script, and do nothing else")
 	flag.Parse()
 	log.SetFlags(0)
+	var err error
+	if o.script, err = parse(*script); err != nil {
+		log.Print(err)
+		os.Exit(255) // of opensips -C, and of a start (seen with 3.6.8)
+	}
+	if *test {
+		log.Print("NOTICE:core:main: config file ok, exiting...") // main.c of 3.6.8
+		return
+	}
 
-	if err := o.start(*listen); err != nil {
+	if err := o.start(); err != nil {
 		log.Fatal(err)
 	}
 	ended := make(chan error)
@@ -86,22 +93,62 @@ func main() {
 	log.Fatal(<-ended)
 }
 
-// start reads the certificate and serves it.
-func (o *opensips) start(addresses string) error {
-	switch {
-	case o.cert != "":
-		pair, err := tls.LoadX509KeyPair(o.cert, o.key)
-		if err != nil {
-			return err
+// parse returns a script. It fails where OpenSIPS would stop reading it.
+func parse(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("loading config file %s: %w", path, err)
+	}
+	if strings.Count(string(text), "{") != strings.Count(string(text), "}") {
+		return "", fmt.Errorf("CRITICAL:core:yyerror: parse error in %s: syntax error", path)
+	}
+	return string(text), nil
+}
+
+// scriptDomains returns the domains of the script. One whose pair cannot be used
+// keeps OpenSIPS from starting (tls_mgm.c of 3.6.8, init_tls_domains).
+func (o *opensips) scriptDomains() (domains []domain, err error) {
+	set := regexp.MustCompile(`(?m)^modparam\("tls_mgm", "(\w+)", "(?:\[(\w+)\])?(.*)"\)$`)
+	for _, match := range set.FindAllStringSubmatch(o.script, -1) {
+		if match[1] == "server_domain" {
+			domains = append(domains, domain{name: match[3], kind: server})
 		}
-		o.script.kind, o.script.address, o.script.match, o.script.pair = server, "*", "*", pair
-		o.domains = []domain{o.script}
-	case o.database != "":
+		for i := range domains {
+			if domains[i].name == match[2] {
+				for name, field := range map[string]*string{
+					"match_ip_address": &domains[i].address, "match_sip_domain": &domains[i].match,
+					"certificate": &domains[i].cert, "private_key": &domains[i].key,
+				} {
+					if name == match[1] {
+						*field = match[3]
+					}
+				}
+			}
+		}
+	}
+	for i, d := range domains {
+		if domains[i].pair, err = tls.LoadX509KeyPair(d.cert, d.key); err != nil {
+			return nil, err
+		}
+	}
+	return domains, nil
+}
+
+// start reads the certificates and serves them.
+func (o *opensips) start() error {
+	if o.database != "" {
 		if err := o.load(); err != nil {
 			return err
 		}
+	} else {
+		var err error
+		if o.domains, err = o.scriptDomains(); err != nil {
+			return err
+		}
 	}
-	for address := range strings.SplitSeq(addresses, ",") {
+	socket := regexp.MustCompile(`(?m)^socket=tls:(\S+)$`)
+	for _, match := range socket.FindAllStringSubmatch(o.script, -1) {
+		address := match[1]
 		listener, err := net.Listen("tcp", address)
 		if err != nil {
 			return err
@@ -191,7 +238,7 @@ func (o *opensips) load() error {
 			continue
 		}
 		kind := map[string]string{"1": client, "2": server}[columns[5]] // tls_domain.h of 3.6.8
-		o.domains = append(o.domains, domain{columns[0], kind, columns[6], columns[1], pair})
+		o.domains = append(o.domains, domain{name: columns[0], kind: kind, address: columns[6], match: columns[1], pair: pair})
 	}
 	return nil
 }
@@ -260,18 +307,18 @@ func (o *opensips) answer(request []byte) []byte {
 // in the script are those that were seen, in the order of tls_mgm.c,
 // list_domain.
 func (o *opensips) list() string {
-	file := func(key, path string) string {
-		if o.cert == "" {
-			return ""
-		}
-		return `"` + key + `":"` + path + `",`
-	}
 	var list []string
 	for _, d := range o.domains {
+		file := func(key, path string) string {
+			if o.database != "" {
+				return ""
+			}
+			return `"` + key + `":"` + path + `",`
+		}
 		list = append(list, `{"name":"`+d.name+`","type":"`+d.kind+`","IP ADDRESS FILTERS":["`+d.address+`"],"SIP DOMAIN FILTERS":["`+d.match+`"],`+
 			`"METHOD":"TLSv1_2-TLSv1_3","VERIFY_CERT":false,"REQ_CLI_CERT":false,"CRL_CHECKALL":false,`+
-			file("CERT_FILE", o.cert)+`"CRL_DIR":"",`+file("CA_FILE", "")+`"CA_DIR":"/etc/pki/CA/",`+
-			file("PKEY_FILE", o.key)+`"CIPHER_LIST":"",`+file("DH_PARAMS_FILE", "")+`"EC_CURVE":""}`)
+			file("CERT_FILE", d.cert)+`"CRL_DIR":"",`+file("CA_FILE", "")+`"CA_DIR":"/etc/pki/CA/",`+
+			file("PKEY_FILE", d.key)+`"CIPHER_LIST":"",`+file("DH_PARAMS_FILE", "")+`"EC_CURVE":""}`)
 	}
 	return strings.Join(list, ",")
 }
