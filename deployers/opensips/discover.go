@@ -16,7 +16,7 @@ const scriptPath = "/etc/opensips/opensips.cfg"
 // modparamLine matches what a script sets for a domain of module tls_mgm:
 // modparam("tls_mgm", "certificate", "[sip]/etc/opensips/tls/cert.pem").
 var modparamLine = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?m)^[ \t]*modparam\([ \t]*"tls_mgm"[ \t]*,[ \t]*"(server_domain|certificate|private_key|match_sip_domain|db_url)"[ \t]*,[ \t]*"(?:\[([^\]"]+)\])?([^"\n]*)"`)
+	return regexp.MustCompile(`(?m)^[ \t]*modparam\([ \t]*"tls_mgm"[ \t]*,[ \t]*"(server_domain|certificate|private_key|match_ip_address|match_sip_domain|db_url)"[ \t]*,[ \t]*"(?:\[([^\]"]+)\])?([^"\n]*)"`)
 })
 
 const scriptNote = `OpenSIPS reads it only when it starts: a renewed pair waits for a restart, unless this target gets allow_restart: true, and perhaps a window: "02:00-04:30".`
@@ -76,6 +76,12 @@ func scriptDomains(text string) []tlsDomain {
 			at(domain).values["CERT_FILE"] = value
 		case "private_key":
 			at(domain).values["PKEY_FILE"] = value
+		case "match_ip_address":
+			for text := range strings.SplitSeq(value, ",") {
+				if address, ok := parseAddress(strings.TrimSpace(text)); ok {
+					at(domain).addresses = append(at(domain).addresses, address)
+				}
+			}
 		case "match_sip_domain":
 			for name := range strings.SplitSeq(value, ",") {
 				at(domain).filters = append(at(domain).filters, strings.TrimSpace(name))
