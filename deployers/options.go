@@ -13,6 +13,7 @@ type RowKeys struct {
 	Database    DatabaseURL // empty: the pair goes into files
 	DomainKey   string
 	Domain      string // names the row; may hold {lineage}
+	Row         string // what else tells the row from others
 
 	// FilesWhere says where files are right, in a clause.
 	FilesWhere string

@@ -21,9 +21,11 @@ type tlsDomain struct {
 	filters   []string         // of SIP domains
 }
 
-// serverDomain is the type, in tls_list, of a domain for connections that come
-// in; the other one is TLS_DOMAIN_CLI.
-const serverDomain = "TLS_DOMAIN_SRV"
+// The types, in tls_list, of domains for connections that come in, and of others.
+const (
+	serverDomain = "TLS_DOMAIN_SRV"
+	clientDomain = "TLS_DOMAIN_CLI"
+)
 
 // anything is the filter that lets everything pass.
 const anything = "*"

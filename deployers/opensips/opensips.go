@@ -31,9 +31,11 @@ type Deployer struct{}
 // Options is the configuration's opensips block.
 type Options struct {
 	MI       MI                    `yaml:"mi"`
-	ReplyDir string                `yaml:"reply_dir"` // of module mi_fifo
+	ReplyDir ReplyDir              `yaml:"reply_dir"` // of module mi_fifo
 	Database deployers.DatabaseURL `yaml:"database"`  // where the domain's row is; empty: the domain is in the script
+	Table    Table                 `yaml:"db_table"`  // that the row is in
 	Domain   string                `yaml:"domain"`    // the row's; may hold {lineage}
+	Type     RowType               `yaml:"type"`      // the row's
 	Reload   Reload                `yaml:"reload"`    // of domains in a database
 }
 
@@ -83,6 +85,68 @@ func (m MI) MarshalText() ([]byte, error) {
 	return []byte(m.Address), nil
 }
 
+// ReplyDir is a directory, which OpenSIPS itself needs to be written with a slash at
+// its end.
+type ReplyDir string
+
+// UnmarshalText parses the form of the configuration.
+func (d *ReplyDir) UnmarshalText(text []byte) error {
+	if !filepath.IsAbs(string(text)) {
+		return fmt.Errorf("%.80q is not a directory's absolute path; write that of reply_dir in modparam(\"mi_fifo\", ...)", text)
+	}
+	*d = ReplyDir(filepath.Clean(string(text)))
+	return nil
+}
+
+// Table is the name of a table, which needs no quotes.
+type Table string
+
+// UnmarshalText parses the form of the configuration.
+func (n *Table) UnmarshalText(text []byte) error {
+	if !plainName().Match(text) {
+		return fmt.Errorf("%.80q is not a plain name; write that of db_table in modparam(\"tls_mgm\", ...)", text)
+	}
+	*n = Table(text)
+	return nil
+}
+
+var plainName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`) })
+
+// RowType is the type of a row.
+type RowType int
+
+// UnmarshalText parses the form of the configuration.
+func (r *RowType) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "1", "client":
+		*r = tlsMgmClient
+	case "2", "server":
+		*r = tlsMgmServer
+	default:
+		return fmt.Errorf("%.80q is not the type of a row; write 2 for a server's domain, or 1 for a client's", text)
+	}
+	return nil
+}
+
+// MarshalText returns the form of the configuration.
+func (r RowType) MarshalText() ([]byte, error) { return []byte(strconv.Itoa(int(r))), nil }
+
+// called returns whose domain it is, for people.
+func (r RowType) called() string {
+	if r == tlsMgmClient {
+		return "client"
+	}
+	return "server"
+}
+
+// listed returns the type of domain in tls_list.
+func (r RowType) listed() string {
+	if r == tlsMgmClient {
+		return clientDomain
+	}
+	return serverDomain
+}
+
 // Reload is whether tls_reload may be called.
 type Reload string
 
@@ -113,6 +177,7 @@ const (
 func (o *Options) RowKeys() deployers.RowKeys {
 	return deployers.RowKeys{
 		DatabaseKey: "database", Database: o.Database, DomainKey: "domain", Domain: o.Domain,
+		Row:        fmt.Sprintf("%s %d", o.Table, o.Type),
 		FilesWhere: "OpenSIPS's script defines the domain",
 	}
 }
@@ -122,7 +187,7 @@ func (o *Options) RowKeys() deployers.RowKeys {
 func (o *Options) Meeting() []string {
 	switch {
 	case o.MI.Protocol == deployers.MIFIFO:
-		return []string{filepath.Dir(o.MI.Address), o.ReplyDir}
+		return []string{filepath.Dir(o.MI.Address), string(o.ReplyDir)}
 	case filepath.IsAbs(o.MI.Address):
 		return []string{filepath.Dir(o.MI.Address)}
 	}
@@ -132,7 +197,7 @@ func (o *Options) Meeting() []string {
 func (o *Options) query(method string) deployers.Query {
 	channel := deployers.Channel(o.MI)
 	if channel.Protocol == deployers.MIFIFO {
-		channel.ReplyDir = o.ReplyDir
+		channel.ReplyDir = string(o.ReplyDir)
 	}
 	return deployers.Query{Channel: channel, Method: method}
 }
@@ -144,7 +209,7 @@ func (Deployer) Name() string { return "opensips" }
 func (Deployer) Options() any {
 	return &Options{
 		MI:       MI{Protocol: deployers.MIFIFO, Address: "/run/opensips/opensips_fifo"},
-		ReplyDir: "/tmp", Domain: "{lineage}", Reload: ReloadAuto,
+		ReplyDir: "/tmp", Table: tlsMgmTable, Domain: "{lineage}", Type: tlsMgmServer, Reload: ReloadAuto,
 	}
 }
 
@@ -266,20 +331,28 @@ func remedyOfMI(t deployers.Target) string {
 // planRow completes the plan for a domain of the database.
 func (o *Options) planRow(plan *deployers.Plan, seen observed, t deployers.Target, f deployers.Facts) error {
 	plan.Files, plan.Directory = nil, ""
-	plan.Row = &deployers.Row{Database: o.Database, Table: tlsMgmTable, Domain: strings.ReplaceAll(o.Domain, "{lineage}", plan.Lineage), Type: tlsMgmServer}
-	at := slices.IndexFunc(seen.domains, func(d tlsDomain) bool { return d.name == plan.Row.Domain })
+	plan.Row = &deployers.Row{Database: o.Database, Table: string(o.Table), Domain: strings.ReplaceAll(o.Domain, "{lineage}", plan.Lineage), Type: int(o.Type)}
+	at := slices.IndexFunc(seen.all, func(d tlsDomain) bool {
+		return d.name == plan.Row.Domain && d.values["type"] == o.Type.listed()
+	})
+	if o.Type == tlsMgmClient && plan.Found {
+		plan.Probes = nil
+		plan.Warn(deployers.Serving, "write probe: [] for target "+t.Name, "the certificate of a client's domain shows to those that OpenSIPS connects to, and to nobody who connects to it")
+	}
 	switch {
-	case at >= 0 && seen.domains[at].script():
+	case at >= 0 && seen.all[at].script():
 		return &deployers.NoWayError{
 			Target: t.Name, About: deployers.Domains,
-			Why:    fmt.Sprintf("OpenSIPS's domain %s is one of its script, which takes %s and nothing from a database", plan.Row.Domain, seen.domains[at].values["CERT_FILE"]),
+			Why:    fmt.Sprintf("OpenSIPS's domain %s is one of its script, which takes %s and nothing from a database", plan.Row.Domain, seen.all[at].values["CERT_FILE"]),
 			Remedy: "set certificate and key for target " + t.Name + " in place of opensips.database",
 		}
 	case at >= 0:
-		seen.serve(plan, f, seen.domains[at])
+		if o.Type == tlsMgmServer {
+			seen.serve(plan, f, seen.all[at])
+		}
 		plan.Fine(deployers.Domains, "domain %s comes from the database", plan.Row.Domain)
 	case seen.unlisted == "":
-		plan.Warn(deployers.Domains, "set opensips: {domain: NAME} if it has another name; if its row could not be used, a good one brings it back", "OpenSIPS does not list a server domain %s now (%s)", plan.Row.Domain, seen.listed())
+		plan.Warn(deployers.Domains, "set opensips: {domain: NAME} if it has another name; if its row could not be used, a good one brings it back", "OpenSIPS does not list a %s domain %s now (%s)", o.Type.called(), plan.Row.Domain, seen.listed())
 	}
 	if o.Reload == ReloadAuto && f.Answers[o.query("version")].Err != "" && f.Systemd && f.Unit.Running() {
 		return unreachable(t, seen.unversioned)
@@ -308,7 +381,7 @@ func (o *Options) reload(t deployers.Target, row *deployers.Row, seen observed) 
 		Faults: reloadFaults(), FaultKeepsOld: true,
 		After: []deployers.Expect{{
 			Query:    o.query("tls_list"),
-			Contains: listedAs(row.Domain, serverDomain),
+			Contains: listedAs(row.Domain, o.Type.listed()),
 			Reason:   "domain-dropped",
 			Says:     "OpenSIPS does not list the domain " + row.Domain + " any more",
 			Remedy:   "OpenSIPS could not use the row of domain " + row.Domain + "; its log tells why",
@@ -441,7 +514,7 @@ func (o *Options) answer(f deployers.Facts, method string) (reply, why string) {
 // domain may have the name of a server's.
 func (s observed) others(row *deployers.Row) []tlsDomain {
 	return slices.DeleteFunc(slices.Clone(s.all), func(d tlsDomain) bool {
-		return d.script() || d.name == row.Domain && d.values["type"] == serverDomain
+		return d.script() || d.name == row.Domain && d.rowType() == row.Type
 	})
 }
 

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/beside"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/outcome"
@@ -113,13 +114,19 @@ func (r *run) renew(ctx context.Context, jobs []job) []ended {
 		was := gone{became: r.memory.record(early)}
 		return was.and(beside.Each(r.beside, byService(r.groups(ready)), func(groups [][]prepared) (was gone) {
 			lone := newLoners(r)
+			var silent *outcome.Outcome // of a group whose service did not answer
 			for _, group := range groups {
+				if silent != nil {
+					was.became = append(was.became, r.memory.record(leftAlone(group, *silent))...)
+					continue
+				}
 				if r.tooLittleTime(ctx, group) || lone.postpones(group) {
 					was.left = append(was.left, jobsOf(group)...)
 					continue
 				}
 				deployed := r.deployGroup(ctx, group) // baseline, stage, commit, test, activate, prove; or undo
 				lone.note(group, deployed)
+				silent = unansweredBy(deployed)
 				was.became = append(was.became, r.memory.record(deployed)...)
 			}
 			lone.save()
@@ -130,6 +137,34 @@ func (r *run) renew(ctx context.Context, jobs []job) []ended {
 	was := gone{}.and(all...)
 	r.unmark(jobs, was.left)
 	return inOrder(jobs, was.became)
+}
+
+// unansweredBy returns the outcome of a job whose service gave no answer when it was
+// told; nil: there is none.
+func unansweredBy(deployed []ended) *outcome.Outcome {
+	at := slices.IndexFunc(deployed, func(e ended) bool {
+		return e.outcome.At == outcome.Activate && slices.Contains([]outcome.Reason{outcome.ControlNoAnswer, outcome.ControlUnreachable}, e.outcome.Reason)
+	})
+	if at < 0 {
+		return nil
+	}
+	return &deployed[at].outcome
+}
+
+// leftAlone returns how jobs end whose service did not answer a moment ago, when it
+// was told of others: to wait for each of them would take as long again, and tell as
+// little.
+func leftAlone(group []prepared, before outcome.Outcome) []ended {
+	var became []ended
+	for _, p := range group {
+		silent := &deployers.NoWayError{Target: p.job.target.Name, About: deployers.Control, Why: "it did not answer for " + before.Target + ": " + before.Detail, Remedy: before.Remedy}
+		var err error = &deployers.SilentError{NoWayError: silent}
+		if before.Reason == outcome.ControlUnreachable {
+			err = &deployers.UnreachableError{NoWayError: silent}
+		}
+		became = append(became, *p.end(outcome.Failure{At: outcome.Baseline, Err: err}))
+	}
+	return became
 }
 
 // gone is how it went with some jobs.

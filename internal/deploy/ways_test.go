@@ -2,11 +2,13 @@ package deploy
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/command"
+	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/process"
 	"github.com/certlatch/certlatch/internal/systemd"
 )
@@ -154,6 +156,37 @@ func TestCalls(t *testing.T) {
 		{"what it does not say beside until it is undone", on{"before": expects(expecting("b", true)), "begin": lists("a", "b"), "tell 1": ignored()}, "rolled-back (not-proven) at prove", "bsctaPur", "call one, call one", "old old old again", "not: b is dropped"},
 		{"what it does not say beside, nor when it is undone", on{"before": expects(expecting("b", true)), "begin": lists("a"), "tell 1": ignored()}, "rolled-back (not-proven) at prove", "bsctaPur", "call one, call one", "old old old again", "b is dropped; look at b"},
 	}, func(*world) {})
+}
+
+// TestLeftAlone leaves what comes after alone where a service did not answer.
+func TestLeftAlone(t *testing.T) {
+	inWorld(t, issue(t), 3, func(w *world) {
+		w.on = on{"before": called(nil), "begin": answers("reload", deployers.Answer{Err: "no answer", Sent: true})}
+		for _, what := range []string{"before", "begin"} {
+			if err := w.happens(w.t.Context(), what); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		group := w.group()
+		defer w.run.close()
+		deployed := w.run.deployGroup(w.t.Context(), group[:1])
+		before := unansweredBy(deployed)
+		if before == nil {
+			w.t.Fatalf("%s", verdict(deployed[0].outcome))
+		}
+		told := len(w.told)
+		for _, e := range leftAlone(group[1:], *before) {
+			if got := verdict(e.outcome); got != "failed (control-no-answer) at baseline" || !strings.Contains(e.outcome.Detail, "no answer") {
+				w.t.Errorf("%s: %s", got, e.outcome.Detail)
+			}
+		}
+		if len(w.told) != told {
+			w.t.Errorf("it was told again: %q", w.told)
+		}
+		if unansweredBy([]ended{{outcome: outcome.Outcome{Result: outcome.Deployed}}}) != nil {
+			w.t.Error("what was deployed counts as unanswered")
+		}
+	})
 }
 
 // TestAskedOnce asks a service after its activation no more than once for all

@@ -534,6 +534,8 @@ func (d worldTable) Table(context.Context, deployers.Row) ([]rows.Entry, error) 
 	return all, nil
 }
 
+func (d worldTable) Try(context.Context, deployers.Row) error { return nil }
+
 func (d worldTable) Stage(_ context.Context, at deployers.Row, certificate []byte, key lineage.Secret) (pairs.Change, error) {
 	return &rowChange{w: d.w, domain: at.Domain, before: d.w.table[at.Domain], next: row{certificate, key}}, nil
 }

@@ -138,7 +138,7 @@ func (i inspection) examine(ctx context.Context, a prepare.Assignment) examined 
 	if !e.isComparable() {
 		return e
 	}
-	e.checks = slices.Concat(e.checks, i.reading(e.evidence), i.ownTest(ctx, e.evidence), i.endangered(ctx, e.evidence))
+	e.checks = slices.Concat(e.checks, i.reading(ctx, e.evidence), i.ownTest(ctx, e.evidence), i.endangered(ctx, e.evidence))
 	named, err := prepare.NameProbes(e.plan.Probes, e.bundle.Leaf)
 	if err != nil {
 		e.checks = append(e.checks, e.fails(deployers.Serving, err))
@@ -272,7 +272,7 @@ func (i inspection) issued(ctx context.Context, ev evidence) (checks []deployers
 // reading says what is wrong with what is installed, but for what it takes a trial
 // to know, and looks for rights that somebody else than root and the target's own
 // user could have given himself.
-func (i inspection) reading(ev evidence) (checks []deployers.Check) {
+func (i inspection) reading(ctx context.Context, ev evidence) (checks []deployers.Check) {
 	switch {
 	case ev.pairErr != nil:
 		return []deployers.Check{ev.fails(deployers.Reading, ev.pairErr)}
@@ -280,6 +280,11 @@ func (i inspection) reading(ev evidence) (checks []deployers.Check) {
 		checks = append(checks, warned(deployers.Reading, ev.deploy(), "nothing is installed yet, or not all of it"))
 	case ev.plan.Row != nil:
 		checks = append(checks, ev.readBy(prepare.Tried{User: ev.assigned.Target.Service}))
+	}
+	if ev.plan.Row != nil {
+		if err := i.site.World.Databases.Try(ctx, *ev.plan.Row); err != nil {
+			checks = append(checks, ev.fails(deployers.Reading, &outcome.DatabaseError{Err: err}))
+		}
 	}
 	found, err := i.site.Storage().NotCarried(ev.pair)
 	if err != nil {

@@ -349,11 +349,11 @@ func TestReadingOfARow(t *testing.T) {
 	if ev.isReadByUser() || s.world.read != nil {
 		t.Errorf("tried are %v", s.world.read)
 	}
-	has(t, say(i.reading(ev)...), "warning: what is installed differs from what was issued")
+	has(t, say(i.reading(t.Context(), ev)...), "warning: what is installed differs from what was issued")
 	s.install(s.renewed)
 	i, ev = s.open()
 	ev.plan.Row = &deployers.Row{Table: "tls_mgm"}
-	has(t, say(i.reading(ev)...), "ok: what was issued is installed, and generic can read it")
+	has(t, say(i.reading(t.Context(), ev)...), "ok: what was issued is installed, and generic can read it")
 	ev.plan.Row = nil
 	if !ev.isReadByUser() {
 		t.Error("files are not tried")
@@ -387,7 +387,7 @@ func TestRightsOfOthers(t *testing.T) {
 	i, ev := s.open()
 	s.remove("its")
 	s.write("its", nil)
-	has(t, say(i.reading(ev)...), "error: ")
+	has(t, say(i.reading(t.Context(), ev)...), "error: ")
 }
 
 // TestVerdicts is about what is said of a bundle for each target, and without

@@ -184,6 +184,7 @@ type world struct {
 	unreadable        error                        // why a service's user cannot read files
 	row               []byte                       // the certificate of every row
 	noRow             error
+	noUpdate          error
 	table             []rows.Entry // of every database
 	open              bool         // the connection to systemd
 
@@ -279,6 +280,8 @@ func (w *world) Read(context.Context, deployers.Row) ([]byte, lineage.Secret, er
 func (w *world) Table(context.Context, deployers.Row) ([]rows.Entry, error) {
 	return w.table, w.noRow
 }
+
+func (w *world) Try(context.Context, deployers.Row) error { return w.noUpdate }
 
 func (w *world) Stage(context.Context, deployers.Row, []byte, lineage.Secret) (pairs.Change, error) {
 	return nil, w.changes("write a row")

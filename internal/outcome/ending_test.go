@@ -120,7 +120,7 @@ func TestClass(t *testing.T) {
 		Stage: ClassInstall, Commit: ClassInstall, Test: ClassActivation, Activate: ClassActivation, Prove: ClassNotProven,
 	}
 	always := map[Reason]Class{ServiceCrashed: ClassUndoFailed, Outage: ClassNotProven}
-	unexpected := []Reason{Unexpected, SystemdDown, DatabaseDown, OutOfTime}
+	unexpected := []Reason{Unexpected, SystemdDown, DatabaseDown, DatabaseLocked, OutOfTime}
 	reasons := []Reason{"", "tls-config-missing", "expired"}
 	for _, row := range Reasons() {
 		reasons = append(reasons, row.Reason)

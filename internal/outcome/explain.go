@@ -248,7 +248,14 @@ func ofRows() []kind {
 		}},
 		{RowChanged, ByStep, []match{whenever[*rows.ChangedError]("see who else writes to the table; certlatch deploy --pending tries again")}},
 		{RowTooLong, ByStep, []match{whenever[*rows.TooLongError]("let the column hold more, or have the client issue a shorter chain")}},
-		{DatabaseDown, ClassUnexpected, []match{whenever[*DatabaseError]("see whether the database runs, and whether certlatch may use it")}},
+		{DatabaseLocked, ClassUnexpected, []match{whenever[*rows.LockedError]("see who holds the lock (fuser FILE), and end what has been left open; certlatch deploy --pending tries again")}},
+		{CommandNotStarted, ByStep, []match{whenSome(
+			func(e *DatabaseError) bool { _, is := errors.AsType[*command.NotStartedError](e.Err); return is },
+			func(*DatabaseError, Subject) string {
+				return "install sqlite3, SQLite's own shell (Debian: apt install sqlite3; Fedora: dnf install sqlite)"
+			},
+		)}},
+		{DatabaseDown, ClassUnexpected, []match{whenever[*DatabaseError]("see whether the database runs, and whether certlatch may use it: SELECT and UPDATE on the table, and for SQLite the right to write to the directory of its file")}},
 	}
 }
 

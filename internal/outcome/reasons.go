@@ -29,6 +29,7 @@ const (
 	SystemdDown       Reason = "systemd-unreachable"
 	DatabaseDown      Reason = "database-unreachable"
 	DatabaseRefused   Reason = "database-refused"
+	DatabaseLocked    Reason = "database-locked"
 	RowNotFound       Reason = "row-not-found"
 	OutOfTime         Reason = "out-of-time"
 	CommandNotStarted Reason = "command-not-started"

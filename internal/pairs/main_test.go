@@ -197,6 +197,8 @@ func (d *databases) Read(_ context.Context, row deployers.Row) ([]byte, lineage.
 
 func (d *databases) Table(context.Context, deployers.Row) ([]rows.Entry, error) { return nil, nil }
 
+func (d *databases) Try(context.Context, deployers.Row) error { return nil }
+
 func (d *databases) Stage(_ context.Context, row deployers.Row, certificate []byte, key lineage.Secret) (Change, error) {
 	if err := d.event("stage", row.Domain); err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 type Databases interface {
 	Read(ctx context.Context, row deployers.Row) (certificate []byte, key lineage.Secret, err error)
 	Table(ctx context.Context, row deployers.Row) ([]rows.Entry, error)
+	Try(ctx context.Context, row deployers.Row) error
 	Stage(ctx context.Context, row deployers.Row, certificate []byte, key lineage.Secret) (Change, error)
 }
 
@@ -41,6 +42,8 @@ func (d realDatabases) Table(ctx context.Context, row deployers.Row) ([]rows.Ent
 	return d.rows.Table(ctx, row)
 }
 
+func (d realDatabases) Try(ctx context.Context, row deployers.Row) error { return d.rows.Try(ctx, row) }
+
 func (d realDatabases) Stage(ctx context.Context, row deployers.Row, certificate []byte, key lineage.Secret) (Change, error) {
 	change, err := d.rows.Stage(ctx, row, certificate, key)
 	if err != nil {
@@ -57,6 +60,9 @@ func (s table) Look(ctx context.Context, at Place, bundle *lineage.Bundle, _ str
 	p := Pair{Place: at, set: install.Set{
 		Target: at.Ref.Target, Lineage: at.Ref.Lineage, Files: columns(bundle.FullchainPEM(), bundle.KeyPEM()),
 	}}
+	if err := ctx.Err(); err != nil {
+		return p, err // it is not the database's fault that time is up
+	}
 	certificate, key, err := s.databases.Read(ctx, *at.Row)
 	if err != nil {
 		return p, &outcome.DatabaseError{Err: err}

@@ -31,6 +31,12 @@ type ChangedError struct{ Row string }
 
 func (e *ChangedError) Error() string { return e.Row + " was changed by somebody else meanwhile" }
 
+// LockedError says that somebody else holds a lock on the database for longer than it
+// was waited for.
+type LockedError struct{ Says string }
+
+func (e *LockedError) Error() string { return e.Says }
+
 // TooLongError says that a column cannot hold what should go into it.
 type TooLongError struct {
 	Column        string

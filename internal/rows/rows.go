@@ -49,6 +49,8 @@ type database interface {
 	read(context.Context, deployers.Row) ([]pair, error)
 	// table returns all rows of a row's table.
 	table(ctx context.Context, row deployers.Row) ([]Entry, error)
+	// try fails where the rights to update a row are missing, and changes nothing.
+	try(ctx context.Context, row deployers.Row) error
 	// swap replaces the pair from by to, in one transaction. It fails with
 	// errChanged where not exactly one row holds from.
 	swap(ctx context.Context, row deployers.Row, from, to pair) error
@@ -111,6 +113,20 @@ func (d Databases) Table(ctx context.Context, row deployers.Row) ([]Entry, error
 		return nil, fmt.Errorf("read table %s in %s: %w", row.Table, row.Database, err)
 	}
 	return all, nil
+}
+
+// Try tries whether a row may be updated, and changes nothing. It fails with an
+// *AddressError or a *LockedError.
+func (d Databases) Try(ctx context.Context, row deployers.Row) error {
+	db, err := d.open(row)
+	if err != nil {
+		return err
+	}
+	defer db.close()
+	if err := db.try(ctx, row); err != nil {
+		return fmt.Errorf("try whether %s may be updated: %w", rowName(row), err)
+	}
+	return nil
 }
 
 // Change is an update of one row: staged, committed, and undone or kept.

@@ -204,7 +204,14 @@ func table(t *testing.T, e *engine) {
 	if diff := cmp.Diff(map[int]held{1: {}, 2: renewed}, found); diff != "" {
 		t.Errorf("the table (-want +got):\n%s", diff)
 	}
+	if err := databases.Try(t.Context(), row); err != nil {
+		t.Error(err)
+	}
+	holds(t, row, renewed)
 	row.Table = "missing"
+	if err := databases.Try(t.Context(), row); err == nil {
+		t.Error("a table that is missing may be updated")
+	}
 	_, err = databases.Table(t.Context(), row)
 	if err == nil {
 		t.Fatal("a table that is missing is read")

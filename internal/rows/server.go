@@ -122,6 +122,13 @@ func (s *server) table(ctx context.Context, row deployers.Row) ([]Entry, error) 
 	return all, found.Err()
 }
 
+// try updates no row: whether it may is looked at before that (MySQL manual, 8.2;
+// PostgreSQL manual, 5.8).
+func (s *server) try(ctx context.Context, row deployers.Row) error {
+	_, err := s.db.ExecContext(ctx, "UPDATE "+row.Table+" SET certificate = certificate, private_key = private_key WHERE 1 = 0")
+	return err
+}
+
 // queryer is a database, or a transaction in it.
 type queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)

@@ -125,6 +125,13 @@ func (s *sqlite) table(ctx context.Context, row deployers.Row) ([]Entry, error) 
 	return all, nil
 }
 
+// try writes something and takes it back, so that the journal is made that an
+// update needs, in the directory of the file.
+func (s *sqlite) try(ctx context.Context, row deployers.Row) error {
+	_, err := s.query(ctx, "BEGIN IMMEDIATE;\nUPDATE %s SET certificate = NULL WHERE %s;\nROLLBACK;", row.Table, whereClause(row))
+	return err
+}
+
 // swap runs one statement, which SQLite makes a transaction. Its casts are for
 // rows that were written as text.
 func (s *sqlite) swap(ctx context.Context, row deployers.Row, from, to pair) error {
@@ -155,6 +162,8 @@ func (s *sqlite) query(ctx context.Context, format string, args ...any) (string,
 	switch {
 	case ctx.Err() != nil:
 		return "", fmt.Errorf("run sqlite3: %w", context.Cause(ctx))
+	case strings.Contains(first, "database is locked"): // SQLITE_BUSY, sqlite.org/rescode.html
+		return "", &LockedError{fmt.Sprintf("sqlite3, run as user %d, says: %s", s.as.UID, first)}
 	case first != "":
 		return "", fmt.Errorf("sqlite3, run as user %d, says: %s", s.as.UID, first)
 	case err != nil && stdout != "": // the error may quote the output, which may hold a key

@@ -42,6 +42,7 @@ type opensipsFlags struct {
 	domain             string // of the script
 	fifo, socket, http string
 	url                string // of the database
+	table              string // of the database
 	sockets            string // where it listens, with commas between them
 }
 
@@ -66,6 +67,7 @@ func (s *scenario) opensips(ts *testscript.TestScript, args []string) error {
 	flags.StringVar(&want.socket, "socket", "", "")
 	flags.StringVar(&want.http, "http", "", "")
 	flags.StringVar(&want.url, "database", s.database.url, "")
+	flags.StringVar(&want.table, "table", "tls_mgm", "")
 	flags.StringVar(&want.sockets, "sockets", "127.0.0.1:5061", "")
 	if flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
 		return errUsage
@@ -188,7 +190,7 @@ func (want opensipsFlags) configuration() string {
 	} else {
 		scheme, _, _ := strings.Cut(want.url, ":")
 		module("db_" + scheme)
-		module("tls_mgm", "db_url", want.url)
+		module("tls_mgm", "db_url", want.url, "db_table", want.table)
 	}
 	text.WriteString("route {\n\texit;\n}\n")
 	return text.String()

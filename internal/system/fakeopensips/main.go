@@ -218,14 +218,18 @@ func (o *opensips) load() error {
 		}
 		return string(out), nil
 	}
-	version, err := ask("SELECT table_version FROM version WHERE table_name = 'tls_mgm'")
+	table := "tls_mgm"
+	if set := regexp.MustCompile(`(?m)^modparam\("tls_mgm", "db_table", "(\w+)"\)$`).FindStringSubmatch(o.script); set != nil {
+		table = set[1]
+	}
+	version, err := ask("SELECT table_version FROM version WHERE table_name = '" + table + "'")
 	if err != nil {
 		return err
 	}
 	if version != "3\n" { // TLS_TABLE_VERSION
 		return fmt.Errorf("invalid version %q for table tls_mgm found", version)
 	}
-	rows, err := ask("SELECT domain, match_sip_domain, " + hexOf("certificate") + ", " + hexOf("private_key") + ", cipher_list, type, match_ip_address FROM tls_mgm ORDER BY id")
+	rows, err := ask("SELECT domain, match_sip_domain, " + hexOf("certificate") + ", " + hexOf("private_key") + ", cipher_list, type, match_ip_address FROM " + table + " ORDER BY id")
 	if err != nil {
 		return err
 	}
