@@ -261,7 +261,7 @@ func (r *run) validate(ctx context.Context, j job) (prepared, error) {
 		return p, err
 	}
 	p.looked, p.first = true, prepare.NothingBefore(p.pair, p.known)
-	judged := prepare.CaseOf(j.target, p.bundle, p.findings, p.plan, p.pair.Leaf())
+	judged := prepare.CaseOf(j.target, p.bundle, p.findings, p.plan, p.pair.Chain())
 	judged.Force, judged.ByName = r.req.Force, j.byName()
 	if p.findings, err = r.prep.Judge(ctx, judged); err != nil {
 		return p, err

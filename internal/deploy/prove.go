@@ -10,6 +10,7 @@ import (
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/probe"
@@ -247,6 +248,29 @@ func (a attempt) missed(seen []probe.Seen) error {
 	return &missedError{&outcome.UnprovenError{What: strings.Join(parts, "; ")}, seen}
 }
 
+// byCiphers returns an error of probes, as missed has returned it, that says what it
+// is likely to come from where the key is of another type than the one before, and
+// the service turns handshakes down.
+func (m member) byCiphers(seen []probe.Seen, err error) error {
+	missed, is := errors.AsType[*missedError](err)
+	previous := m.prepared.previous()
+	if !is || previous == nil {
+		return err
+	}
+	old, new := previous.Key, m.prepared.leaf.Key
+	alert := func(s probe.Seen) bool {
+		failed, is := errors.AsType[*probe.Error](s.Err)
+		return is && failed.Kind == probe.Alert
+	}
+	if lineage.KeyFamily(old) == lineage.KeyFamily(new) || !slices.ContainsFunc(seen, alert) {
+		return err
+	}
+	return &missedError{&outcome.UnprovenError{
+		What: fmt.Sprintf("%s; the key is %s where the one before was %s, and the service's ciphers (or signature algorithms) may allow none of that type", missed.Error(), new, old),
+		Cure: fmt.Sprintf("let the service's ciphers allow both types of keys, as those do that certlatch template %s prints, where it knows the service; or have the client keep the type", m.prepared.job.target.Service),
+	}, missed.seen}
+}
+
 // missing returns the member with what its probes did not see. A first
 // installation waits for it: the service may not name the files yet.
 func (m member) missing(seen []probe.Seen) member {
@@ -259,7 +283,7 @@ func (m member) missing(seen []probe.Seen) member {
 	case m.silentThroughout(seen):
 		m.fault = prepare.Unserved(m.prepared.job.target, m.prepared.known.Proven, err, err)
 	default:
-		m.fault = err
+		m.fault = m.byCiphers(seen, err)
 	}
 	return m
 }

@@ -99,6 +99,25 @@ func (d *Dir) Stat(name string) (Info, error) {
 	return Info{Mode: fs.FileMode(st.Mode&0o777) | typeOf(st), UID: int(st.Uid), GID: int(st.Gid), Size: st.Size, Inode: st.Ino}, nil
 }
 
+// IsMount reports whether a file system, or a single file of one, is mounted at a
+// name, so that nothing can be renamed over it. Kernels before 5.8 do not say (statx(2)).
+func (d *Dir) IsMount(name string) (bool, error) {
+	if err := d.checkName("stat", name); err != nil {
+		return false, err
+	}
+	var st unix.Statx_t
+	err := retry(func() error {
+		return unix.Statx(d.fd, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_TYPE, &st)
+	})
+	if errors.Is(err, unix.ENOSYS) {
+		return false, nil
+	}
+	if err != nil {
+		return false, d.fail("stat", name, err)
+	}
+	return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
+}
+
 // Read returns the content and the attributes of a regular file, both read
 // through one descriptor. It fails with an *IrregularError too, and with a
 // *SizeError where the file has more bytes than the limit.

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
@@ -107,6 +108,13 @@ func (s *Store) Read(path string, limit int64) ([]byte, fs.FileMode, error) {
 	w := s.walkFrom()
 	defer w.close()
 	found, err := w.reach(path)
+	if err != nil && !s.within(w) {
+		to := w.path()
+		if missing, is := errors.AsType[*fs.PathError](err); is {
+			to = missing.Path
+		}
+		return nil, 0, &OutsideError{filepath.Join(s.way.current().path, path), to}
+	}
 	if err != nil {
 		return nil, 0, err
 	}
@@ -130,6 +138,17 @@ func (s *Store) Holds(path string) bool {
 		unix.Close(found.fd)
 	}
 	return err == nil && s.within(w)
+}
+
+// LeadsOut reports whether a path that is relative to the store leads out of it,
+// whether there is anything or not.
+func (s *Store) LeadsOut(path string) bool {
+	w := s.walkFrom()
+	defer w.close()
+	if found, _ := w.reach(path); found != nil {
+		unix.Close(found.fd)
+	}
+	return !s.within(w)
 }
 
 // walkFrom returns a walk that begins in the store.

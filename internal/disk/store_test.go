@@ -45,6 +45,8 @@ func TestStore(t *testing.T) {
 		}, path: "a/key", fails: owner},
 		{name: "the user's link out", arrange: func(t *testing.T, top string) { link(t, "../../secret", top+"/store/a/link", acme) }, path: "a/link", fails: outside},
 		{name: "root's link out", arrange: func(t *testing.T, top string) { symlink(t, "../../secret", top+"/store/b/link") }, path: "b/link", fails: outside},
+		{name: "out to where nothing is", arrange: func(t *testing.T, top string) { symlink(t, "/nowhere/key", top+"/store/b/link") }, path: "b/link", fails: outside},
+		{name: "out by a directory to where nothing is", arrange: func(t *testing.T, top string) { symlink(t, top+"/gone/c", top+"/store/c") }, path: "c/key", fails: outside},
 		{name: "out and in again", arrange: func(t *testing.T, top string) { symlink(t, "../../store/b/key", top+"/store/b/link") }, path: "b/link"},
 		{name: "out to a directory", arrange: func(t *testing.T, top string) { symlink(t, "..", top+"/store/link") }, path: "link", fails: outside},
 		{name: "beside, and out from there", arrange: func(t *testing.T, top string) {
@@ -287,5 +289,34 @@ func TestReadFile(t *testing.T) {
 		if _, _, err := ReadFile(path, 4); !errors.As(err, new(*IrregularError)) {
 			t.Errorf("%s: got %v", path, err)
 		}
+	}
+}
+
+func TestLeadsOut(t *testing.T) {
+	top := t.TempDir()
+	check(t, os.MkdirAll(top+"/store/a", 0o755))
+	symlink(t, "../gone", top+"/store/out")
+	symlink(t, "gone", top+"/store/nowhere")
+	s, err := OpenStore(top + "/store")
+	check(t, err)
+	defer s.Close()
+	for path, want := range map[string]bool{"a": false, "a/key": false, "out/key": true, "out": true, "nowhere/key": false, "gone": false} {
+		if got := s.LeadsOut(path); got != want {
+			t.Errorf("%s leads out: %v", path, got)
+		}
+	}
+}
+
+func TestIsMount(t *testing.T) {
+	d, err := Open("/")
+	check(t, err)
+	defer d.Close()
+	for name, want := range map[string]bool{"proc": true, "usr": false} {
+		if got, err := d.IsMount(name); got != want || err != nil {
+			t.Errorf("/%s is a mount: %v (%v)", name, got, err)
+		}
+	}
+	if _, err := d.IsMount("no-such-name"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
 	}
 }

@@ -195,12 +195,13 @@ func (ev evidence) isComparable() bool {
 	return ev.bundle != nil && (ev.planErr == nil || isNoWay(ev.planErr))
 }
 
-// installed returns the leaf that is installed; nil: none is known.
-func (ev evidence) installed() *x509.Certificate {
+// installed returns the leaf that is installed, with what is beside it; nil: none is
+// known.
+func (ev evidence) installed() []*x509.Certificate {
 	if ev.pairErr != nil {
 		return nil
 	}
-	return ev.pair.Leaf()
+	return ev.pair.Chain()
 }
 
 func (ev evidence) fails(about deployers.Aspect, err error) deployers.Check {

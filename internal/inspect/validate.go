@@ -87,7 +87,7 @@ func (i inspection) verdict(ctx context.Context, a prepare.Assignment) (Verdict,
 	}
 	verdict.Leaf = describe(bundle.Leaf)
 	var plan deployers.Plan
-	var installed *x509.Certificate
+	var installed []*x509.Certificate
 	if a.Target.Name != "" {
 		var err error
 		if plan, installed, err = i.counterpart(ctx, a, bundle); err != nil {
@@ -99,9 +99,9 @@ func (i inspection) verdict(ctx context.Context, a prepare.Assignment) (Verdict,
 	return verdict, err
 }
 
-// counterpart returns the plan for a bundle, and the leaf that it would replace;
-// nil: there is none, or an error says why it is not known.
-func (i inspection) counterpart(ctx context.Context, a prepare.Assignment, bundle *lineage.Bundle) (deployers.Plan, *x509.Certificate, error) {
+// counterpart returns the plan for a bundle, and the leaf that it would replace, with
+// what is beside that; nil: there is none, or an error says why it is not known.
+func (i inspection) counterpart(ctx context.Context, a prepare.Assignment, bundle *lineage.Bundle) (deployers.Plan, []*x509.Certificate, error) {
 	plan, err := i.plan(ctx, a, bundle)
 	if err != nil {
 		return plan, nil, err
@@ -113,5 +113,5 @@ func (i inspection) counterpart(ctx context.Context, a prepare.Assignment, bundl
 	if err != nil {
 		return plan, nil, err
 	}
-	return plan, pair.Leaf(), nil
+	return plan, pair.Chain(), nil
 }

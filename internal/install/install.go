@@ -155,6 +155,11 @@ func appendFile(found []File, d *disk.Dir, want File) ([]File, error) {
 	if err != nil {
 		return nil, pathError(want.Path, err)
 	}
+	if mounted, err := d.IsMount(filepath.Base(want.Path)); err != nil {
+		return nil, err
+	} else if mounted {
+		return nil, &PathError{want.Path, "is a mount of its own (a single file that was bind-mounted), which no other file can take the place of", "mount the directory that it is in, or let the target write beside it and the service name that"}
+	}
 	return append(found, File{Path: want.Path, Data: data, UID: attr.UID, GID: attr.GID, Mode: attr.Mode, HoldsKey: want.HoldsKey, ACL: attr.ACL(), Kept: d.KeptBy(os.Geteuid()) || d.KeptBy(want.UID) && attr.UID == want.UID}), nil
 }
 

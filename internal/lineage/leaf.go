@@ -106,3 +106,9 @@ func KeyType(public any) string {
 		return "unknown"
 	}
 }
+
+// KeyFamily returns the algorithm of a type of key: rsa, ecdsa, ed25519.
+func KeyFamily(keyType string) string {
+	family, _, _ := strings.Cut(keyType, "-")
+	return family
+}

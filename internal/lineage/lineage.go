@@ -125,12 +125,32 @@ func (r Root) Find(name string) (Lineage, error) {
 	}
 	for _, path := range []string{l.Fullchain, l.Key} {
 		if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+			if r.leadsOut(path) {
+				continue // Read says where
+			}
 			return Lineage{}, &NotFoundError{r, name}
 		} else if err != nil {
 			return Lineage{}, fmt.Errorf("look for lineage %s: %w", name, err)
 		}
 	}
 	return l, nil
+}
+
+// leadsOut reports whether what is in the root on the way to a path is a link that
+// leads out of it. Where that leads may be gone, as when it is not mounted.
+func (r Root) leadsOut(path string) bool {
+	rest, _ := paths.Below(path, r.Dir)
+	entry, _, _ := strings.Cut(rest, "/")
+	info, err := os.Lstat(filepath.Join(r.Dir, entry))
+	if err != nil || info.Mode().Type() != os.ModeSymlink {
+		return false
+	}
+	store, err := r.store()
+	if err != nil {
+		return false
+	}
+	defer store.Close()
+	return store.LeadsOut(rest)
 }
 
 // Holds reports whether a path lies in the root, or leads to something in it or

@@ -461,3 +461,27 @@ func TestDigest(t *testing.T) {
 		}
 	}
 }
+
+// TestRootLinkOut wants a lineage that is a link out of its root to be one, which
+// cannot be read, even where there is nothing: it may not be mounted. Other links
+// that lead nowhere are none.
+func TestRootLinkOut(t *testing.T) {
+	root := lineage.Root{Client: "certbot", Layout: lineage.Layout{Fullchain: "{dir}/fullchain.pem", Key: "{dir}/privkey.pem"}, Dir: t.TempDir()}
+	for name, to := range map[string]string{"out.example": "/nowhere/out.example", "left.example": "gone"} {
+		if err := os.Symlink(to, filepath.Join(root.Dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := root.List()
+	if err != nil || len(all) != 1 || all[0].Name != "out.example" {
+		t.Fatalf("got %v (%v)", all, err)
+	}
+	if _, is, err := root.Listed("out.example"); !is || err != nil {
+		t.Errorf("listed: %v (%v)", is, err)
+	}
+	for _, f := range lineage.Unreadable(all[0]) {
+		if f.Code != lineage.Outside || !strings.Contains(f.Detail, "/nowhere") {
+			t.Errorf("got %s", f)
+		}
+	}
+}

@@ -80,9 +80,15 @@ type ConfigError struct{ Err error }
 func (e *ConfigError) Error() string { return e.Err.Error() }
 
 // NoNameError is a probe without a name where the leaf has none to offer.
-type NoNameError struct{ Probe string }
+type NoNameError struct {
+	Probe  string
+	OnlyCN bool // the leaf has a common name, and no subject alternative name
+}
 
 func (e *NoNameError) Error() string {
+	if e.OnlyCN {
+		return fmt.Sprintf("probe %s names no host, and the leaf has a common name (CN) and no subject alternative name, which alone TLS clients look at", e.Probe)
+	}
 	return fmt.Sprintf("probe %s names no host and every name of the leaf is a wildcard", e.Probe)
 }
 
@@ -209,7 +215,10 @@ type UnreachableError struct{ Errs []string }
 func (e *UnreachableError) Error() string { return strings.Join(e.Errs, "; ") }
 
 // UnprovenError is new files that are not served.
-type UnprovenError struct{ What string }
+type UnprovenError struct {
+	What string
+	Cure string // what to do, where something tells; empty: nothing does
+}
 
 func (e *UnprovenError) Error() string { return e.What }
 

@@ -1,6 +1,7 @@
 package outcome
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -169,7 +170,12 @@ func beforehand() []kind {
 		{NoProbe, ByStep, []match{when(func(_ *NoProbeError, of Subject) string {
 			return fmt.Sprintf("write probe: for target %s, for example probe: [\"https://127.0.0.1:443\"], or probe: [] to prove nothing", of.Target)
 		})}},
-		{NoProbeName, ByStep, []match{whenever[*NoNameError]("add ?name=NAME to the probe")}},
+		{NoProbeName, ByStep, []match{
+			whenSome(func(e *NoNameError) bool { return e.OnlyCN }, func(*NoNameError, Subject) string {
+				return "have the client ask for a certificate with its names as subject alternative names"
+			}),
+			whenever[*NoNameError]("add ?name=NAME to the probe"),
+		}},
 		{PathRefused, ByStep, []match{
 			when(func(e *install.PathError, _ Subject) string { return e.Remedy }),
 			when(func(_ *disk.LinkError, of Subject) string {
@@ -214,7 +220,9 @@ func ofServices() []kind {
 			return "run " + strings.Join(of.Plan.Test.Command, " ") + " and look at what it says of these files"
 		})}},
 		{Outage, ClassNotProven, []match{when(func(e *OutageError, _ Subject) string { return e.Remedy() })}}, // at whichever step that showed
-		{NotProven, ByStep, []match{whenever[*UnprovenError]("see which files the service's configuration names, and whether the probe reaches that service")}},
+		{NotProven, ByStep, []match{when(func(e *UnprovenError, _ Subject) string {
+			return cmp.Or(e.Cure, "see which files the service's configuration names, and whether the probe reaches that service")
+		})}},
 		{SystemdDown, ClassUnexpected, []match{
 			whenever[*SystemdError]("see whether systemd answers: systemctl status"),
 			whenever[*systemd.GoneError]("see whether systemd answers: systemctl status"),
@@ -281,6 +289,9 @@ func general() []kind {
 				func(e *state.DirectoryError) bool { return e.Remedy() != "" },
 				func(e *state.DirectoryError, _ Subject) string { return e.Remedy() },
 			),
+			whenIs(syscall.EBUSY, func(error) string {
+				return "see whether the file is a mount of its own (findmnt): mount its directory in place of it"
+			}),
 			whenIs(syscall.EROFS, func(err error) string {
 				return "in a unit of certlatch's own: certlatch config systemd; otherwise see how the file system is mounted (findmnt --target" + argument(err) + ")"
 			}),

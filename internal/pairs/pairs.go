@@ -152,6 +152,34 @@ func (p Pair) Whole() bool { return len(p.installed) == len(p.set.Files) }
 // Leaf returns the leaf that is installed; nil: there is none that can be read.
 func (p Pair) Leaf() *x509.Certificate { return p.leaf }
 
+// Chain returns the leaf that is installed, and where it is another than is to be
+// installed the certificates beside it; nil: there is none that can be read.
+func (p Pair) Chain() []*x509.Certificate {
+	if p.leaf == nil {
+		return nil
+	}
+	chain := []*x509.Certificate{p.leaf}
+	if p.SameContent() {
+		return chain
+	}
+	for _, f := range p.Place.contents() {
+		have, is := find(p.installed, f.Path)
+		if !is || f.Content == deployers.Key {
+			continue
+		}
+		certs, err := lineage.ParseCertificates(have.Data)
+		if err != nil {
+			continue // as much as can be read
+		}
+		for _, cert := range certs {
+			if !slices.ContainsFunc(chain, cert.Equal) {
+				chain = append(chain, cert)
+			}
+		}
+	}
+	return chain
+}
+
 // Paths returns the final paths of the files; none where the pair is in a row.
 func (p Pair) Paths() []string {
 	var all []string

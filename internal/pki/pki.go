@@ -161,6 +161,14 @@ func Names(names ...string) Option {
 	}
 }
 
+// OnlyCN sets the common name, and leaves subject alternative names out.
+func OnlyCN(name string) Option {
+	return func(r *request) {
+		Names(name)(r)
+		r.template.DNSNames, r.template.IPAddresses, r.template.URIs = nil, nil, nil
+	}
+}
+
 // Valid sets the validity.
 func Valid(from, to time.Time) Option {
 	return func(r *request) { r.template.NotBefore, r.template.NotAfter = from, to }

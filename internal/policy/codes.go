@@ -65,6 +65,8 @@ func codes() []code {
 		{name: "chain-order", severity: warned},
 		{name: "root-included", severity: warned},
 		{name: "chain-expires", severity: warned, find: chainExpires},
+		{name: "key-type-changed", severity: warned, find: keyTypeChanged},
+		{name: "root-changed", severity: warned, find: rootChanged},
 		{name: "eku-client-lost", severity: warned, find: clientUsageLost},
 		{name: "names-lost", severity: warned, find: namesLost},
 		{name: "lifetime-short", severity: warned, find: lifetimeShort},
@@ -141,6 +143,10 @@ func chainExpires(s subject) (flaw, remedy string) {
 
 func nameMissing(s subject) (flaw, remedy string) {
 	missing := s.missingNames(s.Leaf)
+	if len(lineage.Names(s.Leaf)) == 0 {
+		return fmt.Sprintf("has a common name (CN %.80q) and no subject alternative name, and so names nothing: TLS clients do not look at the CN (RFC 9525, section 6.3)", s.Leaf.Subject.CommonName),
+			"have the client ask for a certificate with its names as subject alternative names (openssl req: -addext subjectAltName=DNS:NAME)"
+	}
 	if len(missing) == 0 {
 		return "", ""
 	}
@@ -242,6 +248,56 @@ func clientUsageLost(s subject) (flaw, remedy string) {
 			"SIP trunks fail where the peer verifies clients, as Kamailio and OpenSIPS can be set to",
 		"for a SIP trunk use a certificate of a private CA that the peer trusts, or another way to tell who calls; for s2s leave dialback on: " +
 			"public CAs no longer issue for clients"
+}
+
+// keyTypeChanged finds a key of another type than that of the installed leaf: a
+// service whose ciphers were chosen for the one may have none for the other, and some
+// peers know only the one.
+func keyTypeChanged(s subject) (flaw, remedy string) {
+	if s.Installed == nil || lineage.SelfIssued(s.Installed) {
+		return "", ""
+	}
+	old, new := lineage.KeyType(s.Installed.PublicKey), lineage.KeyType(s.Leaf.PublicKey)
+	if lineage.KeyFamily(old) == lineage.KeyFamily(new) {
+		return "", ""
+	}
+	return fmt.Sprintf("has a key of another type than the installed one, %s in place of %s: with TLS 1.2 the service needs ciphers for it, and older phones and trunks may know only the other", new, old),
+		"let the service's ciphers allow both types, as those do that certlatch template prints for it; or have the client keep the type (certbot: --key-type rsa; acme.sh: --keylength 2048; lego: --key-type rsa2048)"
+}
+
+// rootChanged finds a chain that leads to none of the roots to which the installed one
+// does. Where no roots are asked for, the name of the last issuer tells.
+func rootChanged(s subject) (flaw, remedy string) {
+	if s.Installed == nil || s.Installed.Equal(s.Leaf) || lineage.SelfIssued(s.Installed) || s.Path.code != "" {
+		return "", ""
+	}
+	before := &lineage.Bundle{Leaf: s.Installed, Intermediates: s.InstalledChain}
+	old, new := []string{lastIssuer(before)}, []string{lastIssuer(s.Bundle)}
+	if !s.Trust.any {
+		path := s.Trust.Path(before, s.Now)
+		if path.code != "" {
+			return "", "" // whoever pins roots did not take it either
+		}
+		old, new = subjects(path.roots), subjects(s.Path.roots)
+	}
+	if slices.ContainsFunc(new, func(name string) bool { return slices.Contains(old, name) }) {
+		return "", ""
+	}
+	return fmt.Sprintf("leads to another root than the installed one, %.80q in place of %.80q: older phones, and trunks that pin roots, may not know it", new[0], old[0]),
+		"see that every peer knows the new root, or have the client fetch the CA's other chain (certbot: --preferred-chain), before the next reload of the service"
+}
+
+// lastIssuer returns the name of the issuer of the last certificate of a chain.
+func lastIssuer(b *lineage.Bundle) string {
+	certs := b.Certificates()
+	return certs[len(certs)-1].Issuer.String()
+}
+
+func subjects(certs []*x509.Certificate) (names []string) {
+	for _, cert := range certs {
+		names = append(names, cert.Subject.String())
+	}
+	return names
 }
 
 func namesLost(s subject) (flaw, remedy string) {

@@ -28,9 +28,10 @@ type Rules struct {
 	// beside a URI such as sip:example.org no DNS name does.
 	ServiceNames, SIPDomains []string
 
-	Installed *x509.Certificate // the leaf installed now; nil: none
-	Force     bool              // accept a downgrade
-	Now       time.Time         // the time to judge by
+	Installed      *x509.Certificate   // the leaf installed now; nil: none
+	InstalledChain []*x509.Certificate // what is installed beside it
+	Force          bool                // accept a downgrade
+	Now            time.Time           // the time to judge by
 
 	// Revoked reports whether the issuer has revoked the leaf; nil: nobody is
 	// asked. An error means that this is not known, and makes no finding.

@@ -78,7 +78,31 @@ func TestCheck(t *testing.T) {
 	}
 	onlyYounger, both := trustIn(t, younger), trustIn(t, root, younger)
 
+	leafNames := pki.Names("a.example", "*.b.example", "192.0.2.1")
+	installedWith := func(l pki.Leaf, chain ...*pki.CA) policy.Rules {
+		rules := installed(l)
+		for _, ca := range chain {
+			rules.InstalledChain = append(rules.InstalledChain, ca.Cert)
+		}
+		return rules
+	}
+	withTrust := func(trust policy.Trust, rules policy.Rules) policy.Rules {
+		rules.Trust = trust
+		return rules
+	}
+
 	tests := map[string]check{
+		"RSA became ECDSA":             expect(leaf, installedWith(ca.Leaf(t, pki.RSA(2048), leafNames), ca), "warned key-type-changed"),
+		"ECDSA became Ed25519":         expect(ca.Leaf(t, pki.Ed25519(), leafNames), installedWith(leaf, ca), "warned key-type-changed"),
+		"RSA became longer":            expect(ca.Leaf(t, pki.RSA(3072), leafNames), installedWith(ca.Leaf(t, pki.RSA(2048), leafNames), ca)),
+		"RSA became self-signed ECDSA": expect(pki.SelfSigned(t), policy.Rules{Trust: anyone, Installed: pki.SelfSigned(t, pki.RSA(2048)).Cert}),
+		"another root":                 expect(stranger.Leaf(t), withTrust(trustIn(t, root, stranger.Root()), installedWith(ca.Leaf(t), ca)), "warned root-changed"),
+		"anyone: another root":         expect(stranger.Leaf(t), withTrust(anyone, installedWith(ca.Leaf(t), ca)), "warned root-changed"),
+		"anyone: the same root":        expect(leaf, withTrust(anyone, installedWith(ca.Leaf(t, leafNames), ca))),
+		"one of two roots":             expect(crossed.Intermediate(t, "Of both").Leaf(t, leafNames), withTrust(both, installedWith(leaf, ca))),
+		"another root, never trusted":  expect(leaf, installedWith(stranger.Leaf(t, leafNames), stranger)),
+		"a CN alone":                   expect(ca.Leaf(t, pki.OnlyCN("a.example")), policy.Rules{}, "warned name-missing"),
+		"a CN alone, and a name":       expect(ca.Leaf(t, pki.OnlyCN("a.example")), named("a.example"), "refused name-missing"),
 		"intermediate ends early":      expect(ends(30*day), policy.Rules{}, "warned chain-expires"),
 		"intermediate has ended":       expect(ends(-day), policy.Rules{}, "refused untrusted"),
 		"anyone: intermediate ended":   expect(ends(-day), policy.Rules{Trust: anyone}, "warned chain-expires"),
@@ -182,7 +206,7 @@ func TestCheck(t *testing.T) {
 		"others accepted": expect(ca.Leaf(t, pki.RSA(1024)), policy.Rules{Accept: []string{"untrusted"}}, "refused key-weak"),
 		"in order": expect(since(time.Minute, day, pki.RSA(1024), pki.NoServerAuth(), pki.MustStaple()),
 			policy.Rules{Names: []string{"c.example"}, Installed: leaf.Cert, Accept: []string{"not-yet-valid"}},
-			"refused key-weak", "refused name-missing", "refused eku-server-missing", "warned not-yet-valid", "warned names-lost", "warned must-staple"),
+			"refused key-weak", "refused name-missing", "refused eku-server-missing", "warned not-yet-valid", "warned key-type-changed", "warned names-lost", "warned must-staple"),
 	}
 	var seen []string
 	for name, test := range tests {

@@ -66,6 +66,8 @@ type Path struct {
 	// nil: there is no such certificate.
 	first *x509.Certificate
 	root  *x509.Certificate // where that way leads to; nil: not known
+
+	roots []*x509.Certificate // where any way leads to
 }
 
 // Ends returns when the way ends that lasts longest, whenever the leaf does; zero:
@@ -110,7 +112,15 @@ func (t Trust) Path(b *lineage.Bundle, now time.Time) Path {
 	longest := slices.MaxFunc(chains, func(a, b []*x509.Certificate) int {
 		return firstToEnd(a[1:]).NotAfter.Compare(firstToEnd(b[1:]).NotAfter)
 	})
-	return Path{issuer: chains[0][1], first: firstToEnd(longest[1:]), root: longest[len(longest)-1]}
+	return Path{issuer: chains[0][1], first: firstToEnd(longest[1:]), root: longest[len(longest)-1], roots: rootsOf(chains)}
+}
+
+// rootsOf returns where chains lead to.
+func rootsOf(chains [][]*x509.Certificate) (roots []*x509.Certificate) {
+	for _, chain := range chains {
+		roots = append(roots, chain[len(chain)-1])
+	}
+	return roots
 }
 
 // checkSignatures verifies the signatures of the chain alone, and returns how far

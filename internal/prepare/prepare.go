@@ -201,7 +201,7 @@ func NameProbes(probes []endpoint.Endpoint, leaf *x509.Certificate) ([]endpoint.
 			continue
 		}
 		if named[i].Name = firstName(leaf); named[i].Name == "" {
-			return named, &outcome.NoNameError{Probe: e.String()}
+			return named, &outcome.NoNameError{Probe: e.String(), OnlyCN: leaf != nil && len(lineage.Names(leaf)) == 0 && leaf.Subject.CommonName != ""}
 		}
 	}
 	return named, nil
@@ -228,13 +228,13 @@ type Case struct {
 	Findings   []lineage.Finding // of reading it
 	Names      []string          // that the service's own configuration needs, and those of found probes
 	SIPDomains []string
-	Installed  *x509.Certificate // nil: none is known
-	Force      bool              // a downgrade is accepted
-	ByName     bool              // an earlier generation that was asked for by name: its flaws are known, or soon will be
+	Installed  []*x509.Certificate // the leaf and what is beside it; nil: none is known
+	Force      bool                // a downgrade is accepted
+	ByName     bool                // an earlier generation that was asked for by name: its flaws are known, or soon will be
 }
 
 // CaseOf returns the case of a bundle that is to be installed by a plan.
-func CaseOf(t config.Target, bundle *lineage.Bundle, findings []lineage.Finding, plan deployers.Plan, installed *x509.Certificate) Case {
+func CaseOf(t config.Target, bundle *lineage.Bundle, findings []lineage.Finding, plan deployers.Plan, installed []*x509.Certificate) Case {
 	return Case{Target: t, Bundle: bundle, Findings: findings, Names: serviceNames(plan), SIPDomains: plan.SIPDomains, Installed: installed}
 }
 
@@ -267,7 +267,10 @@ func (p *Preparer) Judge(ctx context.Context, c Case) ([]lineage.Finding, error)
 	rules := policy.Rules{
 		Trust: trust, Path: &path, Accept: c.Target.Policy.Accept,
 		Names: names, ServiceNames: c.Names, SIPDomains: c.SIPDomains,
-		Installed: c.Installed, Force: c.Force || c.ByName, Now: time.Now(),
+		Force: c.Force || c.ByName, Now: time.Now(),
+	}
+	if len(c.Installed) > 0 {
+		rules.Installed, rules.InstalledChain = c.Installed[0], c.Installed[1:]
 	}
 	if p.revoked != nil && !c.ByName {
 		rules.Revoked = func(leaf, issuer *x509.Certificate) (bool, error) { return p.revoked(ctx, leaf, issuer) }

@@ -216,15 +216,15 @@ func TestJudge(t *testing.T) {
 		{"the names of its probes, which the leaf has", func(c *Case) {
 			c.Target.Probes = []endpoint.Endpoint{at(t, "tls://127.0.0.1:1"), at(t, "tls://127.0.0.1:1?name=web.example")}
 		}, false, ""},
-		{"the names of the service", func(c *Case) { c.Names, c.Installed = []string{"service.example"}, newer.Cert }, false, "refused name-missing, refused downgrade, warned names-lost"},
+		{"the names of the service", func(c *Case) { c.Names, c.Installed = []string{"service.example"}, []*x509.Certificate{newer.Cert} }, false, "refused name-missing, refused downgrade, warned names-lost"},
 		{"SIP domains", func(c *Case) { c.SIPDomains, c.Target.Names = []string{"sip.example"}, []string{"sip.example"} }, false, "refused name-missing"},
 		{"accepted", func(c *Case) {
 			c.Target.Names, c.Target.Policy.Accept = []string{"mail.example"}, []string{"name-missing"}
 		}, false, "warned name-missing"},
 		{"refused first", func(c *Case) { c.Findings, c.Target.Names = []lineage.Finding{read}, []string{"mail.example"} }, false, "refused name-missing, warned key-readable"},
-		{"a downgrade", func(c *Case) { c.Installed = newer.Cert }, false, "refused downgrade, warned names-lost"},
-		{"a downgrade that is forced", func(c *Case) { c.Installed, c.Force = newer.Cert, true }, false, "warned names-lost"},
-		{"a downgrade by name", func(c *Case) { c.Installed, c.ByName = newer.Cert, true }, false, "warned names-lost"},
+		{"a downgrade", func(c *Case) { c.Installed = []*x509.Certificate{newer.Cert} }, false, "refused downgrade, warned names-lost"},
+		{"a downgrade that is forced", func(c *Case) { c.Installed, c.Force = []*x509.Certificate{newer.Cert}, true }, false, "warned names-lost"},
+		{"a downgrade by name", func(c *Case) { c.Installed, c.ByName = []*x509.Certificate{newer.Cert}, true }, false, "warned names-lost"},
 		{"by name", func(c *Case) { c.Target.Names, c.ByName = []string{"mail.example"}, true }, false, "warned name-missing"},
 		{"revoked", func(*Case) {}, true, "refused revoked"},
 		{"revoked, and forced", func(c *Case) { c.Force = true }, true, "refused revoked"},
@@ -262,8 +262,8 @@ func TestJudge(t *testing.T) {
 	}
 
 	plan := deployers.Plan{Names: []string{"a"}, SIPDomains: []string{"b"}}
-	want := Case{Target: target, Bundle: bundle, Findings: []lineage.Finding{read}, Names: []string{"a"}, SIPDomains: []string{"b"}, Installed: newer.Cert}
-	if got := CaseOf(target, bundle, []lineage.Finding{read}, plan, newer.Cert); !reflect.DeepEqual(got, want) {
+	want := Case{Target: target, Bundle: bundle, Findings: []lineage.Finding{read}, Names: []string{"a"}, SIPDomains: []string{"b"}, Installed: []*x509.Certificate{newer.Cert}}
+	if got := CaseOf(target, bundle, []lineage.Finding{read}, plan, []*x509.Certificate{newer.Cert}); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -57,6 +57,17 @@ var flaws = map[string]func(t testing.TB, a authority, name string) pki.Leaf{
 		leaf.Fullchain, leaf.Chain = append(leaf.Fullchain, tail.PEM()...), append(leaf.Chain, tail.PEM()...)
 		return leaf
 	},
+	"other-root": func(t testing.TB, _ authority, name string) pki.Leaf {
+		root := pki.NewCA(t, "Other Root")
+		leaf := root.Intermediate(t, "Other Intermediate").Leaf(t, pki.Names(name))
+		leaf.Fullchain = append(leaf.Fullchain, root.PEM()...) // for whoever is to trust it
+		return leaf
+	},
+	"rsa":     func(t testing.TB, a authority, name string) pki.Leaf { return a.leaf(t, name, pki.RSA(2048)) },
+	"only-cn": func(t testing.TB, a authority, name string) pki.Leaf { return a.leaf(t, name, pki.OnlyCN(name)) },
+	"must-staple": func(t testing.TB, a authority, name string) pki.Leaf {
+		return a.leaf(t, name, pki.MustStaple())
+	},
 	"other-name": func(t testing.TB, a authority, _ string) pki.Leaf {
 		return a.leaf(t, "other.example")
 	},
