@@ -11,7 +11,7 @@ import (
 )
 
 func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discovery {
-	path := t.Options.(*Options).Config
+	path := instanceOf(t, f).config
 	config := readConfiguration(path, f.Texts)
 	own := config.ownPlace()
 	d := deployers.Discovery{

@@ -72,9 +72,13 @@ func (Deployer) Defaults(t *deployers.Target) {
 }
 
 func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
-	path := t.Options.(*Options).Config
+	wants := deployers.Wants{Unit: t.Unit, Argv: true, Texts: ctlPaths()}
+	if _, asked := f.Texts[ctlPaths()[0]]; f.Systemd && !asked {
+		return wants // with what it was started is to be known first
+	}
+	path := instanceOf(t, f).config
 	config := readConfiguration(path, f.Texts)
-	wants := deployers.Wants{Unit: t.Unit, Texts: slices.Concat([]string{path}, ctlPaths(), config.includes)}
+	wants.Texts = slices.Concat(wants.Texts, []string{path}, config.includes)
 	if !config.complete {
 		return wants
 	}
@@ -102,7 +106,9 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	listeners := f.Listeners
 	f.Listeners = nil // which hosts they are probed for is known below
 	plan := deployers.NewPlan(t, l, f, "")
-	config := readConfiguration(t.Options.(*Options).Config, f.Texts)
+	started := instanceOf(t, f)
+	started.describe(&plan, t.Options.(*Options))
+	config := readConfiguration(started.config, f.Texts)
 	plan.Proof = proof()
 	view := newView(config, t, &plan, f)
 	if probes := view.probes(listeners); plan.Found {
@@ -294,16 +300,24 @@ type listenerKind struct {
 	users   bool // only virtual hosts have it, components do not
 }
 
+// multiplexed is what mod_net_multiplex calls its direct TLS.
+const multiplexed = "multiplex_ssl"
+
 // services returns the kinds with the ports of the configuration; direct TLS of
-// XMPP has none by default (plugins/mod_c2s.lua, mod_s2s.lua, mod_http.lua).
+// XMPP has none by default (plugins/mod_c2s.lua, mod_s2s.lua, mod_http.lua). Behind
+// the ports of mod_net_multiplex are all of them: at ports those of STARTTLS, at
+// ssl_ports those of direct TLS (plugins/mod_net_multiplex.lua of 13.0.1).
 func (c *configuration) services() []listenerKind {
 	return []listenerKind{
-		{service: "c2s", scheme: "xmpp-client", ports: c.ports("c2s_ports", 5222), users: true},
-		{service: "s2s", scheme: "xmpp-server", ports: c.ports("s2s_ports", 5269)},
+		{service: "c2s", scheme: "xmpp-client", ports: slices.Concat(c.ports("c2s_ports", 5222), c.ports("ports")), users: true},
+		{service: "s2s", scheme: "xmpp-server", ports: slices.Concat(c.ports("s2s_ports", 5269), c.ports("ports"))},
 		{service: "c2s_direct_tls", scheme: "xmpps-client", ports: c.ports("c2s_direct_tls_ports"), direct: true, users: true},
 		{service: "legacy_ssl", scheme: "xmpps-client", ports: c.ports("legacy_ssl_ports"), direct: true, users: true},
 		{service: "s2s_direct_tls", scheme: "xmpps-server", ports: c.ports("s2s_direct_tls_ports"), direct: true},
 		{service: "https", scheme: "https", ports: c.ports("https_ports", 5281), direct: true},
+		{service: multiplexed, scheme: "xmpps-client", ports: c.ports("ssl_ports"), direct: true, users: true},
+		{service: multiplexed, scheme: "xmpps-server", ports: c.ports("ssl_ports"), direct: true},
+		{service: multiplexed, scheme: "https", ports: c.ports("ssl_ports"), direct: true},
 	}
 }
 
@@ -473,6 +487,9 @@ func (v *view) chosen(host *section, service listenerKind) []pairFiles {
 	}
 	name := v.nameAt(host, service)
 	pairs := v.found(name)
+	if service.service == multiplexed && name != host.name { // which knows hosts by their own names alone
+		pairs = nil
+	}
 	global, isGlobal := v.pair(v.global)
 	switch {
 	case pairs == nil && isGlobal:
@@ -535,7 +552,7 @@ func (v *view) ofService(service listenerKind) []pairFiles {
 func (v *view) nameAt(host *section, service listenerKind) string {
 	for _, option := range []string{service.service + "_host", "http_host"} {
 		name := v.text(host.name, option)
-		if name != "" && service.direct && (option != "http_host" || service.service == "https") {
+		if name != "" && service.direct && (option != "http_host" || service.scheme == "https") {
 			return strings.ToLower(name)
 		}
 	}
@@ -559,7 +576,8 @@ func (v *view) probes(listeners []netip.AddrPort) []endpoint.Endpoint {
 			pairs, found := v.chosen(host, service), at(listeners, service, name)
 			switch {
 			case service.users && host.component:
-			case service.direct && len(pairs) > 1 && v.found(name) == nil:
+			case service.service == multiplexed && service.scheme == "https" && name == host.name: // as the others
+			case service.direct && len(pairs) > 1 && (v.found(name) == nil || service.service == multiplexed && name != host.name):
 				v.servedAny(service, name, len(found) > 0)
 			case slices.ContainsFunc(pairs, v.owns):
 				v.served(host, pairs, name)

@@ -29,6 +29,8 @@ var running = deployers.Unit{
 type fakeHost struct {
 	files     map[string]string
 	listeners string
+	unit      deployers.Unit // zero: running
+	argv      []string
 }
 
 // facts returns what is found out on the host, asked for in rounds until
@@ -36,6 +38,10 @@ type fakeHost struct {
 func (h fakeHost) facts(t *testing.T, target deployers.Target) deployers.Facts {
 	t.Helper()
 	f := deployers.Facts{Systemd: true, Unit: running, Texts: map[string][]deployers.Text{}}
+	f.Argv = h.argv
+	if h.unit.Name != "" {
+		f.Unit = h.unit
+	}
 	for range 10 {
 		wants := Deployer{}.Wants(target, f)
 		f.Listeners = nil
@@ -242,6 +248,18 @@ func TestChoice(t *testing.T) {
 			probes: []string{c2s("chat.example"), s2s("chat.example")},
 			names:  []string{"chat.example"},
 			notes:  []string{"no certificate is for files.example, under which https shows any that is in /etc/prosody/certs, so it is not probed; issue a certificate for that name, or correct https_host or http_host"},
+		}, {
+			name:   "behind mod_net_multiplex, which knows no http_host",
+			target: crt(nil),
+			config: `c2s_ports = {} s2s_ports = {} https_ports = {} ports = { 5222 } ssl_ports = { 5281 }
+				VirtualHost "chat.example" http_host = "www.chat.example" Component "rooms.chat.example" "muc"`,
+			files: map[string]string{"/etc/prosody/certs/chat.example.crt": chat},
+			probes: []string{
+				c2s("chat.example"), "xmpp-server://127.0.0.1:5222?name=chat.example",
+				"xmpps-client://127.0.0.1:5281?name=chat.example", "xmpps-server://127.0.0.1:5281?name=chat.example", "https://127.0.0.1:5281?name=www.chat.example",
+				"xmpp-server://127.0.0.1:5222?name=rooms.chat.example", "xmpps-server://127.0.0.1:5281?name=rooms.chat.example",
+			},
+			names: []string{"chat.example", "rooms.chat.example"},
 		}, {
 			name:   "other ports than the usual",
 			target: crt(nil),
@@ -792,5 +810,56 @@ VirtualHost "talk.example"
 	found := sample.Discover(Deployer{}, host.facts(t, target))
 	if want := "https_certificate names /srv/web.crt, which Prosody looks at only where /etc/prosody/certs holds no certificate, so it is not proposed"; !slices.Contains(found.Unknown, want) {
 		t.Errorf("unknown: %q", found.Unknown)
+	}
+}
+
+func orDefault(config string) string {
+	if config == "" {
+		return configPath
+	}
+	return config
+}
+
+// TestInstance is about which configuration is read and tested.
+func TestInstance(t *testing.T) {
+	const other = "/srv/im/prosody.cfg.lua"
+	for _, test := range []struct {
+		name            string
+		option          string // empty: the default
+		running, starts []string
+		config          string
+		note            string
+	}{
+		{"by itself", "", []string{"lua5.4", "/usr/bin/prosody", "-F"}, nil, configPath, ""},
+		{"what runs", "", []string{"lua5.4", "/usr/bin/prosody", "-F", "--config", other}, []string{"/usr/bin/prosody", "-F"}, other, ""},
+		{"in one word", "", []string{"lua5.4", "/usr/bin/prosody", "--config=" + other}, nil, other, ""},
+		{"what will run", "", nil, []string{"/usr/bin/prosody", "-F", "--config", other}, other, ""},
+		{"by a variable", "", nil, []string{"lua5.4", "/usr/bin/prosody", "--config", "$CONFIG"}, configPath, ""},
+		{"beside the usual", "", []string{"lua5.4", "/usr/bin/prosody", "--config", "b.cfg.lua"}, nil, "/etc/prosody/b.cfg.lua", ""},
+		{"another than the option's", "/etc/b.cfg.lua", []string{"lua5.4", "/usr/bin/prosody", "--config", other}, nil, other,
+			"prosody.service runs Prosody with --config /srv/im/prosody.cfg.lua, and the target's prosody.config is /etc/b.cfg.lua: the former is read and tested; set prosody: {config: /srv/im/prosody.cfg.lua} for the target, or let the unit start it with /etc/b.cfg.lua"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			target := crt(func(t *deployers.Target) { t.Options = &Options{Config: orDefault(test.option)} })
+			host := fakeHost{listeners: "127.0.0.1:5222", files: map[string]string{
+				"/usr/bin/prosodyctl": "#!lua", test.config: `certificates = "/etc/prosody/certs" VirtualHost "chat.example"`,
+			}}
+			host.unit = running
+			host.unit.ExecStart = test.starts
+			if test.running != nil {
+				host.argv = test.running
+			}
+			plan, err := Deployer{}.Plan(target, lineage.Lineage{Name: "chat.example"}, host.facts(t, target))
+			if err != nil {
+				t.Fatal(err)
+			}
+			argv := []string{"/usr/bin/prosodyctl", "--config", test.config, "check", "certs"}
+			if test.config == configPath {
+				argv = slices.Delete(argv, 1, 3)
+			}
+			if !slices.Equal(plan.Test.Command, argv) || !slices.Equal(plan.Names, []string{"chat.example"}) || strings.Join(plan.Notes(), "") != test.note {
+				t.Errorf("tested is %q, served %q, said %q", plan.Test.Command, plan.Names, plan.Notes())
+			}
+		})
 	}
 }

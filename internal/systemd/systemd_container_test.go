@@ -19,7 +19,7 @@ import (
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/account"
-	"github.com/certlatch/certlatch/internal/command"
+	programs "github.com/certlatch/certlatch/internal/command"
 	"github.com/certlatch/certlatch/internal/process"
 )
 
@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 // run runs a program, which must succeed, and returns what it prints.
 func run(t *testing.T, argv ...string) string {
 	t.Helper()
-	output, err := command.Run(t.Context(), argv)
+	output, err := programs.Run(t.Context(), argv)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,8 +58,8 @@ func unit(t *testing.T, lines ...string) string {
 	name := "certlatch-" + strconv.FormatInt(time.Now().UnixNano(), 36) + ".service"
 	writeUnit(t, name, lines)
 	t.Cleanup(func() {
-		command.Run(context.Background(), []string{"systemctl", "kill", "--signal=KILL", name})
-		command.Run(context.Background(), []string{"systemctl", "stop", name})
+		programs.Run(context.Background(), []string{"systemctl", "kill", "--signal=KILL", name})
+		programs.Run(context.Background(), []string{"systemctl", "stop", name})
 		os.Remove(unitPath(name))
 	})
 	return name
@@ -412,7 +412,7 @@ func forEveryone(t *testing.T) string {
 // package account returns.
 func TestCredentials(t *testing.T) {
 	run(t, "useradd", "--user-group", "--groups=audio,video", "latch")
-	t.Cleanup(func() { command.Run(context.Background(), []string{"userdel", "latch"}) })
+	t.Cleanup(func() { programs.Run(context.Background(), []string{"userdel", "latch"}) })
 	m := manager(t)
 	for _, lines := range [][]string{
 		{},
