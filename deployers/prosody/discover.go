@@ -10,6 +10,12 @@ import (
 	"github.com/certlatch/certlatch/internal/endpoint"
 )
 
+// Runs returns the program, a script of Lua.
+func (Deployer) Runs(deployers.Target) string { return "prosody" }
+
+// Serves reports whether a process of that serves: all do.
+func (Deployer) Serves(deployers.Process) bool { return true }
+
 func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discovery {
 	path := instanceOf(t, f).config
 	config := readConfiguration(path, f.Texts)

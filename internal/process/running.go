@@ -20,7 +20,7 @@ type Running struct {
 
 // OfProgram returns the processes that run a program and whose parents do not, sorted:
 // of one that has workers, the main process. They are told by their name in the kernel,
-// as in [FromPIDFile]. Those of containers are left out.
+// as in [FromPIDFile], or as scripts of an interpreter. Those of containers are left out.
 func OfProgram(program string) ([]Running, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -32,7 +32,7 @@ func OfProgram(program string) ([]Running, error) {
 		if err != nil {
 			continue
 		}
-		if s, err := readStat(pid); err == nil && s.name == kernelName(program) {
+		if s, err := readStat(pid); err == nil && (s.name == kernelName(program) || interprets(pid, s.name, program)) {
 			parents[pid] = s.parent
 		}
 	}
@@ -44,6 +44,18 @@ func OfProgram(program string) ([]Running, error) {
 	}
 	slices.SortFunc(found, func(a, b Running) int { return a.PID - b.PID })
 	return found, nil
+}
+
+// interprets reports whether a process is that of an interpreter, by its name in the
+// kernel, which runs a program as a script: as one that env(1) was asked for it has the
+// interpreter's name, and the script's path for an argument.
+func interprets(pid int, name, program string) bool {
+	known := []string{"lua", "perl", "python", "ruby"}
+	if !slices.ContainsFunc(known, func(interpreter string) bool { return strings.HasPrefix(name, interpreter) }) {
+		return false
+	}
+	argv, err := Arguments(pid)
+	return err == nil && len(argv) > 1 && filepath.Base(argv[1]) == filepath.Base(program)
 }
 
 // kernelName returns the name that the kernel has for processes of a program

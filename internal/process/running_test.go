@@ -1,7 +1,9 @@
 package process
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 )
 
@@ -26,6 +28,24 @@ func TestOfProgram(t *testing.T) {
 	}
 	if found, err := OfProgram("certlatch-of-nothing"); err != nil || found != nil {
 		t.Errorf("got %+v, %v", found, err)
+	}
+}
+
+// TestOfScript wants the process of an interpreter to be found by its script.
+func TestOfScript(t *testing.T) {
+	interpreter := copyOf(t, "sh", "lua5.4")
+	script := filepath.Join(t.TempDir(), "certlatch-script")
+	if err := os.WriteFile(script, []byte("sleep 1000 & echo; wait\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(interpreter, script, "--config", "x")
+	start(t, cmd)
+	found, err := OfProgram("certlatch-script")
+	if err != nil || len(found) != 1 || found[0].PID != cmd.Process.Pid {
+		t.Errorf("got %+v, %v", found, err)
+	}
+	if found, err := OfProgram("x"); err != nil || found != nil {
+		t.Errorf("by another argument: %+v, %v", found, err)
 	}
 }
 
