@@ -6,6 +6,7 @@
 package generic
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -55,6 +56,9 @@ func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 	if preset.program != "" && f.Unit.MainPID != 0 {
 		wants.Texts = []string{programFile(f.Unit.MainPID)}
 	}
+	if preset.reads != nil {
+		wants = preset.reads.wants(wants, f)
+	}
 	if preset.copies != nil {
 		wants = preset.copies.wants(wants, f)
 	}
@@ -72,10 +76,11 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	plan.Test.Command = options.Test
 	if plan.Found {
 		for i, p := range plan.Probes {
-			plan.Probes[i].Scheme = preset.schemes[p.Port]
+			plan.Probes[i].Scheme = cmp.Or(preset.schemes[p.Port], "tls")
 		}
 	}
-	if preset.oneFile && t.Combined == "" {
+	known := preset.reads != nil && preset.reads.describe(&plan, f)
+	if preset.oneFile && t.Combined == "" && !known {
 		plan.Warn(deployers.Configuration, "set combined, unless its configuration names them apart", "%s usually reads certificate and key from one file", options.Preset)
 	}
 	var err error

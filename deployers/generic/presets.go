@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/certlatch/certlatch/deployers"
 )
 
 // preset is what is known of a service that needs no deployer of its own.
@@ -19,6 +21,15 @@ type preset struct {
 	oneFile  bool              // certificate and key are in one file
 	about    string            // what an operator should know about the activation
 	copies   copyFinder        // finds what the service keeps as copies of the files; nil: it keeps none
+	reads    configured        // reads what the service runs with; nil: that is not read
+}
+
+// configured reads what a service runs with.
+type configured interface {
+	// wants adds what must be known for that.
+	wants(deployers.Wants, deployers.Facts) deployers.Wants
+	// describe puts it into a plan, and reports whether it is known.
+	describe(*deployers.Plan, deployers.Facts) bool
 }
 
 // presets returns the table of presets.
@@ -59,6 +70,7 @@ func presets() map[string]preset {
 			test:    []string{"haproxy", "-c", "-q", "-f", "/etc/haproxy/haproxy.cfg"},
 			schemes: map[uint16]string{443: "https", 8443: "https"},
 			oneFile: true,
+			reads:   haproxyFiles{},
 		},
 		// smtpd reads the files as root when a process starts (pre_jail_init
 		// in smtpd.c of 3.10), and where it cannot use them it turns STARTTLS

@@ -1,0 +1,422 @@
+package generic
+
+import (
+	"net/netip"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/endpoint"
+)
+
+// haproxyRun is how an HAProxy is started, as far as it says which configuration that
+// reads (management.txt section 3 of 3.0).
+type haproxyRun struct {
+	dir   string   // -C: what paths are relative to
+	files []string // -f, absolute: files, or directories of *.cfg
+}
+
+// haproxyDefaults are the files from which the units of packages have the variables of
+// ExecStart (EnvironmentFile= in Debian's and Fedora's haproxy.service).
+func haproxyDefaults() []string { return []string{"/etc/default/haproxy", "/etc/sysconfig/haproxy"} }
+
+// haproxyOf returns the HAProxy that runs, or else the one that the unit would start.
+func haproxyOf(f deployers.Facts) haproxyRun {
+	argv := f.Argv
+	if argv == nil {
+		argv = expanded(f.Unit.ExecStart, haproxyVariables(f))
+	}
+	run := haproxyRun{dir: "/"}
+	for n, word := range argv {
+		switch {
+		case n+1 == len(argv):
+		case word == "-C":
+			run.dir = filepath.Join("/", argv[n+1])
+		case word == "-f":
+			run.files = append(run.files, argv[n+1])
+		case word == "--":
+			run.files = append(run.files, argv[n+1:]...)
+		}
+	}
+	if run.files == nil {
+		run.files = []string{haproxyConfig}
+	}
+	for i, name := range run.files {
+		run.files[i] = run.resolve("", name)
+	}
+	return run
+}
+
+// haproxyConfig is the configuration of Debian's and Fedora's packages.
+const haproxyConfig = "/etc/haproxy/haproxy.cfg"
+
+// haproxyVariables returns the variables of the unit's ExecStart.
+func haproxyVariables(f deployers.Facts) map[string]string {
+	variables := map[string]string{"CONFIG": haproxyConfig}
+	for _, path := range haproxyDefaults() {
+		for _, text := range f.Texts[path] {
+			for line := range strings.Lines(text.Content) {
+				if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+					variables[name] = strings.Trim(value, `"'`)
+				}
+			}
+		}
+	}
+	return variables
+}
+
+// expanded returns a command with its variables, of which one that is a word of its own
+// becomes as many as it has (systemd.service(5), "Command lines").
+func expanded(command []string, variables map[string]string) []string {
+	var argv []string
+	for _, word := range command {
+		if name, is := strings.CutPrefix(word, "$"); is {
+			argv = append(argv, strings.Fields(variables[strings.Trim(name, "{}")])...)
+			continue
+		}
+		argv = append(argv, word)
+	}
+	return argv
+}
+
+func (r haproxyRun) resolve(base, name string) string {
+	switch {
+	case path.IsAbs(name):
+		return path.Clean(name)
+	case base != "":
+		return path.Join(r.dir, base, name)
+	}
+	return path.Join(r.dir, name)
+}
+
+// test returns HAProxy's own test of what it runs with.
+func (r haproxyRun) test() []string {
+	argv := []string{"haproxy", "-c", "-q"}
+	if r.dir != "/" {
+		argv = append(argv, "-C", r.dir)
+	}
+	for _, name := range r.files {
+		argv = append(argv, "-f", name)
+	}
+	return argv
+}
+
+// globs returns what its configuration is read from: files, and those of directories.
+func (r haproxyRun) globs() []string {
+	var all []string
+	for _, name := range r.files {
+		all = append(all, name, path.Join(name, "*.cfg"))
+	}
+	return all
+}
+
+// haproxyBind is an address at which HAProxy serves TLS.
+type haproxyBind struct {
+	where, says string // for people
+	scheme      string
+	address     netip.AddrPort // its address may be unspecified
+	files       []haproxyFile
+	unprobed    string // why it cannot be probed; empty: it can
+}
+
+// haproxyFile is a certificate that a bind takes, and the names that it is for: nil are
+// those in it.
+type haproxyFile struct {
+	path  string
+	names []string
+}
+
+// haproxyReader reads configurations (configuration.txt of 3.0: sections 2, 4.2, 5.1).
+type haproxyReader struct {
+	haproxyRun
+	facts   deployers.Facts
+	mode    string // of the section
+	usual   string // of defaults
+	section string
+	crtBase string
+	binds   []haproxyBind
+	lists   []string // that were asked for
+}
+
+// readHAProxy reads what an HAProxy runs with; ok: there is anything to read.
+func readHAProxy(f deployers.Facts) (r haproxyReader, ok bool) {
+	r = haproxyReader{haproxyRun: haproxyOf(f), facts: f, usual: "tcp"}
+	for _, glob := range r.globs() {
+		for _, text := range f.Texts[glob] {
+			ok = true
+			number := 0
+			for line := range strings.Lines(text.Content) {
+				number++
+				if words := haproxyWords(line); len(words) > 0 {
+					r.line(text.Path+":"+strconv.Itoa(number), words)
+				}
+			}
+		}
+	}
+	return r, ok
+}
+
+func (r *haproxyReader) line(where string, words []string) {
+	sections := []string{"global", "defaults", "frontend", "listen", "backend", "peers", "crt-store", "cache", "resolvers", "userlist", "program", "mailers", "ring", "http-errors", "log-forward", "fcgi-app", "traces"}
+	argument := ""
+	if len(words) > 1 {
+		argument = words[1]
+	}
+	switch {
+	case slices.Contains(sections, words[0]):
+		r.section, r.mode = words[0], r.usual
+	case words[0] == "mode":
+		r.mode = argument
+		if r.section == "defaults" {
+			r.usual = argument
+		}
+	case words[0] == "crt-base" && r.section == "global":
+		r.crtBase = argument
+	case words[0] == "bind" && argument != "" && slices.Contains(words, "ssl"):
+		for address := range strings.SplitSeq(argument, ",") {
+			r.bind(where, address, words[2:])
+		}
+	}
+}
+
+// bind reads an address of a bind line with its parameters.
+func (r *haproxyReader) bind(where, address string, parameters []string) {
+	b := haproxyBind{where: where, says: address, scheme: "tls"}
+	if r.mode == "http" {
+		b.scheme = "https"
+	}
+	for n, word := range parameters {
+		value := ""
+		if n+1 < len(parameters) {
+			value = parameters[n+1]
+		}
+		switch word {
+		case "crt", "default-crt":
+			b.files = append(b.files, haproxyFile{path: r.resolve(r.crtBase, value)})
+		case "crt-list":
+			b.files = append(b.files, r.list(r.resolve("", value))...)
+		case "accept-proxy":
+			b.unprobed = "it wants the PROXY protocol first"
+		}
+	}
+	var ok bool
+	if b.address, ok = haproxyAddress(address); !ok {
+		b.unprobed = "it is none of TCP that could be read"
+	}
+	r.binds = append(r.binds, b)
+}
+
+// list reads a crt-list: a file, perhaps options in brackets, and names for which it is,
+// or not (configuration.txt section 5.1, crt-list).
+func (r *haproxyReader) list(name string) []haproxyFile {
+	r.lists = append(r.lists, name)
+	var files []haproxyFile
+	for _, text := range r.facts.Texts[name] {
+		for line := range strings.Lines(text.Content) {
+			before, rest, options := strings.Cut(line, "[")
+			if options {
+				_, rest, _ = strings.Cut(rest, "]")
+			}
+			words := haproxyWords(before + " " + rest)
+			if len(words) == 0 {
+				continue
+			}
+			file := haproxyFile{path: r.resolve(r.crtBase, words[0])}
+			for _, filter := range words[1:] {
+				if endpoint.IsHost(strings.ToLower(filter)) {
+					file.names = append(file.names, strings.ToLower(filter))
+				}
+			}
+			files = append(files, file)
+		}
+	}
+	return files
+}
+
+// haproxyAddress reads an address of a bind line; ok: it is one of TCP.
+func haproxyAddress(text string) (at netip.AddrPort, ok bool) {
+	for _, family := range []string{"ipv4@", "ipv6@", "tcp4@", "tcp6@", "tcp@"} {
+		text = strings.TrimPrefix(text, family)
+	}
+	cut := strings.LastIndex(text, ":")
+	if cut < 0 {
+		return at, false
+	}
+	host, port := strings.Trim(text[:cut], "[]"), text[cut+1:]
+	first, _, _ := strings.Cut(port, "-")
+	number, err := strconv.ParseUint(first, 10, 16)
+	if err != nil {
+		return at, false
+	}
+	addr, err := netip.ParseAddr(host)
+	switch {
+	case host == "" || host == "*":
+		addr = netip.IPv4Unspecified()
+	case err != nil:
+		return at, false
+	}
+	return netip.AddrPortFrom(addr, uint16(number)), true
+}
+
+// haproxyWords splits a line into words, without a comment (configuration.txt section
+// 2.2: quotes, and backslashes before single characters).
+func haproxyWords(line string) []string {
+	var words []string
+	var word strings.Builder
+	var quote byte
+	begun := false
+	end := func() {
+		if begun {
+			words = append(words, word.String())
+		}
+		word.Reset()
+		begun = false
+	}
+	for n := 0; n < len(line); n++ {
+		c := line[n]
+		switch {
+		case quote == 0 && c == '#':
+			end()
+			return words
+		case quote == 0 && strings.IndexByte(" \t\r\n", c) >= 0:
+			end()
+		case quote == 0 && (c == '"' || c == '\''):
+			quote, begun = c, true
+		case c == quote && quote != 0:
+			quote = 0
+		case c == '\\' && quote != '\'' && n+1 < len(line):
+			n++
+			word.WriteByte(line[n])
+			begun = true
+		default:
+			word.WriteByte(c)
+			begun = true
+		}
+	}
+	end()
+	return words
+}
+
+// haproxyFiles is what is known of the configuration of HAProxy.
+type haproxyFiles struct{}
+
+func (haproxyFiles) wants(wants deployers.Wants, f deployers.Facts) deployers.Wants {
+	wants.Argv = true
+	wants.Texts = append(wants.Texts, haproxyDefaults()...)
+	if _, asked := f.Texts[haproxyDefaults()[0]]; !asked {
+		return wants
+	}
+	read, ok := readHAProxy(f)
+	wants.Texts = slices.Concat(wants.Texts, read.globs(), read.lists)
+	if ok {
+		wants.Ports = read.ports()
+	}
+	return wants
+}
+
+// ports returns the ports at which TLS is served.
+func (r haproxyReader) ports() []uint16 {
+	var ports []uint16
+	for _, b := range r.binds {
+		if b.address.IsValid() {
+			ports = append(ports, b.address.Port())
+		}
+	}
+	slices.Sort(ports)
+	return slices.Compact(ports)
+}
+
+// describe puts into a plan what HAProxy runs with: its test, who takes the files, and
+// where that can be seen. It reports whether that is known.
+func (haproxyFiles) describe(plan *deployers.Plan, f deployers.Facts) bool {
+	read, ok := readHAProxy(f)
+	usual := presets()["haproxy"].test
+	switch started := read.test(); {
+	case slices.Equal(plan.Test.Command, usual):
+		plan.Test.Command = started
+		if !slices.Equal(started, usual) {
+			plan.Fine(deployers.Configuration, "HAProxy is started with %s, so that is what is read and tested", strings.Join(read.files, " and "))
+		}
+	case !slices.Equal(plan.Test.Command, started) && len(plan.Test.Command) > 0:
+		plan.Warn(deployers.Configuration, "leave test out, or let it be "+strings.Join(started, " "), "HAProxy is started with %s, and the target's test is %s", strings.Join(read.files, " and "), strings.Join(plan.Test.Command, " "))
+	}
+	if !ok {
+		return false
+	}
+	var probes []endpoint.Endpoint
+	var others []string
+	used := false
+	for _, b := range read.binds {
+		at := slices.IndexFunc(b.files, func(file haproxyFile) bool { return writes(*plan, file.path) })
+		if at < 0 {
+			for _, file := range b.files {
+				others = append(others, file.path)
+			}
+			continue
+		}
+		used = true
+		file := b.files[at]
+		plan.Names = deployers.Distinct(append(plan.Names, file.names...))
+		plan.Fine(deployers.Configuration, "%s: %s takes %s", b.where, b.says, file.path)
+		if b.unprobed != "" {
+			plan.Warn(deployers.Serving, "write a probe where it can be seen", "%s: %s is not probed: %s", b.where, b.says, b.unprobed)
+			continue
+		}
+		probes = append(probes, b.probes(file, f.Listeners)...)
+	}
+	if !used {
+		plan.Warn(deployers.Configuration, "let crt or crt-list name "+haproxyWants(*plan)+", or the target's combined what they name",
+			"HAProxy's configuration names none of the target's files; it takes %s", strings.Join(slices.Compact(slices.Sorted(slices.Values(others))), ", "))
+		return true
+	}
+	if plan.Found {
+		plan.Probes = deployers.Distinct(probes)
+	}
+	return true
+}
+
+// writes reports whether a plan writes a certificate that HAProxy takes by a path: that
+// of a file, or of a directory of which all are taken.
+func writes(plan deployers.Plan, path string) bool {
+	return slices.ContainsFunc(plan.Files, func(f deployers.File) bool {
+		return (f.Content == deployers.Combined || f.Content == deployers.Fullchain) && (f.Path == path || filepath.Dir(f.Path) == path)
+	})
+}
+
+// haproxyWants returns the path of the file that HAProxy can take alone, or else that of
+// the certificate.
+func haproxyWants(plan deployers.Plan) string {
+	for _, content := range []deployers.Content{deployers.Combined, deployers.Fullchain} {
+		for _, file := range plan.Files {
+			if file.Content == content {
+				return file.Path
+			}
+		}
+	}
+	return "them"
+}
+
+// mostNames is how many names of one file are probed at one address.
+const mostNames = 10
+
+// probes returns those of a bind's listeners, under the names that a file is for.
+func (b haproxyBind) probes(file haproxyFile, listeners []netip.AddrPort) []endpoint.Endpoint {
+	names := file.names[:min(len(file.names), mostNames)]
+	if len(names) == 0 {
+		names = []string{""}
+	}
+	var probes []endpoint.Endpoint
+	for _, listener := range listeners {
+		same := b.address.Addr().IsUnspecified() || listener.Addr().Unmap() == b.address.Addr().Unmap()
+		if listener.Port() != b.address.Port() || !same {
+			continue
+		}
+		for _, name := range names {
+			probes = append(probes, endpoint.At(b.scheme, listener, name))
+		}
+	}
+	return probes
+}
