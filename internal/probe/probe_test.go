@@ -416,7 +416,7 @@ func TestProveFails(t *testing.T) {
 func TestProveFinishesRow(t *testing.T) {
 	old, fresh := pki.SelfSigned(t), pki.SelfSigned(t)
 	until := time.Now().Add(2 * time.Second) // for a handshake each
-	// late shows a leaf, and when the time is over another.
+	// late shows a leaf, and some time after the time is over another.
 	late := func(before, then pki.Leaf) endpoint.Endpoint {
 		first, next := pair(t, before), pair(t, then)
 		var shown atomic.Int32
@@ -424,7 +424,7 @@ func TestProveFinishesRow(t *testing.T) {
 			if shown.Add(1) == 1 {
 				return &first, nil
 			}
-			<-time.After(time.Until(until))
+			<-time.After(time.Until(until) + 200*time.Millisecond)
 			return &next, nil
 		}})
 	}
