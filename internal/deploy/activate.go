@@ -93,7 +93,7 @@ func (r *run) mayActivate(ctx context.Context, a attempt) error {
 		}
 	}
 	for _, m := range a.members {
-		other, about, err := owntest.Endangered(ctx, m.prepared.plan.Test, m.tested, r.serves)
+		other, about, err := owntest.Endangered(ctx, m.prepared.plan.Test, m.tested, m.serves(r.prep))
 		if err != nil {
 			return err
 		}
@@ -144,9 +144,10 @@ func (r *run) mayRestart(ctx context.Context, a attempt) error {
 	return r.endangers(ctx, a)
 }
 
-// serves reports whether one handshake shows a leaf.
-func (r *run) serves(ctx context.Context, other deployers.Other) bool {
-	return slices.ContainsFunc(r.observe(ctx, other.Probes), func(o probe.Observation) bool { return o.Leaf() != nil })
+// serves returns a function that reports whether one handshake with the member's
+// service shows a leaf of something else.
+func (m member) serves(prep *prepare.Preparer) func(context.Context, deployers.Other) bool {
+	return func(ctx context.Context, other deployers.Other) bool { return prep.Serves(ctx, m.prepared.plan, other) }
 }
 
 // isInactive reports whether a job failed because its unit had stopped

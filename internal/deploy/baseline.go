@@ -57,14 +57,6 @@ func (r *run) baseline(ctx context.Context, a attempt) (attempt, error) {
 	return a, nil
 }
 
-// observe makes one handshake at every endpoint.
-func (r *run) observe(ctx context.Context, at []endpoint.Endpoint) []probe.Observation {
-	if len(at) == 0 {
-		return nil
-	}
-	return r.prep.Observe(ctx, at, func() {})
-}
-
 // observeAll makes one handshake at some endpoints of every member, all at once.
 func (r *run) observeAll(ctx context.Context, a attempt, of func(member) []endpoint.Endpoint) [][]probe.Observation {
 	return r.prep.Look(ctx, a.looks(of), func() {})

@@ -305,7 +305,7 @@ func TestServed(t *testing.T) {
 					w.shown[e.String()] = shown.Cert
 					p.plan.Probes = append(p.plan.Probes, e)
 				}
-				if seen, served := p.served(w.run.observe(w.t.Context(), p.plan.Probes)); served != test.want || test.found && len(seen.counting)+len(seen.silent) != len(test.shown) {
+				if seen, served := p.served(w.run.prep.Observe(w.t.Context(), p.plan.Probes, func() {})); served != test.want || test.found && len(seen.counting)+len(seen.silent) != len(test.shown) {
 					t.Errorf("%v, of %v", served, seen)
 				}
 				w.run.close()

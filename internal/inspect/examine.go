@@ -361,7 +361,9 @@ func (i inspection) judgeOwnTest(ctx context.Context, ev evidence, failed error)
 	if counts != nil && ev.pair.Whole() {
 		return wrong(deployers.OwnTest, "correct the service's configuration", "%s fails: %v", program, counts)
 	}
-	other, about, err := owntest.Endangered(ctx, test, failed, i.isServed)
+	other, about, err := owntest.Endangered(ctx, test, failed, func(ctx context.Context, other deployers.Other) bool {
+		return i.prep.Serves(ctx, ev.plan, other)
+	})
 	switch {
 	case err != nil:
 		return ev.fails(deployers.OwnTest, err)
@@ -385,11 +387,6 @@ func (i inspection) endangered(ctx context.Context, ev evidence) []deployers.Che
 		return []deployers.Check{warned(deployers.Reload, wait.Remedy(subjectOf(ev.assigned, ev.plan)), "%v", wait)}
 	}
 	return nil
-}
-
-// isServed reports whether one handshake shows a leaf of something else.
-func (i inspection) isServed(ctx context.Context, other deployers.Other) bool {
-	return slices.ContainsFunc(i.observe(ctx, other.Probes), func(o probe.Observation) bool { return o.Leaf() != nil })
 }
 
 // served returns what there is to say about what the probes saw. Of the

@@ -16,12 +16,10 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/beside"
 	"github.com/certlatch/certlatch/internal/config"
-	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/owntest"
 	"github.com/certlatch/certlatch/internal/prepare"
-	"github.com/certlatch/certlatch/internal/probe"
 	"github.com/certlatch/certlatch/internal/state"
 )
 
@@ -67,11 +65,6 @@ func (i inspection) plan(ctx context.Context, a prepare.Assignment, bundle *line
 // judged or not; see [prepare.Preparer.Gather].
 func (i inspection) gather(ctx context.Context, assigned []prepare.Assignment, judged bool) {
 	i.prep.Gather(ctx, beside.Goroutines, assigned, judged, func(t config.Target) time.Time { return prepare.LastActivation(i.state, t) })
-}
-
-// observe makes one handshake at every endpoint.
-func (i inspection) observe(ctx context.Context, at []endpoint.Endpoint) []probe.Observation {
-	return i.prep.Observe(ctx, at, func() {})
 }
 
 // subjectOf returns what an error is about that would make a deployment fail

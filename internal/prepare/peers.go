@@ -73,6 +73,13 @@ func (p *Preparer) Look(ctx context.Context, looks []Look, done func()) [][]prob
 	return seen
 }
 
+// Serves reports whether one handshake with a plan's service shows a leaf of
+// something else.
+func (p *Preparer) Serves(ctx context.Context, plan deployers.Plan, other deployers.Other) bool {
+	seen := p.Look(ctx, []Look{{Found: true, Of: plan.Of, At: other.Probes}}, func() {})
+	return slices.ContainsFunc(seen[0], func(o probe.Observation) bool { return o.Leaf() != nil })
+}
+
 // Away returns, for each of some looks, the observations of those endpoints that do
 // not reach the service.
 func (p *Preparer) Away(looks []Look) [][]probe.Observation {
