@@ -294,6 +294,9 @@ func failureOf(o outcome.Outcome, fingerprint string, next *time.Time, alone boo
 	}
 }
 
+// addressRetry is how soon it is looked again whether an address has come.
+const addressRetry = 2 * time.Minute
+
 // nextAttempt returns the time to try a job again that did not end well; nil:
 // when its lineage changes, or when somebody says so.
 func nextAttempt(e ended, record *state.Record, now time.Time) *time.Time {
@@ -302,6 +305,9 @@ func nextAttempt(e ended, record *state.Record, now time.Time) *time.Time {
 		return mends(e.outcome, now)
 	case e.outcome.Reason == outcome.ServiceCrashed, e.outcome.Once:
 		return nil
+	case e.outcome.Reason == outcome.AddressNotHere: // to look again costs the service nothing
+		next := now.Add(addressRetry)
+		return &next
 	case e.outcome.Reason == outcome.OutsideWindow:
 		opens := e.job.target.Window.Opens(now)
 		return &opens

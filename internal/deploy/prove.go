@@ -77,6 +77,11 @@ func (m member) waitsForAddress() bool {
 	return m.prepared.plan.Found && len(m.counting) == 0 && slices.ContainsFunc(m.away, prepare.IsNotHere)
 }
 
+// waitsForAddress reports whether some member does.
+func (a attempt) waitsForAddress() bool {
+	return slices.ContainsFunc(a.members, member.waitsForAddress)
+}
+
 // noteAway notes at which addresses a member is not proven, since they are not this
 // host's.
 func (m member) noteAway() member {
@@ -182,7 +187,7 @@ func (r *run) prove(ctx context.Context, a attempt) (attempt, error) {
 	}
 	switch {
 	case crash != nil && a.activated:
-		return a, &outcome.CrashedError{What: crash.Error(), Proven: proof == nil}
+		return a, &outcome.CrashedError{What: crash.Error(), Proven: proof == nil && !a.waitsForAddress()}
 	case now == between && proof != nil:
 		return a, a.restarting()
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -75,7 +76,7 @@ func (i inspection) examineAll(ctx context.Context, assigned []prepare.Assignmen
 	}
 	tried := prepare.TryToRead(ctx, i.site.World.Programs, trials)
 	observed := i.prep.Look(ctx, looks, func() {})
-	written := i.prep.WrittenElsewhere(looks)
+	elsewhere := i.writtenElsewhere(found, observed)
 	var all []Examination
 	for n, e := range found {
 		checks := e.checks
@@ -86,7 +87,7 @@ func (i inspection) examineAll(ctx context.Context, assigned []prepare.Assignmen
 		}
 		if e.looks {
 			checks = append(checks, e.served(observed[n])...)
-			checks = append(checks, elsewhere(written[n])...)
+			checks = append(checks, e.pointsAway(observed[n], elsewhere)...)
 		}
 		deployers.SortChecks(checks)
 		a := e.assigned
@@ -444,10 +445,26 @@ func away(o probe.Observation, others bool) deployers.Check {
 	return warned(deployers.Serving, "see who else listens there, or write a probe that reaches the service", "%v", o.Err)
 }
 
-// elsewhere returns checks of written probes at addresses of other hosts.
-func elsewhere(at []endpoint.Endpoint) (checks []deployers.Check) {
-	for _, e := range at {
-		checks = append(checks, fine(deployers.Serving, "%s is written down: %s is no address of this host, and what answers there counts as the service", e, e.Host))
+// writtenElsewhere returns the addresses of other hosts that probes which were
+// written down lead to.
+func (i inspection) writtenElsewhere(found []examined, observed [][]probe.Observation) []netip.Addr {
+	var met []netip.Addr
+	for n, e := range found {
+		for _, o := range observed[n] {
+			if at := prepare.AddressOf(o); !e.plan.Found && at.IsValid() && !slices.Contains(met, at) {
+				met = append(met, at)
+			}
+		}
+	}
+	return i.prep.Elsewhere(met)
+}
+
+// pointsAway returns checks of written probes that have led to other hosts.
+func (ev evidence) pointsAway(observed []probe.Observation, elsewhere []netip.Addr) (checks []deployers.Check) {
+	for _, o := range observed {
+		if at := prepare.AddressOf(o); !ev.plan.Found && slices.Contains(elsewhere, at) {
+			checks = append(checks, fine(deployers.Serving, "%s is written down: %s is no address of this host, and what answers there counts as the service", o.Endpoint, at))
+		}
 	}
 	return checks
 }

@@ -95,19 +95,20 @@ func (p *Preparer) Away(looks []Look) [][]probe.Observation {
 	return away
 }
 
-// WrittenElsewhere returns, for each of some looks, the endpoints that were written
-// down and are at addresses of other hosts.
-func (p *Preparer) WrittenElsewhere(looks []Look) [][]endpoint.Endpoint {
-	asked := make([]Look, len(looks))
-	for i, look := range looks {
-		asked[i] = Look{Found: !look.Found, At: look.At}
+// Elsewhere returns those of some addresses that are not this host's. Where that
+// cannot be found out, there are none.
+func (p *Preparer) Elsewhere(addresses []netip.Addr) (elsewhere []netip.Addr) {
+	var at []netip.AddrPort
+	for _, ip := range addresses {
+		at = append(at, netip.AddrPortFrom(ip, 0))
 	}
-	elsewhere := make([][]endpoint.Endpoint, len(looks))
-	for i, away := range p.Away(asked) {
-		for _, o := range away {
-			if IsNotHere(o) {
-				elsewhere[i] = append(elsewhere[i], o.Endpoint)
-			}
+	found, err := p.processes.Peers(deployers.Processes{}, at)
+	if err != nil {
+		return nil
+	}
+	for i, peer := range found {
+		if peer == process.NotHere {
+			elsewhere = append(elsewhere, addresses[i])
 		}
 	}
 	return elsewhere
@@ -168,6 +169,16 @@ func (p peers) away(look Look, e endpoint.Endpoint) *AwayError {
 func addressOf(e endpoint.Endpoint) (netip.AddrPort, bool) {
 	ip, err := netip.ParseAddr(e.Host)
 	return netip.AddrPortFrom(ip, e.Port), err == nil
+}
+
+// AddressOf returns the address that an observation was made at, or was to be; the
+// zero Addr: a name led to none.
+func AddressOf(o probe.Observation) netip.Addr {
+	if o.Peer.IsValid() {
+		return o.Peer
+	}
+	ip, _ := netip.ParseAddr(o.Endpoint.Host)
+	return ip.Unmap()
 }
 
 // IsAway reports whether an observation is of a found probe that does not reach the

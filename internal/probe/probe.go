@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -27,6 +28,7 @@ const Limit = 5 * time.Second
 // server has proven to hold, or an error.
 type Observation struct {
 	Endpoint        endpoint.Endpoint
+	Peer            netip.Addr          // whom the connection was made to; invalid: none was
 	Chain           []*x509.Certificate // as served, leaf first; nil where Err is not
 	Version, Cipher uint16              // of crypto/tls
 	ALPN            string              // the protocol agreed on; empty: none
@@ -93,19 +95,29 @@ func handshake(ctx context.Context, e endpoint.Endpoint, groups []tls.CurveID) O
 		return Observation{Endpoint: e, Err: connectError(e, err)}
 	}
 	defer conn.Close()
+	seen := Observation{Endpoint: e, Peer: peerOf(conn)}
 	if err := startTLS(ctx, conn, e); err != nil {
-		return Observation{Endpoint: e, Err: err}
+		seen.Err = err
+		return seen
 	}
-	seen := Observation{Endpoint: e}
 	config := seen.config()
 	config.CurvePreferences = groups
 	client := tls.Client(conn, config)
 	err = client.HandshakeContext(ctx)
 	if err != nil && !seen.ClientAuth {
-		return Observation{Endpoint: e, Err: handshakeError(e, err)}
+		return Observation{Endpoint: e, Peer: seen.Peer, Err: handshakeError(e, err)}
 	}
 	client.Close() // sends close_notify, whose absence some servers log
 	return seen
+}
+
+// peerOf returns the address that a connection was made to.
+func peerOf(conn net.Conn) netip.Addr {
+	at, is := conn.RemoteAddr().(*net.TCPAddr)
+	if !is {
+		return netip.Addr{}
+	}
+	return at.AddrPort().Addr().Unmap()
 }
 
 // config returns the configuration of a client that notes what it sees in the
