@@ -3,6 +3,7 @@ package deployers
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -127,6 +128,24 @@ const (
 	NothingToDo       Wait = "no-activation"       // the service takes them by itself
 )
 
+// AwaitStart is the way of a service whose unit does not run: its next start takes the
+// files. Where somebody else listens on its ports, a start may fail, and that may be the
+// service itself, started in another way.
+func AwaitStart(t Target, f Facts) Activation {
+	a := Activation{Way: NoWay, Unit: t.Unit, Wait: ServiceInactive}
+	if len(f.Holders) == 0 {
+		return a
+	}
+	var who, pids []string
+	for _, p := range f.Holders {
+		pids = append(pids, strconv.Itoa(p.PID))
+		who = append(who, fmt.Sprintf("process %d (%.60q)", p.PID, p.Title))
+	}
+	a.Why = fmt.Sprintf("%s does not run, and on its usual ports listens %s", t.Unit, strings.Join(who, " and "))
+	a.Remedy = fmt.Sprintf("see whether that is the service, started by hand (ps %s): beside it a start may fail, so end it before systemctl start %s; certlatch deploy --pending then proves it", strings.Join(pids, " "), t.Unit)
+	return a
+}
+
 // UnitActivation is the way of a service that systemd manages: a reload job
 // where the unit has one, else a restart where that is allowed.
 func UnitActivation(t Target, f Facts) (Activation, error) {
@@ -140,7 +159,7 @@ func UnitActivation(t Target, f Facts) (Activation, error) {
 	case u.LoadState != "loaded":
 		return Activation{}, &UnitError{Unit: t.Unit, LoadState: u.LoadState}
 	case !u.Running():
-		return Activation{Way: NoWay, Unit: t.Unit, Wait: ServiceInactive}, nil
+		return AwaitStart(t, f), nil
 	case u.CanReload:
 		return Activation{Way: ReloadUnit, Unit: t.Unit}, nil
 	case t.AllowRestart:

@@ -28,6 +28,7 @@ type Facts struct {
 	Unit      Unit             // as asked for; zero without systemd or unit
 	Master    int              // the live process that the PID file names; 0: none
 	Outside   []Process        // the main processes of the program, where the unit does not run or Master is not its own
+	Holders   []Process        // where the unit does not run: who listens on the ports asked for all the same
 	Listeners []netip.AddrPort // where the service's processes listen, of the ports asked for
 	Titles    []string         // if asked for
 	Argv      []string         // if asked for; nil: there is no main process

@@ -201,7 +201,14 @@ func (o *Options) runsInUnit(f deployers.Facts) bool {
 func (i *instance) lookOutside(o *Options, f deployers.Facts) {
 	var same, loose []deployers.Process
 	own := o.PID != defaultPID && f.Master != 0 // the PID file was written for it
-	for _, p := range f.Outside {
+	masters := slices.Clone(f.Outside)
+	for _, p := range f.Holders { // by another name
+		known := slices.ContainsFunc(masters, func(m deployers.Process) bool { return m.PID == p.PID })
+		if strings.HasPrefix(p.Title, masterTitle) && !known {
+			masters = append(masters, p)
+		}
+	}
+	for _, p := range masters {
 		if !goesOn(p.Title) {
 			continue
 		}

@@ -81,6 +81,8 @@ func TestInstance(t *testing.T) {
 		{"beside the unit's, by a PID file of its own", Options{PID: "/srv/nginx.pid"}, deployers.Facts{Unit: up(debian...), Titles: []string{debianTitle}, Master: 9, Outside: []deployers.Process{byHand(9, "", "nginx -c /e.conf")}}, "nginx -T -q -c /e.conf", "send HUP to process 9", 1},
 		{"the PID file is another's", Options{}, deployers.Facts{Unit: up("/usr/sbin/nginx", "-c", "/e.conf"), Titles: []string{masterTitle + "/usr/sbin/nginx -c /e.conf"}, Master: 9, Outside: []deployers.Process{byHand(9, "", "nginx")}}, "nginx -T -q -c /e.conf", reload, 0},
 		{"tried again and again", Options{}, deployers.Facts{Unit: func() deployers.Unit { u := up(debian...); u.ActiveState, u.MainPID = "activating", 0; return u }(), Outside: []deployers.Process{byHand(9, "", "nginx")}}, "nginx -T -q", "send HUP to process 9", 1},
+		{"by hand, by another name", Options{}, deployers.Facts{Unit: down(debian...), Holders: []deployers.Process{byHand(9, "", "openresty")}}, "nginx -T -q", "send HUP to process 9", 1},
+		{"something else has its ports", Options{}, deployers.Facts{Unit: down(debian...), Holders: []deployers.Process{{PID: 9, Title: "apache2 -k start"}}}, "nginx -T -q", "not now: service-inactive", 0},
 		{"its program was replaced", Options{}, deployers.Facts{Unit: down(debian...), Outside: []deployers.Process{{PID: 9, Started: 7, Title: masterTitle + "nginx", Program: "/usr/sbin/nginx (deleted)"}}}, "nginx -T -q", "not now: outside-unit", 0},
 		{"relative to a directory", Options{}, deployers.Facts{Unit: down(debian...), Outside: []deployers.Process{byHand(9, "", "nginx -p .")}}, "nginx -T -q -p .", "not now: outside-unit", 0},
 		{"without a master process", Options{}, deployers.Facts{Unit: down(debian...), Outside: []deployers.Process{{PID: 9, Started: 7, Title: "nginx -c /e.conf", Program: "/usr/sbin/nginx"}}}, "nginx -T -q -c /e.conf", "send HUP to process 9", 1},
@@ -105,7 +107,9 @@ func TestInstance(t *testing.T) {
 			if plan.Activate.PID != 0 && plan.Activate.Started != 7 {
 				t.Error("any process with that PID would do")
 			}
-			if strings.Contains(plan.Activate.Remedy, "systemctl start") && !strings.Contains(plan.Activate.Remedy, "kill -QUIT") {
+			if len(test.facts.Holders) > 0 && plan.Activate.PID == 0 && (!strings.Contains(plan.Activate.Why, `process 9 ("apache2 -k start")`) || !strings.Contains(plan.Activate.Remedy, "ps 9")) {
+				t.Errorf("%s; %s", plan.Activate.Why, plan.Activate.Remedy)
+			} else if len(test.facts.Holders) == 0 && strings.Contains(plan.Activate.Remedy, "systemctl start") && !strings.Contains(plan.Activate.Remedy, "kill -QUIT") {
 				t.Errorf("remedy: %s", plan.Activate.Remedy)
 			}
 			if notes := plan.Notes(); len(notes) != test.notes+1 {

@@ -55,7 +55,7 @@ type Finder struct {
 	listening map[listening][]netip.AddrPort
 	titles    map[service][]string
 	texts     map[text][]deployers.Text
-	running   map[text][]deployers.Process // of programs
+	running   map[text][]deployers.Process // of programs, and on ports
 	seen      map[string]deployers.Unit
 	outputs   map[string]deployers.Output
 	answers   map[deployers.Query]deployers.Answer
@@ -139,6 +139,11 @@ func (f *Finder) learn(ctx context.Context, facts *deployers.Facts, wants deploy
 	}
 	if wants.Program != "" && isElsewhere(*facts) && first("processes of %s", wants.Program) {
 		if facts.Outside, err = f.outside(wants); err != nil {
+			return news, err
+		}
+	}
+	if stopped := facts.Unit.LoadState == "loaded" && !facts.Unit.Running(); stopped && len(wants.Ports) > 0 && first("holders %v", wants.Ports) {
+		if facts.Holders, err = f.holding(wants); err != nil {
 			return news, err
 		}
 	}

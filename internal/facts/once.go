@@ -38,8 +38,8 @@ type listening struct {
 	ports string
 }
 
-// text is a path or glob that a unit's deployer wants to be read, or a program whose
-// processes it wants to be looked for.
+// text is a path or glob that a unit's deployer wants to be read, or a program or ports
+// whose processes it wants to be looked for.
 type text struct{ unit, path string }
 
 // turn waits until nobody else finds out about a service, and returns a function
@@ -72,6 +72,17 @@ func (f *Finder) listeners(facts deployers.Facts, wants deployers.Wants) ([]neti
 func (f *Finder) outside(wants deployers.Wants) ([]deployers.Process, error) {
 	return once(f, f.running, text{wants.Unit, wants.Program}, wants.Unit, func() (found []deployers.Process, err error) {
 		all, err := process.OfProgram(wants.Program)
+		for _, p := range all {
+			found = append(found, deployers.Process(p))
+		}
+		return found, err
+	})
+}
+
+// holding returns who listens on ports.
+func (f *Finder) holding(wants deployers.Wants) ([]deployers.Process, error) {
+	return once(f, f.running, text{wants.Unit, fmt.Sprint(wants.Ports)}, wants.Unit, func() (found []deployers.Process, err error) {
+		all, err := process.Listening(wants.Ports)
 		for _, p := range all {
 			found = append(found, deployers.Process(p))
 		}

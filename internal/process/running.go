@@ -2,6 +2,8 @@ package process
 
 import (
 	"fmt"
+	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,14 +38,51 @@ func OfProgram(program string) ([]Running, error) {
 			parents[pid] = s.parent
 		}
 	}
-	var found []Running
+	return mains(parents), nil
+}
+
+// Listening returns the processes that listen on one of the ports and whose parents do
+// not, sorted. Those of other users are left out where they may not be looked at.
+func Listening(ports []uint16) ([]Running, error) {
+	listening, err := listeningSockets(openDiag, "/proc/self/net/tcp", "/proc/self/net/tcp6")
+	if err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(listening, func(_ uint32, at netip.AddrPort) bool { return !slices.Contains(ports, at.Port()) })
+	if len(listening) == 0 {
+		return nil, nil
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	parents := map[int]int{}
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		inodes, err := sockets(pid)
+		if err != nil || !slices.ContainsFunc(inodes, func(inode uint32) bool { _, is := listening[inode]; return is }) {
+			continue
+		}
+		if s, err := readStat(pid); err == nil {
+			parents[pid] = s.parent
+		}
+	}
+	return mains(parents), nil
+}
+
+// mains describes those of some processes, with their parents, whose parents are not
+// among them.
+func mains(parents map[int]int) (found []Running) {
 	for pid, parent := range parents {
-		if _, isWorker := parents[parent]; !isWorker && inOwnNamespace(pid) {
+		if _, isChild := parents[parent]; !isChild && inOwnNamespace(pid) {
 			found = append(found, describe(pid))
 		}
 	}
 	slices.SortFunc(found, func(a, b Running) int { return a.PID - b.PID })
-	return found, nil
+	return found
 }
 
 // interprets reports whether a process is that of an interpreter, by its name in the

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,5 +65,22 @@ func TestUnitOf(t *testing.T) {
 		if got := unitOf(groups); got != want {
 			t.Errorf("%q: %q, want %q", groups, got, want)
 		}
+	}
+}
+
+// TestListening wants who listens on a port, and nobody on one where nobody does.
+func TestListening(t *testing.T) {
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := uint16(listener.Addr().(*net.TCPAddr).Port)
+	found, err := Listening([]uint16{port})
+	if err != nil || len(found) != 1 || found[0].PID != os.Getpid() || found[0].Started == 0 {
+		t.Errorf("got %+v, %v", found, err)
+	}
+	listener.Close()
+	if found, err := Listening([]uint16{port}); err != nil || found != nil {
+		t.Errorf("got %+v, %v", found, err)
 	}
 }
