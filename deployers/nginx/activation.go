@@ -45,6 +45,15 @@ func (i instance) activation(t deployers.Target, f deployers.Facts) (deployers.A
 	return way, err
 }
 
+// processes returns those whose listeners are the instance's, given those of its unit
+// and PID file.
+func (i instance) processes(of deployers.Processes) deployers.Processes {
+	if i.master == nil {
+		return deployers.Processes{ControlGroup: of.ControlGroup} // what the PID file names is another instance's
+	}
+	return deployers.Processes{Main: i.master.PID}
+}
+
 // moveInto returns how to let a unit have what processes outside of it do. While they
 // listen it could not start, and Debian's would remove their PID file (seen with nginx
 // 1.26.3 and systemd 257).

@@ -104,6 +104,9 @@ func TestInstance(t *testing.T) {
 			if got := plan.Activate.String(); got != test.does {
 				t.Errorf("activation: %s, want %s", got, test.does)
 			}
+			if plan.Activate.PID != plan.Of.Main && !strings.Contains(plan.Activate.String(), "outside-unit") {
+				t.Errorf("the listeners of process %d count as its own", plan.Of.Main)
+			}
 			if plan.Activate.PID != 0 && plan.Activate.Started != 7 {
 				t.Error("any process with that PID would do")
 			}

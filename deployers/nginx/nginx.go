@@ -83,6 +83,7 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	followConfiguration(&plan, nginx, t.Options.(*Options), f)
 	countOldWorkers(&plan, f.Titles)
 	plan.Proof.Accepting = acceptingWorker
+	plan.Of = nginx.processes(plan.Of)
 	plan.Activate, err = nginx.activation(t, f)
 	return plan, err
 }
