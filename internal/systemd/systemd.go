@@ -126,7 +126,7 @@ func (m *Manager) Unit(ctx context.Context, name string) (deployers.Unit, error)
 		StartLimitBurst:     property[uint32](properties, "StartLimitBurst"),
 		StartLimitInterval:  duration(property[uint64](properties, "StartLimitIntervalUSec")),
 		ControlGroup:        property[string](properties, "ControlGroup"),
-		ExecStart:           command(properties),
+		ExecStart:           execStart(properties),
 		DynamicUser:         property[bool](properties, "DynamicUser"),
 		Credentials:         credentials(properties),
 
@@ -208,10 +208,10 @@ func (m *Manager) ReadUnitFiles(ctx context.Context) error {
 	return nil
 }
 
-// command returns the arguments of the first command of a service's ExecStart, its path
+// execStart returns the arguments of the first command of a service's ExecStart, its path
 // in place of the first (org.freedesktop.systemd1(5): an array of structures that begin
 // with path and arguments).
-func command(properties map[string]any) []string {
+func execStart(properties map[string]any) []string {
 	all := property[[][]any](properties, "ExecStart")
 	if len(all) == 0 || len(all[0]) < 2 {
 		return nil
