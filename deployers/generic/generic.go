@@ -100,7 +100,7 @@ func (o *Options) activation(t deployers.Target, f deployers.Facts) (deployers.A
 	case t.Unit != "" && f.Systemd && f.Unit.LoadState != "loaded":
 		return deployers.Activation{}, &deployers.UnitError{Unit: t.Unit, LoadState: f.Unit.LoadState}
 	case t.Unit != "" && f.Systemd && !f.Unit.Running():
-		return deployers.Activation{Way: deployers.NoWay, Unit: t.Unit, Wait: deployers.ServiceInactive}, nil
+		return deployers.AwaitStart(t, f), nil
 	case len(o.Activate) > 0 && slices.Equal(o.Activate, preset.activate):
 		return deployers.Activation{Way: deployers.RunCommand, Unit: t.Unit, Command: o.Activate, Why: preset.about}, nil
 	case len(o.Activate) > 0:

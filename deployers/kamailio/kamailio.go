@@ -162,7 +162,7 @@ func (k observed) activation(t deployers.Target, f deployers.Facts) (deployers.A
 	case f.Systemd && f.Unit.LoadState != "loaded":
 		return deployers.Activation{}, &deployers.UnitError{Unit: t.Unit, LoadState: f.Unit.LoadState}
 	case f.Systemd && !f.Unit.Running():
-		return deployers.Activation{Way: deployers.NoWay, Unit: t.Unit, Wait: deployers.ServiceInactive}, nil
+		return deployers.AwaitStart(t, f), nil
 	case !f.Systemd && !k.answers():
 		return deployers.Activation{Way: deployers.NoWay, Wait: deployers.ServiceInactive, Why: "no systemd here, and " + k.why}, nil
 	case k.why == "":

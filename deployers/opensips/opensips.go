@@ -537,7 +537,7 @@ func (s observed) activation(t deployers.Target, f deployers.Facts, reload deplo
 	case f.Systemd && f.Unit.LoadState != "loaded":
 		return deployers.Activation{}, &deployers.UnitError{Unit: t.Unit, LoadState: f.Unit.LoadState}
 	case f.Systemd && !f.Unit.Running():
-		return deployers.Activation{Way: deployers.NoWay, Unit: t.Unit, Wait: deployers.ServiceInactive}, nil
+		return deployers.AwaitStart(t, f), nil
 	case !f.Systemd && s.unlisted != "":
 		return deployers.Activation{Way: deployers.NoWay, Wait: deployers.ServiceInactive, Why: "no systemd here, and " + s.unlisted}, nil
 	case unsafe == "":
