@@ -31,16 +31,19 @@ func (f Facts) CommandLine() CommandLine {
 	return line
 }
 
-// Option returns the value of an option with one letter, as in -f FILE or -fFILE;
-// empty: it is not there, or a variable of the environment.
-func (c CommandLine) Option(name string) (value string) {
-	for _, v := range c.Options(name) {
-		value = v
+// File returns the absolute path that an option with one letter names last, as in -f
+// FILE; empty: it names none.
+func (c CommandLine) File(name string) (path string) {
+	for _, value := range c.Options(name) {
+		if filepath.IsAbs(value) {
+			path = filepath.Clean(value)
+		}
 	}
-	return value
+	return path
 }
 
-// Options returns the values of an option that may stand there more than once.
+// Options returns the values of an option with one letter, as in -A NAME or -ANAME,
+// but for those that hold a variable of the environment.
 func (c CommandLine) Options(name string) (values []string) {
 	for i, argument := range c.Argv {
 		value, is := strings.CutPrefix(argument, name)
@@ -52,12 +55,4 @@ func (c CommandLine) Options(name string) (values []string) {
 		}
 	}
 	return values
-}
-
-// File returns the absolute path that an option names; empty: it names none.
-func (c CommandLine) File(name string) string {
-	if value := c.Option(name); filepath.IsAbs(value) {
-		return filepath.Clean(value)
-	}
-	return ""
 }

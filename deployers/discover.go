@@ -85,8 +85,24 @@ type Use struct {
 	Yields  []Yield
 	Ignored bool
 
+	Settings   []Setting // of the block named after the service
+	Incomplete bool      // of these something has to be filled in
+
 	Twin   bool                // the same names are also served with a key of another type
 	Probes []endpoint.Endpoint // where that can be seen, as far as it must be known beforehand
+
+	Unusual bool // the probes are at ports that are not the service's usual ones
+}
+
+// Setting is a key of a block and its value.
+type Setting struct{ Key, Value string }
+
+// SetProbes sets where a use can be seen, if that is not at the usual port alone: then
+// the configuration has to say so.
+func (u *Use) SetProbes(usual uint16, probes []endpoint.Endpoint) {
+	if slices.ContainsFunc(probes, func(e endpoint.Endpoint) bool { return e.Port != usual }) {
+		u.Probes, u.Unusual = probes, true
+	}
 }
 
 // Yield is a name for which a service prefers another use.
@@ -111,7 +127,7 @@ func (d *Discovery) Add(use Use) {
 	}
 	same.Names = Distinct(append(same.Names, use.Names...))
 	same.Either = Distinct(append(same.Either, use.Either...))
-	same.Twin = same.Twin || use.Twin
+	same.Twin, same.Unusual = same.Twin || use.Twin, same.Unusual || use.Unusual
 	same.Yields = Distinct(append(same.Yields, use.Yields...))
 	same.Ignored = same.Ignored && use.Ignored
 	if use.Note != "" && !strings.Contains(same.Note, use.Note) {

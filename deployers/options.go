@@ -13,7 +13,8 @@ type RowKeys struct {
 	Database    DatabaseURL // empty: the pair goes into files
 	DomainKey   string
 	Domain      string // names the row; may hold {lineage}
-	Row         string // what else tells the row from others
+	Table       string // that the row is in
+	Type        int    // the row's column type
 
 	// FilesWhere says where files are right, in a clause.
 	FilesWhere string

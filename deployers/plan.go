@@ -27,7 +27,8 @@ type Plan struct {
 	Test     Test
 	Activate Activation
 	Probes   []endpoint.Endpoint
-	Found    bool // the probes were found, not written down: those that fail at the baseline do not count
+	Example  string // a probe as it may be written for the service, in remedies
+	Found    bool   // the probes were found, not written down: those that fail at the baseline do not count
 	Of       Processes
 	Proof    Proof
 
@@ -234,7 +235,7 @@ type IDs struct {
 // down or that follow from listeners of the given scheme.
 func NewPlan(t Target, l lineage.Lineage, f Facts, scheme string) Plan {
 	expand := func(path string) string { return strings.ReplaceAll(path, "{lineage}", l.Name) }
-	plan := Plan{Target: t.Name, Service: t.Service, Lineage: l.Name, Directory: expand(t.Directory), Probes: t.Probes, Proof: carefulProof()}
+	plan := Plan{Target: t.Name, Service: t.Service, Lineage: l.Name, Directory: expand(t.Directory), Probes: t.Probes, Example: exampleProbe(scheme), Proof: carefulProof()}
 
 	reader := f.account()
 	add := func(content Content, path string) {
@@ -299,6 +300,19 @@ func (a Account) fileGroup() string {
 		return a.User + ":" // the primary group of that user
 	}
 	return a.Group
+}
+
+// exampleProbe returns a probe as it may be written for a service that is probed by a
+// scheme; empty: by several.
+func exampleProbe(scheme string) string {
+	known, ok := endpoint.SchemeOf(scheme)
+	switch {
+	case !ok:
+		return ""
+	case known.Port == 0:
+		return scheme + "://127.0.0.1:PORT"
+	}
+	return fmt.Sprintf("%s://127.0.0.1:%d", scheme, known.Port)
 }
 
 // Writes reports whether the plan writes a file with one of the contents at a

@@ -94,9 +94,23 @@ type Settings struct {
 	Name                  string // the name by which clients connect
 	Staple                bool   // the installed leaf names an OCSP responder
 
+	Row *Row // of a database, which holds the pair in place of files; nil: it is in files
+
 	Version Version // of the service; unknown: the newest is assumed
 	OpenSSL Version // that the service uses; unknown: none that needs a new one
 }
+
+// Row is a row of the table from which a service takes a domain.
+type Row struct {
+	Table, Domain string
+	Type          int
+}
+
+// Client reports whether it is a client's domain.
+func (r Row) Client() bool { return r.Type == 1 }
+
+// quoted returns a string literal of SQL.
+func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
 
 // Write writes the snippet for a service with the settings filled in.
 func Write(w io.Writer, s Service, settings Settings) error {
@@ -109,7 +123,10 @@ func Write(w io.Writer, s Service, settings Settings) error {
 		values.Version, values.OpenSSL = s.Newest, ParseVersion("3.5")
 	}
 	file := s.Name + ".tmpl"
-	parsed, err := template.New(file).Option("missingkey=error").ParseFS(files, file)
+	if settings.Row != nil {
+		file = s.Name + "-row.tmpl"
+	}
+	parsed, err := template.New(file).Funcs(template.FuncMap{"quoted": quoted}).Option("missingkey=error").ParseFS(files, file)
 	if err != nil {
 		return fmt.Errorf("read the template of %s: %w", s.Name, err)
 	}

@@ -62,6 +62,10 @@ func (p *program) template(c *cli.Context) error {
 			return err
 		}
 		fillIn(&settings, t)
+		if options, ok := t.Options.(deployers.RowOptions); ok && options.RowKeys().Database != "" {
+			row := options.RowKeys()
+			settings.Row = &templates.Row{Table: row.Table, Domain: expandDomain(row.Domain, t), Type: row.Type}
+		}
 		if options, ok := t.Options.(deployers.ProgramOptions); ok {
 			service.Ask[0] = options.Program()
 		}
@@ -86,6 +90,19 @@ func templateTarget(c *cli.Context, service string) (config.Target, error) {
 		return t, &usageError{fmt.Sprintf("target %s is of the service %s, not %s", name, t.Service, service), "for example: certlatch template " + t.Service + " --target " + name}
 	}
 	return cfg.Targets[at], nil
+}
+
+// expandDomain returns the domain of a row, with the lineage in it where the target takes
+// only one.
+func expandDomain(domain string, t config.Target) string {
+	if t.IsGlob() {
+		return domain
+	}
+	_, of, named := strings.Cut(t.Lineage, ":")
+	if !named {
+		of = t.Lineage
+	}
+	return strings.ReplaceAll(domain, "{lineage}", of)
 }
 
 // fillIn sets paths and names from a target, as far as it has them, and from

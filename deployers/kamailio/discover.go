@@ -75,6 +75,7 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 		if name := strings.ToLower(p.Options["server_name"]); name != "" && p.Options["server_name_mode"] != "2" {
 			use.Names = []string{name}
 		}
+		use.SetProbes(usualPort, seen.probes(f.Listeners, use.Names, []tlsProfile{p}))
 		switch {
 		case use.Certificate == "":
 		case !strings.HasPrefix(use.Certificate, "/"):

@@ -67,20 +67,37 @@ func (r RPC) MarshalText() ([]byte, error) {
 	return nil, nil
 }
 
-// channels returns the channels to be tried, in their order. The packaged paths
-// are the defaults of the modules with the run directory of Debian's and the
+// channels returns the channels to be tried, in their order: the one that is
+// configured for the target, or else those of Kamailio's configuration. The packaged
+// paths are the defaults of the modules with the run directory of Debian's and the
 // upstream's packages (ctl.c, jsonrpcs_mod.c).
-func (o *Options) channels() []deployers.Channel {
+func (o *Options) channels(f deployers.Facts) []deployers.Channel {
 	if o.RPC != (RPC{}) {
 		return []deployers.Channel{deployers.Channel(o.RPC)}
 	}
-	return []deployers.Channel{{Protocol: deployers.BinRPC, Address: "/run/kamailio/kamailio_ctl"}, {Protocol: deployers.JSONRPC, Address: "/run/kamailio/kamailio_rpc.sock"}}
+	var own []deployers.Channel
+	for _, match := range socketParam().FindAllStringSubmatch(o.text(f), -1) {
+		protocol := map[string]deployers.Protocol{"ctl": deployers.BinRPC, "jsonrpcs": deployers.JSONRPC}[match[1]]
+		own = append(own, deployers.Channel{Protocol: protocol, Address: match[2]})
+	}
+	for _, usual := range []deployers.Channel{{Protocol: deployers.BinRPC, Address: "/run/kamailio/kamailio_ctl"}, {Protocol: deployers.JSONRPC, Address: "/run/kamailio/kamailio_rpc.sock"}} {
+		if !slices.ContainsFunc(own, func(c deployers.Channel) bool { return c.Protocol == usual.Protocol }) {
+			own = append(own, usual)
+		}
+	}
+	return deployers.Distinct(own)
 }
 
 func (Deployer) Name() string { return "kamailio" }
 
+// Where packages have the configuration.
+const (
+	usualConfig = "/etc/kamailio/kamailio.cfg"
+	usualTLS    = "/etc/kamailio/tls.cfg"
+)
+
 func (Deployer) Options() any {
-	return &Options{Config: "/etc/kamailio/kamailio.cfg", TLS: "/etc/kamailio/tls.cfg"}
+	return &Options{Config: usualConfig, TLS: usualTLS}
 }
 
 func (Deployer) Defaults(t *deployers.Target) {
@@ -92,12 +109,12 @@ func (Deployer) Defaults(t *deployers.Target) {
 func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 	options := t.Options.(*Options)
 	seen := options.observe(f)
-	wants := deployers.Wants{Unit: t.Unit, Argv: true, Ports: []uint16{5061}, Texts: options.scripts(f), Queries: seen.asked}
+	wants := deployers.Wants{Unit: t.Unit, Argv: true, Ports: options.ports(seen, f), Texts: options.scripts(f), Queries: seen.asked}
 	if seen.unsure {
 		return wants
 	}
 	if seen.answers() {
-		for _, method := range []string{"core.version", "core.arg", "core.ps", "core.shmmem", "tls.info"} {
+		for _, method := range []string{"core.version", "core.arg", "core.ps", "core.shmmem", "tls.info", "core.sockets_list"} {
 			wants.Queries = append(wants.Queries, deployers.Query{Channel: seen.channel, Method: method})
 		}
 	}
@@ -118,6 +135,9 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	plan := deployers.NewPlan(t, l, f, "sips")
 	seen.describe(&plan, t, f)
 	plan.Proof = proof()
+	if runs := options.config(f); runs != options.Config && options.Config != usualConfig {
+		plan.Warn(deployers.Configuration, "correct kamailio: {config: ...} of target "+t.Name, "Kamailio runs with %s, and the target names %s", runs, options.Config)
+	}
 	plan.Test = options.ownTest(f)
 	activation, err := seen.activation(t, f)
 	if half := seen.half(plan); half != "" && activation.Way == deployers.RestartUnit {
@@ -140,6 +160,72 @@ func (o *Options) ownTest(f deployers.Facts) deployers.Test {
 		}
 	}
 	return test
+}
+
+// socketParam matches where a configuration has a control socket, by module and path.
+var socketParam = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^[ \t]*modparam\([ \t]*"(ctl|jsonrpcs)"[ \t]*,[ \t]*"(?:binrpc|dgram_socket)"[ \t]*,[ \t]*"(?:unixs?:)?(/[^"\n]+)"`)
+})
+
+// isAnother reports whether the one that answers at a channel is another Kamailio than
+// that of the unit, which does not run, or whose main process is not one of its own.
+func isAnother(channel deployers.Channel, f deployers.Facts) bool {
+	listed := f.Answers[deployers.Query{Channel: channel, Method: "core.ps"}].Reply
+	if f.Unit.ActiveState == "inactive" || f.Unit.ActiveState == "failed" {
+		return true
+	}
+	return f.Unit.Running() && f.Unit.MainPID != 0 && listed != "" && !strings.Contains("\n"+listed, fmt.Sprintf("\n%d\n", f.Unit.MainPID))
+}
+
+// configParam matches where a configuration sets the path of tls.cfg.
+var configParam = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^[ \t]*modparam\([ \t]*"tls(?:_wolfssl)?"[ \t]*,[ \t]*"config"[ \t]*,[ \t]*"([^"\n]+)"`)
+})
+
+// tlsConfig returns the path of tls.cfg for a Kamailio that does not tell it: the one
+// that is configured for the target, or else that of its configuration.
+func (o *Options) tlsConfig(f deployers.Facts) string {
+	match := configParam().FindStringSubmatch(o.text(f))
+	switch {
+	case o.TLS != usualTLS || match == nil:
+		return o.TLS
+	case filepath.IsAbs(match[1]):
+		return match[1]
+	}
+	return filepath.Join(filepath.Dir(o.config(f)), match[1])
+}
+
+// usualPort is where Kamailio listens for TLS if nothing else is written (tls_port_no
+// of globals.h).
+const usualPort = 5061
+
+// listenLine matches a socket for TLS; its group is the port.
+var listenLine = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)(?:^[ \t]*listen[ \t]*=|\bbind[ \t]*=)[ \t]*"?tls:(?:\[[^\]\n]*\]|[^\s:";]+)(?::(\d+))?`)
+})
+
+// ports returns those of Kamailio's sockets for TLS, WebSocket over TLS among them: as
+// it lists them itself (core_cmd.c, core_sockets_list), and as its configuration has them.
+func (o *Options) ports(seen observed, f deployers.Facts) []uint16 {
+	ports := []uint16{usualPort}
+	add := func(text string) {
+		if n, err := strconv.ParseUint(cmp.Or(text, "0"), 10, 16); err == nil && n > 0 {
+			ports = deployers.Distinct(append(ports, uint16(n)))
+		}
+	}
+	protocol := ""
+	for line := range strings.Lines(f.Answers[deployers.Query{Channel: seen.channel, Method: "core.sockets_list"}].Reply) {
+		switch name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": "); {
+		case name == "proto":
+			protocol = value
+		case name == "port" && protocol == "tls":
+			add(value)
+		}
+	}
+	for _, match := range listenLine().FindAllStringSubmatch(o.text(f), -1) {
+		add(match[1])
+	}
+	return ports
 }
 
 // config returns the path of the configuration that runs, or would be started with.
@@ -191,7 +277,7 @@ func (k observed) reload(t deployers.Target, f deployers.Facts) deployers.Activa
 	case !known || m.fits():
 		options := t.Options.(*Options)
 		a.Way, a.Success, a.Faults, a.FaultKeepsOld, a.Gap = deployers.CallControl, k.success(f), reloadFaults(), true, options.gap(f)
-		for _, channel := range options.channels() {
+		for _, channel := range options.channels(f) {
 			a.Calls = append(a.Calls, deployers.Query{Channel: channel, Method: "tls.reload"})
 		}
 	case f.Systemd && t.AllowRestart && !m.tooSmall():
@@ -308,15 +394,19 @@ func (k observed) answers() bool { return k.channel != deployers.Channel{} }
 
 // observe returns what the facts tell.
 func (o *Options) observe(f deployers.Facts) observed {
-	seen := observed{config: o.TLS, tls: tlsConfig{base: filepath.Dir(o.config(f))}}
+	seen := observed{config: o.tlsConfig(f), tls: tlsConfig{base: filepath.Dir(o.config(f))}}
 	var silent []string
-	for _, channel := range o.channels() {
+	for _, channel := range o.channels(f) {
 		query := deployers.Query{Channel: channel, Method: "tls.options"}
 		seen.asked = append(seen.asked, query)
 		answer, known := f.Answers[query]
 		if !known {
 			seen.unsure = true
 			return seen
+		}
+		if answer.Err == "" && isAnother(channel, f) {
+			silent = append(silent, channel.Address+" is the control socket of another Kamailio than "+f.Unit.Name)
+			continue
 		}
 		if answer.Err == "" {
 			seen.channel = channel

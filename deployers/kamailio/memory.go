@@ -200,6 +200,31 @@ func (k observed) checkMemory(plan *deployers.Plan, t deployers.Target, f deploy
 	}
 }
 
+// manyRoots is the size of a ca_list from which on it is worth a word, in bytes.
+const manyRoots = 64 << 10
+
+// checkRoots adds a check of what long lists of roots take of the shared memory: with
+// the system's in one profile, 6.1.5 started and then refused every handshake.
+func (k observed) checkRoots(plan *deployers.Plan, f deployers.Facts) {
+	m, known := k.memory(f)
+	for _, p := range k.tls.profiles {
+		path := k.tls.path(p, "ca_list")
+		for _, text := range f.Texts[path] {
+			each := int64(len(text.Content)) * rootsFactor
+			remedy := "let ca_list hold only the roots of those who have to show a certificate, or start Kamailio with more shared memory (Debian: SHM_MEMORY= in /etc/default/kamailio)"
+			switch {
+			case len(text.Content) < manyRoots:
+			case !known:
+				plan.Warn(deployers.Reload, remedy, "%s has the ca_list %s, which takes some %s of shared memory for each of its processes", p.place(), path, megabytes(each))
+			case each*m.processes > m.total/4:
+				plan.Warn(deployers.Reload, remedy, "%s has the ca_list %s, which takes some %s of shared memory for its %d processes, of %s", p.place(), path, megabytes(each*m.processes), m.processes, megabytes(m.total))
+			default:
+				plan.Fine(deployers.Reload, "%s has the ca_list %s, which takes some %s of shared memory, of %s", p.place(), path, megabytes(each*m.processes), megabytes(m.total))
+			}
+		}
+	}
+}
+
 func (m sharedMemory) reloads(left int) string {
 	one := map[bool]string{true: "reload", false: "reloads"}[left == 1]
 	return fmt.Sprintf("%d more %s: %s of %s are free, each reload takes %s for good, and %s",

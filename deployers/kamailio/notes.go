@@ -61,6 +61,7 @@ func (k observed) describe(plan *deployers.Plan, t deployers.Target, f deployers
 	}
 	k.checkCiphers(plan, version)
 	k.checkMemory(plan, t, f)
+	k.checkRoots(plan, f)
 
 	plan.SIPDomains = deployers.SIPDomains(t, *plan)
 }

@@ -377,7 +377,7 @@ func TestPlan(t *testing.T) {
 			{Scheme: "https", Host: "::1", Port: 443},
 			{Scheme: "https", Host: "192.0.2.1", Port: 8443},
 		},
-		Found: true,
+		Example: "https://127.0.0.1:443", Found: true,
 		Proof: deployers.Proof{Accepting: "nginx: worker process", InARow: 4, Pace: 25 * time.Millisecond},
 		Checks: []deployers.Check{{
 			About: deployers.Configuration, Level: deployers.Warned,

@@ -1,9 +1,13 @@
 package opensips
 
 import (
+	"fmt"
 	"maps"
+	"net/url"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -13,21 +17,174 @@ import (
 // scriptPath is the path of the script in the packages.
 const scriptPath = "/etc/opensips/opensips.cfg"
 
-// modparamLine matches what a script sets for a domain of module tls_mgm:
-// modparam("tls_mgm", "certificate", "[sip]/etc/opensips/tls/cert.pem").
-var modparamLine = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?m)^[ \t]*modparam\([ \t]*"tls_mgm"[ \t]*,[ \t]*"(server_domain|certificate|private_key|match_ip_address|match_sip_domain|db_url)"[ \t]*,[ \t]*"(?:\[([^\]"]+)\])?([^"\n]*)"`)
-})
+var (
+	// modparamLine matches what a script sets for a module, such as
+	// modparam("tls_mgm", "certificate", "[sip]/etc/opensips/tls/cert.pem").
+	modparamLine = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?m)^[ \t]*modparam\([ \t]*"(\w+)"[ \t]*,[ \t]*"(\w+)"[ \t]*,[ \t]*(?:"([^"\n]*)"|(\d+))[ \t]*\)`)
+	})
+	loadmoduleLine = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?m)^[ \t]*loadmodule[ \t]+"(?:[^"\n]*/)?(\w+)\.so"`)
+	})
+	defaultURLLine = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?m)^[ \t]*db_default_url[ \t]*=[ \t]*"([^"\n]*)"`)
+	})
+	// socketLine matches a socket for TLS; its groups are the protocol and the port.
+	socketLine = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?m)^[ \t]*(?:socket|listen)[ \t]*=[ \t]*"?(tls|wss):(?:\[[^\]\n]*\]|[^\s:"]+)(?::(\d+))?`)
+	})
+	// domainValue matches a value that belongs to a TLS domain.
+	domainValue = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?:\[([^\]]+)\])?(.*)$`) })
+)
+
+// script is what an OpenSIPS's script says, as far as it can be told without its
+// preprocessor.
+type script struct {
+	loads  map[string]bool
+	params map[string]string // MODULE.PARAMETER; of several the last
+	dbURL  string            // that modules have in common
+	ports  []uint16          // of sockets for TLS
+	tls    [][2]string       // parameters of tls_mgm and their values, in order
+}
+
+// usualPorts are those of protocols over TLS where none is written (globals.c of
+// 3.6.8, tls_port_no; proto_wss of 3.6.8, ws_common_defs.h).
+func usualPort(protocol string) uint16 {
+	if protocol == "wss" {
+		return 443
+	}
+	return 5061
+}
+
+// parseScript reads a script.
+func parseScript(text string) script {
+	s := script{loads: map[string]bool{}, params: map[string]string{}}
+	for _, match := range loadmoduleLine().FindAllStringSubmatch(text, -1) {
+		s.loads[match[1]] = true
+	}
+	for _, match := range modparamLine().FindAllStringSubmatch(text, -1) {
+		s.params[match[1]+"."+match[2]] = match[3] + match[4]
+		if match[1] == "tls_mgm" {
+			s.tls = append(s.tls, [2]string{match[2], match[3]})
+		}
+	}
+	if match := defaultURLLine().FindStringSubmatch(text); match != nil {
+		s.dbURL = match[1]
+	}
+	for _, match := range socketLine().FindAllStringSubmatch(text, -1) {
+		port := usualPort(match[1])
+		if n, err := strconv.ParseUint(match[2], 10, 16); err == nil {
+			port = uint16(n)
+		}
+		if !slices.Contains(s.ports, port) {
+			s.ports = append(s.ports, port)
+		}
+	}
+	return s
+}
+
+// channel sets the management interface of the script in options, and reports
+// whether there is one that certlatch can call. Defaults are those of the modules
+// (mi_fifo.c, httpd.c and mi_http.c of 3.6.8).
+func (s script) channel(o *Options) bool {
+	or := func(name, usual string) string {
+		if value := s.params[name]; value != "" {
+			return value
+		}
+		return usual
+	}
+	text := ""
+	switch socket := s.params["mi_datagram.socket_name"]; {
+	case s.loads["mi_fifo"]:
+		text = "fifo:" + or("mi_fifo.fifo_name", "/tmp/opensips_fifo")
+		if err := o.ReplyDir.UnmarshalText([]byte(or("mi_fifo.reply_dir", "/tmp/"))); err != nil {
+			return false
+		}
+	case s.loads["mi_datagram"] && filepath.IsAbs(socket):
+		text = "unix:" + socket
+	case s.loads["mi_datagram"]:
+		text = socket
+	case s.loads["mi_http"]:
+		text = fmt.Sprintf("http://%s:%s/%s", or("httpd.ip", "127.0.0.1"), or("httpd.port", "8888"), or("mi_http.mi_http_root", "mi"))
+	}
+	return o.MI.UnmarshalText([]byte(text)) == nil
+}
+
+// database returns the URL of the database that domains come from, in the form of
+// the configuration; empty: there is none, or none that certlatch knows.
+func (s script) database() deployers.DatabaseURL {
+	text := s.params["tls_mgm.db_url"]
+	if text == "" {
+		return ""
+	}
+	scheme, rest, _ := strings.Cut(text, "://")
+	at := url.URL{Scheme: scheme, Path: rest}
+	if slash := strings.LastIndexByte(rest, '/'); scheme != "sqlite" && slash >= 0 {
+		at.Path = rest[slash:]
+		login, place := "", rest[:slash]
+		if i := strings.LastIndexByte(place, '@'); i >= 0 {
+			login, place = place[:i], place[i+1:]
+		}
+		at.Host = place
+		user, password, hasPassword := strings.Cut(login, ":")
+		switch {
+		case hasPassword:
+			at.User = url.UserPassword(user, password)
+		case login != "":
+			at.User = url.User(user)
+		}
+	}
+	var database deployers.DatabaseURL
+	if err := database.UnmarshalText([]byte(at.String())); err != nil {
+		return ""
+	}
+	return database
+}
+
+// portsOf returns where the TLS sockets of an OpenSIPS are.
+func portsOf(f deployers.Facts) []uint16 {
+	if ports := parseScript(scriptText(f).Content).ports; len(ports) > 0 {
+		return ports
+	}
+	return []uint16{usualPort("tls")}
+}
 
 const scriptNote = `OpenSIPS reads it only when it starts: a renewed pair waits for a restart, unless this target gets allow_restart: true, and perhaps a window: "02:00-04:30".`
 
 const rowNote = "Fill in the database, with an account that may only read and update the table tls_mgm."
 
+// restartNote is for domains of a database where tls_reload cannot be called.
+const restartNote = `OpenSIPS %s crashes on tls_reload, as all do from 4.0 on: a renewed row waits for a restart, unless this target gets allow_restart: true, and perhaps a window: "02:00-04:30".`
+
+// discovering returns the options of a target for which nothing is configured, as the
+// script has them.
+func (o *Options) discovering(f deployers.Facts) *Options {
+	found := *o
+	if !parseScript(scriptText(f).Content).channel(&found) {
+		found.MI, found.ReplyDir = o.MI, o.ReplyDir
+	}
+	return &found
+}
+
+// programVersion matches what opensips -V prints.
+var programVersion = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`version: opensips (\d+)(\.[\w.-]+)`)
+})
+
+// askVersion is the command that prints the version of the program.
+func askVersion(f deployers.Facts) []string {
+	if program := f.CommandLine().Program; program != "" {
+		return []string{program, "-V"}
+	}
+	return []string{"opensips", "-V"}
+}
+
 func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discovery {
-	options := t.Options.(*Options)
-	script := scriptText(f)
+	text := scriptText(f)
+	parsed := parseScript(text.Content)
+	usual, options := t.Options.(*Options), t.Options.(*Options).discovering(f)
 	d := deployers.Discovery{
-		Installed: f.Unit.LoadState == "loaded" || script.Path != "",
+		Installed: f.Unit.LoadState == "loaded" || text.Path != "",
 		Role:      "sip", Exact: true, Labels: []string{"sip", "sips", "voip", "pbx", "phone"},
 		Directory: "/etc/opensips/tls/{lineage}",
 		Lines: []string{
@@ -39,22 +196,76 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 	switch {
 	case !d.Installed:
 		return d
-	case seen.unlisted != "" && script.Path != "":
-		d.AddUnknown(seen.unlisted + ", so this is what " + script.Path + " says")
+	case seen.unlisted != "" && text.Path != "":
+		d.AddUnknown(seen.unlisted + ", so this is what " + text.Path + " says")
 	case seen.unlisted != "":
 		d.AddUnknown(seen.unlisted + ", so it is not known which certificates its domains take")
 	}
+	version, major := seen.version, seen.major
+	if match := programVersion().FindStringSubmatch(f.Output(askVersion(f)).Stdout); version == "" && match != nil {
+		version = match[1] + match[2]
+		major, _ = strconv.Atoi(match[1])
+	}
+	database := parsed.database()
+	if seen.unlisted != "" && parsed.params["tls_mgm.db_url"] != "" {
+		seen.domains = append(seen.domains, tlsDomain{name: "NAME", values: map[string]string{"type": serverDomain}, filters: []string{anything}})
+	}
 	for _, domain := range seen.domains {
-		use := deployers.Use{Where: "domain " + domain.name, Names: domain.names()}
+		use := deployers.Use{Where: "domain " + domain.name, Names: domain.names(), Settings: options.settings(usual)}
 		if domain.script() {
 			use.Certificate, use.Key = domain.values["CERT_FILE"], domain.values["PKEY_FILE"]
 			use.Note = scriptNote
 		} else {
 			use.Domain, use.Note = domain.name, rowNote
+			use.Incomplete = database == "" || seen.unlisted != ""
+			use.Settings = append(rowSettings(database, parsed, domain.name), use.Settings...)
+			switch {
+			case seen.unlisted != "":
+				use.Where, use.Note = "some domain", "Fill in the name of its row, and see that the account may read and update the table. SELECT domain, type FROM "+parsed.table()+" shows which there are; with OpenSIPS running, certlatch init tells them."
+			case database != "":
+				use.Note = "The database is that of the script: an account of certlatch's own need only read and update the table."
+			}
+			if major >= 4 {
+				use.Note += " " + fmt.Sprintf(restartNote, version)
+			}
 		}
+		use.SetProbes(usualPort("tls"), seen.probes(domain, f))
 		d.Add(use)
 	}
 	return d
+}
+
+// table returns the table that domains are in.
+func (s script) table() string {
+	if table := s.params["tls_mgm.db_table"]; table != "" {
+		return table
+	}
+	return tlsMgmTable
+}
+
+// rowSettings returns what a target's block says of a row.
+func rowSettings(database deployers.DatabaseURL, s script, domain string) []deployers.Setting {
+	if database == "" {
+		database = "mysql://USER:PASSWORD@localhost/opensips"
+	}
+	settings := []deployers.Setting{{Key: "database", Value: string(database)}}
+	if s.table() != tlsMgmTable {
+		settings = append(settings, deployers.Setting{Key: "db_table", Value: s.table()})
+	}
+	return append(settings, deployers.Setting{Key: "domain", Value: domain})
+}
+
+// settings returns what a target's block says of the management interface, where that
+// is not as usual.
+func (o *Options) settings(usual *Options) (settings []deployers.Setting) {
+	if o.MI != usual.MI {
+		text, _ := o.MI.MarshalText() // it has no errors
+		settings = append(settings, deployers.Setting{Key: "mi", Value: string(text)})
+	}
+	if o.MI.Protocol == deployers.MIFIFO && o.ReplyDir != usual.ReplyDir {
+		settings = append(settings, deployers.Setting{Key: "reply_dir", Value: string(o.ReplyDir)})
+	}
+	return settings
 }
 
 // scriptDomains returns the domains of a script, as tls_list would.
@@ -67,9 +278,10 @@ func scriptDomains(text string) []tlsDomain {
 		return found[name]
 	}
 	servers := map[string]bool{}
-	for _, match := range modparamLine().FindAllStringSubmatch(text, -1) {
-		domain, value := match[2], match[3]
-		switch match[1] {
+	for _, param := range parseScript(text).tls {
+		match := domainValue().FindStringSubmatch(param[1])
+		domain, value := match[1], match[2]
+		switch param[0] {
 		case "server_domain":
 			servers[value] = true
 		case "certificate":

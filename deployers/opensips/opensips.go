@@ -177,7 +177,7 @@ const (
 func (o *Options) RowKeys() deployers.RowKeys {
 	return deployers.RowKeys{
 		DatabaseKey: "database", Database: o.Database, DomainKey: "domain", Domain: o.Domain,
-		Row:        fmt.Sprintf("%s %d", o.Table, o.Type),
+		Table: string(o.Table), Type: int(o.Type),
 		FilesWhere: "OpenSIPS's script defines the domain",
 	}
 }
@@ -221,10 +221,18 @@ func (Deployer) Defaults(t *deployers.Target) {
 
 func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 	options := t.Options.(*Options)
-	return deployers.Wants{
-		Unit: t.Unit, Argv: true, Ports: []uint16{5061}, Texts: []string{scriptOf(f)},
+	wants := deployers.Wants{
+		Unit: t.Unit, Argv: true, Ports: portsOf(f), Texts: []string{scriptOf(f)},
 		Queries: []deployers.Query{options.query("version"), options.query("tls_list")},
 	}
+	if t.Name == "" { // there is no target yet
+		found := options.discovering(f)
+		wants.Queries = deployers.Distinct(append(wants.Queries, found.query("version"), found.query("tls_list")))
+		if _, unversioned := found.answer(f, "version"); unversioned != "" {
+			wants.Commands = [][]string{askVersion(f)}
+		}
+	}
+	return wants
 }
 
 func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (deployers.Plan, error) {

@@ -316,7 +316,10 @@ func TestDiscover(t *testing.T) {
 	sample.CheckUses(t, sample.Discover(Deployer{}, factsOf("3.6.8", tlsList(t, "script"))), []deployers.Use{
 		{Where: "domain sip", Certificate: "/path/fullchain.pem", Key: "/path/privkey.pem", Note: scriptNote},
 	})
-	sample.CheckUses(t, sample.Discover(Deployer{}, factsOf("3.6.8", tlsList(t, "database"))), []deployers.Use{{Where: "domain sip", Domain: "sip", Note: rowNote}})
+	sample.CheckUses(t, sample.Discover(Deployer{}, factsOf("3.6.8", tlsList(t, "database"))), []deployers.Use{{
+		Where: "domain sip", Domain: "sip", Note: rowNote, Incomplete: true,
+		Settings: []deployers.Setting{{Key: "database", Value: "mysql://USER:PASSWORD@localhost/opensips"}, {Key: "domain", Value: "sip"}},
+	}})
 
 	stopped := deployers.Facts{Systemd: true, Unit: running, Answers: map[deployers.Query]deployers.Answer{{Channel: miFIFO, Method: "tls_list"}: miSilent}, Texts: map[string][]deployers.Text{}}
 	if got := (Deployer{}).Wants(deployers.Target{Options: Deployer{}.Options()}, stopped).Texts; !cmp.Equal(got, []string{scriptPath}) {
@@ -380,5 +383,58 @@ func TestProbes(t *testing.T) {
 	want := at("192.0.2.1:5061", "[2001:db8::1]:5061")
 	if len(list) != 2 || !slices.Equal(list[0].addresses, want) || !slices.Equal(list[0].filters, []string{"*"}) || list[1].addresses != nil || !slices.Equal(list[1].filters, []string{"192.0.2.3:5061"}) {
 		t.Errorf("%+v", list)
+	}
+}
+
+// TestScript is about what a script says beside its domains.
+func TestScript(t *testing.T) {
+	s := parseScript(`
+socket=udp:127.0.0.1:5060
+socket=tls:127.0.0.1:5071 use_workers 2
+ socket = "wss:[::1]"
+listen=tls:eth0
+# socket=tls:127.0.0.1:5099
+db_default_url="mysql://other@localhost/x"
+loadmodule "/usr/lib/opensips/modules/mi_fifo.so"
+modparam("mi_fifo", "fifo_name", "/run/edge/fifo")
+modparam("mi_fifo", "reply_dir", "/run/edge/")
+modparam("tls_mgm", "db_url", "mysql://sip:p@ss/word@db.example:3307/sip")
+modparam("tls_mgm", "db_table", "my_tls")
+modparam("httpd", "port", 8080)
+`)
+	if want := []uint16{5071, 443, 5061}; !slices.Equal(s.ports, want) {
+		t.Errorf("ports %v", s.ports)
+	}
+	options := Deployer{}.Options().(*Options)
+	if !s.channel(options) || options.MI.Address != "/run/edge/fifo" || options.ReplyDir != "/run/edge" {
+		t.Errorf("%+v", options)
+	}
+	if got := s.database(); got != "mysql://sip:p%40ss%2Fword@db.example:3307/sip" || s.table() != "my_tls" {
+		t.Errorf("%q, %s", string(got), s.table())
+	}
+	for text, want := range map[string]string{
+		`modparam("tls_mgm", "db_url", "sqlite:///var/lib/sip.db")`:     "sqlite:///var/lib/sip.db",
+		`modparam("tls_mgm", "db_url", "postgres://sip@localhost/sip")`: "postgres://sip@localhost/sip",
+		`modparam("tls_mgm", "db_url", "text:///etc/opensips/dbtext")`:  "",
+		`db_default_url="mysql://sip@localhost/sip"`:                    "",
+	} {
+		if got := parseScript(text).database(); string(got) != want {
+			t.Errorf("%s: %q", text, string(got))
+		}
+	}
+	for text, want := range map[string]string{
+		"loadmodule \"mi_fifo.so\"": "fifo:/tmp/opensips_fifo",
+		"loadmodule \"mi_datagram.so\"\nmodparam(\"mi_datagram\", \"socket_name\", \"udp:127.0.0.1:8080\")": "udp:127.0.0.1:8080",
+		"loadmodule \"mi_datagram.so\"\nmodparam(\"mi_datagram\", \"socket_name\", \"/run/mi\")":            "unix:/run/mi",
+		"loadmodule \"httpd.so\"\nloadmodule \"mi_http.so\"\nmodparam(\"httpd\", \"port\", 8080)":           "http://127.0.0.1:8080/mi",
+	} {
+		options := Deployer{}.Options().(*Options)
+		is := parseScript(text).channel(options)
+		if got, _ := options.MI.MarshalText(); !is || string(got) != want {
+			t.Errorf("%s: %s", text, got)
+		}
+	}
+	if parseScript("").channel(Deployer{}.Options().(*Options)) {
+		t.Error("a script without a management interface has one")
 	}
 }

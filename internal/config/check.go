@@ -307,7 +307,7 @@ func (t Target) claims(where string) []claim {
 	}
 	if options, ok := t.Options.(deployers.RowOptions); ok && options.RowKeys().Database != "" {
 		row := options.RowKeys()
-		claims = append(claims, claim{where: where + "." + t.Service + "." + row.DatabaseKey, names: names, path: row.Domain + " " + row.Row + " " + row.Database.Place(), row: true})
+		claims = append(claims, claim{where: where + "." + t.Service + "." + row.DatabaseKey, names: names, path: fmt.Sprintf("%s %s %d %s", row.Domain, row.Table, row.Type, row.Database.Place()), row: true})
 	}
 	for i, c := range claims {
 		if !names.glob() {

@@ -168,7 +168,7 @@ func beforehand() []kind {
 		{NoActivationWay, ByStep, []match{when(func(e *deployers.NoWayError, _ Subject) string { return e.Remedy })}},
 		{Configuration, ByStep, []match{whenever[*ConfigError]("correct the configuration; certlatch config check looks at it")}},
 		{NoProbe, ByStep, []match{when(func(_ *NoProbeError, of Subject) string {
-			return fmt.Sprintf("write probe: for target %s, for example probe: [\"https://127.0.0.1:443\"], or probe: [] to prove nothing", of.Target)
+			return fmt.Sprintf("write probe: for target %s, for example probe: [%q], or probe: [] to prove nothing", of.Target, cmp.Or(of.Plan.Example, "https://127.0.0.1:443"))
 		})}},
 		{NoProbeName, ByStep, []match{
 			whenSome(func(e *NoNameError) bool { return e.OnlyCN }, func(*NoNameError, Subject) string {

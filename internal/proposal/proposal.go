@@ -87,6 +87,7 @@ type Target struct {
 	User, Group                 string // of the files; empty: what a target has by default
 	Mode                        fs.FileMode
 	Domain                      string // of a row of a database, in place of files
+	Settings                    []deployers.Setting
 	Probes                      []endpoint.Endpoint
 
 	Idle  bool     // it is only shown, commented out
@@ -144,6 +145,7 @@ func (m *maker) propose(s Service, use deployers.Use) {
 		return
 	}
 	t := Target{Service: s.Name, Unit: s.Unit, Lineage: m.nameOf(*found.lineage), About: []string{concluded}}
+	t.Settings = use.Settings
 	if use.Note != "" {
 		t.About = append(t.About, use.Note)
 	}
@@ -195,7 +197,7 @@ func (m *maker) placeFiles(t *Target, s Service, use deployers.Use, l Lineage) {
 	place, moves := m.placeFor(s, use)
 	switch {
 	case use.Domain != "":
-		t.Domain, t.Idle, m.out.Secret = use.Domain, true, true
+		t.Domain, t.Idle, m.out.Secret = use.Domain, use.Incomplete, true
 	case why == "" && isManaged:
 		t.Directory = directory
 		t.keepRights(m.Files[use.Key])
@@ -310,9 +312,10 @@ func (t *Target) nameStep(s Service, use deployers.Use, at deployers.Place) Step
 
 // setProbes sets probes where those that a deployment finds are not enough: these
 // do not distinguish types of keys, and as long as the service does not name
-// the target's files, there is no name to probe with for a wildcard.
+// the target's files, there is no name to probe with for a wildcard. Those at ports
+// that are not the usual ones are written too, for whoever reads the configuration.
 func (t *Target) setProbes(use deployers.Use, leaf lineage.Leaf) {
-	if !use.Twin && (len(t.Steps) == 0 || slices.ContainsFunc(leaf.Names, isPlainName)) {
+	if !use.Twin && !use.Unusual && (len(t.Steps) == 0 || slices.ContainsFunc(leaf.Names, isPlainName)) {
 		return
 	}
 	for _, probe := range use.Probes {

@@ -242,7 +242,7 @@ func TestMake(t *testing.T) {
 			want:     []string{"kamailio example /k.pem", "opensips example /o.pem"},
 		},
 		{
-			name: "a domain of OpenSIPS's database", lineages: []Lineage{sip}, services: []Service{service(t, "opensips", deployers.Use{Where: "domain sip", Domain: "sip", Names: []string{"sip.example"}, Note: "Fill in the database."})},
+			name: "a domain of OpenSIPS's database", lineages: []Lineage{sip}, services: []Service{service(t, "opensips", deployers.Use{Where: "domain sip", Domain: "sip", Names: []string{"sip.example"}, Note: "Fill in the database.", Incomplete: true, Settings: []deployers.Setting{{Key: "database", Value: "mysql://USER:PASSWORD@localhost/opensips"}, {Key: "domain", Value: "sip"}}})},
 			want: []string{"sip sip.example sip idle"}, why: "Fill in the database",
 		},
 	} {

@@ -43,6 +43,7 @@ type opensipsFlags struct {
 	fifo, socket, http string
 	url                string // of the database
 	table              string // of the database
+	file, replies      string // the script, and the directory of callers' FIFOs
 	sockets            string // where it listens, with commas between them
 }
 
@@ -67,6 +68,8 @@ func (s *scenario) opensips(ts *testscript.TestScript, args []string) error {
 	flags.StringVar(&want.socket, "socket", "", "")
 	flags.StringVar(&want.http, "http", "", "")
 	flags.StringVar(&want.url, "database", s.database.url, "")
+	flags.StringVar(&want.file, "file", "/etc/opensips/opensips.cfg", "")
+	flags.StringVar(&want.replies, "replies", "/tmp/", "")
 	flags.StringVar(&want.table, "table", "tls_mgm", "")
 	flags.StringVar(&want.sockets, "sockets", "127.0.0.1:5061", "")
 	if flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
@@ -84,7 +87,7 @@ func (s *scenario) opensips(ts *testscript.TestScript, args []string) error {
 	} else if service, err = s.realOpenSIPS(ts, want, program); err != nil {
 		return err
 	}
-	if err := s.host.write("/etc/opensips/opensips.cfg", []byte(want.configuration()), "0644", "root"); err != nil {
+	if err := s.host.write(want.file, []byte(want.configuration()), "0644", "root"); err != nil {
 		return err
 	}
 	if err := s.host.write("/etc/systemd/system/opensips.service", fmt.Appendf(nil, opensipsUnit, service), "0644", "root"); err != nil {
@@ -104,7 +107,7 @@ func (s *scenario) addOpenSIPSUser() error {
 
 // fake returns the command line that starts the fake.
 func (want opensipsFlags) fake() string {
-	flags := []string{"-f", "/etc/opensips/opensips.cfg", "-version=" + cmp.Or(want.version, usualVersion), "-fifo=" + want.fifo, "-socket=" + want.socket, "-http=" + want.http}
+	flags := []string{"-f", want.file, "-reply-dir=" + want.replies, "-version=" + cmp.Or(want.version, usualVersion), "-fifo=" + want.fifo, "-socket=" + want.socket, "-http=" + want.http}
 	if !want.script {
 		flags = append(flags, "-database="+want.url)
 	}
@@ -141,7 +144,7 @@ func (s *scenario) realOpenSIPS(ts *testscript.TestScript, want opensipsFlags, p
 		s.Skipf("this is about OpenSIPS %s, and the real one of this machine is %s", major, version[0])
 	}
 	ts.Logf("[the real OpenSIPS %s]", version[0])
-	return realService, nil
+	return strings.ReplaceAll(realService, "/etc/opensips/opensips.cfg", want.file), nil
 }
 
 const opensipsModules = "/usr/lib/opensips/modules"
@@ -162,7 +165,7 @@ func (want opensipsFlags) configuration() string {
 	}
 	module("proto_tls")
 	module("tls_openssl")
-	module("mi_fifo", "fifo_name", want.fifo)
+	module("mi_fifo", "fifo_name", want.fifo, "reply_dir", want.replies)
 	if want.socket != "" {
 		module("mi_datagram", "socket_name", want.socket)
 	}

@@ -66,8 +66,13 @@ func main() {
 	httpd := flag.String("http", "", "the `address` of mi_http")
 	script := flag.String("f", "", "the `path` of the script, of which TLS sockets and domains count, and whether its braces match")
 	test := flag.Bool("C", false, "test the script, and do nothing else")
+	version := flag.Bool("V", false, "print the version, and do nothing else")
 	flag.Parse()
 	log.SetFlags(0)
+	if *version {
+		fmt.Printf("version: opensips %s (x86_64/linux)\n", o.version) // main.c of 3.6.8
+		return
+	}
 	var err error
 	if o.script, err = parse(*script); err != nil {
 		log.Print(err)
