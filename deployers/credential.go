@@ -107,6 +107,8 @@ func HandOver(t Target, f Facts, plan Plan) (Plan, error) {
 	plan.Fine(Reading, "systemd reads %s as root and hands over what they hold to %s, so no other account has to", strings.Join(handed, ", "), f.Unit.Name)
 	if f.Unit.Running() {
 		plan.Activate = plan.Activate.handingOver(t, f.Unit)
+	} else if f.Master == 0 {
+		plan.Test = Test{} // what it would look at is there while the unit runs
 	}
 	return plan, nil
 }

@@ -82,8 +82,11 @@ func TestHandOver(t *testing.T) {
 		facts := Facts{Systemd: true, Unit: u}
 		target := Target{Name: "web", Unit: u.Name, Certificate: "/etc/web/cert.pem", Key: "/etc/web/key.pem", AllowRestart: c.restarts}
 		plan := NewPlan(target, lineage.Lineage{}, facts, "https")
-		plan.Activate = c.activate
+		plan.Activate, plan.Test.Command = c.activate, []string{"test"}
 		got, err := HandOver(target, facts, plan)
+		if tests := got.Test.Command != nil; tests != u.Running() {
+			t.Errorf("%s: tests: %v", c.name, tests)
+		}
 		if err != nil || got.Activate.Way != c.way || got.Activate.Wait != c.wait || got.Activate.Spends && c.way != CallControl {
 			t.Errorf("%s: got %+v (%v)", c.name, got.Activate, err)
 		}

@@ -121,6 +121,11 @@ type File struct {
 	Credential string
 }
 
+// IsAt reports whether the service finds the file at a path.
+func (f File) IsAt(path string) bool {
+	return f.Path == path || f.Credential != "" && f.Credential == path
+}
+
 // Proof is what shows that a service serves the new files for good, and not an old
 // process of it beside a new one.
 type Proof struct {
@@ -319,7 +324,7 @@ func exampleProbe(scheme string) string {
 // path, or one that the service finds there.
 func (p Plan) Writes(path string, contents ...Content) bool {
 	return slices.ContainsFunc(p.Files, func(f File) bool {
-		return (f.Path == path || f.Credential == path && path != "") && slices.Contains(contents, f.Content)
+		return f.IsAt(path) && slices.Contains(contents, f.Content)
 	})
 }
 

@@ -98,7 +98,7 @@ func (k observed) using(files []deployers.File) []tlsProfile {
 	return slices.DeleteFunc(k.servers(), func(p tlsProfile) bool {
 		return !slices.ContainsFunc(files, func(f deployers.File) bool {
 			return slices.ContainsFunc([]string{"certificate", "private_key", "certificate2", "private_key2"}, func(option string) bool {
-				return k.tls.path(p, option) == f.Path
+				return f.IsAt(k.tls.path(p, option))
 			})
 		})
 	})

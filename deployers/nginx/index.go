@@ -76,6 +76,9 @@ func (s serversRead) concerned(plan deployers.Plan) []int {
 	at := slices.Clone(s.variable)
 	for _, f := range plan.Files {
 		at = append(at, s.naming[f.Path]...)
+		if f.Credential != "" {
+			at = append(at, s.naming[f.Credential]...)
+		}
 	}
 	slices.Sort(at)
 	return slices.Compact(at)
