@@ -35,6 +35,10 @@ type Plan struct {
 	Names      []string // that the service's own configuration needs the leaf to cover
 	SIPDomains []string // of all names, those that are SIP domains, for which wildcards do not count
 
+	// NeverStaples is set where no version of the service can send an OCSP response
+	// with its certificate.
+	NeverStaples bool
+
 	Checks []Check // what was looked at for this plan, and what the operator should know
 }
 

@@ -133,6 +133,7 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	options := t.Options.(*Options)
 	seen := options.observe(f)
 	plan := deployers.NewPlan(t, l, f, "sips")
+	plan.NeverStaples = true // its modules tls and tls_wolfssl know nothing of OCSP (master of 2026-08-21)
 	seen.describe(&plan, t, f)
 	plan.Proof = proof()
 	if runs := options.config(f); runs != options.Config && options.Config != usualConfig {

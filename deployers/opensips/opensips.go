@@ -238,6 +238,7 @@ func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (deployers.Plan, error) {
 	options := t.Options.(*Options)
 	plan := deployers.NewPlan(t, l, f, "sips")
+	plan.NeverStaples = true // none of its modules knows of OCSP (master of 2026-08-20)
 	seen := options.observe(f)
 	if seen.version != "" {
 		plan.Fine(deployers.Control, "OpenSIPS %s answers at %s", seen.version, options.MI.Address)

@@ -106,6 +106,7 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	listeners := f.Listeners
 	f.Listeners = nil // which hosts they are probed for is known below
 	plan := deployers.NewPlan(t, l, f, "")
+	plan.NeverStaples = true // LuaSec, its TLS, cannot (brunoos/luasec issue 43, open since 2015)
 	started := instanceOf(t, f)
 	started.describe(&plan, t.Options.(*Options))
 	config := readConfiguration(started.config, f.Texts)

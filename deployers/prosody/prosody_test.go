@@ -138,7 +138,7 @@ func TestPlan(t *testing.T) {
 			{Path: "/etc/prosody/certs/chat.example.crt", Content: deployers.Fullchain, Group: "prosody", Mode: 0o644},
 			{Path: "/etc/prosody/certs/chat.example.key", Content: deployers.Key, Group: "prosody", Mode: 0o640},
 		},
-		Reader: deployers.Account{User: "prosody", Group: "prosody"},
+		Reader: deployers.Account{User: "prosody", Group: "prosody"}, NeverStaples: true,
 		Test: deployers.Test{
 			Command:  []string{"/usr/bin/prosodyctl", "check", "certs"},
 			Failures: failureLines,

@@ -61,6 +61,7 @@ func codes() []code {
 		{name: "eku-server-missing", severity: refused, find: serverUsageMissing},
 		{name: "downgrade", severity: refused, find: downgrade},
 		{name: "revoked", severity: refused, find: revoked},
+		{name: "must-staple", severity: refused, find: mustStaple, onlyWarns: mayStaple},
 		{name: "too-large", severity: refused, early: true},
 		{name: "chain-order", severity: warned},
 		{name: "root-included", severity: warned},
@@ -71,7 +72,6 @@ func codes() []code {
 		{name: "names-lost", severity: warned, find: namesLost},
 		{name: "lifetime-short", severity: warned, find: lifetimeShort},
 		{name: "key-readable", severity: warned},
-		{name: "must-staple", severity: warned, find: mustStaple},
 	}
 }
 
@@ -321,22 +321,37 @@ func lifetimeShort(s subject) (flaw, remedy string) {
 		"find out why the client did not renew it in time"
 }
 
-// mustStaple finds the TLS feature extension (RFC 7633) with status_request (5,
-// RFC 6066) or status_request_v2 (17, RFC 6961).
+// mustStaple finds a leaf that demands what some services cannot send.
 func mustStaple(s subject) (flaw, remedy string) {
-	i := slices.IndexFunc(s.Leaf.Extensions, func(e pkix.Extension) bool {
-		return e.Id.Equal(asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 24})
-	})
-	if i < 0 {
+	switch {
+	case !demandsStaple(s.Leaf):
 		return "", ""
-	}
-	var features []int
-	if _, err := asn1.Unmarshal(s.Leaf.Extensions[i].Value, &features); err != nil ||
-		!slices.Contains(features, 5) && !slices.Contains(features, 17) {
-		return "", ""
+	case s.NeverStaples != "":
+		return "demands a stapled OCSP response, which no version of " + s.NeverStaples + " can send: clients that go by that refuse every handshake",
+			"have the client issue it without must-staple: certbot and lego with no --must-staple, acme.sh with no --ocsp"
 	}
 	return "demands a stapled OCSP response: strict clients refuse it without",
 		"make sure that the service staples, or have the client issue it without must-staple"
+}
+
+// mayStaple reports whether the service may be able to send an OCSP response, or its
+// clients get along without, since they do with the installed leaf.
+func mayStaple(s subject) bool {
+	return s.NeverStaples == "" || s.Installed != nil && demandsStaple(s.Installed)
+}
+
+// demandsStaple reports whether a certificate has the TLS feature extension (RFC 7633)
+// with status_request (5, RFC 6066) or status_request_v2 (17, RFC 6961).
+func demandsStaple(cert *x509.Certificate) bool {
+	i := slices.IndexFunc(cert.Extensions, func(e pkix.Extension) bool {
+		return e.Id.Equal(asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 24})
+	})
+	if i < 0 {
+		return false
+	}
+	var features []int
+	_, err := asn1.Unmarshal(cert.Extensions[i].Value, &features)
+	return err == nil && (slices.Contains(features, 5) || slices.Contains(features, 17))
 }
 
 // allowsUsage reports whether a certificate may be used for a purpose: without

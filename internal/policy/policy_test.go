@@ -201,12 +201,16 @@ func TestCheck(t *testing.T) {
 		"key where others may put it": {leaf: leaf, mode: 0o600, want: []string{"refused owner-mismatch", "refused owner-mismatch"}, spoil: func(key string) error {
 			return os.Chmod(filepath.Dir(key), 0o777)
 		}},
-		"must staple":     expect(ca.Leaf(t, pki.MustStaple()), policy.Rules{}, "warned must-staple"),
-		"accepted":        expect(ca.Leaf(t, pki.RSA(1024)), policy.Rules{Accept: []string{"key-weak", "expired"}}, "warned key-weak"),
-		"others accepted": expect(ca.Leaf(t, pki.RSA(1024)), policy.Rules{Accept: []string{"untrusted"}}, "refused key-weak"),
+		"must staple, and never can":           expect(ca.Leaf(t, pki.MustStaple(), leafNames), policy.Rules{NeverStaples: "kamailio", Installed: leaf.Cert}, "refused must-staple"),
+		"must staple, at first":                expect(ca.Leaf(t, pki.MustStaple(), leafNames), policy.Rules{NeverStaples: "kamailio"}, "refused must-staple"),
+		"must staple, as it was":               expect(ca.Leaf(t, pki.MustStaple(), leafNames), policy.Rules{NeverStaples: "kamailio", Installed: ca.Leaf(t, pki.MustStaple(), leafNames).Cert}, "warned must-staple"),
+		"must staple, and never can, accepted": expect(ca.Leaf(t, pki.MustStaple(), leafNames), policy.Rules{NeverStaples: "kamailio", Accept: []string{"must-staple"}}, "warned must-staple"),
+		"must staple":                          expect(ca.Leaf(t, pki.MustStaple()), policy.Rules{}, "warned must-staple"),
+		"accepted":                             expect(ca.Leaf(t, pki.RSA(1024)), policy.Rules{Accept: []string{"key-weak", "expired"}}, "warned key-weak"),
+		"others accepted":                      expect(ca.Leaf(t, pki.RSA(1024)), policy.Rules{Accept: []string{"untrusted"}}, "refused key-weak"),
 		"in order": expect(since(time.Minute, day, pki.RSA(1024), pki.NoServerAuth(), pki.MustStaple()),
 			policy.Rules{Names: []string{"c.example"}, Installed: leaf.Cert, Accept: []string{"not-yet-valid"}},
-			"refused key-weak", "refused name-missing", "refused eku-server-missing", "warned not-yet-valid", "warned key-type-changed", "warned names-lost", "warned must-staple"),
+			"refused key-weak", "refused name-missing", "refused eku-server-missing", "warned not-yet-valid", "warned must-staple", "warned key-type-changed", "warned names-lost"),
 	}
 	var seen []string
 	for name, test := range tests {

@@ -223,19 +223,24 @@ func firstName(leaf *x509.Certificate) string {
 
 // Case is a bundle before a target's policy.
 type Case struct {
-	Target     config.Target
-	Bundle     *lineage.Bundle
-	Findings   []lineage.Finding // of reading it
-	Names      []string          // that the service's own configuration needs, and those of found probes
-	SIPDomains []string
-	Installed  []*x509.Certificate // the leaf and what is beside it; nil: none is known
-	Force      bool                // a downgrade is accepted
-	ByName     bool                // an earlier generation that was asked for by name: its flaws are known, or soon will be
+	Target       config.Target
+	Bundle       *lineage.Bundle
+	Findings     []lineage.Finding // of reading it
+	Names        []string          // that the service's own configuration needs, and those of found probes
+	SIPDomains   []string
+	NeverStaples string              // the service, where it never can; empty: it may
+	Installed    []*x509.Certificate // the leaf and what is beside it; nil: none is known
+	Force        bool                // a downgrade is accepted
+	ByName       bool                // an earlier generation that was asked for by name: its flaws are known, or soon will be
 }
 
 // CaseOf returns the case of a bundle that is to be installed by a plan.
 func CaseOf(t config.Target, bundle *lineage.Bundle, findings []lineage.Finding, plan deployers.Plan, installed []*x509.Certificate) Case {
-	return Case{Target: t, Bundle: bundle, Findings: findings, Names: serviceNames(plan), SIPDomains: plan.SIPDomains, Installed: installed}
+	c := Case{Target: t, Bundle: bundle, Findings: findings, Names: serviceNames(plan), SIPDomains: plan.SIPDomains, Installed: installed}
+	if plan.NeverStaples {
+		c.NeverStaples = plan.Service
+	}
+	return c
 }
 
 // serviceNames returns the names by which clients reach a service: those that its
@@ -266,7 +271,7 @@ func (p *Preparer) Judge(ctx context.Context, c Case) ([]lineage.Finding, error)
 	}
 	rules := policy.Rules{
 		Trust: trust, Path: &path, Accept: c.Target.Policy.Accept,
-		Names: names, ServiceNames: c.Names, SIPDomains: c.SIPDomains,
+		Names: names, ServiceNames: c.Names, SIPDomains: c.SIPDomains, NeverStaples: c.NeverStaples,
 		Force: c.Force || c.ByName, Now: time.Now(),
 	}
 	if len(c.Installed) > 0 {
