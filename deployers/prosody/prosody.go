@@ -115,7 +115,7 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	if probes := view.probes(listeners); plan.Found {
 		plan.Probes = probes
 	}
-	plan.Names = view.names
+	plan.Names = slices.Concat(view.names, view.web)
 	for _, unread := range config.unread {
 		plan.Warn(deployers.Configuration, "", "%s", unread)
 	}
@@ -329,8 +329,9 @@ type pairFiles struct{ certificate, key string }
 // view is how Prosody's choice of certificates looks from one target.
 type view struct {
 	*configuration
-	plan  *deployers.Plan
-	kinds []listenerKind
+	plan    *deployers.Plan
+	kinds   []listenerKind
+	running bool
 
 	own, key     string   // the target's files
 	certificates []string // the paths that Prosody may have for the target's certificate
@@ -342,11 +343,12 @@ type view struct {
 
 	used  bool     // something is served with the target's certificate,
 	names []string // and these hosts under their own names
+	web   []string // while Prosody does not run: the names of their web services, which no probe has then
 	lead  string   // what would lead a host to it that should have it
 }
 
 func newView(config *configuration, t deployers.Target, plan *deployers.Plan, f deployers.Facts) *view {
-	v := &view{configuration: config, plan: plan, kinds: config.services(), index: map[string][]string{}}
+	v := &view{configuration: config, plan: plan, kinds: config.services(), running: f.Unit.Running(), index: map[string][]string{}}
 	for _, file := range plan.Files {
 		switch file.Content {
 		case deployers.Fullchain:
@@ -582,6 +584,9 @@ func (v *view) probes(listeners []netip.AddrPort) []endpoint.Endpoint {
 				v.servedAny(service, name, len(found) > 0)
 			case slices.ContainsFunc(pairs, v.owns):
 				v.served(host, pairs, name)
+				if !v.running && service.scheme == "https" && name != host.name && !slices.Contains(v.web, name) {
+					v.web = append(v.web, name)
+				}
 				if v.surely(name, pairs) {
 					probes = append(probes, found...)
 				}

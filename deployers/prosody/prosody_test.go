@@ -778,6 +778,18 @@ Component "rooms.tree.example" "muc"
 	}, "bücher.example is not a name in ASCII")
 }
 
+// TestStopped wants the names of web services to count before there is a listener.
+func TestStopped(t *testing.T) {
+	host := fakeHost{unit: running, files: map[string]string{"/usr/bin/prosodyctl": "#!lua", configPath: `VirtualHost "chat.example" http_host = "www.example"`}}
+	host.unit.ActiveState, host.unit.MainPID = "inactive", 0
+	target := crt(nil)
+	host.files["/etc/prosody/certs/chat.example.crt"] = certificateFor(t, "chat.example")
+	plan, err := Deployer{}.Plan(target, lineage.Lineage{Name: "chat.example"}, host.facts(t, target))
+	if want := []string{"chat.example", "www.example"}; err != nil || !slices.Equal(plan.Names, want) {
+		t.Errorf("got %q, %v, want %q", plan.Names, err, want)
+	}
+}
+
 // TestDiscoverServices is about what is taken under other names than the hosts' own, and
 // about what Prosody's own test says.
 func TestDiscoverServices(t *testing.T) {

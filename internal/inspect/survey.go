@@ -69,7 +69,9 @@ func (in Inspector) Survey(ctx context.Context) (proposal.Host, error) {
 				host.Services = append(host.Services, service)
 			}
 			if service.Tree != "" {
-				host.Files[service.Tree] = surveyPath(host.Roots, service.Tree)
+				for _, path := range []string{service.Tree, service.Certificate, service.Elsewhere.Certificate} {
+					host.Files[path] = surveyPath(host.Roots, path)
+				}
 			}
 			for _, use := range service.Uses {
 				if use.Certificate != "" {

@@ -205,10 +205,13 @@ func (m *maker) placeFiles(t *Target, s Service, use deployers.Use, l Lineage) {
 		t.Certificate, t.Key = use.Certificate, use.Key
 		t.keepRights(m.Files[use.Key])
 		if files.NoDirectory {
-			t.Steps = append(t.Steps, Step{"make the directory", []string{"install -d " + yamlValue(filepath.Dir(use.Certificate)) + " " + yamlValue(filepath.Dir(use.Key))}})
+			t.Steps = append(t.Steps, t.directoryStep())
 		}
 	default:
 		t.ownFiles(place, use, l.Name)
+		if m.Files[place.Certificate].NoDirectory {
+			t.Steps = append(t.Steps, t.directoryStep())
+		}
 	}
 	if why != "" {
 		t.About, t.Copy = append(t.About, why), files.KeptBy
@@ -225,6 +228,12 @@ func (m *maker) placeFiles(t *Target, s Service, use deployers.Use, l Lineage) {
 	case why != "":
 		t.Steps = append(t.Steps, t.nameStep(s, use, place))
 	}
+}
+
+// directoryStep returns the step that makes the directories of the target's files.
+func (t *Target) directoryStep() Step {
+	dirs := deployers.Distinct([]string{yamlValue(filepath.Dir(t.Certificate)), yamlValue(filepath.Dir(t.Key))})
+	return Step{"make the directory", []string{"install -d " + strings.Join(dirs, " ")}}
 }
 
 // placeFor returns the place for files of the target's own, and reports whether the service's
