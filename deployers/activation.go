@@ -35,7 +35,7 @@ type Activation struct {
 
 	// Copies are argument lists of programs that renew what the service keeps as
 	// copies of the files. They run before the service is told, after an undo too,
-	// and where it will only be started.
+	// and where it is not told: its next start takes them, or it does so by itself.
 	Copies [][]string
 
 	// After is what the service must say of itself after a call that it

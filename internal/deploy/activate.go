@@ -26,19 +26,17 @@ func (r *run) activate(ctx context.Context, a attempt) (attempt, error) {
 	var err error
 	switch {
 	case how.Wait == deployers.NothingToDo:
-		return a, nil
+		return a, r.renewCopies(ctx, a)
 	case r.servedAlready(a):
 		return a, nil // somebody reloaded the service since the files were installed
 	case how.Way == deployers.NoWay && how.Spends: // it may have been restarted since this was planned
 		if a, err = r.replan(ctx, a); err != nil {
 			return a, err
 		}
-	case how.Way == deployers.NoWay && how.Wait == deployers.ServiceInactive:
+	case how.Way == deployers.NoWay: // its next start takes them
 		if err := r.renewCopies(ctx, a); err != nil {
 			return a, err
 		}
-		return a, outcome.WaitFor(how)
-	case how.Way == deployers.NoWay:
 		return a, outcome.WaitFor(how)
 	}
 	if err := r.mayActivate(ctx, a); err != nil {

@@ -136,6 +136,10 @@ func (r *run) restore(ctx context.Context, a attempt, step outcome.Step, cause e
 		if a, err = r.act(ctx, a); err != nil {
 			activation = fmt.Errorf("activate the previous pair: %w", err)
 		}
+	} else if !a.activated && (step == outcome.Activate || step == outcome.Prove) {
+		if err = r.renewCopies(ctx, a); err != nil {
+			activation = fmt.Errorf("renew copies of the previous pair: %w", err)
+		}
 	}
 	if a, err = r.proof(ctx, a, attempt.wantedBack); err != nil {
 		return a, back, lost, errors.Join(activation, err)

@@ -36,6 +36,10 @@ func TestWays(t *testing.T) {
 	copies := deployers.Activation{Way: deployers.ReloadUnit, Unit: "web.service", Copies: [][]string{{"copy", "one"}, {"copy", "two"}}}
 	copied := notNow(deployers.ServiceInactive)
 	copied.Copies = copies.Copies
+	byItself := notNow(deployers.NothingToDo)
+	byItself.Copies = copies.Copies
+	waiting := notNow(deployers.RestartNotAllowed)
+	waiting.Copies = copies.Copies
 	again := func(_ context.Context, w *world) error { w.started[100]++; return nil }
 	ended := &process.GoneError{PID: 100}
 	forEach(t, []way{
@@ -58,6 +62,11 @@ func TestWays(t *testing.T) {
 		{"copies, of which one fails", on{"before": activated(copies), "tell 1": fails(exit)}, "rolled-back (command-failed) at activate", "bsctAur", "copy one, copy one, copy two, reload", "old old old again alone", ""},
 		{"copies, and then the reload fails", on{"before": activated(copies), "tell 1": ignored(), "tell 2": ignored(), "tell 3": fails(jobEnded("failed"))}, "rolled-back (reload-failed) at activate", "bsctAur", "copy one, copy two, reload, copy one, copy two, reload", "old old old again alone", ""},
 		{"copies, and it is stopped", on{"before": activated(copied), "tell": ignored()}, "deferred (service-inactive)", "bsctar", "copy one, copy two", "new old old again", ""},
+
+		{"copies, and only a restart would do", on{"before": activated(waiting), "tell": ignored()}, "waiting-restart (restart-not-allowed)", "bsctar", "copy one, copy two", "new old old again", ""},
+		{"copies that it takes by itself", on{"before": activated(byItself)}, "deployed", "bsctapr", "copy one, copy two", "new new new -", ""},
+		{"copies that it does not take", on{"before": activated(byItself), "tell": ignored()}, "rolled-back (not-proven) at prove", "bsctaPur", "copy one, copy two, copy one, copy two", "old old old again", ""},
+		{"copies that it would take by itself, of which one fails", on{"before": activated(byItself), "tell 1": fails(exit)}, "rolled-back (command-failed) at activate", "bsctAur", "copy one, copy one, copy two", "old old old again alone", ""},
 
 		{"signal", on{"before": activated(signal)}, "deployed", "bsctapr", "HUP 100/1", "new new new -", ""},
 		{"signal to nobody", on{"before": activated(signal), "tell": fails(ended)}, "rolled-back (service-gone) at activate", "bsctAur", "HUP 100/1, HUP 100/1", "old old old again alone", ""},
