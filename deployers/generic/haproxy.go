@@ -137,13 +137,20 @@ type haproxyReader struct {
 	usual   string // of defaults
 	section string
 	crtBase string
+	store   haproxyStore // of the section
+	stored  map[string]string
 	binds   []haproxyBind
 	lists   []string // that were asked for
+	unread  []string // what could not be read, for people
 }
+
+// haproxyStore is a crt-store section: its name, and what its paths are relative to
+// (configuration.txt section 3.11).
+type haproxyStore struct{ name, base string }
 
 // readHAProxy reads what an HAProxy runs with; ok: there is anything to read.
 func readHAProxy(f deployers.Facts) (r haproxyReader, ok bool) {
-	r = haproxyReader{haproxyRun: haproxyOf(f), facts: f, usual: "tcp"}
+	r = haproxyReader{haproxyRun: haproxyOf(f), facts: f, usual: "tcp", stored: map[string]string{}}
 	for _, glob := range r.globs() {
 		for _, text := range f.Texts[glob] {
 			ok = true
@@ -167,12 +174,18 @@ func (r *haproxyReader) line(where string, words []string) {
 	}
 	switch {
 	case slices.Contains(sections, words[0]):
-		r.section, r.mode = words[0], r.usual
+		r.section, r.mode, r.store = words[0], r.usual, haproxyStore{name: argument}
 	case words[0] == "mode":
 		r.mode = argument
 		if r.section == "defaults" {
 			r.usual = argument
 		}
+	case slices.Contains([]string{"bind", "crt-base", "load"}, words[0]) && slices.ContainsFunc(words, func(word string) bool { return strings.Contains(word, "$") }):
+		r.unread = append(r.unread, where+": a variable of the environment stands there, so it is not known what it comes to")
+	case words[0] == "load" && r.section == "crt-store":
+		r.load(words[1:])
+	case words[0] == "crt-base" && r.section == "crt-store":
+		r.store.base = argument
 	case words[0] == "crt-base" && r.section == "global":
 		r.crtBase = argument
 	case words[0] == "bind" && argument != "" && slices.Contains(words, "ssl"):
@@ -180,6 +193,36 @@ func (r *haproxyReader) line(where string, words []string) {
 			r.bind(where, address, words[2:])
 		}
 	}
+}
+
+// load reads what a crt-store loads, which binds name by @STORE/ALIAS, or by the file.
+func (r *haproxyReader) load(parameters []string) {
+	var file, alias string
+	for n := 0; n+1 < len(parameters); n += 2 {
+		switch parameters[n] {
+		case "crt":
+			file = parameters[n+1]
+		case "alias":
+			alias = parameters[n+1]
+		}
+	}
+	base := r.store.base
+	if base == "" {
+		base = r.crtBase
+	}
+	for _, name := range []string{alias, file} {
+		if name != "" {
+			r.stored["@"+r.store.name+"/"+name] = r.resolve(base, file)
+		}
+	}
+}
+
+// file returns the path of a certificate that a bind or list names.
+func (r *haproxyReader) file(name string) string {
+	if path, ok := r.stored[name]; ok {
+		return path
+	}
+	return r.resolve(r.crtBase, name)
 }
 
 // bind reads an address of a bind line with its parameters.
@@ -195,7 +238,7 @@ func (r *haproxyReader) bind(where, address string, parameters []string) {
 		}
 		switch word {
 		case "crt", "default-crt":
-			b.files = append(b.files, haproxyFile{path: r.resolve(r.crtBase, value)})
+			b.files = append(b.files, haproxyFile{path: r.file(value)})
 		case "crt-list":
 			b.files = append(b.files, r.list(r.resolve("", value))...)
 		case "accept-proxy":
@@ -224,7 +267,7 @@ func (r *haproxyReader) list(name string) []haproxyFile {
 			if len(words) == 0 {
 				continue
 			}
-			file := haproxyFile{path: r.resolve(r.crtBase, words[0])}
+			file := haproxyFile{path: r.file(words[0])}
 			for _, filter := range words[1:] {
 				if endpoint.IsHost(strings.ToLower(filter)) {
 					file.names = append(file.names, strings.ToLower(filter))
@@ -345,6 +388,9 @@ func (haproxyFiles) describe(plan *deployers.Plan, f deployers.Facts) bool {
 	}
 	if !ok {
 		return false
+	}
+	for _, what := range read.unread {
+		plan.Warn(deployers.Configuration, "write probes for what it is for", "%s", what)
 	}
 	var probes []endpoint.Endpoint
 	var others []string

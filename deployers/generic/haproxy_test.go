@@ -50,6 +50,12 @@ func TestHAProxyBinds(t *testing.T) {
 		{"a directory, by a path with blanks before it", "listen a\n bind \"127.0.0.1:443\" ssl crt /srv/x\\ y.pem crt /etc/haproxy/tls/\n", "", []string{"tls://127.0.0.1:443"}, nil, nil},
 		{"below crt-base, of several addresses", "global\n crt-base /etc/haproxy/tls\nfrontend a\n mode http\n bind 192.0.2.1:8443,[::1]:8443 ssl crt web.pem\n", "", []string{"https://[::1]:8443"}, nil, nil},
 		{
+			"by a crt-store", "crt-store web\n crt-base /etc/haproxy/tls\n load crt web.pem alias site\nfrontend a\n bind 127.0.0.1:8443 ssl crt @web/site\nfrontend b\n bind :443 ssl crt-list /list\n", "@web/web.pem web.example\n",
+			[]string{"tls://127.0.0.1:8443", "tls://127.0.0.1:443?name=web.example", "tls://[::1]:443?name=web.example"}, []string{"web.example"}, nil,
+		}, {
+			"by a variable", "frontend a\n bind \"${ADDRESS}:443\" ssl crt /etc/haproxy/tls/web.pem\n bind 127.0.0.1:8443 ssl crt /etc/haproxy/tls/web.pem\n", "", []string{"tls://127.0.0.1:8443"}, nil,
+			[]string{"/etc/haproxy/haproxy.cfg:2: a variable of the environment stands there, so it is not known what it comes to; write probes for what it is for"},
+		}, {
 			"a list with names", "frontend a\n bind *:443 ssl crt-list /list\n", "# all\n/etc/haproxy/tls/web.pem [alpn h2 ocsp-update on] WEB.example *.web.example !x.web.example\n/srv/b.pem b.example\n",
 			[]string{"tls://127.0.0.1:443?name=web.example", "tls://[::1]:443?name=web.example"}, []string{"web.example"}, nil,
 		}, {
