@@ -27,6 +27,7 @@ type Facts struct {
 	Systemd   bool             // systemd runs this host
 	Unit      Unit             // as asked for; zero without systemd or unit
 	Master    int              // the live process that the PID file names; 0: none
+	Main      Process          // of the unit, if its program was asked for; zero: there is none
 	Outside   []Process        // the main processes of the program, where the unit does not run or Master is not its own
 	Holders   []Process        // where the unit does not run: who listens on the ports asked for all the same
 	Listeners []netip.AddrPort // where the service's processes listen, of the ports asked for
@@ -56,6 +57,11 @@ type Process struct {
 	Title   string // what it calls itself (proc_pid_cmdline(5))
 	Program string // the path of what it runs, as the kernel has it (proc_pid_exe(5)); empty: it may not be seen
 	Unit    string // the service of the system that it belongs to; empty: none
+
+	// Own is set where it runs as whoever runs certlatch, root as a rule. What other
+	// processes call themselves, and run, is not to be followed: a service's worker,
+	// or any user, could have root run a program of its own.
+	Own bool
 }
 
 // Output is what a command of Wants printed.

@@ -36,7 +36,7 @@ func (i instance) activation(t deployers.Target, f deployers.Facts) (deployers.A
 	case !f.Systemd:
 		return deployers.Activation{Way: deployers.NoWay, Wait: deployers.ServiceInactive, Why: "no systemd here, and no process in " + options.PID}, nil
 	}
-	f.Holders = slices.DeleteFunc(slices.Clone(f.Holders), func(p deployers.Process) bool { return strings.HasPrefix(p.Title, masterTitle) }) // looked at already
+	f.Holders = slices.DeleteFunc(slices.Clone(f.Holders), isMaster) // looked at already
 	way, err := deployers.UnitActivation(t, f)
 	if way.Wait == deployers.ServiceInactive && i.others != nil {
 		way.Why = fmt.Sprintf("%s does not run; outside of all units process %s does, with another configuration", t.Unit, pids(i.others))

@@ -13,7 +13,7 @@ import (
 func (Deployer) Runs(t deployers.Target) string { return t.Options.(*Options).Binary }
 
 // Serves reports whether a process of nginx is one that goes on.
-func (Deployer) Serves(p deployers.Process) bool { return goesOn(p.Title) }
+func (Deployer) Serves(p deployers.Process) bool { return isMaster(p) }
 
 func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discovery {
 	nginx := instanceOf(t, f)

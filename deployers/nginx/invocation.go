@@ -171,11 +171,10 @@ func instanceOf(t deployers.Target, f deployers.Facts) instance {
 		found.lookOutside(options, f)
 		return found
 	}
-	at := slices.IndexFunc(f.Titles, func(title string) bool { return strings.HasPrefix(title, masterTitle) })
-	if at < 0 {
-		return found
+	if !f.Main.Own {
+		return found // what it calls itself is not root's word
 	}
-	if running := titled(f.Titles[at], f.Unit.ExecStart).usual(options); running.binary != "" {
+	if running := titled(f.Main.Title, f.Unit.ExecStart).usual(options); running.binary != "" {
 		if known && running != unit {
 			found.next = &unit
 		}
@@ -208,13 +207,11 @@ func (i *instance) lookOutside(o *Options, f deployers.Facts) {
 			masters = append(masters, p)
 		}
 	}
+	masters = slices.DeleteFunc(masters, func(p deployers.Process) bool { return !isMaster(p) })
 	for _, p := range masters {
-		if !goesOn(p.Title) {
-			continue
-		}
-		isMaster := p.PID == f.Master
+		isNamed := p.PID == f.Master
 		switch reads := ofProcess(p).readsAs(i.invocation); {
-		case isMaster && (reads || own):
+		case isNamed && (reads || own):
 			i.take(p, o)
 			return
 		case own:
@@ -224,8 +221,8 @@ func (i *instance) lookOutside(o *Options, f deployers.Facts) {
 			loose = append(loose, p)
 		}
 	}
-	if f.Master != 0 && len(f.Outside) == 0 {
-		i.master = &deployers.Process{PID: f.Master}
+	if f.Master != 0 && len(masters) == 0 {
+		i.master = &deployers.Process{PID: f.Master} // another user's, or not to be seen: the options say what it reads
 		return
 	}
 	if isUsual := i.config == "" && i.prefix == ""; isUsual && same == nil && len(loose) == 1 {
@@ -247,7 +244,7 @@ func (i *instance) take(p deployers.Process, o *Options) {
 	i.master, i.invocation = &p, started
 	i.says = fmt.Sprintf("process %d runs %s", p.PID, started)
 	switch {
-	case strings.HasSuffix(p.Program, " (deleted)"):
+	case strings.HasSuffix(p.Program, deleted):
 		i.unsafe = "the program that it runs was replaced since, so another would be tested"
 	case p.Program == "" || p.Title == "" || p.Started == 0:
 		i.unsafe = "what it runs cannot be seen"
@@ -260,6 +257,15 @@ func (i *instance) take(p deployers.Process, o *Options) {
 func (i invocation) readsAs(other invocation) bool {
 	return i.config == other.config && i.prefix == other.prefix && i.directives == other.directives
 }
+
+// isMaster reports whether a process is an nginx that goes on, and root's: certlatch runs
+// the program that it runs, with the configuration that it names.
+func isMaster(p deployers.Process) bool {
+	return p.Own && isNginx(strings.TrimSuffix(p.Program, deleted)) && goesOn(p.Title)
+}
+
+// deleted ends the path of a program that was removed or replaced (proc_pid_exe(5)).
+const deleted = " (deleted)"
 
 // goesOn reports whether a process that calls itself something serves, and is not one
 // that only tests or signals, such as certlatch's own, nor a worker that lost its master.
@@ -285,7 +291,7 @@ func ofProcess(p deployers.Process) invocation {
 		i = invoked(fields, true)
 	}
 	if p.Program != "" {
-		i.binary = strings.TrimSuffix(p.Program, " (deleted)")
+		i.binary = strings.TrimSuffix(p.Program, deleted)
 	}
 	return i
 }

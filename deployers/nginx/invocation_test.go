@@ -39,6 +39,17 @@ func TestInvoked(t *testing.T) {
 	}
 }
 
+// main returns the main process of a unit that calls itself something.
+func main(title string) deployers.Process {
+	return deployers.Process{PID: 63, Started: 7, Title: title, Program: "/usr/sbin/nginx", Unit: "nginx.service", Own: true}
+}
+
+// others returns a process as one of another user.
+func others(p deployers.Process) deployers.Process {
+	p.Own = false
+	return p
+}
+
 // TestInstance wants the nginx that runs to be the target's, or else the one that its
 // unit starts.
 func TestInstance(t *testing.T) {
@@ -51,7 +62,7 @@ func TestInstance(t *testing.T) {
 		return u
 	}
 	byHand := func(pid int, unit, arguments string) deployers.Process {
-		return deployers.Process{PID: pid, Started: 7, Title: masterTitle + arguments, Program: "/usr/sbin/nginx", Unit: unit}
+		return deployers.Process{PID: pid, Started: 7, Title: masterTitle + arguments, Program: "/usr/sbin/nginx", Unit: unit, Own: true}
 	}
 	const reload, start = "reload nginx.service", "not now: service-inactive"
 	for _, test := range []struct {
@@ -61,14 +72,14 @@ func TestInstance(t *testing.T) {
 		dump, does string
 		notes      int // beside that the configuration was not printed
 	}{
-		{"as Debian has it", Options{}, deployers.Facts{Unit: up(debian...), Titles: []string{debianTitle}, Master: 63}, "nginx -T -q", reload, 0},
+		{"as Debian has it", Options{}, deployers.Facts{Unit: up(debian...), Main: main(debianTitle), Master: 63}, "nginx -T -q", reload, 0},
 		{"stopped", Options{}, deployers.Facts{Unit: down(debian...)}, "nginx -T -q", start, 0},
 		{"another file", Options{}, deployers.Facts{Unit: down("/usr/sbin/nginx", "-c", "/e.conf")}, "nginx -T -q -c /e.conf", start, 0},
 		{"another program", Options{}, deployers.Facts{Unit: down("/opt/nginx/sbin/nginx", "-p", "/srv")}, "/opt/nginx/sbin/nginx -T -q -p /srv", start, 0},
 		{"a variable", Options{Config: "/o.conf"}, deployers.Facts{Unit: down("/usr/sbin/nginx", "-c", "$CONF")}, "nginx -T -q -c /o.conf", start, 0},
-		{"a variable, and it runs", Options{}, deployers.Facts{Unit: up("/usr/sbin/nginx", "-c", "$CONF"), Titles: []string{masterTitle + "/usr/sbin/nginx -c /e.conf"}}, "nginx -T -q -c /e.conf", reload, 0},
+		{"a variable, and it runs", Options{}, deployers.Facts{Unit: up("/usr/sbin/nginx", "-c", "$CONF"), Main: main(masterTitle + "/usr/sbin/nginx -c /e.conf")}, "nginx -T -q -c /e.conf", reload, 0},
 		{"a shell", Options{}, deployers.Facts{Unit: down("/bin/sh", "-c", "nginx")}, "nginx -T -q", start, 0},
-		{"changed since", Options{}, deployers.Facts{Unit: up("/usr/sbin/nginx", "-c", "/e.conf"), Titles: []string{debianTitle}}, "nginx -T -q", reload, 1},
+		{"changed since", Options{}, deployers.Facts{Unit: up("/usr/sbin/nginx", "-c", "/e.conf"), Main: main(debianTitle)}, "nginx -T -q", reload, 1},
 		{"without a title", Options{Config: "/o.conf"}, deployers.Facts{Unit: up()}, "nginx -T -q -c /o.conf", reload, 0},
 
 		{"by hand", Options{}, deployers.Facts{Unit: down(debian...), Outside: []deployers.Process{byHand(9, "", "nginx")}}, "nginx -T -q", "send HUP to process 9", 1},
@@ -78,14 +89,17 @@ func TestInstance(t *testing.T) {
 		{"another instance", Options{}, deployers.Facts{Unit: down(debian...), Outside: []deployers.Process{byHand(9, "edge.service", "/usr/sbin/nginx -c /e.conf")}}, "nginx -T -q", start, 0},
 		{"two by hand", Options{}, deployers.Facts{Unit: down(debian...), Outside: []deployers.Process{byHand(8, "", "nginx"), byHand(9, "", "nginx")}}, "nginx -T -q", "not now: outside-unit", 0},
 		{"two by hand, one of the PID file", Options{}, deployers.Facts{Unit: down(debian...), Master: 9, Outside: []deployers.Process{byHand(8, "", "nginx"), byHand(9, "", "nginx")}}, "nginx -T -q", "send HUP to process 9", 1},
-		{"beside the unit's, by a PID file of its own", Options{PID: "/srv/nginx.pid"}, deployers.Facts{Unit: up(debian...), Titles: []string{debianTitle}, Master: 9, Outside: []deployers.Process{byHand(9, "", "nginx -c /e.conf")}}, "nginx -T -q -c /e.conf", "send HUP to process 9", 1},
-		{"the PID file is another's", Options{}, deployers.Facts{Unit: up("/usr/sbin/nginx", "-c", "/e.conf"), Titles: []string{masterTitle + "/usr/sbin/nginx -c /e.conf"}, Master: 9, Outside: []deployers.Process{byHand(9, "", "nginx")}}, "nginx -T -q -c /e.conf", reload, 0},
+		{"beside the unit's, by a PID file of its own", Options{PID: "/srv/nginx.pid"}, deployers.Facts{Unit: up(debian...), Main: main(debianTitle), Master: 9, Outside: []deployers.Process{byHand(9, "", "nginx -c /e.conf")}}, "nginx -T -q -c /e.conf", "send HUP to process 9", 1},
+		{"the PID file is another's", Options{}, deployers.Facts{Unit: up("/usr/sbin/nginx", "-c", "/e.conf"), Main: main(masterTitle + "/usr/sbin/nginx -c /e.conf"), Master: 9, Outside: []deployers.Process{byHand(9, "", "nginx")}}, "nginx -T -q -c /e.conf", reload, 0},
 		{"tried again and again", Options{}, deployers.Facts{Unit: func() deployers.Unit { u := up(debian...); u.ActiveState, u.MainPID = "activating", 0; return u }(), Outside: []deployers.Process{byHand(9, "", "nginx")}}, "nginx -T -q", "send HUP to process 9", 1},
 		{"by hand, by another name", Options{}, deployers.Facts{Unit: down(debian...), Holders: []deployers.Process{byHand(9, "", "openresty")}}, "nginx -T -q", "send HUP to process 9", 1},
 		{"something else has its ports", Options{}, deployers.Facts{Unit: down(debian...), Holders: []deployers.Process{{PID: 9, Title: "apache2 -k start"}}}, "nginx -T -q", "not now: service-inactive", 0},
-		{"its program was replaced", Options{}, deployers.Facts{Unit: down(debian...), Outside: []deployers.Process{{PID: 9, Started: 7, Title: masterTitle + "nginx", Program: "/usr/sbin/nginx (deleted)"}}}, "nginx -T -q", "not now: outside-unit", 0},
+		{"a user's, that has root's name", Options{}, deployers.Facts{Unit: down(debian...), Outside: []deployers.Process{others(byHand(9, "", "/home/u/nginx -c /home/u/x.conf"))}}, "nginx -T -q", start, 0},
+		{"root's, that is no nginx", Options{}, deployers.Facts{Unit: down(debian...), Outside: []deployers.Process{{PID: 9, Started: 7, Title: masterTitle + "/home/u/nginx", Program: "/usr/bin/sudo", Own: true}}}, "nginx -T -q", start, 0},
+		{"a main process that is not root's", Options{}, deployers.Facts{Unit: up(debian...), Main: others(main(masterTitle + "/home/u/nginx -c /home/u/x.conf"))}, "nginx -T -q", reload, 0},
+		{"its program was replaced", Options{}, deployers.Facts{Unit: down(debian...), Outside: []deployers.Process{{PID: 9, Started: 7, Title: masterTitle + "nginx", Program: "/usr/sbin/nginx (deleted)", Own: true}}}, "nginx -T -q", "not now: outside-unit", 0},
 		{"relative to a directory", Options{}, deployers.Facts{Unit: down(debian...), Outside: []deployers.Process{byHand(9, "", "nginx -p .")}}, "nginx -T -q -p .", "not now: outside-unit", 0},
-		{"without a master process", Options{}, deployers.Facts{Unit: down(debian...), Outside: []deployers.Process{{PID: 9, Started: 7, Title: "nginx -c /e.conf", Program: "/usr/sbin/nginx"}}}, "nginx -T -q -c /e.conf", "send HUP to process 9", 1},
+		{"without a master process", Options{}, deployers.Facts{Unit: down(debian...), Outside: []deployers.Process{{PID: 9, Started: 7, Title: "nginx -c /e.conf", Program: "/usr/sbin/nginx", Own: true}}}, "nginx -T -q -c /e.conf", "send HUP to process 9", 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.options.PID == "" {
@@ -150,7 +164,7 @@ func TestOptionsDiffer(t *testing.T) {
 		{Options{Binary: "/usr/sbin/nginx"}, "the target's binary is /usr/sbin/nginx"},
 	} {
 		target := sample.Target(Deployer{}, func(t *deployers.Target) { t.Options = &test.options })
-		facts := deployers.Facts{Systemd: true, Unit: running, Titles: []string{title}, Outputs: map[string]deployers.Output{
+		facts := deployers.Facts{Systemd: true, Unit: running, Main: main(title), Outputs: map[string]deployers.Output{
 			"/opt/nginx\x00-T\x00-q\x00-c\x00conf/e.conf\x00-p\x00/srv": {Stdout: "# configuration file /srv/conf/e.conf:\nevents {}\n"},
 		}}
 		plan, err := Deployer{}.Plan(target, lineage.Lineage{Name: "web.example"}, facts)

@@ -137,6 +137,9 @@ func (f *Finder) learn(ctx context.Context, facts *deployers.Facts, wants deploy
 			return news, err
 		}
 	}
+	if wants.Program != "" && facts.Unit.Running() && facts.Unit.MainPID != 0 && first("main process") {
+		facts.Main = deployers.Process(process.Describe(facts.Unit.MainPID))
+	}
 	if wants.Program != "" && isElsewhere(*facts) && first("processes of %s", wants.Program) {
 		if facts.Outside, err = f.outside(wants); err != nil {
 			return news, err

@@ -18,6 +18,10 @@ type Running struct {
 	Title   string // as of [Titles]
 	Program string // the path of what it runs, as the kernel has it (proc_pid_exe(5)); empty: it may not be seen
 	Unit    string // the system's unit that it belongs to, a service; empty: none
+
+	// Own is set where it runs as whoever runs certlatch, root as a rule: what others
+	// call their processes may be anything.
+	Own bool
 }
 
 // OfProgram returns the processes that run a program and whose parents do not, sorted:
@@ -78,7 +82,7 @@ func Listening(ports []uint16) ([]Running, error) {
 func mains(parents map[int]int) (found []Running) {
 	for pid, parent := range parents {
 		if _, isChild := parents[parent]; !isChild && inOwnNamespace(pid) {
-			found = append(found, describe(pid))
+			found = append(found, Describe(pid))
 		}
 	}
 	slices.SortFunc(found, func(a, b Running) int { return a.PID - b.PID })
@@ -113,14 +117,32 @@ func inOwnNamespace(pid int) bool {
 	return errOwn != nil || err != nil || own == its
 }
 
-func describe(pid int) Running {
-	r := Running{PID: pid}
+// Describe returns what is to be known of a process. What may not be seen, or of one
+// that has ended, is left out.
+func Describe(pid int) Running {
+	r := Running{PID: pid, Own: isOwn(pid)}
 	r.Started, _ = Started(pid)
 	r.Title, _ = readTitle(pid)
 	r.Program, _ = os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 	groups, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	r.Unit = unitOf(string(groups))
 	return r
+}
+
+// isOwn reports whether all user IDs of a process are that of certlatch: of a program
+// that changes its user as it is run (set-user-ID), the real one is another's.
+func isOwn(pid int) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // proc_pid_status(5)
+	if err != nil {
+		return false
+	}
+	own := strconv.Itoa(os.Geteuid())
+	for line := range strings.Lines(string(status)) {
+		if ids, ok := strings.CutPrefix(line, "Uid:"); ok {
+			return !slices.ContainsFunc(strings.Fields(ids), func(id string) bool { return id != own })
+		}
+	}
+	return false
 }
 
 // unitOf returns the service of the system to which a process belongs, by its control

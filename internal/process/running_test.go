@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/certlatch/certlatch/internal/need"
 )
 
 // TestOfProgram wants a program's main process, not its children of the same program,
@@ -24,7 +26,7 @@ func TestOfProgram(t *testing.T) {
 	}
 	got := found[0]
 	got.Unit = "" // of whoever runs the test
-	if want := (Running{PID: cmd.Process.Pid, Started: started, Title: program + " -c (sleep 1000; true) & echo; wait first second", Program: program}); got != want {
+	if want := (Running{PID: cmd.Process.Pid, Started: started, Title: program + " -c (sleep 1000; true) & echo; wait first second", Program: program, Own: true}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if found, err := OfProgram("certlatch-of-nothing"); err != nil || found != nil {
@@ -82,5 +84,20 @@ func TestListening(t *testing.T) {
 	listener.Close()
 	if found, err := Listening([]uint16{port}); err != nil || found != nil {
 		t.Errorf("got %+v, %v", found, err)
+	}
+}
+
+// TestOwn wants a process of another user not to count as certlatch's own user's.
+func TestOwn(t *testing.T) {
+	need.Root(t)
+	cmd := exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", "echo; sleep 1000; true")
+	start(t, cmd)
+	for name, test := range map[string]struct {
+		pid  int
+		want bool
+	}{"another's": {cmd.Process.Pid, false}, "its own": {os.Getpid(), true}, "one that has ended": {ended(t), false}} {
+		if got := Describe(test.pid); got.Own != test.want {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }
