@@ -350,19 +350,20 @@ type view struct {
 func newView(config *configuration, t deployers.Target, plan *deployers.Plan, f deployers.Facts) *view {
 	v := &view{configuration: config, plan: plan, kinds: config.services(), running: f.Unit.Running(), index: map[string][]string{}}
 	for _, file := range plan.Files {
+		at := cmp.Or(file.Credential, file.Path)
 		switch file.Content {
 		case deployers.Fullchain:
-			v.own = file.Path
-			v.certificates = append(v.certificates, file.Path)
+			v.own = at
+			v.certificates = append(v.certificates, at)
 		case deployers.Combined:
-			v.certificates = append(v.certificates, file.Path)
+			v.certificates = append(v.certificates, at)
 		case deployers.Key:
-			v.key = file.Path
+			v.key = at
 		}
 	}
 	var installed deployers.Text
 	for _, text := range f.Texts[installedGlob(t)] {
-		if text.Path == v.own {
+		if plan.Writes(text.Path, deployers.Fullchain) {
 			installed = text
 		}
 	}
