@@ -144,7 +144,7 @@ func chainExpires(s subject) (flaw, remedy string) {
 func nameMissing(s subject) (flaw, remedy string) {
 	missing := s.missingNames(s.Leaf)
 	if len(lineage.Names(s.Leaf)) == 0 {
-		return fmt.Sprintf("has a common name (CN %.80q) and no subject alternative name, and so names nothing: TLS clients do not look at the CN (RFC 9525, section 6.3)", s.Leaf.Subject.CommonName),
+		return fmt.Sprintf("has a common name (CN %.80q) and no subject alternative name, and so names nothing: TLS clients do not look at the CN (RFC 9525, appendix A)", s.Leaf.Subject.CommonName),
 			"have the client ask for a certificate with its names as subject alternative names (openssl req: -addext subjectAltName=DNS:NAME)"
 	}
 	if len(missing) == 0 {
