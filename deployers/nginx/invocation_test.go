@@ -50,9 +50,9 @@ func others(p deployers.Process) deployers.Process {
 	return p
 }
 
-// TestInstance wants the nginx that runs to be the target's, or else the one that its
+// TestWhichNginx wants the nginx that runs to be the target's, or else the one that its
 // unit starts.
-func TestInstance(t *testing.T) {
+func TestWhichNginx(t *testing.T) {
 	up := func(argv ...string) deployers.Unit {
 		return deployers.Unit{Name: "nginx.service", LoadState: "loaded", ActiveState: "active", CanReload: true, MainPID: 63, ExecStart: argv}
 	}
