@@ -213,9 +213,10 @@ func (i inspection) assigned(all []lineage.Lineage) []prepare.Assignment {
 	for _, a := range assigned {
 		there[refOf(a)] = true
 	}
-	for _, t := range i.site.Config.Targets {
+	globs := slices.DeleteFunc(slices.Clone(i.site.Config.Targets), func(t config.Target) bool { return !t.IsGlob() })
+	for _, t := range globs {
 		for _, r := range i.state.Records {
-			if ref := (install.Ref{Target: r.Target, Lineage: r.Lineage}); r.Target != t.Name || !t.IsGlob() || r.Proven == nil || there[ref] || !i.mayTake(t, r.Lineage) {
+			if ref := (install.Ref{Target: r.Target, Lineage: r.Lineage}); r.Target != t.Name || r.Proven == nil || there[ref] || !i.mayTake(t, r.Lineage) {
 				continue
 			}
 			assigned = append(assigned, prepare.Assignment{
