@@ -32,7 +32,7 @@ type Facts struct {
 	Holders   []Process        // where the unit does not run: who listens on the ports asked for all the same
 	Listeners []netip.AddrPort // where the service's processes listen, of the ports asked for
 	Titles    []string         // if asked for
-	Argv      []string         // if asked for; nil: there is no main process
+	Argv      []string         // if asked for, what of them can be believed, else empty words; nil: there is no main process
 	Outputs   map[string]Output
 	Texts     map[string][]Text // by the path or glob that was asked for; those that exist, by path
 	Answers   map[Query]Answer

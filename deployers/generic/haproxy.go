@@ -41,7 +41,8 @@ func haproxyOf(f deployers.Facts) haproxyRun {
 			run.files = append(run.files, argv[n+1:]...)
 		}
 	}
-	if run.files == nil {
+	run.files = slices.DeleteFunc(run.files, func(name string) bool { return name == "" }) // not to be believed
+	if len(run.files) == 0 {
 		run.files = []string{haproxyConfig}
 	}
 	for i, name := range run.files {

@@ -161,7 +161,7 @@ func (f *Finder) learn(ctx context.Context, facts *deployers.Facts, wants deploy
 		}
 	}
 	if wants.Argv && facts.Unit.Running() && facts.Unit.MainPID != 0 && first("arguments") {
-		if facts.Argv, err = process.Arguments(facts.Unit.MainPID); err != nil {
+		if facts.Argv, err = arguments(facts.Unit); err != nil {
 			return news, err
 		}
 	}
