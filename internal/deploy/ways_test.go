@@ -89,7 +89,7 @@ func TestStart(t *testing.T) {
 		{"it failed at the baseline", on{"before": restart, "test 1": fails(exit)}, "rolled-back (test-failed-before) at activate", "bsctAur", "", "old old old again", "journalctl -u web.service"},
 		{"it fails since then", on{"before": restart, "test 2": fails(exit)}, "rolled-back (test-failed) at activate", "bsctAur", "", "old old old again alone", "journalctl -u web.service"},
 		{"it fails, and a reload is enough", on{"before": reload, "test": fails(exit)}, "deployed", "bsctapr", "reload", "new new new -", ""},
-		{"it passes, and the service does not start", on{"before": restart, "tell": sequence(after((*world).silence), fails(&systemd.JobError{Unit: "web.service", Verb: "restart", Result: "failed"}))}, "rollback-failed (reload-failed) at activate", "bsctAUr", "restart, restart", "old - old again", "journalctl -u web.service tells why it does not start"},
+		{"it passes, and the service does not start", on{"before": restart, "tell": sequence(after((*world).silence), fails(&systemd.JobError{Unit: "web.service", Verb: "restart", Result: "failed"}))}, "rollback-failed (reload-failed) at activate", "bsctAUr", "restart, restart", "old - old never", "journalctl -u web.service tells why it does not start"},
 	}, func(w *world) {
 		w.plan.Test = deployers.Test{Command: []string{"web", "-t"}, Start: true}
 	})

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -165,7 +166,7 @@ func TestReplanned(t *testing.T) {
 			w.target.Options = &kamailio.Options{RPC: kamailio.RPC{Protocol: deployers.JSONRPC, Address: "rpc"}, Config: "/nowhere/kamailio.cfg"}
 			for method, reply := range map[string]string{
 				"tls.options":  "config: /nowhere/tls.cfg\nlow_mem_threshold1: 13107200\nlow_mem_threshold2: 6553600",
-				"core.version": "kamailio 6.0.1 (x86_64/linux)", "core.arg": "/usr/sbin/kamailio", "core.ps": "1\nmain process",
+				"core.version": "kamailio 6.0.1 (x86_64/linux)", "core.arg": "/usr/sbin/kamailio", "core.ps": fmt.Sprint(w.unit.MainPID, "\nmain process"),
 				"core.shmmem": "total: 67108864\nfree: " + free, "tls.info": "opened_connections: 0",
 				"tls.reload": "Ok. TLS configuration reloaded.",
 			} {
