@@ -312,14 +312,11 @@ func (a Account) fileGroup() string {
 }
 
 // exampleProbe returns a probe as it may be written for a service that is probed by a
-// scheme; empty: by several.
+// scheme; empty: by several, or at no usual port.
 func exampleProbe(scheme string) string {
 	known, ok := endpoint.SchemeOf(scheme)
-	switch {
-	case !ok:
+	if !ok || known.Port == 0 {
 		return ""
-	case known.Port == 0:
-		return scheme + "://127.0.0.1:PORT"
 	}
 	return fmt.Sprintf("%s://127.0.0.1:%d", scheme, known.Port)
 }

@@ -169,13 +169,14 @@ var socketParam = sync.OnceValue(func() *regexp.Regexp {
 })
 
 // isAnother reports whether the one that answers at a channel is another Kamailio than
-// that of the unit, which does not run, or whose main process is not one of its own.
+// that of the unit, which does not run, or runs with another configuration.
 func isAnother(channel deployers.Channel, f deployers.Facts) bool {
-	listed := f.Answers[deployers.Query{Channel: channel, Method: "core.ps"}].Reply
 	if f.Unit.ActiveState == "inactive" || f.Unit.ActiveState == "failed" {
 		return true
 	}
-	return f.Unit.Running() && f.Unit.MainPID != 0 && listed != "" && !strings.Contains("\n"+listed, fmt.Sprintf("\n%d\n", f.Unit.MainPID))
+	arguments := strings.Split(f.Answers[deployers.Query{Channel: channel, Method: "core.arg"}].Reply, "\n")
+	its, ours := deployers.CommandLine{Argv: arguments}.File("-f"), f.CommandLine().File("-f")
+	return its != "" && ours != "" && its != ours
 }
 
 // configParam matches where a configuration sets the path of tls.cfg.

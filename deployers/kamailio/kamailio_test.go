@@ -182,7 +182,7 @@ func factsOf(options deployers.Answer, tls string) deployers.Facts {
 		Answers: map[deployers.Query]deployers.Answer{
 			{Channel: ctl, Method: "tls.options"}:  options,
 			{Channel: ctl, Method: "core.version"}: {Reply: "kamailio 6.0.1 (x86_64/linux) "},
-			{Channel: ctl, Method: "core.ps"}:      {Reply: strings.Repeat("61\nmain process - attendant\n", 24) + "124\ntcp main process"},
+			{Channel: ctl, Method: "core.ps"}:      {Reply: strings.Repeat("100\nmain process - attendant\n", 24) + "124\ntcp main process"},
 			{Channel: ctl, Method: "core.shmmem"}:  {Reply: "total: 67108864\nfree: 55917312\nused: 6878960"},
 			{Channel: ctl, Method: "core.arg"}:     {Reply: "/usr/sbin/kamailio\n-P\n/run/kamailio/kamailio.pid\n-f\n/etc/kamailio/kamailio.cfg\n-m\n64\n-M\n8"},
 			{Channel: ctl, Method: "tls.info"}:     {Reply: "max_connections: 2048\nopened_connections: 0\nclear_text_write_queued_bytes: 0"},

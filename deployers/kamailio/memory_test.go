@@ -39,7 +39,7 @@ func (m sharedMemory) facts(servers int64, reloaded bool) deployers.Facts {
 	tls := "[server:default]\n" + strings.Repeat("[server:any]\nserver_name = x\n", int(servers)-1)
 	return with(factsOf(byFile, tls), func(f *deployers.Facts) {
 		f.Answers[deployers.Query{Channel: ctl, Method: "tls.options"}] = deployers.Answer{Reply: fmt.Sprintf("config: /etc/kamailio/tls.cfg\nlow_mem_threshold1: %d\nlow_mem_threshold2: %d", m.threshold, m.threshold/2)}
-		f.Answers[deployers.Query{Channel: ctl, Method: "core.ps"}] = deployers.Answer{Reply: strings.TrimSuffix(strings.Repeat("61\nx\n", int(m.processes)), "\n")}
+		f.Answers[deployers.Query{Channel: ctl, Method: "core.ps"}] = deployers.Answer{Reply: strings.TrimSuffix(strings.Repeat("1\nx\n", int(m.processes)), "\n")}
 		f.Answers[deployers.Query{Channel: ctl, Method: "core.shmmem"}] = deployers.Answer{Reply: fmt.Sprintf("total: %d\nfree: %d", m.total<<20, m.free)}
 		f.Unit.Since = time.Unix(1000, 0)
 		if reloaded {

@@ -76,3 +76,29 @@ func TestRoots(t *testing.T) {
 		}
 	}
 }
+
+// TestAnother tells the Kamailio of a unit from one beside it.
+func TestAnother(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		unit       deployers.Unit
+		argv       []string
+		configured string // with which the one at the channel was started
+		want       bool
+	}{
+		{"it is the unit's", sipRunning, []string{"/usr/sbin/kamailio", "-f", "/etc/kamailio/edge.cfg"}, "/etc/kamailio/edge.cfg", false},
+		{"it runs with another configuration", sipRunning, []string{"/usr/sbin/kamailio", "-f", "/etc/kamailio/edge.cfg"}, "/etc/kamailio/kamailio.cfg", true},
+		{"it does not say", sipRunning, []string{"/usr/sbin/kamailio", "-f", "/etc/kamailio/edge.cfg"}, "", false},
+		{"the unit does not run", deployers.Unit{LoadState: "loaded", ActiveState: "inactive"}, nil, "/etc/kamailio/kamailio.cfg", true},
+		{"nothing is known of a unit", deployers.Unit{}, nil, "/etc/kamailio/kamailio.cfg", false},
+	} {
+		reply := "/usr/sbin/kamailio"
+		if test.configured != "" {
+			reply += "\n-f\n" + test.configured
+		}
+		f := deployers.Facts{Unit: test.unit, Argv: test.argv, Answers: map[deployers.Query]deployers.Answer{{Channel: ctl, Method: "core.arg"}: {Reply: reply}}}
+		if got := isAnother(ctl, f); got != test.want {
+			t.Errorf("%s: %v", test.name, got)
+		}
+	}
+}

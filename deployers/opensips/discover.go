@@ -47,7 +47,7 @@ type script struct {
 	tls    [][2]string       // parameters of tls_mgm and their values, in order
 }
 
-// usualPorts are those of protocols over TLS where none is written (globals.c of
+// usualPort returns that of a protocol over TLS where none is written (globals.c of
 // 3.6.8, tls_port_no; proto_wss of 3.6.8, ws_common_defs.h).
 func usualPort(protocol string) uint16 {
 	if protocol == "wss" {

@@ -228,7 +228,8 @@ func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 	if t.Name == "" { // there is no target yet
 		found := options.discovering(f)
 		wants.Queries = deployers.Distinct(append(wants.Queries, found.query("version"), found.query("tls_list")))
-		if _, unversioned := found.answer(f, "version"); unversioned != "" {
+		installed := f.Unit.LoadState == "loaded" || scriptText(f).Path != ""
+		if _, unversioned := found.answer(f, "version"); unversioned != "" && installed {
 			wants.Commands = [][]string{askVersion(f)}
 		}
 	}

@@ -293,7 +293,7 @@ func TestServing(t *testing.T) {
 		{"one that is gone, since it is stopped", true, true, proven, nil, ""},
 		{"nothing, and stopped", true, true, state.Record{}, nil, ""},
 		{"nothing was found", true, false, state.Record{Proven: &state.Proof{Leaf: proven.Proven.Leaf, Time: proven.Proven.Time}}, nil, "error: the service has no TLS listener that could be probed" + outage},
-		{"nothing was found, and never proven", true, false, state.Record{}, nil, "error: no TLS listener of the service completed a handshake, so nothing could prove that the new certificate is served; write probe: for target web, for example probe: [\"tls://127.0.0.1:PORT\"], or probe: [] to prove nothing"},
+		{"nothing was found, and never proven", true, false, state.Record{}, nil, "error: no TLS listener of the service completed a handshake, so nothing could prove that the new certificate is served; write probe: for target web, for example probe: [\"https://127.0.0.1:443\"], or probe: [] to prove nothing"},
 		{"nothing is written down", false, false, state.Record{}, nil, ""},
 	} {
 		ev := ev
