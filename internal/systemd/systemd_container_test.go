@@ -125,6 +125,7 @@ func TestUnit(t *testing.T) {
 		StartLimitBurst: 5, StartLimitInterval: 10 * time.Second,
 		User: "daemon", Group: "audio", SupplementaryGroups: []string{"video", "cdrom"},
 		MainPID: pid, InvocationID: show("InvocationID"), ControlGroup: show("ControlGroup"),
+		ExecStart: []string{"sleep", "infinity"},
 	}
 	got := state(t, manager(t), name)
 	if ago := time.Since(got.Since); ago < 0 || ago > time.Minute {
