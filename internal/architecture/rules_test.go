@@ -252,7 +252,7 @@ const (
 var acts = []act{
 	{
 		packages: module + `internal/disk`, names: `.*`,
-		besides: `ReadFile|OpenStore|Store|Trace|Step|Grant|ACLName|ErrLeased|[A-Z]\w*Error`,
+		besides: `ReadFile|OpenStore|Store|Trace|Step|IsRoots|Grant|ACLName|ErrLeased|[A-Z]\w*Error`,
 		allowed: []string{
 			"internal/install", "internal/state", "internal/hookfiles", "internal/sandbox",
 			"internal/control/mififo.go", // where OpenSIPS answers

@@ -1,7 +1,6 @@
 package facts
 
 import (
-	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -45,12 +44,5 @@ func isRoots(word string) bool {
 	case at > 0 && word[at-1] != '=' && (at != 2 || word[0] != '-'):
 		return false // relative to wherever the process says that it is
 	}
-	path := filepath.Clean(word[at:])
-	d, err := disk.Open(filepath.Dir(path))
-	if err != nil {
-		return false
-	}
-	defer d.Close()
-	info, err := d.Stat(filepath.Base(path))
-	return err == nil && d.KeptBy(0) && info.UID == 0 && info.Mode.Type() != fs.ModeSymlink && info.Mode.Perm()&0o022 == 0
+	return disk.IsRoots(filepath.Clean(word[at:]))
 }

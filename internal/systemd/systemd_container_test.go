@@ -333,10 +333,14 @@ func TestUnitThatCrashes(t *testing.T) {
 	name := started(t, sleeps, "ExecReload=sh -c 'kill -KILL $MAINPID'", "Restart=always", "RestartSec=0")
 	before := state(t, m, name)
 	err := m.Reload(t.Context(), name)
-	await(t, name, "active")
-	after := state(t, m, name)
-	if after.NRestarts == 0 || after.InvocationID == before.InvocationID {
-		t.Errorf("the reload said %v; before %+v, after %+v", err, before, after)
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		after := state(t, m, name)
+		if after.ActiveState == "active" && after.NRestarts > 0 && after.InvocationID != before.InvocationID {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the reload said %v; before %+v, after %+v", err, before, after)
+		}
 	}
 }
 
