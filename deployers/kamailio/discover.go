@@ -42,10 +42,16 @@ func (o *Options) text(f deployers.Facts) string {
 	return all.String()
 }
 
+// Runs returns the program of Kamailio.
+func (Deployer) Runs(deployers.Target) string { return "kamailio" }
+
+// Serves reports whether a process of that serves: all do.
+func (Deployer) Serves(deployers.Process) bool { return true }
+
 func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discovery {
 	options := t.Options.(*Options)
 	d := deployers.Discovery{
-		Installed: f.Unit.LoadState == "loaded" || len(f.Texts[options.Config]) > 0,
+		Installed: f.Unit.LoadState == "loaded" || len(f.Texts[options.config(f)]) > 0,
 		Role:      "sip", Exact: true, Labels: []string{"sip", "sips", "voip", "pbx", "phone"},
 		Directory: "/etc/kamailio/tls/{lineage}",
 		Lines:     []string{"certificate = {certificate}", "private_key = {key}"},
@@ -58,7 +64,7 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 		d.AddUnknown("Kamailio runs without TLS: " + seen.why + "; " + seen.remedy)
 		return d
 	case !seen.answers() && !options.loadsTLS(f):
-		d.AddUnknown("Kamailio does not run, and " + options.Config + " loads no TLS (in Debian's: #!define WITH_TLS)")
+		d.AddUnknown("Kamailio does not run, and " + options.config(f) + " loads no TLS (in Debian's: #!define WITH_TLS)")
 		return d
 	case seen.flaw != nil:
 		d.AddUnknown("Kamailio stops reading tls.cfg there: " + seen.flaw.Error())

@@ -179,6 +179,12 @@ func askVersion(f deployers.Facts) []string {
 	return []string{"opensips", "-V"}
 }
 
+// Runs returns the program of OpenSIPS.
+func (Deployer) Runs(deployers.Target) string { return "opensips" }
+
+// Serves reports whether a process of that serves: all do.
+func (Deployer) Serves(deployers.Process) bool { return true }
+
 func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discovery {
 	text := scriptText(f)
 	parsed := parseScript(text.Content)
