@@ -52,14 +52,14 @@ const (
 	lastDynamic  = 65519
 )
 
-// isTransient reports whether an ID that the name service switch knows is one that
+// IsDynamic reports whether an ID that the name service switch knows is one that
 // systemd has made up.
-func isTransient(id int) bool { return firstDynamic <= id && id <= lastDynamic }
+func IsDynamic(id int) bool { return firstDynamic <= id && id <= lastDynamic }
 
 // lasting returns the ID of a user or group that files may belong to. It fails with
 // a *TransientError.
 func lasting(kind, name string, id int, remote bool) (int, error) {
-	if remote && isTransient(id) {
+	if remote && IsDynamic(id) {
 		return 0, &TransientError{kind, name, id}
 	}
 	return id, nil
@@ -68,7 +68,7 @@ func lasting(kind, name string, id int, remote bool) (int, error) {
 // IsTransient reports whether an ID is one that systemd makes up for units, and that
 // this host gives to nobody.
 func IsTransient(uid, gid int) bool {
-	return isTransient(uid) && parsed(UserName(uid)) || isTransient(gid) && parsed(GroupName(gid))
+	return IsDynamic(uid) && parsed(UserName(uid)) || IsDynamic(gid) && parsed(GroupName(gid))
 }
 
 func parsed(name string) bool {

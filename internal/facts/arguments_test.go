@@ -68,3 +68,12 @@ func TestArguments(t *testing.T) {
 		}
 	}
 }
+
+// TestUserThatIsNotYet wants a process that systemd has not yet let become its dynamic
+// user not to be taken for that.
+func TestUserThatIsNotYet(t *testing.T) {
+	facts := deployers.Facts{Unit: deployers.Unit{DynamicUser: true, User: "nobody-of-that-name", ActiveState: "active", MainPID: os.Getpid()}}
+	if err := lookAtUser(&facts); err != nil || !facts.DynamicUser || facts.Runs.Known {
+		t.Errorf("%+v, %v", facts, err)
+	}
+}

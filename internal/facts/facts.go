@@ -211,7 +211,10 @@ func lookAtUser(facts *deployers.Facts) (err error) {
 	if err != nil || !facts.DynamicUser || !unit.Running() || unit.MainPID == 0 {
 		return err
 	}
-	facts.Runs, err = process.IDs(unit.MainPID)
+	ids, err := process.IDs(unit.MainPID)
+	if ids.Known && account.IsDynamic(int(ids.UID)) { // else it is still becoming that user
+		facts.Runs = ids
+	}
 	return err
 }
 
