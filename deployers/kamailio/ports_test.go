@@ -77,7 +77,7 @@ func TestRoots(t *testing.T) {
 	}
 }
 
-// TestAnother tells the Kamailio of a unit from one beside it.
+// TestAnother wants the Kamailio of a unit to be told from one beside it.
 func TestAnother(t *testing.T) {
 	for _, test := range []struct {
 		name       string

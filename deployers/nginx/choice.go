@@ -54,7 +54,7 @@ func (c *choice) add(number int, server serverBlock, l listener) (lost []ignored
 	return lost
 }
 
-// take gives a server a name, or returns the one that has it (ngx_hash_add_key in
+// take returns the server that has a name already, or lets another have it (ngx_hash_add_key in
 // src/core/ngx_hash.c of 1.26: .example.org is in the way of example.org and of
 // *.example.org, and they of it).
 func (c *choice) take(name string, number int) (winner int, taken bool) {

@@ -190,7 +190,7 @@ func (u *fileUse) consider(number int) {
 	}
 }
 
-// tellIgnored tells of the names of a server that nginx ignores, and which server it
+// tellIgnored adds a check of the names of a server that nginx ignores, and which server it
 // lets answer. It is an error where none is left.
 func (u *fileUse) tellIgnored(number int) {
 	server, lost := u.read.servers[number], u.read.lostEverywhere(number)
@@ -276,7 +276,7 @@ func (u *fileUse) probes() []endpoint.Endpoint {
 	return probes
 }
 
-// tellUnlooked tells of listeners at which the files are served and which no probe that
+// tellUnlooked adds a check of listeners at which the files are served and which no probe that
 // was written down looks at.
 func (u *fileUse) tellUnlooked() {
 	for _, number := range u.servers {

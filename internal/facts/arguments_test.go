@@ -44,10 +44,17 @@ func TestArguments(t *testing.T) {
 		cmd := exec.Command("tail", argv[1:]...)
 		cmd.Args[0] = argv[0]
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+		if _, err := out.Read(make([]byte, 1)); err != nil { // until then it may have no arguments yet
+			t.Fatal(err)
+		}
 		return deployers.Unit{MainPID: cmd.Process.Pid, ExecStart: []string{"/usr/bin/tail", "-f"}}
 	}
 	its := filepath.Join(t.TempDir(), "its")

@@ -42,7 +42,15 @@ func (f *Finder) Instances(ctx context.Context, program string) (units []string,
 		}
 	}
 	if f.units != nil {
-		units = append(units, enabled(program)...)
+		for _, name := range enabled(program) {
+			unit, err := f.Unit(ctx, name)
+			if err != nil {
+				return nil, nil, err
+			}
+			if startsIn(unit, program) { // and is not called so alone, as nginx-exporter.service
+				units = append(units, name)
+			}
+		}
 	}
 	slices.Sort(units)
 	return slices.Compact(units), loose, nil
@@ -54,8 +62,12 @@ func (f *Finder) runs(ctx context.Context, p process.Running, program string) (b
 		return false, nil
 	}
 	unit, err := f.Unit(ctx, p.Unit)
-	starts := len(unit.ExecStart) > 0 && filepath.Base(unit.ExecStart[0]) == filepath.Base(program)
-	return unit.MainPID == p.PID || starts, err
+	return unit.MainPID == p.PID || startsIn(unit, program), err
+}
+
+// startsIn reports whether a unit starts a program, by what systemd knows of it.
+func startsIn(unit deployers.Unit, program string) bool {
+	return len(unit.ExecStart) > 0 && filepath.Base(unit.ExecStart[0]) == filepath.Base(program)
 }
 
 // enabled returns the enabled units whose files start a program.

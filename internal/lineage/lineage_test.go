@@ -267,7 +267,7 @@ func TestNewest(t *testing.T) {
 	}
 }
 
-// TestUnnamed tells of what would be a lineage if it had another name.
+// TestUnnamed is about what would be a lineage if it had another name.
 func TestUnnamed(t *testing.T) {
 	dir := t.TempDir()
 	for _, file := range []string{"a.example/fullchain.pem", "caf\xe9/fullchain.pem", "line\nend/README", ".hidden/fullchain.pem"} {
