@@ -73,7 +73,7 @@ func (b *bencher) initialised() []bench.Row {
 
 // linked returns how much of the program is of which package.
 func (b *bencher) linked() []bench.Row {
-	program := goBuild(b, "certlatch", "../..", "build", "-tags=urfave_cli_no_docs", "./cmd/certlatch") // with its symbols
+	program := goBuild(b, "certlatch", "../..", "build", "-tags=urfave_cli_no_docs,nethttpomithttp2", "./cmd/certlatch") // with its symbols
 	symbols, err := output("go", "tool", "nm", "-size", program)
 	if err != nil {
 		b.Fatal(err)
