@@ -34,7 +34,7 @@ nothing touched; 3 the new bundle was refused, nothing touched; 4 installing fai
 previous pair back; 5 activation failed or the service's own test rejected it, previous
 pair back; 6 not proven within the deadline, previous pair back; 7 the previous state
 could not be restored or proven, look at once; 8 another run held the lock too long;
-9 installed, not yet served.`
+9 it waits: installed and not yet served, or told to end and put back.`
 
 // exitStatus is an error that only carries the exit code: whatever there was to
 // print is printed.

@@ -151,7 +151,12 @@ func (r *run) try(ctx context.Context, group []prepared) (became []ended, activa
 func (r *run) take(ctx context.Context, step outcome.Step, a attempt, do func(context.Context, attempt) (attempt, error)) (attempt, error) {
 	r.site.Tell("%s: %s", step, a.about())
 	began := time.Now()
-	a, err := do(ctx, a)
+	var err error
+	if interrupted(ctx) {
+		err = ctx.Err()
+	} else {
+		a, err = do(ctx, a)
+	}
 	_, waits := errors.AsType[*outcome.WaitError](err)
 	return r.took(a, outcome.StepTaken{Step: step, OK: err == nil || waits, Took: time.Since(began)}), err
 }

@@ -303,6 +303,11 @@ func (e *Engine) locked(ctx context.Context, req Request, work func(context.Cont
 	if err != nil {
 		return r, nil, err
 	}
+	defer context.AfterFunc(ctx, func() {
+		if interrupted(ctx) {
+			e.Site.Log.Warn("told to end: what was begun is put back, and goes on with the next run")
+		}
+	})()
 	ctx, cancelWork := context.WithDeadline(ctx, began.Add(req.Limits.Work))
 	defer cancelWork()
 	became, err := work(ctx, r)

@@ -174,6 +174,9 @@ func (r *run) deployGroup(ctx context.Context, group []prepared) []ended {
 	alone := len(group) == 1
 	for activations := 0; activations < mostActivations; {
 		ends, activated := r.try(ctx, group)
+		if interrupted(ctx) {
+			return ends // which tells nothing about the group
+		}
 		if activated {
 			activations++
 		}

@@ -308,6 +308,8 @@ func nextAttempt(e ended, record *state.Record, now time.Time) *time.Time {
 	case e.outcome.Reason == outcome.AddressNotHere: // to look again costs the service nothing
 		next := now.Add(addressRetry)
 		return &next
+	case e.outcome.Reason == outcome.Interrupted:
+		return &now
 	case e.outcome.Reason == outcome.OutsideWindow:
 		opens := e.job.target.Window.Opens(now)
 		return &opens

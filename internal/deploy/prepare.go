@@ -156,6 +156,9 @@ func (r *run) prepare(ctx context.Context, j job) (prepared, *ended) {
 	began := time.Now()
 	p, err := r.validate(ctx, j)
 	p.steps = r.log(p.job, nil, outcome.StepTaken{Step: outcome.Validate, OK: err == nil, Took: time.Since(began)})
+	if err != nil && interrupted(ctx) {
+		err = &outcome.InterruptedError{Err: err}
+	}
 	if err != nil {
 		return p, p.end(outcome.Failure{At: outcome.Validate, Err: err})
 	}

@@ -22,6 +22,13 @@ import (
 
 // finish brings an attempt that stopped at a step to its end.
 func (r *run) finish(ctx context.Context, a attempt, step outcome.Step, err error) []ended {
+	if interrupted(ctx) {
+		err = &outcome.InterruptedError{Err: err}
+		a = a.each(func(m member) member {
+			m.fault = nil // what was cut short says nothing of single members
+			return m
+		})
+	}
 	if wait, is := errors.AsType[*outcome.WaitError](err); is {
 		return r.keepOrUndo(ctx, a, step, wait)
 	}
@@ -36,6 +43,9 @@ func (r *run) finish(ctx context.Context, a attempt, step outcome.Step, err erro
 	}
 	return r.undo(ctx, a, step, err)
 }
+
+// interrupted reports whether certlatch was told to end, by a signal.
+func interrupted(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
 
 // keepOrUndo ends an attempt whose files stay, or undoes it at a step where they
 // cannot.

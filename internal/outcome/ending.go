@@ -189,7 +189,7 @@ func (e Undone) finish(o *Outcome, of Subject) {
 			o.Remedy = fmt.Sprintf("look at once: journalctl -u %s tells why it does not start; the previous pair is in place, so look at its configuration and script, then systemctl start %s", job.Unit, job.Unit)
 		}
 	}
-	if e.Restarted {
+	if e.Restarted && !is[*InterruptedError](e.Cause) {
 		o.once()
 	}
 }

@@ -119,7 +119,7 @@ func TestClass(t *testing.T) {
 		"": ClassUsage, Validate: ClassUsage, Baseline: ClassUsage, Undo: ClassUsage, Record: ClassUsage,
 		Stage: ClassInstall, Commit: ClassInstall, Test: ClassActivation, Activate: ClassActivation, Prove: ClassNotProven,
 	}
-	always := map[Reason]Class{ServiceCrashed: ClassUndoFailed, Outage: ClassNotProven}
+	always := map[Reason]Class{ServiceCrashed: ClassUndoFailed, Outage: ClassNotProven, Interrupted: ClassWaiting}
 	unexpected := []Reason{Unexpected, SystemdDown, DatabaseDown, DatabaseLocked, OutOfTime}
 	reasons := []Reason{"", "tls-config-missing", "expired"}
 	for _, row := range Reasons() {

@@ -344,3 +344,10 @@ func NotCarriedFinding(n install.NotCarried) lineage.Finding {
 		Remedy: fmt.Sprintf("write who else may read the files into acl: of target %s, or let root own the directories and the file", n.Target),
 	}
 }
+
+// InterruptedError says that certlatch was told to end before a step was done.
+type InterruptedError struct{ Err error }
+
+func (e *InterruptedError) Error() string { return "certlatch was told to end: " + e.Err.Error() }
+
+func (e *InterruptedError) Unwrap() error { return e.Err }

@@ -139,6 +139,7 @@ func particular() []kind { return slices.Concat(beforehand(), ofServices(), ofRo
 // files from being read.
 func beforehand() []kind {
 	return []kind{
+		{Interrupted, ClassWaiting, []match{whenever[*InterruptedError]("certlatch deploy --pending goes on with it")}},
 		{NotRecovered, ByStep, []match{
 			when(func(e *StuckError, of Subject) string { return e.Remedy(of.Target) }),
 			when(func(e *install.StuckError, of Subject) string { return (&StuckError{e}).Remedy(of.Target) }),

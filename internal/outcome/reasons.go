@@ -113,7 +113,7 @@ func Reasons() []Row {
 			rows = append(rows, row)
 		}
 	}
-	for _, reason := range []Reason{FirstInstall, AddressNotHere, OutsideWindow, OtherHost, Interrupted, Marked} {
+	for _, reason := range []Reason{FirstInstall, AddressNotHere, OutsideWindow, OtherHost, Marked} {
 		rows = append(rows, Row{reason, ClassWaiting})
 	}
 	for _, reason := range []Reason{HeldByHand, HeldByRollback, NotCarried} {
