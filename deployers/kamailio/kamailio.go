@@ -260,7 +260,11 @@ func (k observed) activation(t deployers.Target, f deployers.Facts) (deployers.A
 	case f.Systemd && t.AllowRestart && k.about != deployers.Control: // not to know is no reason to restart it
 		return deployers.Activation{Way: deployers.RestartUnit, Unit: t.Unit, Why: k.why + "; allow_restart is set, so it is restarted"}, nil
 	case k.remedy != "":
-		return deployers.Activation{}, &deployers.NoWayError{Target: t.Name, About: k.about, Why: k.why, Remedy: k.remedy}
+		noWay := &deployers.NoWayError{Target: t.Name, About: k.about, Why: k.why, Remedy: k.remedy}
+		if k.about == deployers.Control {
+			return deployers.Activation{}, &deployers.UnreachableError{NoWayError: noWay}
+		}
+		return deployers.Activation{}, noWay
 	default:
 		return deployers.Activation{Way: deployers.NoWay, Unit: t.Unit, Wait: deployers.RestartNotAllowed, Why: k.why}, nil
 	}

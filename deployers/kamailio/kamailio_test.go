@@ -263,10 +263,10 @@ func TestActivation(t *testing.T) {
 			deployers.Activation{Way: deployers.RestartUnit, Unit: "kamailio.service", Why: byModparamWhy + "; allow_restart is set, so it is restarted"}, nil,
 		}, {
 			"a control socket is missing", nil, unreachable, deployers.Activation{},
-			&deployers.NoWayError{Target: "web", Why: unreachableWhy, Remedy: `let Kamailio load its module ctl or jsonrpcs, or set kamailio: {rpc: "unix:/PATH"} to the control socket that it has`, About: deployers.Control},
+			&deployers.UnreachableError{NoWayError: &deployers.NoWayError{Target: "web", Why: unreachableWhy, Remedy: `let Kamailio load its module ctl or jsonrpcs, or set kamailio: {rpc: "unix:/PATH"} to the control socket that it has`, About: deployers.Control}},
 		}, {
 			"which is no reason to restart it", restart, unreachable, deployers.Activation{},
-			&deployers.NoWayError{Target: "web", Why: unreachableWhy, Remedy: `let Kamailio load its module ctl or jsonrpcs, or set kamailio: {rpc: "unix:/PATH"} to the control socket that it has`, About: deployers.Control},
+			&deployers.UnreachableError{NoWayError: &deployers.NoWayError{Target: "web", Why: unreachableWhy, Remedy: `let Kamailio load its module ctl or jsonrpcs, or set kamailio: {rpc: "unix:/PATH"} to the control socket that it has`, About: deployers.Control}},
 		}, {
 			"it takes the call and does not answer, which is no reason to restart it", restart, hangs, deployers.Activation{},
 			&deployers.SilentError{NoWayError: &deployers.NoWayError{
