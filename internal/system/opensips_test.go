@@ -14,23 +14,25 @@ import (
 )
 
 // opensipsUnit is the upstream unit (packaging/debian of 3.6.8), but it
-// restarts at once, and as often as needed.
+// restarts at once, and as often as needed. It holds a directory in /run, and what
+// runs.
 const opensipsUnit = `[Unit]
 StartLimitIntervalSec=0
 [Service]
 User=opensips
 Group=opensips
-RuntimeDirectory=opensips
+RuntimeDirectory=%s
 RuntimeDirectoryMode=775
 %s
 Restart=always
 RestartSec=0
 `
 
+// realService is what runs of the real one, with its directory in /run and its script.
 const realService = `Type=forking
-PIDFile=/run/opensips/opensips.pid
-ExecStart=/usr/sbin/opensips -P /run/opensips/opensips.pid -f /etc/opensips/opensips.cfg
-ExecStop=/usr/bin/pkill --pidfile /run/opensips/opensips.pid`
+PIDFile=/run/%[1]s/opensips.pid
+ExecStart=/usr/sbin/opensips -P /run/%[1]s/opensips.pid -f %[2]s
+ExecStop=/usr/bin/pkill --pidfile /run/%[1]s/opensips.pid`
 
 // usualVersion is a version of OpenSIPS that does not crash on tls_reload.
 const usualVersion = "3.6.8"
@@ -38,6 +40,7 @@ const usualVersion = "3.6.8"
 // opensipsFlags are the flags with which a script starts an OpenSIPS.
 type opensipsFlags struct {
 	script             bool
+	unit               string // without .service; that of a template has its script's name for an instance
 	version            string // that the scenario is about; empty: any
 	domain             string // of the script
 	fifo, socket, http string
@@ -50,7 +53,7 @@ type opensipsFlags struct {
 // opensips starts an OpenSIPS that serves on 127.0.0.1:5061 the files in
 // /etc/opensips/tls by its script, or the rows of its database, by default of
 // the one that the scenario has started. Called again, it is another OpenSIPS
-// in place of the first. With several sockets its script has a domain for each: the
+// in place of the first, or beside it where it has another unit. With several sockets its script has a domain for each: the
 // second is called sip2, with its files in /etc/opensips/tls2.
 //
 // Where this machine has an OpenSIPS in its PATH, that is what runs, with its
@@ -62,6 +65,7 @@ func (s *scenario) opensips(ts *testscript.TestScript, args []string) error {
 	want := opensipsFlags{script: args[0] == "script"}
 	flags := flag.NewFlagSet("opensips", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
+	flags.StringVar(&want.unit, "unit", "opensips", "")
 	flags.StringVar(&want.version, "version", "", "")
 	flags.StringVar(&want.domain, "domain", "sip", "")
 	flags.StringVar(&want.fifo, "fifo", "/run/opensips/opensips_fifo", "")
@@ -83,6 +87,9 @@ func (s *scenario) opensips(ts *testscript.TestScript, args []string) error {
 	}
 	service := want.fake()
 	if program, err := exec.LookPath("opensips"); err != nil {
+		if _, err := s.host.run("ln", "--symbolic", "--force", "/usr/bin/fakeopensips", "/usr/sbin/opensips"); err != nil {
+			return err
+		}
 		ts.Logf("[the fake of OpenSIPS %s]", cmp.Or(want.version, usualVersion))
 	} else if service, err = s.realOpenSIPS(ts, want, program); err != nil {
 		return err
@@ -90,15 +97,23 @@ func (s *scenario) opensips(ts *testscript.TestScript, args []string) error {
 	if err := s.host.write(want.file, []byte(want.configuration()), "0644", "root"); err != nil {
 		return err
 	}
-	if err := s.host.write("/etc/systemd/system/opensips.service", fmt.Appendf(nil, opensipsUnit, service), "0644", "root"); err != nil {
+	name, instance, ok := strings.Cut(want.unit, "@")
+	if ok {
+		name += "@"
+		service = strings.ReplaceAll(service, "/"+instance+".cfg", "/%i.cfg")
+	}
+	if err := s.host.write("/etc/systemd/system/"+name+".service", fmt.Appendf(nil, opensipsUnit, want.runtime(), service), "0644", "root"); err != nil {
 		return err
 	}
 	if _, err := s.host.run("systemctl", "daemon-reload"); err != nil {
 		return err
 	}
-	_, err := s.host.run("systemctl", "restart", "opensips")
+	_, err := s.host.run("systemctl", "restart", want.unit)
 	return err
 }
+
+// runtime returns the name of its directory in /run.
+func (want opensipsFlags) runtime() string { return strings.ReplaceAll(want.unit, "@", "-") }
 
 func (s *scenario) addOpenSIPSUser() error {
 	_, err := s.host.run("systemd-sysusers", "--inline", "u opensips - - /var/lib/opensips")
@@ -111,7 +126,7 @@ func (want opensipsFlags) fake() string {
 	if !want.script {
 		flags = append(flags, "-database="+want.url)
 	}
-	return "ExecStart=/usr/bin/fakeopensips " + strings.Join(flags, " ")
+	return "ExecStart=/usr/sbin/opensips " + strings.Join(flags, " ")
 }
 
 // realOpenSIPS copies this machine's OpenSIPS into the host.
@@ -144,7 +159,7 @@ func (s *scenario) realOpenSIPS(ts *testscript.TestScript, want opensipsFlags, p
 		s.Skipf("this is about OpenSIPS %s, and the real one of this machine is %s", major, version[0])
 	}
 	ts.Logf("[the real OpenSIPS %s]", version[0])
-	return strings.ReplaceAll(realService, "/etc/opensips/opensips.cfg", want.file), nil
+	return fmt.Sprintf(realService, want.runtime(), want.file), nil
 }
 
 const opensipsModules = "/usr/lib/opensips/modules"
