@@ -31,6 +31,7 @@ type Facts struct {
 	Outside   []Process        // the main processes of the program, where the unit does not run or Master is not its own
 	Holders   []Process        // where the unit does not run: who listens on the ports asked for all the same
 	Listeners []netip.AddrPort // where the service's processes listen, of the ports asked for
+	Apart     bool             // if ports were asked for: the processes have a network namespace of their own, not certlatch's
 	Titles    []string         // if asked for
 	Argv      []string         // if asked for, what of them can be believed, else empty words; nil: there is no main process
 	Outputs   map[string]Output

@@ -156,6 +156,7 @@ func carefulProof() Proof { return Proof{InARow: 4, Pace: 25 * time.Millisecond}
 type Processes struct {
 	ControlGroup string // of the unit; empty: it does not run
 	Main         int    // the live process that the PID file names; 0: none
+	Apart        bool   // they have a network namespace of their own
 }
 
 // Row is a row of a database from which a service takes its certificate.
@@ -276,7 +277,7 @@ func NewPlan(t Target, l lineage.Lineage, f Facts, scheme string) Plan {
 	if f.Unit.Running() {
 		plan.Of.ControlGroup = f.Unit.ControlGroup
 	}
-	plan.Of.Main = f.Master
+	plan.Of.Main, plan.Of.Apart = f.Master, f.Apart
 	plan.Reader = reader
 	if t.Probes == nil && !t.ProveNothing {
 		plan.Found = true

@@ -88,7 +88,7 @@ func (k Known) blind(s state.Sighting) bool {
 // nil: nothing is missing.
 func (k Known) outage(s state.Sighting) *state.Outage {
 	silent := func(p state.Served) bool {
-		return p.Error != nil && *p.Error != string(outcome.AddressNotHere) && (p.Probe != nil || *p.Error == string(outcome.Outage))
+		return p.Error != nil && *p.Error != string(outcome.AddressNotHere) && *p.Error != string(outcome.NetworkApart) && (p.Probe != nil || *p.Error == string(outcome.Outage))
 	}
 	proven := k.Record.Proven
 	if proven == nil || k.ProveNothing || k.Stopped || !slices.ContainsFunc(s.Served, silent) {

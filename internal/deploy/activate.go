@@ -60,7 +60,7 @@ func (r *run) activate(ctx context.Context, a attempt) (attempt, error) {
 	switch {
 	case crash != nil && a.activated:
 		a, err = r.proof(ctx, a, attempt.wanted)
-		return a, &outcome.CrashedError{What: crash.Error(), Proven: err == nil && !a.waitsForAddress()}
+		return a, &outcome.CrashedError{What: crash.Error(), Proven: err == nil && !a.isUnreached()}
 	case now == another:
 		return a, nil // it has taken what is installed, as the proof will show
 	case now == between:

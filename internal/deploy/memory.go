@@ -294,7 +294,8 @@ func failureOf(o outcome.Outcome, fingerprint string, next *time.Time, alone boo
 	}
 }
 
-// addressRetry is how soon it is looked again whether an address has come.
+// addressRetry is how soon it is looked again whether a service can be reached, as when
+// an address has come.
 const addressRetry = 2 * time.Minute
 
 // nextAttempt returns the time to try a job again that did not end well; nil:
@@ -305,7 +306,7 @@ func nextAttempt(e ended, record *state.Record, now time.Time) *time.Time {
 		return mends(e.outcome, now)
 	case e.outcome.Reason == outcome.ServiceCrashed, e.outcome.Once:
 		return nil
-	case e.outcome.Reason == outcome.AddressNotHere: // to look again costs the service nothing
+	case e.outcome.Reason == outcome.AddressNotHere, e.outcome.Reason == outcome.NetworkApart: // to look again costs the service nothing
 		next := now.Add(addressRetry)
 		return &next
 	case e.outcome.Reason == outcome.Interrupted:

@@ -120,30 +120,30 @@ func (r *run) prepareAll(ctx context.Context, jobs []job) (ready []prepared, ear
 
 // isLookedAt reports whether what is served may tell that nothing is to be done for a
 // job now.
-func (r *run) isLookedAt(p prepared) bool { return r.settled(p) || r.waitedForAddress(p) }
+func (r *run) isLookedAt(p prepared) bool { return r.settled(p) || r.wasUnreached(p) }
 
-// waitedForAddress reports whether a job was done but for its proof, as the addresses
-// at which its service listens were not this host's.
-func (r *run) waitedForAddress(p prepared) bool {
+// wasUnreached reports whether a job was done but for its proof, as its service listens
+// where it could not be reached from here.
+func (r *run) wasUnreached(p prepared) bool {
 	pending := p.known.Pending
-	return pending != nil && outcome.Reason(pending.Reason) == outcome.AddressNotHere && pending.Fingerprint == p.leaf.Fingerprint &&
+	return pending != nil && slices.Contains([]outcome.Reason{outcome.AddressNotHere, outcome.NetworkApart}, outcome.Reason(pending.Reason)) && pending.Fingerprint == p.leaf.Fingerprint &&
 		!r.req.Force && !p.job.byName() && p.pair.Same()
 }
 
 // endAsSeen returns how a job ends, given what its probes saw; nil: it goes on.
 func (r *run) endAsSeen(p prepared, observed []probe.Observation) *ended {
 	seen, served := p.served(observed)
-	at := slices.IndexFunc(observed, prepare.IsNotHere)
-	nowhere := p.plan.Found && len(seen.counting) == 0 && at >= 0
+	unreached := prepare.Unreached(p.plan, observed)
+	nowhere := p.plan.Found && len(seen.counting) == 0 && unreached != nil
 	switch {
 	case r.settled(p) && served:
 		return r.unchanged(p, seen)
 	case r.settled(p) && nowhere:
 		end := r.unchanged(p, seen)
-		end.outcome = end.outcome.Noting(observed[at].Err.Error() + ", and nothing else can be looked at")
+		end.outcome = end.outcome.Noting(unreached.Error() + ", and nothing else can be looked at")
 		return end
-	case r.waitedForAddress(p) && nowhere:
-		end := p.end(outcome.Waits{For: notHere(observed[at])})
+	case r.wasUnreached(p) && nowhere:
+		end := p.end(outcome.Waits{For: unreached})
 		end.again = true
 		return end
 	}

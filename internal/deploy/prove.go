@@ -44,9 +44,9 @@ func (r *run) chooseProbes(ctx context.Context, a attempt) attempt {
 }
 
 // faultless returns the member with a fault where nothing could prove it: neither
-// now, nor when an address of its service comes to this host.
+// now, nor when its service can be reached.
 func (m member) faultless() member {
-	if len(m.counting) > 0 || m.waitsForAddress() {
+	if len(m.counting) > 0 || m.isUnreached() {
 		return m
 	}
 	unproven := &outcome.NoProbeError{Target: m.prepared.job.target.Name}
@@ -71,15 +71,15 @@ func (m member) leaveAway() member {
 	return m
 }
 
-// waitsForAddress reports whether nothing can prove a member as long as an address
-// at which its service listens is another host's.
-func (m member) waitsForAddress() bool {
-	return m.prepared.plan.Found && len(m.counting) == 0 && slices.ContainsFunc(m.away, prepare.IsNotHere)
+// isUnreached reports whether nothing can prove a member as long as its service
+// listens where it cannot be reached from here.
+func (m member) isUnreached() bool {
+	return m.prepared.plan.Found && len(m.counting) == 0 && prepare.Unreached(m.prepared.plan, m.away) != nil
 }
 
-// waitsForAddress reports whether some member does.
-func (a attempt) waitsForAddress() bool {
-	return slices.ContainsFunc(a.members, member.waitsForAddress)
+// isUnreached reports whether that is so of some member.
+func (a attempt) isUnreached() bool {
+	return slices.ContainsFunc(a.members, member.isUnreached)
 }
 
 // noteAway notes at which addresses a member is not proven, since they are not this
@@ -150,7 +150,7 @@ func (m member) expectProved(gone []probe.Observation) member {
 		switch {
 		case prepare.IsAway(o):
 			m.away = append(slices.Clip(m.away), o)
-		case proved == nil && !m.waitsForAddress() || prepare.Among(o.Endpoint, proved):
+		case proved == nil && !m.isUnreached() || prepare.Among(o.Endpoint, proved):
 			m.counting = append(slices.Clip(m.counting), o)
 		default:
 			m.silent = append(m.silent, o)
@@ -187,12 +187,12 @@ func (r *run) prove(ctx context.Context, a attempt) (attempt, error) {
 	}
 	switch {
 	case crash != nil && a.activated:
-		return a, &outcome.CrashedError{What: crash.Error(), Proven: proof == nil && !a.waitsForAddress()}
+		return a, &outcome.CrashedError{What: crash.Error(), Proven: proof == nil && !a.isUnreached()}
 	case now == between && proof != nil:
 		return a, a.restarting()
 	}
 	missed, is := errors.AsType[*missedError](proof)
-	a = a.each(member.waitForAddress)
+	a = a.each(member.waitToBeReached)
 	switch {
 	case proof == nil:
 		return r.noteHanging(a), nil
@@ -203,18 +203,13 @@ func (r *run) prove(ctx context.Context, a attempt) (attempt, error) {
 	return a, a.fault()
 }
 
-// waitForAddress lets a member wait that nothing has proven, since an address of its
-// service is not this host's.
-func (m member) waitForAddress() member {
-	if m.waitsForAddress() {
-		m.wait = notHere(m.away[slices.IndexFunc(m.away, prepare.IsNotHere)])
+// waitToBeReached lets a member wait that nothing has proven, since its service cannot
+// be reached from here.
+func (m member) waitToBeReached() member {
+	if m.isUnreached() {
+		m.wait = prepare.Unreached(m.prepared.plan, m.away)
 	}
 	return m
-}
-
-// notHere returns the wait for the address of a probe.
-func notHere(o probe.Observation) *outcome.WaitError {
-	return &outcome.WaitError{Reason: outcome.AddressNotHere, Detail: o.Err.Error()}
 }
 
 // missedError is probes that did not see what they should.

@@ -278,7 +278,7 @@ func TestFound(t *testing.T) {
 		{name: "the address leaves, and the service dies", found: "443", proved: "443", on: on{"tell": sequence(at(process.NotHere, 443), crash)}, says: "it does not serve the new certificate", want: "failed (service-crashed) at prove", told: "reload", now: "443", installed: "old"},
 		{name: "the address comes with the activation", found: "443", proved: "443", on: on{"before": at(process.NotHere, 443), "tell": at(process.Own, 443)}, want: "deployed", told: "reload", now: "443", installed: "new"},
 		{name: "another process listens there", found: "443", proved: "-", on: on{"before": at(process.Another, 443)}, says: "another process than the service's listens there", want: "failed (no-probe) at baseline", told: "", now: "", installed: "old"},
-		{name: "it has a network of its own", found: "443", proved: "-", on: on{"before": at(process.Apart, 443)}, says: "network namespace of its own", want: "failed (no-probe) at baseline", told: "", now: "", installed: "old"},
+		{name: "it has a network of its own", found: "443", proved: "-", on: on{"before": at(process.Apart, 443)}, says: "network namespace of its own", want: "deferred (network-apart)", told: "reload", now: "", installed: "new"},
 		{name: "another process listens at one of them", found: "443 444", proved: "443", on: on{"before": at(process.Another, 444)}, want: "deployed", told: "reload", now: "443", installed: "new"},
 		{name: "nobody can tell", found: "443 444", proved: "443 444", on: on{"peers": fails(errors.New("no netlink"))}, want: "deployed", told: "reload", now: "443 444", installed: "new"},
 		{name: "one needs another activation", found: "443 444", proved: "443", twice: true, on: on{

@@ -9,7 +9,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -52,7 +51,7 @@ type Finder struct {
 	mutex     sync.Mutex
 	turns     map[string]*sync.Mutex // to find out about a service, by its unit or target
 	found     map[asker]deployers.Facts
-	listening map[listening][]netip.AddrPort
+	listening map[listening]network
 	titles    map[service][]string
 	texts     map[text][]deployers.Text
 	running   map[text][]deployers.Process // of programs, and on ports
@@ -71,7 +70,7 @@ func NewFinder(units Units, programs Programs, channels Channels) *Finder {
 	return &Finder{
 		units: units, programs: programs, channels: channels,
 		seen: map[string]deployers.Unit{}, outputs: map[string]deployers.Output{}, answers: map[deployers.Query]deployers.Answer{},
-		turns: map[string]*sync.Mutex{}, listening: map[listening][]netip.AddrPort{}, titles: map[service][]string{}, texts: map[text][]deployers.Text{}, running: map[text][]deployers.Process{},
+		turns: map[string]*sync.Mutex{}, listening: map[listening]network{}, titles: map[service][]string{}, texts: map[text][]deployers.Text{}, running: map[text][]deployers.Process{},
 		found: map[asker]deployers.Facts{}, silent: map[deployers.Channel]deployers.Answer{}, asked: map[string][]deployers.Channel{}, forgotten: map[string]int{}, left: patience,
 	}
 }
@@ -151,7 +150,7 @@ func (f *Finder) learn(ctx context.Context, facts *deployers.Facts, wants deploy
 		}
 	}
 	if len(wants.Ports) > 0 && first("ports %v", wants.Ports) {
-		if facts.Listeners, err = f.listeners(*facts, wants); err != nil {
+		if facts.Listeners, facts.Apart, err = f.listeners(*facts, wants); err != nil {
 			return news, err
 		}
 	}

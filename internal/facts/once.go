@@ -57,15 +57,25 @@ func (f *Finder) turn(who asker) (done func()) {
 	return turn.Unlock
 }
 
-// listeners returns where the service's processes listen.
-func (f *Finder) listeners(facts deployers.Facts, wants deployers.Wants) ([]netip.AddrPort, error) {
-	return once(f, f.listening, listening{serviceOf(facts, wants), fmt.Sprint(wants.Ports)}, wants.Unit, func() ([]netip.AddrPort, error) {
+// network is where a service's processes listen, and whether they have a network
+// namespace of their own.
+type network struct {
+	listeners []netip.AddrPort
+	apart     bool
+}
+
+// listeners returns where the service's processes listen, and whether they have a
+// network namespace of their own.
+func (f *Finder) listeners(facts deployers.Facts, wants deployers.Wants) ([]netip.AddrPort, bool, error) {
+	found, err := once(f, f.listening, listening{serviceOf(facts, wants), fmt.Sprint(wants.Ports)}, wants.Unit, func() (network, error) {
 		pids, err := processes(facts)
 		if err != nil {
-			return nil, err
+			return network{}, err
 		}
-		return process.Listeners(pids, wants.Ports)
+		listeners, err := process.Listeners(pids, wants.Ports)
+		return network{listeners, process.AreApart(pids)}, err
 	})
+	return found.listeners, found.apart, err
 }
 
 // outside returns the main processes of a program.
@@ -184,7 +194,7 @@ func (f *Finder) Forget(unit string) {
 	f.forgotten[unit]++
 	delete(f.seen, unit)
 	maps.DeleteFunc(f.found, func(who asker, _ deployers.Facts) bool { return who.unit == unit })
-	maps.DeleteFunc(f.listening, func(of listening, _ []netip.AddrPort) bool { return of.unit == unit })
+	maps.DeleteFunc(f.listening, func(of listening, _ network) bool { return of.unit == unit })
 	maps.DeleteFunc(f.titles, func(of service, _ []string) bool { return of.unit == unit })
 	maps.DeleteFunc(f.texts, func(of text, _ []deployers.Text) bool { return of.unit == unit })
 	maps.DeleteFunc(f.running, func(of text, _ []deployers.Process) bool { return of.unit == unit })

@@ -402,7 +402,7 @@ func (ev evidence) served(observed []probe.Observation) (checks []deployers.Chec
 		leaf := o.Leaf()
 		switch {
 		case prepare.IsAway(o):
-			checks = append(checks, away(o, answers))
+			checks = append(checks, ev.away(o, answers))
 			counted++
 			continue
 		case leaf == nil && ev.plan.Found && prepare.Among(o.Endpoint, proved):
@@ -419,7 +419,7 @@ func (ev evidence) served(observed []probe.Observation) (checks []deployers.Chec
 		}
 		counted++
 	}
-	if counted == 0 && !ev.isInactive() {
+	if counted == 0 && !ev.isInactive() && prepare.Unreached(ev.plan, nil) == nil {
 		for _, e := range prepare.LostProbes(ev.record.Proven, ev.plan) {
 			unanswered = append(unanswered, fmt.Errorf("%s: the service does not listen there any more", e))
 		}
@@ -435,12 +435,14 @@ func (ev evidence) served(observed []probe.Observation) (checks []deployers.Chec
 
 // away returns the check of a found probe that does not reach the service, where
 // others do or not.
-func away(o probe.Observation, others bool) deployers.Check {
+func (ev evidence) away(o probe.Observation, others bool) deployers.Check {
 	switch {
-	case prepare.IsNotHere(o) && others:
+	case prepare.WhyUnreached(o) != "" && others:
 		return fine(deployers.Serving, "%v, and it is not proven there", o.Err)
 	case prepare.IsNotHere(o):
 		return warned(deployers.Serving, "write a probe at an address that this host always has; or else certlatch deploy --pending proves a renewal when the address has come", "%v", o.Err)
+	case prepare.WhyUnreached(o) != "":
+		return ev.unreached(prepare.Unreached(ev.plan, []probe.Observation{o}))
 	}
 	return warned(deployers.Serving, "see who else listens there, or write a probe that reaches the service", "%v", o.Err)
 }
@@ -469,6 +471,11 @@ func (ev evidence) pointsAway(observed []probe.Observation, elsewhere []netip.Ad
 	return checks
 }
 
+// unreached returns the check of a service that cannot be reached from here.
+func (ev evidence) unreached(wait *outcome.WaitError) deployers.Check {
+	return warned(deployers.Serving, wait.Remedy(subjectOf(ev.assigned, ev.plan)), "%v", wait)
+}
+
 // silent returns the check of a probe that completes no handshake.
 func (ev evidence) silent(err error) deployers.Check {
 	if outage := prepare.Outage(ev.assigned.Target, ev.record.Proven, err); outage != nil {
@@ -480,6 +487,9 @@ func (ev evidence) silent(err error) deployers.Check {
 // unseen returns the check of a service none of whose listeners says anything
 // of the target.
 func (ev evidence) unseen() deployers.Check {
+	if wait := prepare.Unreached(ev.plan, nil); wait != nil {
+		return ev.unreached(wait)
+	}
 	if first := ev.pairErr == nil && prepare.NothingBefore(ev.pair, ev.record); first && len(ev.plan.Probes) > 0 {
 		return warned(deployers.Serving, ev.deploy(), "no listener of the service completes a TLS handshake yet")
 	}

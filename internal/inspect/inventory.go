@@ -293,6 +293,8 @@ func blindness(a prepare.Assignment, plan deployers.Plan, proven *state.Proof, p
 	switch {
 	case err == nil && probes == 0 && plan.Activate.Wait == deployers.ServiceInactive:
 		return outcome.Reason(deployers.ServiceInactive)
+	case err == nil && probes == 0 && prepare.Unreached(plan, nil) != nil:
+		return outcome.NetworkApart
 	case err == nil && probes == 0 && !a.Target.ProveNothing:
 		err = prepare.Unserved(a.Target, proven, outcome.NoListenerError{}, &outcome.NoProbeError{Target: a.Target.Name})
 	}
@@ -378,9 +380,9 @@ func (g glance) served(observed []probe.Observation) []state.Served {
 	planned, lost := observed[:len(g.planned)], observed[len(g.planned):]
 	answers := slices.ContainsFunc(planned, func(o probe.Observation) bool { return o.Leaf() != nil })
 	for _, o := range planned {
-		if prepare.IsNotHere(o) {
+		if why := prepare.WhyUnreached(o); why != "" {
 			if !answers { // else those show it
-				all = append(all, notHere(o.Endpoint))
+				all = append(all, unreached(o.Endpoint, why))
 			}
 			continue
 		}
@@ -392,8 +394,8 @@ func (g glance) served(observed []probe.Observation) []state.Served {
 	for _, o := range lost {
 		switch {
 		case answers: // the service was told to listen elsewhere
-		case prepare.IsNotHere(o):
-			all = append(all, notHere(o.Endpoint))
+		case prepare.WhyUnreached(o) != "":
+			all = append(all, unreached(o.Endpoint, prepare.WhyUnreached(o)))
 		case o.Leaf() != nil:
 			all = append(all, shown(o.Endpoint, nil, fmt.Errorf("%s: another service answers there", o.Endpoint)))
 		default:
@@ -407,9 +409,9 @@ func (g glance) served(observed []probe.Observation) []state.Served {
 	return all
 }
 
-// notHere returns what there is to say of a probe whose address is another host's now.
-func notHere(e endpoint.Endpoint) state.Served {
-	url, why := e.String(), string(outcome.AddressNotHere)
+// unreached returns what there is to say of a probe that cannot reach its service.
+func unreached(e endpoint.Endpoint, reason outcome.Reason) state.Served {
+	url, why := e.String(), string(reason)
 	return state.Served{Probe: &url, Error: &why}
 }
 

@@ -1,6 +1,7 @@
 package outcome
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -299,6 +300,8 @@ func (e *WaitError) Remedy(of Subject) string {
 		return "correct what is named, then certlatch deploy --pending; any other reload of " + unit + " takes the new pair too, at that price"
 	case AddressNotHere:
 		return "certlatch deploy --pending proves it when the address has come; or write probe: for target " + of.Target + ", at an address that this host always has"
+	case NetworkApart:
+		return of.letBeReached()
 	case FirstInstall:
 		return "let the service's configuration name " + of.firstFile() + "; certlatch deploy --pending then proves it"
 	default:
@@ -306,11 +309,17 @@ func (e *WaitError) Remedy(of Subject) string {
 	}
 }
 
+// letBeReached returns the remedy where a service has a network namespace of its own.
+func (of Subject) letBeReached() string {
+	return fmt.Sprintf("write probe: for target %s, at an address at which this host reaches the service, as in probe: [%q]; or probe: [] to prove nothing",
+		of.Target, strings.Replace(cmp.Or(of.Plan.Example, "tls://127.0.0.1:443"), "127.0.0.1", "ADDRESS", 1))
+}
+
 // WaitsForService reports whether a reason is about something that somebody
 // else does at the service, so that looking again is worth it at any time.
 func (r Reason) WaitsForService() bool {
 	switch r {
-	case FirstInstall, AddressNotHere, OtherHost, Reason(deployers.ServiceInactive), Reason(deployers.OutsideUnit), Reason(deployers.RestartNotAllowed), Reason(deployers.SharedMemoryLow):
+	case FirstInstall, AddressNotHere, NetworkApart, OtherHost, Reason(deployers.ServiceInactive), Reason(deployers.OutsideUnit), Reason(deployers.RestartNotAllowed), Reason(deployers.SharedMemoryLow):
 		return true
 	}
 	return false

@@ -214,7 +214,7 @@ func TestExplainDynamic(t *testing.T) {
 // A table of reasons is of use only where each is in it once, and is reached.
 func TestReasons(t *testing.T) {
 	want := map[Reason]Class{ // of those that no error has
-		FirstInstall: ClassWaiting, AddressNotHere: ClassWaiting, OutsideWindow: ClassWaiting, OtherHost: ClassWaiting, Interrupted: ClassWaiting, Marked: ClassWaiting,
+		FirstInstall: ClassWaiting, AddressNotHere: ClassWaiting, NetworkApart: ClassWaiting, OutsideWindow: ClassWaiting, OtherHost: ClassWaiting, Interrupted: ClassWaiting, Marked: ClassWaiting,
 		HeldByHand: ClassOK, HeldByRollback: ClassOK, NotCarried: ClassOK,
 	}
 	for _, e := range explanations() {

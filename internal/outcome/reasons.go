@@ -61,6 +61,7 @@ const (
 	// What is waited for, beside the waits that deployers name.
 	FirstInstall   Reason = "first-install"
 	AddressNotHere Reason = "address-not-here"  // the service listens where another host answers now
+	NetworkApart   Reason = "network-apart"     // the service has a network namespace of its own
 	OutsideWindow  Reason = state.OutsideWindow // such a retry may be far away, so the state knows the word
 	OtherHost      Reason = "other-host-endangered"
 
@@ -113,7 +114,7 @@ func Reasons() []Row {
 			rows = append(rows, row)
 		}
 	}
-	for _, reason := range []Reason{FirstInstall, AddressNotHere, OutsideWindow, OtherHost, Marked} {
+	for _, reason := range []Reason{FirstInstall, AddressNotHere, NetworkApart, OutsideWindow, OtherHost, Marked} {
 		rows = append(rows, Row{reason, ClassWaiting})
 	}
 	for _, reason := range []Reason{HeldByHand, HeldByRollback, NotCarried} {

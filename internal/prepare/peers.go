@@ -9,6 +9,7 @@ import (
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/endpoint"
+	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/probe"
 	"github.com/certlatch/certlatch/internal/process"
 )
@@ -186,6 +187,40 @@ func AddressOf(o probe.Observation) netip.Addr {
 func IsAway(o probe.Observation) bool {
 	_, is := errors.AsType[*AwayError](o.Err)
 	return is
+}
+
+// Unreached returns the wait of a plan none of whose found probes counts, given those
+// that do not reach the service: an address of it is not this host's, or it has a
+// network namespace of its own. Nil: neither is so.
+func Unreached(plan deployers.Plan, away []probe.Observation) *outcome.WaitError {
+	for _, o := range away {
+		if why := WhyUnreached(o); why != "" {
+			return &outcome.WaitError{Reason: why, Detail: o.Err.Error()}
+		}
+	}
+	if !plan.Found || !plan.Of.Apart {
+		return nil
+	}
+	return &outcome.WaitError{Reason: outcome.NetworkApart, Detail: "the service has a network namespace of its own, and none of its listeners is to be reached from here"}
+}
+
+// WhyUnreached returns the reason for which nothing can be seen at a found probe as
+// long as things are as they are; empty: there is none.
+func WhyUnreached(o probe.Observation) outcome.Reason {
+	switch {
+	case IsNotHere(o):
+		return outcome.AddressNotHere
+	case isApart(o):
+		return outcome.NetworkApart
+	}
+	return ""
+}
+
+// isApart reports whether an observation is of a found probe of a service that has a
+// network namespace of its own.
+func isApart(o probe.Observation) bool {
+	away, is := errors.AsType[*AwayError](o.Err)
+	return is && away.Peer == process.Apart
 }
 
 // IsNotHere reports whether an observation is of a found probe whose address this

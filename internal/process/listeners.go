@@ -75,9 +75,9 @@ func sockets(pid int) ([]uint32, error) {
 	return inodes, nil
 }
 
-// areApart reports whether processes have another network namespace than this one
+// AreApart reports whether processes have another network namespace than this one
 // has, as far as can be told.
-func areApart(pids []int) bool {
+func AreApart(pids []int) bool {
 	here, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
 		return false

@@ -36,7 +36,7 @@ func Peers(pids []int, at []netip.AddrPort) ([]Peer, error) {
 			own[inode] = true
 		}
 	}
-	apart := areApart(pids)
+	apart := AreApart(pids)
 	peers := make([]Peer, len(at))
 	for i, address := range at {
 		here, err := isHere(openRoute, address.Addr())

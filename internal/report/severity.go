@@ -131,8 +131,11 @@ func blindness(s state.Sighting) string {
 
 // unseen returns why a probe saw nothing, in words.
 func unseen(probe *string, why string) string {
-	if probe != nil && why == string(outcome.AddressNotHere) {
+	switch {
+	case probe != nil && why == string(outcome.AddressNotHere):
 		return fmt.Sprintf("%s is at no address of this host now (%s)", *probe, why)
+	case why == string(outcome.NetworkApart):
+		return fmt.Sprintf("the service has a network namespace of its own (%s)", why)
 	}
 	return why
 }
