@@ -13,6 +13,7 @@ type Credential struct {
 	ID        string // what the service finds it as; of what is imported, a glob
 	Path      string // a file, or a directory of them; relative: in one of systemd's stores
 	Imported  bool   // whatever fits ID, from the stores
+	Renamed   string // of what is imported: what stands in place of ID, but for a * at its end; empty: nothing does
 	Encrypted bool   // systemd decrypts it
 }
 
@@ -54,7 +55,7 @@ func (c Credential) of(file string) (id string, is bool) {
 	switch {
 	case c.Imported:
 		fits, err := path.Match(c.ID, name)
-		return name, err == nil && fits && inStore(file)
+		return c.renamed(name), err == nil && fits && inStore(file)
 	case !path.IsAbs(c.Path):
 		return c.ID, name == c.Path && inStore(file)
 	case file == path.Clean(c.Path):
@@ -64,6 +65,15 @@ func (c Credential) of(file string) (id string, is bool) {
 	// (systemd.exec(5), LoadCredential=).
 	rest, below := strings.CutPrefix(file, path.Clean(c.Path)+"/")
 	return c.ID + "_" + strings.ReplaceAll(rest, "/", "_"), below
+}
+
+// renamed returns what a credential that is imported is called then: by its own name, or
+// as the rename pattern has it (systemd.exec(5) of 257, ImportCredential=).
+func (c Credential) renamed(name string) string {
+	if c.Renamed == "" {
+		return name
+	}
+	return c.Renamed + name[min(len(name), len(strings.TrimSuffix(c.ID, "*"))):]
 }
 
 func inStore(file string) bool {
@@ -76,10 +86,15 @@ func inStore(file string) bool {
 func (u Unit) Source(handed string) string {
 	id, is := strings.CutPrefix(handed, path.Join(handedOver, u.Name)+"/")
 	at := slices.IndexFunc(u.Credentials, func(c Credential) bool { return is && c.ID == id && path.IsAbs(c.Path) })
-	if at < 0 {
-		return handed
+	if at >= 0 {
+		return u.Credentials[at].Path
 	}
-	return u.Credentials[at].Path
+	for _, c := range u.Credentials { // none is called so, so it is of a directory; of one in that, nothing tells
+		if name, below := strings.CutPrefix(id, c.ID+"_"); is && below && path.IsAbs(c.Path) {
+			return path.Join(c.Path, name)
+		}
+	}
+	return handed
 }
 
 // HandOver returns a plan as it is for files that systemd hands over to the unit:

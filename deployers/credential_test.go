@@ -13,6 +13,7 @@ func TestHandsOver(t *testing.T) {
 	u := Unit{Name: "web.service", Credentials: []Credential{
 		{ID: "key", Path: "/etc/web/key.pem"}, {ID: "tls", Path: "/etc/tls/"}, {ID: "named", Path: "named.pem"},
 		{ID: "sealed", Path: "/etc/sealed.pem", Encrypted: true}, {ID: "web.*", Imported: true}, {ID: "[", Imported: true},
+		{ID: "old.*", Imported: true, Renamed: "new."}, {ID: "old_key", Imported: true, Renamed: "renamed_key"},
 	}}
 	for file, want := range map[string]struct {
 		at        string
@@ -30,6 +31,8 @@ func TestHandsOver(t *testing.T) {
 		"/run/credstore/web.key":             {"/run/credentials/web.service/web.key", false},
 		"/etc/credstore.encrypted/web.key":   {"/run/credentials/web.service/web.key", true},
 		"/etc/web.key":                       {},
+		"/etc/credstore/old.key":             {"/run/credentials/web.service/new.key", false},
+		"/etc/credstore/old_key":             {"/run/credentials/web.service/renamed_key", false},
 	} {
 		_, encrypted := u.credential(file)
 		if at := u.handsOver(file); at != want.at || encrypted != want.encrypted {
@@ -37,10 +40,11 @@ func TestHandsOver(t *testing.T) {
 		}
 	}
 	for handed, want := range map[string]string{
-		"/run/credentials/web.service/key":   "/etc/web/key.pem",
-		"/run/credentials/other.service/key": "/run/credentials/other.service/key",
-		"/run/credentials/web.service/named": "/run/credentials/web.service/named",
-		"/etc/web/key.pem":                   "/etc/web/key.pem",
+		"/run/credentials/web.service/key":       "/etc/web/key.pem",
+		"/run/credentials/other.service/key":     "/run/credentials/other.service/key",
+		"/run/credentials/web.service/named":     "/run/credentials/web.service/named",
+		"/etc/web/key.pem":                       "/etc/web/key.pem",
+		"/run/credentials/web.service/tls_a.pem": "/etc/tls/a.pem",
 	} {
 		if got := u.Source(handed); got != want {
 			t.Errorf("%s comes from %s, want %s", handed, got, want)

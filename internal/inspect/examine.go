@@ -85,6 +85,9 @@ func (i inspection) examineAll(ctx context.Context, assigned []prepare.Assignmen
 			checks = append([]deployers.Check{e.readBy(tried[:n]...)}, checks...)
 			tried = tried[n:]
 		}
+		if e.left != nil {
+			checks = append(checks, e.leftBehind(observed[n])...)
+		}
 		if e.looks {
 			checks = append(checks, e.served(observed[n])...)
 			checks = append(checks, e.pointsAway(observed[n], elsewhere)...)
@@ -121,6 +124,7 @@ type examined struct {
 	checks []deployers.Check
 	probes []endpoint.Endpoint // to be looked at
 	looks  bool                // at what is served, of which there is something to say without probes too
+	left   *glance             // at what a lineage has left behind that is not kept any more; nil: it is kept
 }
 
 // examine looks as far as it can: what is installed and served cannot be
@@ -132,7 +136,12 @@ func (i inspection) examine(ctx context.Context, a prepare.Assignment) examined 
 			proven = &known.Leaf
 		}
 		fault := i.prep.Explained(i.site.Config, a, proven)
-		return examined{evidence: evidence{assigned: a}, checks: []deployers.Check{fails(deployers.Issued, fault, subjectOf(a, deployers.Plan{}))}}
+		g := i.glance(ctx, a)
+		return examined{
+			evidence: evidence{assigned: a, record: i.record(a), plan: deployers.Plan{Found: g.areFound, Of: g.of}},
+			checks:   []deployers.Check{fails(deployers.Issued, fault, subjectOf(a, deployers.Plan{}))},
+			probes:   g.probes(), left: &g,
+		}
 	}
 	e := examined{evidence: i.open(ctx, a)}
 	e.checks = slices.Concat(i.kept(a), i.replaced(e.evidence), e.plan.Checks, []deployers.Check{e.activation()}, i.issued(ctx, e.evidence))
@@ -147,6 +156,31 @@ func (i inspection) examine(ctx context.Context, a prepare.Assignment) examined 
 	}
 	e.probes, e.looks = named, true
 	return e
+}
+
+// leftBehind says what of an assignment whose lineage is not kept any more is installed
+// and served all the same, and until when: nobody renews it.
+func (e examined) leftBehind(observed []probe.Observation) (checks []deployers.Check) {
+	until := func(about deployers.Aspect, what string, leaf lineage.Leaf) {
+		ends := leaf.NotAfter.Format("2006-01-02 15:04 MST")
+		if leaf.NotAfter.Before(time.Now()) {
+			checks = append(checks, wrong(about, "let the target have a lineage that is renewed", "%s %s, which expired at %s", what, leaf.Short(), ends))
+			return
+		}
+		checks = append(checks, fine(about, "%s %s, until %s", what, leaf.Short(), ends))
+	}
+	if e.left.installed != nil {
+		until(deployers.Reading, "what is installed is", *e.left.installed)
+	}
+	for _, o := range observed {
+		switch leaf := o.Leaf(); {
+		case leaf != nil:
+			until(deployers.Serving, o.Endpoint.String()+" serves", lineage.Describe(leaf))
+		case !e.plan.Found || prepare.Among(o.Endpoint, e.left.proved):
+			checks = append(checks, e.silent(o.Err))
+		}
+	}
+	return checks
 }
 
 // replaced says that another lineage has taken the place of an assignment's, which

@@ -61,11 +61,11 @@ func TestExamineSideBySide(t *testing.T) {
 	for n := range 9 {
 		want = append(want, fmt.Sprintf("n%d.example warning: tls://127.0.0.1:443?name=n%[1]d.example", n))
 	}
-	want = append(want, "web.example warning: tls://127.0.0.1:443?name=web.example", "gone.example2 ")
+	want = append(want, "web.example warning: tls://127.0.0.1:443?name=web.example", "gone.example2 ok: tls://127.0.0.1:443")
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if s.world.looks != 1 || s.world.asked != 10 {
+	if s.world.looks != 1 || s.world.asked != 11 {
 		t.Errorf("%d looks and %d handshakes", s.world.looks, s.world.asked)
 	}
 }

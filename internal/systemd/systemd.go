@@ -139,6 +139,10 @@ func (m *Manager) Unit(ctx context.Context, name string) (deployers.Unit, error)
 const serviceProperties = "User Group SupplementaryGroups MainPID NRestarts Result ControlGroup ExecStart DynamicUser " +
 	"LoadCredential LoadCredentialEncrypted ImportCredential"
 
+// importProperty is ImportCredential with the patterns by which credentials are renamed,
+// since 257.
+const importProperty = "ImportCredentialEx"
+
 // refreshProperty says what a service gets anew on a reload. It is in systemd 262,
 // and not in 257.
 const refreshProperty = "RefreshOnReload"
@@ -156,9 +160,22 @@ func credentials(properties map[string]any) (all []deployers.Credential) {
 		}
 	}
 	for _, glob := range property[[]string](properties, "ImportCredential") {
-		all = append(all, deployers.Credential{ID: glob, Imported: true})
+		all = append(all, deployers.Credential{ID: glob, Imported: true, Renamed: renames(properties)[glob]})
 	}
 	return all
+}
+
+// renames returns the patterns by which imported credentials are renamed, by their
+// globs.
+func renames(properties map[string]any) map[string]string {
+	by := map[string]string{}
+	for _, pair := range property[[][]any](properties, importProperty) {
+		if len(pair) == 2 {
+			glob, _ := pair[0].(string)
+			by[glob], _ = pair[1].(string)
+		}
+	}
+	return by
 }
 
 // properties returns the properties of a unit that all units have, and of a
@@ -183,6 +200,11 @@ func (m *Manager) properties(ctx context.Context, name string) (map[string]any, 
 	}
 	for key := range strings.FieldsSeq(serviceProperties) {
 		if err := ask(key); err != nil {
+			return nil, err
+		}
+	}
+	if property[[]string](properties, "ImportCredential") != nil {
+		if err := ask(importProperty); err != nil {
 			return nil, err
 		}
 	}
