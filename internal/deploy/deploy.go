@@ -195,7 +195,7 @@ func (e *Engine) Plan(ctx context.Context, req Request) (outcome.Report, error) 
 	all := beside.Each(r.beside, byUnit(jobs), func(jobs []job) gone {
 		ready, became := r.prepareAll(ctx, jobs)
 		for _, p := range ready {
-			for _, o := range r.prep.Away([]prepare.Look{prepare.LookFor(p.plan, p.plan.Probes)})[0] {
+			for _, o := range r.prep.Away(ctx, []prepare.Look{prepare.LookFor(p.plan, p.plan.Probes)})[0] {
 				p.notes = append(slices.Clip(p.notes), o.Err.Error())
 			}
 			became = append(became, ended{job: p.job, outcome: outcome.Of(p.about(), outcome.DryRun{Plan: p.plan})})

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -265,6 +266,8 @@ func (f *farm) observe(e endpoint.Endpoint) probe.Observation {
 	}
 	return probe.Observation{Endpoint: e, Err: fmt.Errorf("%s is not shown", e.Name)}
 }
+
+func (f *farm) Addresses(context.Context, string) []netip.Addr { return nil }
 
 func (f *farm) Prove(_ context.Context, _ time.Time, wants []probe.Want) []probe.Seen {
 	var all []probe.Seen

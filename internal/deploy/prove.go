@@ -50,10 +50,21 @@ func (m member) faultless() member {
 		return m
 	}
 	unproven := &outcome.NoProbeError{Target: m.prepared.job.target.Name}
-	if len(m.away) > 0 {
-		unproven.Away = m.away[0].Err
+	if len(m.away) > 0 { // whether the service would answer is not known
+		unproven.Away, unproven.Taken = m.away[0].Err, prepare.IsTaken(m.away[0])
+		m.fault = unproven
+		return m
 	}
 	m.fault = prepare.Unserved(m.prepared.job.target, m.prepared.known.Proven, outcome.NoListenerError{}, unproven)
+	return m
+}
+
+// displaced returns the member with a fault where nothing proves it any more, since
+// another process has what its probes reached.
+func (m member) displaced(before member) member {
+	if len(before.counting) > 0 && len(m.counting) == 0 && m.fault == nil {
+		return m.faultless()
+	}
 	return m
 }
 
@@ -95,8 +106,8 @@ func (m member) noteAway() member {
 
 // leaveAway leaves those probes aside whose address has left this host since they
 // were looked at, or at which another process listens now.
-func (r *run) leaveAway(a attempt) attempt {
-	away := r.prep.Away(a.looks(member.probes))
+func (r *run) leaveAway(ctx context.Context, a attempt) attempt {
+	away := r.prep.Away(ctx, a.looks(member.probes))
 	members := slices.Clone(a.members)
 	for i, m := range members {
 		for _, o := range away[i] {
@@ -179,6 +190,7 @@ func (m member) noteUnanswered() member {
 // prove looks at what is served until every probe saw the new leaf often
 // enough, and at whether the service is still the same process.
 func (r *run) prove(ctx context.Context, a attempt) (attempt, error) {
+	counted := a.members
 	a, proof := r.proveTwice(ctx, a)
 	a, now, crash := r.life(ctx, a)
 	if now == another { // and what was seen may have been of either
@@ -194,8 +206,13 @@ func (r *run) prove(ctx context.Context, a attempt) (attempt, error) {
 	missed, is := errors.AsType[*missedError](proof)
 	a = a.each(member.waitToBeReached)
 	switch {
-	case proof == nil:
-		return r.noteHanging(a), nil
+	case proof == nil && !a.isUnreached():
+		for i, m := range a.members {
+			a.members[i] = m.displaced(counted[i])
+		}
+		return r.noteHanging(a), a.fault()
+	case proof == nil: // and too little time went by to tell what hangs
+		return a, nil
 	case !is:
 		return a, proof
 	}
@@ -398,7 +415,7 @@ const (
 // row. What was seen at an address that has left meanwhile does not count, either
 // way. It fails with a *missedError.
 func (r *run) proof(ctx context.Context, a attempt, wanted func(attempt) []probe.Want) (attempt, error) {
-	a = r.leaveAway(a)
+	a = r.leaveAway(ctx, a)
 	wants := wanted(a)
 	if len(wants) == 0 {
 		return a, nil
@@ -419,7 +436,7 @@ func (r *run) proof(ctx context.Context, a attempt, wanted func(attempt) []probe
 		}
 	}
 	seen := r.site.World.Network.Prove(ctx, until, wants)
-	a = r.leaveAway(a)
+	a = r.leaveAway(ctx, a)
 	return a, a.missed(slices.DeleteFunc(seen, func(s probe.Seen) bool { return s.Proven || !a.counts(s.Endpoint) }))
 }
 

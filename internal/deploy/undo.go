@@ -140,7 +140,7 @@ func (r *run) restore(ctx context.Context, a attempt, step outcome.Step, cause e
 	if !slices.ContainsFunc(a.members, func(m member) bool { return m.share(lost) == nil }) {
 		return a, back, lost, nil
 	}
-	a = r.leaveAway(a)
+	a = r.leaveAway(ctx, a)
 	var activation error
 	if a.activated && (mayHaveWorked(step, cause) || a.keepsCopies() || !r.asBefore(ctx, a)) {
 		if a, err = r.act(ctx, a); err != nil {

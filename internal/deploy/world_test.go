@@ -724,6 +724,9 @@ func (w *world) handshake(e endpoint.Endpoint) probe.Observation {
 	return probe.Observation{Endpoint: e, Err: errSilent}
 }
 
+// Addresses is where no name leads.
+func (worldNetwork) Addresses(context.Context, string) []netip.Addr { return nil }
+
 // Prove looks every now and then until the time is over, and until a row that goes
 // well has come to its end.
 func (n worldNetwork) Prove(ctx context.Context, until time.Time, wants []probe.Want) []probe.Seen {

@@ -478,7 +478,7 @@ func (ev evidence) away(o probe.Observation, others bool) deployers.Check {
 	case prepare.WhyUnreached(o) != "":
 		return ev.unreached(prepare.Unreached(ev.plan, []probe.Observation{o}))
 	}
-	return warned(deployers.Serving, "see who else listens there, or write a probe that reaches the service", "%v", o.Err)
+	return warned(deployers.Serving, "see who else listens there (ss -tlnp), or write a probe that reaches only the service", "%v", o.Err)
 }
 
 // writtenElsewhere returns the addresses of other hosts that probes which were

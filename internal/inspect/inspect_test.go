@@ -194,6 +194,9 @@ type world struct {
 	hangs bool     // handshakes come to their end only as their time does
 }
 
+// Addresses is where no name leads.
+func (*world) Addresses(context.Context, string) []netip.Addr { return nil }
+
 // Peers are the services themselves, but at addresses for documentation, which no
 // host has (RFC 5737).
 func (w *world) Peers(_ deployers.Processes, at []netip.AddrPort) ([]process.Peer, error) {

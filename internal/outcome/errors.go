@@ -97,6 +97,7 @@ func (e *NoNameError) Error() string {
 type NoProbeError struct {
 	Target string
 	Away   error // why what listens there is not the service's; nil: nothing is known of that
+	Taken  bool  // since another process of this host listens there, alone or beside the service
 }
 
 func (e *NoProbeError) Error() string {

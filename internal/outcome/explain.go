@@ -168,7 +168,10 @@ func beforehand() []kind {
 		{ControlUnreachable, ByStep, []match{when(func(e *deployers.UnreachableError, _ Subject) string { return e.Remedy })}},
 		{NoActivationWay, ByStep, []match{when(func(e *deployers.NoWayError, _ Subject) string { return e.Remedy })}},
 		{Configuration, ByStep, []match{whenever[*ConfigError]("correct the configuration; certlatch config check looks at it")}},
-		{NoProbe, ByStep, []match{when(func(_ *NoProbeError, of Subject) string {
+		{NoProbe, ByStep, []match{when(func(e *NoProbeError, of Subject) string {
+			if e.Taken {
+				return "see who else listens there (ss -tlnp), and end it: certlatch deploy --pending then proves the renewal; or write probe: for target " + of.Target + ", at an address that only the service has"
+			}
 			return fmt.Sprintf("write probe: for target %s, for example probe: [%q], or probe: [] to prove nothing", of.Target, cmp.Or(of.Plan.Example, "https://127.0.0.1:443"))
 		})}},
 		{NoProbeName, ByStep, []match{

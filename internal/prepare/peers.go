@@ -23,15 +23,19 @@ import (
 // AwayError says that a found probe does not reach the target's service.
 type AwayError struct {
 	Probe endpoint.Endpoint
+	At    netip.Addr   // its address, or one that its name leads to
 	Peer  process.Peer // none of process.Own and process.Nobody
 }
 
 func (e *AwayError) Error() string {
 	switch e.Peer {
 	case process.NotHere:
-		return fmt.Sprintf("%s: %s is no address of this host now, so what answers there is another's", e.Probe, e.Probe.Host)
+		return fmt.Sprintf("%s: %s is no address of this host now, so what answers there is another's", e.Probe, e.At)
 	case process.Apart:
 		return fmt.Sprintf("%s: the service has a network namespace of its own, which is not to be reached from here", e.Probe)
+	}
+	if e.Peer == process.Shared {
+		return fmt.Sprintf("%s: another process than the service's listens there, too, and gets some of the connections", e.Probe)
 	}
 	return fmt.Sprintf("%s: another process than the service's listens there", e.Probe)
 }
@@ -53,7 +57,7 @@ func (p *Preparer) Look(ctx context.Context, looks []Look, done func()) [][]prob
 	seen := make([][]probe.Observation, len(looks))
 	var going []endpoint.Endpoint
 	var into []*probe.Observation
-	peers := p.peersOf(looks)
+	peers := p.peersOf(ctx, looks)
 	for i, look := range looks {
 		seen[i] = make([]probe.Observation, len(look.At))
 		for k, e := range look.At {
@@ -83,9 +87,9 @@ func (p *Preparer) Serves(ctx context.Context, plan deployers.Plan, other deploy
 
 // Away returns, for each of some looks, the observations of those endpoints that do
 // not reach the service.
-func (p *Preparer) Away(looks []Look) [][]probe.Observation {
+func (p *Preparer) Away(ctx context.Context, looks []Look) [][]probe.Observation {
 	away := make([][]probe.Observation, len(looks))
-	peers := p.peersOf(looks)
+	peers := p.peersOf(ctx, looks)
 	for i, look := range looks {
 		for _, e := range look.At {
 			if err := peers.away(look, e); err != nil {
@@ -116,7 +120,10 @@ func (p *Preparer) Elsewhere(addresses []netip.Addr) (elsewhere []netip.Addr) {
 }
 
 // peers is whom the found probes of services reach. What is not in it is not known.
-type peers map[peerOf]process.Peer
+type peers struct {
+	addresses map[endpoint.Endpoint][]netip.AddrPort
+	whom      map[peerOf]process.Peer
+}
 
 type peerOf struct {
 	of deployers.Processes
@@ -126,26 +133,29 @@ type peerOf struct {
 // peersOf finds out whom the found probes of looks reach, those of each service at
 // once. Where that cannot be found out, as in a sandbox that allows no netlink, each
 // counts as one that reaches its service.
-func (p *Preparer) peersOf(looks []Look) peers {
+func (p *Preparer) peersOf(ctx context.Context, looks []Look) peers {
+	all := peers{map[endpoint.Endpoint][]netip.AddrPort{}, map[peerOf]process.Peer{}}
 	at := map[deployers.Processes][]netip.AddrPort{}
 	for _, look := range looks {
 		if !look.Found {
 			continue
 		}
 		for _, e := range look.At {
-			if address, is := addressOf(e); is && !slices.Contains(at[look.Of], address) {
-				at[look.Of] = append(at[look.Of], address)
+			all.addresses[e] = p.addressesOf(ctx, e)
+			for _, address := range all.addresses[e] {
+				if !slices.Contains(at[look.Of], address) {
+					at[look.Of] = append(at[look.Of], address)
+				}
 			}
 		}
 	}
-	all := peers{}
 	for of, addresses := range at {
 		found, err := p.processes.Peers(of, addresses)
 		if err != nil {
 			continue
 		}
 		for i, peer := range found {
-			all[peerOf{of, addresses[i]}] = peer
+			all.whom[peerOf{of, addresses[i]}] = peer
 		}
 	}
 	return all
@@ -154,22 +164,30 @@ func (p *Preparer) peersOf(looks []Look) peers {
 // away returns why an endpoint of a look does not reach the service; nil: it does,
 // or nobody listens there.
 func (p peers) away(look Look, e endpoint.Endpoint) *AwayError {
-	address, is := addressOf(e)
-	if !look.Found || !is {
+	if !look.Found {
 		return nil
 	}
-	switch peer := p[peerOf{look.Of, address}]; peer {
-	case process.Own, process.Nobody:
-		return nil
-	default:
-		return &AwayError{e, peer}
+	for _, address := range p.addresses[e] {
+		if peer := p.whom[peerOf{look.Of, address}]; peer != process.Own && peer != process.Nobody {
+			return &AwayError{e, address.Addr(), peer}
+		}
 	}
+	return nil
 }
 
-// addressOf returns the address of an endpoint, if it has one and no name.
-func addressOf(e endpoint.Endpoint) (netip.AddrPort, bool) {
-	ip, err := netip.ParseAddr(e.Host)
-	return netip.AddrPortFrom(ip, e.Port), err == nil
+// addressesOf returns the addresses of an endpoint, which are several where a service
+// listens at a name: a handshake may reach any.
+func (p *Preparer) addressesOf(ctx context.Context, e endpoint.Endpoint) (at []netip.AddrPort) {
+	ips := []netip.Addr{}
+	if ip, err := netip.ParseAddr(e.Host); err == nil {
+		ips = append(ips, ip)
+	} else {
+		ips = p.network.Addresses(ctx, e.Host)
+	}
+	for _, ip := range ips {
+		at = append(at, netip.AddrPortFrom(ip, e.Port))
+	}
+	return at
 }
 
 // AddressOf returns the address that an observation was made at, or was to be; the
@@ -221,6 +239,13 @@ func WhyUnreached(o probe.Observation) outcome.Reason {
 func isApart(o probe.Observation) bool {
 	away, is := errors.AsType[*AwayError](o.Err)
 	return is && away.Peer == process.Apart
+}
+
+// IsTaken reports whether an observation is of a found probe at which another process
+// of this host listens, alone or beside the service.
+func IsTaken(o probe.Observation) bool {
+	away, is := errors.AsType[*AwayError](o.Err)
+	return is && (away.Peer == process.Another || away.Peer == process.Shared)
 }
 
 // IsNotHere reports whether an observation is of a found probe whose address this

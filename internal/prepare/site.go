@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -95,6 +96,8 @@ type Network interface {
 	// Prove makes handshakes until each endpoint shows what is wanted. They are
 	// begun until a time; a row that goes well then may go on until ctx ends.
 	Prove(ctx context.Context, until time.Time, wants []probe.Want) []probe.Seen
+	// Addresses returns those that a name leads to; none: it leads nowhere now.
+	Addresses(ctx context.Context, name string) []netip.Addr
 }
 
 // Processes looks at processes, each told from the next that has its number, and
@@ -140,6 +143,10 @@ func (network) Prove(ctx context.Context, until time.Time, wants []probe.Want) [
 	return probe.Prove(ctx, until, wants, mostHandshakes)
 }
 
+func (network) Addresses(ctx context.Context, name string) []netip.Addr {
+	return probe.Addresses(ctx, name)
+}
+
 func (processes) Started(pid int) (uint64, error) { return process.Started(pid) }
 
 func (processes) Children(pid int) ([]process.ID, error) { return process.Children(pid) }
@@ -147,6 +154,14 @@ func (processes) Children(pid int) ([]process.ID, error) { return process.Childr
 func (processes) Title(id process.ID) (string, error) { return id.Title() }
 
 func (processes) Peers(of deployers.Processes, at []netip.AddrPort) ([]process.Peer, error) {
+	peers, err := peersNow(of, at)
+	if slices.Contains(peers, process.Shared) { // or the service has a new process since they were listed
+		return peersNow(of, at)
+	}
+	return peers, err
+}
+
+func peersNow(of deployers.Processes, at []netip.AddrPort) ([]process.Peer, error) {
 	pids, err := process.Members(of.ControlGroup)
 	if err == nil && of.Main != 0 {
 		var beside []int

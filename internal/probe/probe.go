@@ -111,6 +111,21 @@ func handshake(ctx context.Context, e endpoint.Endpoint, groups []tls.CurveID) O
 	return seen
 }
 
+// Addresses returns the addresses that a name leads to now, as Handshake finds them;
+// none: it leads nowhere, or that could not be found out in time.
+func Addresses(ctx context.Context, name string) []netip.Addr {
+	ctx, cancel := context.WithTimeout(ctx, Limit)
+	defer cancel()
+	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+	if err != nil {
+		return nil
+	}
+	for i, ip := range found {
+		found[i] = ip.Unmap()
+	}
+	return found
+}
+
 // peerOf returns the address that a connection was made to.
 func peerOf(conn net.Conn) netip.Addr {
 	at, is := conn.RemoteAddr().(*net.TCPAddr)

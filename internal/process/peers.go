@@ -1,6 +1,11 @@
 package process
 
-import "net/netip"
+import (
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+)
 
 // Peer is whom a connection from here to an address reaches.
 type Peer int
@@ -9,6 +14,7 @@ const (
 	Own     Peer = iota // one of the processes that are asked about
 	Nobody              // this host, where nobody listens there
 	Another             // another process of this host
+	Shared              // now one of the processes, and now another one
 	Apart               // not the processes, which have a network namespace of their own
 	NotHere             // another host, or none: the address is none of this host's
 )
@@ -17,7 +23,8 @@ const (
 // processes. An address is this host's where its kernel delivers to itself what is
 // sent there, which is so for loopback and whatever an interface has, or a local
 // route names (ip-route(8), "local"). Of several sockets at a port the one with the
-// most exact address gets a connection, so a wildcard counts only beside no other.
+// most exact address gets a connection, so a wildcard counts only beside no other; of
+// several with the same one each gets some (socket(7), SO_REUSEPORT).
 //
 // It does not look through rules that redirect connections, such as those of
 // nftables.
@@ -47,32 +54,59 @@ func Peers(pids []int, at []netip.AddrPort) ([]Peer, error) {
 			peers[i] = NotHere
 			continue
 		}
-		peers[i] = listener(listening, own, address)
-		if peers[i] != Own && apart {
+		var beside []uint32
+		if peers[i], beside = listener(listening, own, address); peers[i] == Own && anyHolds(beside) {
+			peers[i] = Shared
+		}
+		if peers[i] != Own && peers[i] != Shared && apart {
 			peers[i] = Apart
 		}
 	}
 	return peers, nil
 }
 
-// listener returns who gets the connections to an address of this host.
-func listener(listening map[uint32]netip.AddrPort, own map[uint32]bool, at netip.AddrPort) Peer {
+// listener returns who gets the connections to an address of this host, and where that
+// is Own, which sockets beside it that are not own get some of them.
+func listener(listening map[uint32]netip.AddrPort, own map[uint32]bool, at netip.AddrPort) (found Peer, beside []uint32) {
 	for _, ip := range nearest(at.Addr()) {
-		found := Nobody
+		found = Nobody
 		for inode, addr := range listening {
 			switch {
 			case addr.Port() != at.Port() || addr.Addr().WithZone("") != ip:
 			case own[inode]:
-				return Own
+				found = Own
 			default:
-				found = Another
+				beside = append(beside, inode)
 			}
 		}
-		if found != Nobody {
-			return found
+		switch {
+		case found == Own:
+			return Own, beside
+		case beside != nil:
+			return Another, nil
 		}
 	}
-	return Nobody
+	return Nobody, nil
+}
+
+// anyHolds reports whether some process holds one of some sockets. One that ended since
+// they were listed does not.
+func anyHolds(inodes []uint32) bool {
+	if inodes == nil {
+		return false
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(entries, func(entry os.DirEntry) bool {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			return false
+		}
+		held, err := sockets(pid)
+		return err == nil && slices.ContainsFunc(held, func(inode uint32) bool { return slices.Contains(inodes, inode) })
+	})
 }
 
 // nearest returns the addresses at which a socket gets the connections to one, the

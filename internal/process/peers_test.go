@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -59,15 +60,15 @@ func TestPeersHidden(t *testing.T) {
 	ours, theirs, elsewhere := netip.MustParseAddrPort("0.0.0.0:443"), netip.MustParseAddrPort("127.0.0.1:443"), netip.MustParseAddrPort("127.0.0.2:443")
 	all := map[uint32]netip.AddrPort{1: ours, 2: theirs}
 	own := map[uint32]bool{1: true}
-	if got := listener(all, own, theirs); got != Another {
+	if got, _ := listener(all, own, theirs); got != Another {
 		t.Errorf("the exact one is %d", got)
 	}
-	if got := listener(all, own, elsewhere); got != Own {
-		t.Errorf("the wildcard is %d", got)
+	if got, beside := listener(all, own, elsewhere); got != Own || beside != nil {
+		t.Errorf("the wildcard is %d, beside %d", got, beside)
 	}
 	all[3], own[3] = theirs, true // SO_REUSEPORT
-	if got := listener(all, own, theirs); got != Own {
-		t.Errorf("one of two at an address is %d", got)
+	if got, beside := listener(all, own, theirs); got != Own || !slices.Equal(beside, []uint32{2}) {
+		t.Errorf("one of two at an address is %d, beside %d", got, beside)
 	}
 }
 
