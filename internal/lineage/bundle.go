@@ -63,6 +63,16 @@ func read(l Lineage, storeOf func(Root) (*disk.Store, error), parse parser) (*Bu
 			fmt.Sprintf("%s: the private key can be read or written by every user (mode %04o)", l.Key, key.mode.Perm()),
 			"take the permissions of others away: chmod o-rwx " + l.Key})
 	}
+	for _, file := range []struct {
+		path string
+		content
+	}{{l.Fullchain, fullchain}, {l.Chain, chain}} {
+		if file.path != l.Key && file.mode.Perm()&0o006 != 0 && holdsKey(file.data) {
+			findings = append(findings, Finding{"key-readable", Warned,
+				fmt.Sprintf("%s: a private key is in it, which should hold certificates, and every user can read or write it (mode %04o)", file.path, file.mode.Perm()),
+				"have the client write certificates only to this file; until then: chmod o-rwx " + file.path})
+		}
+	}
 	return b, findings
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/pem"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -37,10 +38,11 @@ func appendCertificates(certs []*x509.Certificate, path string, text []byte, par
 	if err != nil {
 		return nil, err
 	}
+	instead := whatElse(text, blocks)
 	blocks = slices.DeleteFunc(blocks, func(b block) bool { return b.Type != "CERTIFICATE" })
 	if len(blocks) == 0 {
 		return nil, refuse("no-certificate", "check that the client has written its full chain, in PEM, to this file",
-			"%s: there is no certificate in it", path)
+			"%s: there is no certificate in it%s", path, instead)
 	}
 	for _, b := range blocks {
 		cert, err := parse(b.Bytes)
@@ -65,10 +67,10 @@ func parseKey(path string, text []byte) (crypto.Signer, *pem.Block, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	i := slices.IndexFunc(blocks, func(b block) bool { return strings.HasSuffix(b.Type, "PRIVATE KEY") })
+	i := slices.IndexFunc(blocks, isKey)
 	if i < 0 {
 		return nil, nil, refuse("no-key", "check that the client has written its private key, in PEM, to this file",
-			"%s: there is no private key in it", path)
+			"%s: there is no private key in it%s", path, whatElse(text, blocks))
 	}
 	b := blocks[i]
 	if b.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(b.Headers["Proc-Type"], "ENCRYPTED") {
@@ -97,6 +99,30 @@ func parseKey(path string, text []byte) (crypto.Signer, *pem.Block, error) {
 	}
 	return signer, &pem.Block{Type: b.Type, Bytes: b.Bytes}, nil
 }
+
+// whatElse returns what is in a file that should hold something else, as the rest of a
+// sentence; empty: nobody knows.
+func whatElse(text []byte, blocks []block) string {
+	switch {
+	case len(bytes.TrimSpace(text)) == 0:
+		return ": it is empty"
+	case len(blocks) > 0:
+		return fmt.Sprintf(", but what its line %d calls %q", blocks[0].line, blocks[0].Type)
+	case bytes.HasPrefix(text, []byte("\xFF\xFE")), bytes.HasPrefix(text, []byte("\xFE\xFF")):
+		return ": it is in UTF-16, where PEM is ASCII"
+	case !hasTrailingBytes(text):
+		return ": it is in DER, or a PKCS#7 or PKCS#12 file, and not PEM (openssl x509, pkcs7 or pkcs12 can write that)"
+	}
+	return ""
+}
+
+// holdsKey reports whether there is a private key in a text.
+func holdsKey(text []byte) bool {
+	blocks, err := decodePEM("", text)
+	return err == nil && slices.ContainsFunc(blocks, isKey)
+}
+
+func isKey(b block) bool { return strings.HasSuffix(b.Type, "PRIVATE KEY") }
 
 // withoutPackage returns the message of an error of crypto/x509, without the
 // package's name.

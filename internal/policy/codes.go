@@ -76,18 +76,27 @@ func codes() []code {
 }
 
 func keyWeak(s subject) (flaw, remedy string) {
-	weak := false
-	switch key := s.Leaf.PublicKey.(type) {
+	if isWeak(s.Leaf) {
+		return "has a weak key, " + lineage.KeyType(s.Leaf.PublicKey),
+			"have the client make an ECDSA P-256 key, or an RSA key of 2048 bits or more"
+	}
+	if i := slices.IndexFunc(s.Intermediates, isWeak); i >= 0 {
+		return fmt.Sprintf("has a chain through %s, which has a weak key, %s", lineage.Label(s.Intermediates[i]), lineage.KeyType(s.Intermediates[i].PublicKey)),
+			"have the client ask a CA that signs with an RSA key of 2048 bits or more, or with ECDSA on P-256 or P-384"
+	}
+	return "", ""
+}
+
+// isWeak reports whether a certificate has a key that OpenSSL refuses at the security
+// level that Debian sets (2: SSL_CTX_set_security_level(3)).
+func isWeak(cert *x509.Certificate) bool {
+	switch key := cert.PublicKey.(type) {
 	case *rsa.PublicKey:
-		weak = key.N.BitLen() < 2048
+		return key.N.BitLen() < 2048
 	case *ecdsa.PublicKey:
-		weak = key.Curve.Params().BitSize < 256
+		return key.Curve.Params().BitSize < 256
 	}
-	if !weak {
-		return "", ""
-	}
-	return "has a weak key, " + lineage.KeyType(s.Leaf.PublicKey),
-		"have the client make an ECDSA P-256 key, or an RSA key of 2048 bits or more"
+	return false
 }
 
 func expired(s subject) (flaw, remedy string) {
@@ -208,7 +217,7 @@ func onlyByWildcard(cert *x509.Certificate, domains []string) []string {
 
 func serverUsageMissing(s subject) (flaw, remedy string) {
 	if allowsUsage(s.Leaf, x509.ExtKeyUsageServerAuth) {
-		return "", ""
+		return chainCode("eku-server-missing", "")(s)
 	}
 	return "does not allow TLS server authentication",
 		"have the client ask for a certificate for servers (extended key usage serverAuth)"

@@ -118,7 +118,7 @@ func TestCheck(t *testing.T) {
 		"issuer's signature unknown":   expect(with(leaf, slices.Concat(alone(leaf), altered(leaf.Chain, ecdsaSHA256, unknownECDSA)), leaf.Key), policy.Rules{}, "refused algorithm-unsupported"),
 		"anyone: signature unknown":    expect(with(leaf, altered(leaf.Fullchain, ecdsaSHA256, unknownECDSA), leaf.Key), policy.Rules{Trust: anyone}, "refused algorithm-unsupported"),
 		"accepted: signature unknown":  expect(with(leaf, altered(leaf.Fullchain, ecdsaSHA256, unknownECDSA), leaf.Key), policy.Rules{Accept: []string{"algorithm-unsupported"}}, "warned algorithm-unsupported"),
-		"no certificate":               expect(with(leaf, leaf.Key, leaf.Key), policy.Rules{}, "refused no-certificate"),
+		"no certificate":               expect(with(leaf, leaf.Key, leaf.Key), policy.Rules{}, "refused no-certificate", "warned key-readable"),
 		"no key":                       expect(with(leaf, leaf.Fullchain, leaf.Chain), policy.Rules{}, "refused no-key"),
 		"encrypted key":                expect(with(leaf, leaf.Fullchain, bytes.ReplaceAll(leaf.Key, []byte("PRIVATE"), []byte("ENCRYPTED PRIVATE"))), policy.Rules{}, "refused key-encrypted"),
 		"another's key":                expect(with(leaf, leaf.Fullchain, ca.Leaf(t).Key), policy.Rules{}, "refused key-mismatch"),

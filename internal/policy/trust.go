@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"os"
@@ -97,14 +98,22 @@ func (t Trust) Path(b *lineage.Bundle, now time.Time) Path {
 	for _, cert := range b.Intermediates {
 		intermediates.AddCert(cert)
 	}
+	at := clampToValidity(b.Leaf, now)
 	chains, err := b.Leaf.Verify(x509.VerifyOptions{
 		Roots:         cmp.Or(t.roots, x509.NewCertPool()), // nil would be the system's
 		Intermediates: intermediates,
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-		CurrentTime:   clampToValidity(b.Leaf, now),
+		CurrentTime:   at,
 	})
+	if invalid, is := errors.AsType[x509.CertificateInvalidError](err); is && invalid.Reason == x509.Expired && !at.Equal(now) &&
+		clampToValidity(invalid.Cert, now).Equal(now) {
+		return Path{} // of the two it is the leaf that is not valid now
+	}
 	if err != nil {
 		return t.chainFault(b, now, err)
+	}
+	if !slices.ContainsFunc(chains, func(chain []*x509.Certificate) bool { return notForServers(chain[1:]) == nil }) {
+		return unfit(notForServers(chains[0][1:]))
 	}
 	if len(chains[0]) == 1 {
 		return Path{} // the leaf is a root
@@ -127,6 +136,9 @@ func rootsOf(chains [][]*x509.Certificate) (roots []*x509.Certificate) {
 // they lead.
 func checkSignatures(b *lineage.Bundle) Path {
 	certs := b.Certificates()
+	if path := defect(certs); path.code != "" {
+		return path
+	}
 	for i, issuer := range certs[1:] {
 		if err := certs[i].CheckSignatureFrom(issuer); errors.Is(err, x509.ErrUnsupportedAlgorithm) {
 			return unsupported(certs[i : i+2])
@@ -135,11 +147,57 @@ func checkSignatures(b *lineage.Bundle) Path {
 				lineage.Label(certs[i]), lineage.Label(issuer), x509Message(err))}
 		}
 	}
+	if cert := notForServers(certs[1:]); cert != nil {
+		return unfit(cert)
+	}
 	if len(certs) == 1 {
 		return Path{}
 	}
 	return Path{issuer: certs[1], first: firstToEnd(certs[1:])}
 }
+
+// notForServers returns the first of the certificates behind a leaf whose extended key
+// usage keeps those that it issues from being servers'; nil: there is none. RFC 5280
+// leaves that open, and OpenSSL (check_purpose_ssl_server in crypto/x509/v3_purp.c,
+// 3.5) and browsers hold the chain to it.
+func notForServers(issuers []*x509.Certificate) *x509.Certificate {
+	i := slices.IndexFunc(issuers, func(cert *x509.Certificate) bool { return !allowsUsage(cert, x509.ExtKeyUsageServerAuth) })
+	if i < 0 {
+		return nil
+	}
+	return issuers[i]
+}
+
+// unfit returns the fault of a chain with a certificate that is not for servers.
+func unfit(cert *x509.Certificate) Path {
+	return Path{code: "eku-server-missing", remedy: "have the client ask another CA, or fetch the CA's other chain (certbot: --preferred-chain)",
+		flaw: fmt.Sprintf("has a chain through %s, which does not allow TLS server authentication, and so nothing below it", lineage.Label(cert))}
+}
+
+// defect returns the fault of a chain with a certificate that no client accepts, and
+// that has no other way to a root; the zero Path: there is none.
+func defect(certs []*x509.Certificate) Path {
+	const anew = "have the CA issue it anew, with a signature that uses SHA-256 or better"
+	for i, cert := range certs {
+		switch algorithm := cert.SignatureAlgorithm; {
+		case i == 0 && slices.ContainsFunc(cert.UnhandledCriticalExtensions, oidPoison.Equal):
+			return Path{code: "untrusted", flaw: "is a precertificate, which is for the logs of Certificate Transparency and no server's (RFC 6962 section 3.1)",
+				remedy: "take what the CA hands out once the logs have it: have the client issue it anew"}
+		case lineage.SelfIssued(cert): // nobody looks at that signature
+		case slices.Contains(brokenSignatures, algorithm) && i == 0:
+			return Path{code: "untrusted", flaw: fmt.Sprintf("has a signature that clients no longer accept, %v", algorithm), remedy: anew}
+		case slices.Contains(brokenSignatures, algorithm):
+			return Path{code: "untrusted", flaw: fmt.Sprintf("has a chain through %s, whose signature clients no longer accept, %v", lineage.Label(cert), algorithm), remedy: anew}
+		}
+	}
+	return Path{}
+}
+
+// oidPoison is the critical extension of a precertificate (RFC 6962 section 3.1).
+var oidPoison = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 11129, 2, 4, 3}
+
+// brokenSignatures are those that crypto/x509 does not verify (Certificate.CheckSignature).
+var brokenSignatures = []x509.SignatureAlgorithm{x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1}
 
 // chainFault returns the most telling reason why there is no way to a root.
 func (t Trust) chainFault(b *lineage.Bundle, now time.Time, err error) Path {
@@ -151,6 +209,9 @@ func (t Trust) chainFault(b *lineage.Bundle, now time.Time, err error) Path {
 	if path := unsupported(certs); path.code != "" {
 		return path
 	}
+	if path := defect(certs); path.code != "" {
+		return path
+	}
 	last := certs[len(certs)-1]
 	if invalid, is := errors.AsType[x509.CertificateInvalidError](err); is && invalid.Reason == x509.Expired && invalid.Cert != nil && !invalid.Cert.Equal(b.Leaf) {
 		return outOfDate(invalid.Cert, now)
@@ -160,8 +221,34 @@ func (t Trust) chainFault(b *lineage.Bundle, now time.Time, err error) Path {
 		return Path{code: "chain-incomplete",
 			flaw: fmt.Sprintf("comes without its issuer, which is not among the roots either: %.80q", last.Issuer)}
 	}
+	if flaw := forbidden(b, err); flaw != "" {
+		return Path{code: "untrusted", flaw: flaw, remedy: "have the CA that issued it put that right, or have the client ask another one"}
+	}
 	return Path{code: "untrusted",
 		flaw: fmt.Sprintf("leads to no trusted root: the last issuer of its chain is %.80q: %s", last.Issuer, x509Message(err))}
+}
+
+// forbidden returns what a certificate of a chain that is whole demands and the chain
+// does not keep to; empty: that is not what an error says.
+func forbidden(b *lineage.Bundle, err error) string {
+	if _, is := errors.AsType[x509.UnhandledCriticalExtension](err); is {
+		for _, cert := range b.Certificates() {
+			if len(cert.UnhandledCriticalExtensions) > 0 {
+				return fmt.Sprintf("has a chain that no client can judge: %s has the critical extension %v, which is not known here",
+					lineage.Label(cert), cert.UnhandledCriticalExtensions[0])
+			}
+		}
+	}
+	if invalid, is := errors.AsType[x509.CertificateInvalidError](err); is && invalid.Reason != x509.Expired && invalid.Cert != nil {
+		return fmt.Sprintf("has a chain that breaks a rule of its own: %s: %s", lineage.Label(invalid.Cert), x509Message(err))
+	}
+	issuers := b.Intermediates
+	if i := slices.IndexFunc(issuers, func(cert *x509.Certificate) bool {
+		return cert.Version == 3 && !(cert.BasicConstraintsValid && cert.IsCA)
+	}); i >= 0 {
+		return fmt.Sprintf("has a chain through %s, which is no CA's certificate", lineage.Label(issuers[i]))
+	}
+	return ""
 }
 
 // outOfDate returns the fault of a chain of which a certificate is not valid now, and
