@@ -44,7 +44,7 @@ func (p *program) configCommand() *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return &usageError{fmt.Sprintf("there is no command \"config %s\"", c.Args().First()), "certlatch config --help lists them"}
+				return noCommand("config ", c.Args().First(), c.Command.Subcommands)
 			}
 			return cli.ShowSubcommandHelp(c)
 		},

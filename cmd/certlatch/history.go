@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/report"
 	"github.com/certlatch/certlatch/internal/state"
 )
@@ -34,6 +35,9 @@ func (p *program) historyCommand() *cli.Command {
 			}
 			if target := c.Args().First(); target != "" {
 				entries = slices.DeleteFunc(entries, func(e state.Entry) bool { return e.Target != target })
+				if len(entries) == 0 && !cfg.HasTarget(target) {
+					return prepare.NoTarget(cfg, target)
+				}
 			}
 			return p.print(c, report.History{Entries: entries, Damaged: damage != nil}, report.ExitOK)
 		},

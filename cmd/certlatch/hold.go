@@ -3,12 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/deploy"
 	"github.com/certlatch/certlatch/internal/inspect"
 	"github.com/certlatch/certlatch/internal/outcome"
@@ -60,8 +58,8 @@ func (p *program) changeHold(c *cli.Context, change func(*state.State, string) s
 		return err
 	}
 	target := c.Args().First()
-	if !slices.ContainsFunc(e.Site.Config.Targets, func(t config.Target) bool { return t.Name == target }) {
-		return prepare.NoTarget(target)
+	if !e.Site.Config.HasTarget(target) {
+		return prepare.NoTarget(e.Site.Config, target)
 	}
 	ctx, cancel := context.WithTimeout(c.Context, deploy.HandLimits.Lock)
 	defer cancel()

@@ -18,6 +18,7 @@ import (
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/report"
+	"github.com/certlatch/certlatch/internal/spelling"
 )
 
 func (p *program) hookCommand() *cli.Command {
@@ -211,7 +212,7 @@ func hookEvents(name string, call hooks.Call) ([]hooks.Event, error) {
 func clientNamed(name string) (hooks.Client, error) {
 	client, ok := hooks.For(name)
 	if !ok {
-		return nil, &usageError{fmt.Sprintf("there is no client %q", name), "known are " + strings.Join(hooks.Names(), ", ")}
+		return nil, &usageError{fmt.Sprintf("there is no client %q", name), spelling.Advice(name, hooks.Names(), "known are "+strings.Join(hooks.Names(), ", "))}
 	}
 	return client, nil
 }

@@ -11,10 +11,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -56,13 +54,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		args = append([]string{"certlatch", "hook", client.Name(), "--"}, args[1:]...)
 	}
 	app := p.app()
-	args = flagsFirst(app, args)
-	name := commandOf(app, args)
-	p.plugin = name == "check"
-	if name != "watch" { // which stays
+	line := takeApart(app, args[1:])
+	p.plugin = line.name() == "check"
+	if line.name() != "watch" { // which stays
 		collectLate()
 	}
-	return p.printError(app.RunContext(ctx, args))
+	return p.printError(app.RunContext(ctx, append([]string{"certlatch"}, line.arranged()...)))
 }
 
 // collectLate lets the first garbage collection wait for eight times as much garbage
@@ -72,20 +69,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func collectLate() {
 	usual := debug.SetGCPercent(800)
 	runtime.AddCleanup(&struct{ first *int }{}, func(usual int) { debug.SetGCPercent(usual) }, usual)
-}
-
-// commandOf returns the name of the command in a command line whose flags come
-// first; empty: there is none.
-func commandOf(app *cli.App, args []string) string {
-	for args = args[1:]; len(args) > 0 && strings.HasPrefix(args[0], "-"); args = args[1:] {
-		if takesValue(app.Flags, args[0]) && len(args) > 1 {
-			args = args[1:]
-		}
-	}
-	if len(args) == 0 {
-		return ""
-	}
-	return args[0]
 }
 
 // defaultConfig is the path of the configuration where --config is not given,
@@ -113,15 +96,21 @@ func (p *program) app() *cli.App {
 			&cli.StringFlag{Name: "config", Value: defaultConfig, Usage: "the configuration `FILE`"},
 			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error: `LEVEL`"},
 			&cli.StringFlag{Name: "log-format", Value: "auto", Usage: "auto, text, json or journal: `FORMAT`"},
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "tell more: status of every certificate, all others what they do, as with --log-level debug; without a command the version"},
+			&cli.BoolFlag{Name: "version", Aliases: []string{"V"}, Usage: "print the version"},
 		},
 		Before: func(c *cli.Context) error {
+			level := c.String("log-level")
+			if c.Bool("verbose") && !c.IsSet("log-level") && c.Args().First() != "status" {
+				level = "debug"
+			}
 			var err error
-			p.log, err = newLog(p.stderr, c.String("log-format"), c.String("log-level"))
+			p.log, err = newLog(p.stderr, c.String("log-format"), level)
 			return err
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return &usageError{fmt.Sprintf("there is no command %q", c.Args().First()), "certlatch --help lists the commands"}
+				return noCommand("", c.Args().First(), c.App.Commands)
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -156,73 +145,6 @@ func setOnUsageError(commands []*cli.Command) {
 		c.HideHelpCommand = true
 		setOnUsageError(c.Subcommands)
 	}
-}
-
-func usage(_ *cli.Context, err error, _ bool) error {
-	what := err.Error()
-	if flag, unknown := strings.CutPrefix(what, "flag provided but not defined: "); unknown {
-		what = "there is no flag -" + flag
-	}
-	return &usageError{what, "add --help to see the flags"}
-}
-
-// flagsFirst returns a command line with the flags moved before the positional
-// arguments: urfave/cli v2 takes flags behind one for arguments, and would make
-// a dry run a deployment. What follows a "--" stays as it is.
-func flagsFirst(app *cli.App, args []string) []string {
-	ordered := []string{filepath.Base(args[0])}
-	args = args[1:]
-	commands, flags := app.Commands, app.Flags
-	var positional []string
-	for len(args) > 0 {
-		arg := args[0]
-		args = args[1:]
-		switch {
-		case arg == "--":
-			positional = append(append(positional, arg), args...)
-			args = nil
-		case strings.HasPrefix(arg, "-") && arg != "-":
-			ordered = append(ordered, arg)
-			if takesValue(flags, arg) && len(args) > 0 {
-				ordered, args = append(ordered, args[0]), args[1:]
-			}
-		default:
-			next := findCommand(commands, arg)
-			if next == nil || len(positional) > 0 {
-				positional = append(positional, arg)
-				continue
-			}
-			ordered = append(ordered, arg)
-			commands, flags = next.Subcommands, next.Flags
-		}
-	}
-	return append(ordered, positional...)
-}
-
-func findCommand(commands []*cli.Command, name string) *cli.Command {
-	for _, c := range commands {
-		if c.HasName(name) {
-			return c
-		}
-	}
-	return nil
-}
-
-// takesValue reports whether a flag takes the argument after it as its value.
-func takesValue(flags []cli.Flag, arg string) bool {
-	name := strings.TrimLeft(arg, "-")
-	if strings.Contains(name, "=") {
-		return false
-	}
-	for _, flag := range flags {
-		for _, n := range flag.Names() {
-			if n == name {
-				_, isBool := flag.(*cli.BoolFlag)
-				return !isBool
-			}
-		}
-	}
-	return false
 }
 
 // checkArguments returns an error unless there are at least least and at most

@@ -371,7 +371,7 @@ func TestErrorsAreUTF8(t *testing.T) {
 	}
 }
 
-func TestFlagsFirst(t *testing.T) {
+func TestCommandLine(t *testing.T) {
 	for _, test := range []struct{ in, want string }{
 		{"certlatch deploy x --dry-run", "certlatch deploy --dry-run x"},
 		{"certlatch deploy x --target web y --json", "certlatch deploy --target web --json x y"},
@@ -382,8 +382,36 @@ func TestFlagsFirst(t *testing.T) {
 		{"certlatch deploy -- --dry-run", "certlatch deploy -- --dry-run"},
 		{"certlatch deploy deploy --json", "certlatch deploy --json deploy"},
 		{"certlatch rollback web --to g hold", "certlatch rollback --to g web hold"},
+
+		{"certlatch deploy x --config f --json", "certlatch --config f deploy --json x"},
+		{"certlatch config --log-level debug check", "certlatch --log-level debug config check"},
+		{"certlatch config check --config=f", "certlatch --config=f config check"},
+		{"certlatch deploy --target --config x", "certlatch deploy --target --config x"},
+		{"certlatch check -w 14 -c 7 -v", "certlatch -v check -w 14 -c 7"},
+		{"certlatch hook lego -- --config f help", "certlatch hook lego -- --config f help"},
+		{"certlatch status --nosuch --config", "certlatch --config"},
+
+		{"certlatch", "certlatch"},
+		{"certlatch help", "certlatch --help"},
+		{"certlatch help help", "certlatch --help"},
+		{"certlatch help deploy", "certlatch deploy --help"},
+		{"certlatch deploy help", "certlatch deploy --help"},
+		{"certlatch hook install help", "certlatch hook install --help"},
+		{"certlatch help nosuch", "certlatch nosuch"},
+		{"certlatch deploy x help", "certlatch deploy x help"},
+		{"certlatch deploy -- help", "certlatch deploy -- help"},
+		{"certlatch deploy --target help", "certlatch deploy --target help"},
+
+		{"certlatch -v", "certlatch version"},
+		{"certlatch -V", "certlatch version"},
+		{"certlatch deploy x --version", "certlatch version"},
+		{"certlatch deploy --target --version", "certlatch deploy --target --version"},
+		{"certlatch deploy -- --version", "certlatch deploy -- --version"},
+		{"certlatch -v help", "certlatch -v --help"},
+		{"certlatch status -v", "certlatch -v status"},
 	} {
-		got := strings.Join(flagsFirst((&program{}).app(), strings.Fields(test.in)), " ")
+		words := strings.Fields(test.in)
+		got := strings.Join(append(words[:1:1], takeApart((&program{}).app(), words[1:]).arranged()...), " ")
 		if got != test.want {
 			t.Errorf("%s\n got %s\nwant %s", test.in, got, test.want)
 		}

@@ -124,24 +124,6 @@ func TestManualOfCommands(t *testing.T) {
 	same(t, "exit codes", codes, manual.under(t, "EXIT STATUS"))
 }
 
-func flagsOf(flags []cli.Flag) []string {
-	var names []string
-	for _, f := range flags {
-		for _, name := range f.Names() {
-			names = append(names, dashed(name))
-		}
-	}
-	return names
-}
-
-// dashed returns the name of a flag with its dashes.
-func dashed(name string) string {
-	if len(name) == 1 {
-		return "-" + name
-	}
-	return "--" + name
-}
-
 // TestManualOfCodes wants the manual to list the codes of the sources that
 // scripts may rely on.
 func TestManualOfCodes(t *testing.T) {
@@ -300,7 +282,7 @@ func TestManualExamples(t *testing.T) {
 			lines = append(lines, strings.Join(strings.Fields(found[1]), " "))
 		}
 		for _, l := range lines {
-			if err := commandLine(l); err != nil {
+			if err := checkCommandLine(l); err != nil {
 				t.Errorf("%s: %s: %v", name, l, err)
 			}
 		}
@@ -310,9 +292,9 @@ func TestManualExamples(t *testing.T) {
 	}
 }
 
-// commandLine returns an error where an example, certlatch COMMAND ..., has a
+// checkCommandLine returns an error where an example, certlatch COMMAND ..., has a
 // command or flag that there is not.
-func commandLine(text string) error {
+func checkCommandLine(text string) error {
 	app := (&program{}).app()
 	commands, flags := app.Commands, app.Flags
 	words := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(` "()`, r) })

@@ -19,6 +19,7 @@ import (
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/prepare"
+	"github.com/certlatch/certlatch/internal/spelling"
 	"github.com/certlatch/certlatch/templates"
 )
 
@@ -52,7 +53,7 @@ func (p *program) template(c *cli.Context) error {
 	name := c.Args().First()
 	at := slices.Index(templateNames(), name)
 	if at < 0 {
-		return &usageError{fmt.Sprintf("there is no template for %q", name), "there are templates for " + strings.Join(templateNames(), ", ")}
+		return &usageError{fmt.Sprintf("there is no template for %q", name), spelling.Advice(name, templateNames(), "there are templates for "+strings.Join(templateNames(), ", "))}
 	}
 	service := templates.Services()[at]
 	settings := templates.Settings{Fullchain: "/path/to/fullchain.pem", Chain: "/path/to/chain.pem", Key: "/path/to/privkey.pem", Name: "name.example"}
@@ -84,7 +85,7 @@ func templateTarget(c *cli.Context, service string) (config.Target, error) {
 	name := c.String("target")
 	at := slices.IndexFunc(cfg.Targets, func(t config.Target) bool { return t.Name == name })
 	if at < 0 {
-		return config.Target{}, &prepare.RequestError{What: "there is no target " + name, Remedy: "certlatch config show lists the targets"}
+		return config.Target{}, prepare.NoTarget(cfg, name)
 	}
 	if t := cfg.Targets[at]; t.Service != service {
 		return t, &usageError{fmt.Sprintf("target %s is of the service %s, not %s", name, t.Service, service), "for example: certlatch template " + t.Service + " --target " + name}

@@ -112,7 +112,7 @@ var knows = []struct {
 	{[]string{"internal/facts"}, []string{"deployers", "internal/account", "internal/command", "internal/disk", "internal/process"}, false},
 	{[]string{"internal/owntest"}, []string{"deployers", "internal/command"}, false},
 	{[]string{"internal/pairs"}, []string{"deployers", "internal/account", "internal/install", "internal/lineage", "internal/outcome", "internal/rows", "internal/state"}, false},
-	{[]string{"internal/completion", "internal/progress"}, nil, true},
+	{[]string{"internal/completion", "internal/progress", "internal/spelling"}, nil, true},
 	{[]string{"internal/served"}, []string{"internal/endpoint", "internal/lineage", "internal/policy", "internal/probe", "internal/srv"}, false},
 	{[]string{"internal/endpoint", "internal/disk"}, nil, false},
 	{[]string{"internal/command"}, []string{"internal/disk"}, false},

@@ -16,6 +16,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -192,4 +193,9 @@ func (t Target) IsGlob() bool {
 func (t Target) LineageName() string {
 	_, names := selector(t.Lineage).split()
 	return names.literal()
+}
+
+// HasTarget reports whether there is a target with a name.
+func (c *Config) HasTarget(name string) bool {
+	return slices.ContainsFunc(c.Targets, func(t Target) bool { return t.Name == name })
 }

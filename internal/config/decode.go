@@ -15,6 +15,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/certlatch/certlatch/hooks"
+	"github.com/certlatch/certlatch/internal/spelling"
 )
 
 // maxValues bounds how many keys and values are looked at, which aliases may
@@ -269,7 +270,7 @@ func keyRemedy(key string, block reflect.Value) string {
 	if other, is := hooks.OtherFor(key); is {
 		return "that is " + other.Is
 	}
-	if near := nearest(key, keys); near != "" {
+	if near := spelling.Nearest(key, keys); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	return "the keys here are " + strings.Join(keys, ", ")

@@ -18,6 +18,7 @@ import (
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/policy"
+	"github.com/certlatch/certlatch/internal/spelling"
 )
 
 // document is the file as it is written and shown. The types of its leaves
@@ -171,7 +172,7 @@ func (c *code) UnmarshalText(text []byte) error {
 	if !slices.Contains(policy.Codes(), s) {
 		known := slices.DeleteFunc(policy.Codes(), func(name string) bool { return !policy.Acceptable(name) })
 		remedy := "the codes to accept are " + strings.Join(known, ", ")
-		if near := nearest(s, known); near != "" {
+		if near := spelling.Nearest(s, known); near != "" {
 			remedy = fmt.Sprintf("did you mean %q?", near)
 		}
 		return &complaint{fmt.Sprintf("%.80q is not the code of a finding", s), remedy}
@@ -205,8 +206,8 @@ type selector string
 func (s *selector) UnmarshalText(text []byte) error {
 	chosen := selector(text)
 	_, names := chosen.split()
-	if kind, _, is := strings.Cut(string(names), ":"); is && nearest(kind, keeperNames()) != "" {
-		return &complaint{fmt.Sprintf("%q is not a kind of lineages", kind), fmt.Sprintf("did you mean %q?", nearest(kind, keeperNames()))}
+	if kind, _, is := strings.Cut(string(names), ":"); is && spelling.Nearest(kind, keeperNames()) != "" {
+		return &complaint{fmt.Sprintf("%q is not a kind of lineages", kind), fmt.Sprintf("did you mean %q?", spelling.Nearest(kind, keeperNames()))}
 	}
 	if strings.Contains(string(names), "/") {
 		return &complaint{fmt.Sprintf("%.80q is a path", text), fmt.Sprintf("write the lineage's name: %q", path.Base(string(names)))}

@@ -149,7 +149,7 @@ func (r *run) interrupted(a prepare.Assignment) bool {
 func (r *run) chooseGeneration(target, name, generation string) (job, error) {
 	at := slices.IndexFunc(r.site.Config.Targets, func(t config.Target) bool { return t.Name == target })
 	if at < 0 {
-		return job{}, prepare.NoTarget(target)
+		return job{}, prepare.NoTarget(r.site.Config, target)
 	}
 	t := r.site.Config.Targets[at]
 	if name == "" {

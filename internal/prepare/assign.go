@@ -9,6 +9,7 @@ import (
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/spelling"
 )
 
 // RequestError says that a request names what does not exist.
@@ -31,8 +32,8 @@ func (s Scope) Names(target string, l lineage.Lineage) bool {
 // Check fails with a *RequestError where the scope names what there is not.
 func (s Scope) Check(cfg *config.Config, all []lineage.Lineage) error {
 	for _, name := range s.Targets {
-		if !slices.ContainsFunc(cfg.Targets, func(t config.Target) bool { return t.Name == name }) {
-			return NoTarget(name)
+		if !cfg.HasTarget(name) {
+			return NoTarget(cfg, name)
 		}
 	}
 	for _, name := range s.Lineages {
@@ -45,8 +46,12 @@ func (s Scope) Check(cfg *config.Config, all []lineage.Lineage) error {
 
 // NoTarget returns the error of a request that names a target which there is
 // not.
-func NoTarget(name string) *RequestError {
-	return &RequestError{"there is no target " + name, "certlatch config show lists the targets"}
+func NoTarget(cfg *config.Config, name string) *RequestError {
+	var known []string
+	for _, t := range cfg.Targets {
+		known = append(known, t.Name)
+	}
+	return &RequestError{"there is no target " + name, spelling.Advice(name, known, "certlatch config show lists the targets")}
 }
 
 // Lineages returns everything that the clients keep.
@@ -111,8 +116,23 @@ func pick(cfg *config.Config, all []lineage.Lineage, name string) (lineage.Linea
 	}
 	return lineage.Lineage{}, &RequestError{
 		fmt.Sprintf("there is no lineage %s below %s", name, strings.Join(roots, ", ")),
-		"name one that is there, or add the client's directory to lineages in " + cfg.Path,
+		spelling.Advice(name, lineageNames(cfg), "name one that is there, or add the client's directory to lineages in "+cfg.Path),
 	}
+}
+
+// lineageNames returns the names of all lineages that can be listed, each with its
+// client's and without.
+func lineageNames(cfg *config.Config) (names []string) {
+	for _, root := range cfg.Roots {
+		found, err := root.List()
+		if err != nil {
+			continue // what cannot be listed is not what was meant
+		}
+		for _, l := range found {
+			names = append(names, l.Name, l.String())
+		}
+	}
+	return names
 }
 
 // Assignment is a lineage that a target takes. Err says why it cannot: there is

@@ -1,9 +1,21 @@
-package config
+// Package spelling guesses which word was meant by one that is not known.
+package spelling
 
-// nearest returns the word that was probably meant: the known one that differs
+import "fmt"
+
+// Advice returns the question whether the nearest known word was meant, or else
+// other advice where none is near.
+func Advice(written string, known []string, otherwise string) string {
+	if near := Nearest(written, known); near != "" {
+		return fmt.Sprintf("did you mean %s?", near)
+	}
+	return otherwise
+}
+
+// Nearest returns the word that was probably meant: the known one that differs
 // from what was written by the fewest letters, two at most and fewer than half
-// of them.
-func nearest(written string, known []string) string {
+// of them; empty: none is near.
+func Nearest(written string, known []string) string {
 	found, least := "", min(2, (len(written)-1)/2)
 	for _, word := range known {
 		if len(written) > len(word)+least {
