@@ -26,6 +26,7 @@ func (p *program) configCommand() *cli.Command {
 						return &config.Error{Path: cfg.Path, Problems: cfg.Doubles}
 					}
 					fmt.Fprintf(p.stdout, "%s: %s, no problem found\n", cfg.Path, report.Count(len(cfg.Targets), "target", "targets"))
+					p.tellEmpty(cfg)
 					return nil
 				},
 			},

@@ -48,6 +48,9 @@ func (p *program) deployCommand() *cli.Command {
 			if err != nil {
 				return p.fail(c, err)
 			}
+			if !c.Bool("pending") {
+				p.tellEmpty(e.Site.Config)
+			}
 			req := deploy.Request{
 				Lineages: c.Args().Slice(), Targets: c.StringSlice("target"),
 				Pending: c.Bool("pending"), All: c.Bool("all"), Force: c.Bool("force"),
@@ -218,7 +221,21 @@ func (p *program) failAs(c *cli.Context, err error, code int) error {
 // print prints a result as text, or as JSON where that was asked for, and
 // returns an exit code as an error.
 func (p *program) print(c *cli.Context, v report.View, code int) error {
-	return errors.Join(report.Write(p.stdout, v, c.Bool("json")), exitError(code))
+	err := report.Write(p.stdout, v, c.Bool("json"))
+	if err != nil && code != report.ExitOK { // which tells more than that it could not be said
+		p.complain(err.Error())
+		return exitStatus(code)
+	}
+	return errors.Join(err, exitError(code))
+}
+
+// tellEmpty says that a configuration names no target, to somebody who may wonder why
+// nothing happens.
+func (p *program) tellEmpty(cfg *config.Config) {
+	if len(cfg.Targets) == 0 {
+		p.complain(cfg.Path + " names no target, so nothing is deployed")
+		p.complain("certlatch init --print shows what to put there")
+	}
 }
 
 // exitError returns an exit code as an error; nil for 0.

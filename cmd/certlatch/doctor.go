@@ -15,7 +15,7 @@ func (p *program) doctorCommand() *cli.Command {
 		Name:      "doctor",
 		Usage:     "try everything short of deploying, and say what to do",
 		ArgsUsage: "[LINEAGE...]",
-		Description: "Looks at what a deployment depends on, a line a finding: the bundle, the service's own\n" +
+		Description: "Looks at what a deployment depends on, a line a finding, the worst first: the bundle, the service's own\n" +
 			"configuration and control channel, how it can be made to take new files, whether its\n" +
 			"user can read what is installed, and what is served; and where no lineage and no target\n" +
 			"is named at the host too: clients' hooks, what tries again, disks, clock. Changes\n" +
@@ -35,6 +35,7 @@ func (p *program) doctor(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	p.tellEmpty(site.Config)
 	scope := prepare.Scope{Lineages: c.Args().Slice(), Targets: c.StringSlice("target")}
 	tell, done := p.showProgress()
 	site.Progress = tell
@@ -50,5 +51,9 @@ func (p *program) doctor(c *cli.Context) error {
 		}
 		found = slices.Insert(found, 0, host)
 	}
-	return p.print(c, report.Examined(found), report.Examined(found).Exit())
+	examined := report.Examined{Of: found}
+	if width, terminal := terminalWidth(p.stdout); terminal {
+		examined.Screen = report.Screen{Width: width, Coloured: wantsColours()}
+	}
+	return p.print(c, examined, examined.Exit())
 }

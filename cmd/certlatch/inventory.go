@@ -68,6 +68,9 @@ func (p *program) lookAtHost(c *cli.Context, scope prepare.Scope) (report.Invent
 	if err != nil {
 		return report.Inventory{}, err
 	}
+	if !p.plugin {
+		p.tellEmpty(site.Config)
+	}
 	tell, done := p.showProgress()
 	defer done()
 	site.Progress = tell

@@ -26,7 +26,8 @@ func main() {
 	if code, is := command.TryReadMain(); is {
 		os.Exit(code)
 	}
-	// A client that closes its end of a pipe must not end a deployment. The
+	// A client that closes its end of a pipe must not end a deployment (nor make an
+	// error of it, see output). The
 	// signal is caught rather than ignored, since the programs that certlatch
 	// runs would inherit that it is ignored.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
@@ -48,6 +49,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	// Keys pass through this process: no core dump may hold them.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		fmt.Fprintf(stderr, "certlatch: cannot keep keys out of core dumps: %v\n", err)
+	}
+	if file, is := stdout.(*os.File); is {
+		stdout = output{file}
 	}
 	p := &program{stdout: stdout, stderr: stderr, calledAs: args[0]}
 	if client, ok := hooks.CalledAs(args[0]); ok {

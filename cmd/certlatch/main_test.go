@@ -417,3 +417,49 @@ func TestCommandLine(t *testing.T) {
 		}
 	}
 }
+
+// TestReaderGone wants a reader of the output that goes away early, as head does, to
+// change nothing: neither what is done, nor the exit code, nor what is complained of.
+func TestReaderGone(t *testing.T) {
+	dir := t.TempDir()
+	config := filepath.Join(dir, "config.yaml")
+	text := fmt.Sprintf("state: %s/state\nlineages: [{certbot: %[1]s/live}]\ntargets:\n  - {name: web, service: generic, lineage: web.example, certificate: %[1]s/cert.pem, key: %[1]s/key.pem, probe: [], generic: {activate: [\"true\"]}}\n", dir)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		args string
+		want int
+	}{
+		{"status --json", 0}, {"status", 0}, {"check", 3}, {"doctor", 2}, {"--help", 0}, {"help deploy", 0}, {"version", 0}, {"config show", 0},
+		{"completion bash", 0}, {"probe tls://127.0.0.1:1", 3}, {"deploy --json", 2}, {"deploy", 2}, {"history", 0},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			reader, writer, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			reader.Close()
+			defer writer.Close()
+			var stderr bytes.Buffer
+			code := run(t.Context(), append([]string{"certlatch", "--config", config}, strings.Fields(test.args)...), writer, &stderr)
+			if code != test.want || strings.Contains(stderr.String(), "pipe") {
+				t.Errorf("exit %d instead of %d: %s", code, test.want, stderr.String())
+			}
+		})
+	}
+}
+
+// TestOutputFull wants it to be said that output cannot be written for another reason,
+// whatever the exit code.
+func TestOutputFull(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	var stderr bytes.Buffer
+	if code := run(t.Context(), []string{"certlatch", "probe", "tls://127.0.0.1:1"}, full, &stderr); code != 3 || !strings.Contains(stderr.String(), "no space left") {
+		t.Errorf("exit %d: %s", code, stderr.String())
+	}
+}

@@ -1,15 +1,33 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"os"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/certlatch/certlatch/internal/progress"
 	"github.com/certlatch/certlatch/internal/report"
 )
+
+// output is standard output whose reader may go away before its end, as head does.
+// What is not read then is no error: neither of what was done, nor of what is to be
+// done yet.
+type output struct{ file *os.File }
+
+func (o output) Write(text []byte) (int, error) {
+	n, err := o.file.Write(text)
+	if errors.Is(err, syscall.EPIPE) {
+		return len(text), nil
+	}
+	return n, err
+}
+
+// Fd returns the file descriptor, which may be a terminal.
+func (o output) Fd() uintptr { return o.file.Fd() }
 
 // usualWidth is the width, in columns, of a terminal that does not know its own
 // and of output that is no terminal.
@@ -22,7 +40,7 @@ func terminalWidth(w io.Writer) (width int, terminal bool) {
 	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
 		width = n
 	}
-	file, ok := w.(*os.File)
+	file, ok := w.(interface{ Fd() uintptr })
 	if !ok {
 		return width, false
 	}

@@ -12,12 +12,12 @@ import (
 func (p *program) validateCommand() *cli.Command {
 	return &cli.Command{
 		Name: "validate", Usage: "say every finding about a bundle; touch nothing", ArgsUsage: "[LINEAGE... | --all | --cert FILE --key FILE]",
-		Description: "Holds lineages against every target that would get them, or two files against the\n" +
-			"policy for all targets. Reading the keys of clients needs root.\n\n" +
+		Description: "Holds lineages, or all where none is named, against every target that would get them,\n" +
+			"or two files against the policy for all targets. Reading the keys of clients needs root.\n\n" +
 			"Example: certlatch validate --cert fullchain.pem --key privkey.pem\n\n" +
 			"Exit codes: 0 nothing refused; 1 unexpected; 2 usage or configuration; 3 refused.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "all", Usage: "all lineages; those without a finding are only counted"},
+			&cli.BoolFlag{Name: "all", Usage: "all lineages, as where none is named; those without a finding are only counted"},
 			&cli.StringFlag{Name: "cert", Usage: "leaf and intermediates in PEM: `FILE`"},
 			&cli.StringFlag{Name: "key", Usage: "the private key in PEM: `FILE`"},
 			jsonFlag(),
@@ -28,18 +28,16 @@ func (p *program) validateCommand() *cli.Command {
 
 func (p *program) validate(c *cli.Context) error {
 	files := c.IsSet("cert") || c.IsSet("key")
-	ways := 0
-	for _, is := range []bool{files, c.Args().Present(), c.Bool("all")} {
-		if is {
-			ways++
-		}
-	}
-	if ways != 1 || files && !(c.IsSet("cert") && c.IsSet("key")) {
-		return &usageError{"name lineages, or --all, or both --cert FILE and --key FILE", "for example: certlatch validate api.example"}
+	every := !files && !c.Args().Present()
+	if c.Bool("all") && !every || files && (c.Args().Present() || !c.IsSet("cert") || !c.IsSet("key")) {
+		return &usageError{"name lineages, or nothing for all of them, or both --cert FILE and --key FILE", "for example: certlatch validate api.example"}
 	}
 	site, err := p.site(c)
 	if err != nil {
 		return err
+	}
+	if !files {
+		p.tellEmpty(site.Config)
 	}
 	wanted, err := validated(c, site)
 	if err != nil {
@@ -52,11 +50,11 @@ func (p *program) validate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(found) == 1 && !c.Bool("all") {
+	if len(found) == 1 && !every {
 		validation := report.Validation{Lineage: found[0].Lineage.Name, Verdicts: found[0].Verdicts}
 		return p.print(c, validation, validation.Exit())
 	}
-	validations := report.Validations{Every: c.Bool("all")}
+	validations := report.Validations{Every: every}
 	for _, v := range found {
 		validations.Of = append(validations.Of, report.Validation{Lineage: v.Lineage.String(), Verdicts: v.Verdicts})
 	}
@@ -66,10 +64,10 @@ func (p *program) validate(c *cli.Context) error {
 // validated returns the lineages that the command line names.
 func validated(c *cli.Context, site prepare.Site) ([]lineage.Lineage, error) {
 	switch {
-	case c.Bool("all"):
-		return prepare.Lineages(site.Config)
 	case c.IsSet("cert"):
 		return []lineage.Lineage{{Client: "files", Name: c.String("cert"), Fullchain: c.String("cert"), Key: c.String("key")}}, nil
+	case !c.Args().Present():
+		return prepare.Lineages(site.Config)
 	}
 	var wanted []lineage.Lineage
 	for _, name := range c.Args().Slice() {

@@ -34,7 +34,7 @@ func (r *report) read(data []byte) *yaml.Node {
 	case len(documents) == 2:
 		r.add(Problem{Line: documents[1].Line, What: "a second document begins here", Remedy: "remove the line --- and what follows, or merge it with what stands above"})
 	case len(documents) == 0 || documents[0].Content[0].Tag == "!!null":
-		r.add(Problem{What: "the file holds no configuration", Remedy: "write at least one entry below targets"})
+		r.add(Problem{What: "the file holds no configuration", Remedy: "write at least one entry below targets; certlatch init --print shows what to put there"})
 	default:
 		return documents[0].Content[0]
 	}

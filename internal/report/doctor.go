@@ -1,15 +1,20 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/inspect"
 )
 
 // Examined is what doctor has to show.
-type Examined []inspect.Examination
+type Examined struct {
+	Of     []inspect.Examination
+	Screen Screen
+}
 
 // doctorJSON is the schema certlatch.doctor/1: what a deployment depends on.
 type doctorJSON struct {
@@ -32,7 +37,7 @@ type doctorCheckJSON struct {
 // JSON returns the checks in the schema certlatch.doctor/1.
 func (e Examined) JSON() any {
 	view := doctorJSON{Schema: "certlatch.doctor/1", Exit: e.Exit(), Checks: []doctorCheckJSON{}}
-	for _, x := range e {
+	for _, x := range e.Of {
 		for _, c := range x.Checks {
 			view.Checks = append(view.Checks, doctorCheckJSON{orNull(x.Target), orNull(x.Lineage), orNull(x.Service), string(c.About), string(c.Level), c.Says, orNull(c.Remedy)})
 		}
@@ -40,21 +45,70 @@ func (e Examined) JSON() any {
 	return view
 }
 
-// Text returns a line a check.
+// The columns of a check, and the least that is left for what it says.
+const (
+	levelWidth = len("warning") + 1
+	aboutWidth = 14
+	saysAt     = 2 + levelWidth + 1 + aboutWidth + 1
+	leastSays  = 30
+)
+
+// Text returns a line a check, broken where the screen has a width; the gravest of
+// each thing that was looked at first, and of these the one that is worst off.
 func (e Examined) Text() string {
 	var text strings.Builder
-	for _, x := range e {
+	for _, x := range e.gravestFirst() {
 		if x.Target == "" {
 			text.WriteString("this host\n")
 		} else {
 			fmt.Fprintf(&text, "%s: %s (%s)\n", x.Target, quotedName(x.Lineage), x.Service)
 		}
 		for _, c := range x.Checks {
-			fmt.Fprintf(&text, "  %-8s %-14s %s\n", c.Level, c.About, inLine(c.String()))
+			level := e.Screen.paint(colourOfLevel(c.Level), fmt.Sprintf("%-*s", levelWidth, c.Level))
+			says := strings.Join(e.lines(inLine(c.String())), "\n"+strings.Repeat(" ", saysAt))
+			fmt.Fprintf(&text, "  %s %-*s %s\n", level, aboutWidth, c.About, says)
 		}
 	}
-	if !slices.ContainsFunc(e, func(x inspect.Examination) bool { return x.Target != "" }) {
+	if !slices.ContainsFunc(e.Of, func(x inspect.Examination) bool { return x.Target != "" }) {
 		text.WriteString("no target, so nothing to look at\n")
 	}
 	return text.String()
+}
+
+// lines returns what a check says, broken into lines.
+func (e Examined) lines(says string) []string {
+	if e.Screen.Width == 0 {
+		return []string{says}
+	}
+	return wrap(says, max(e.Screen.Width-saysAt, leastSays))
+}
+
+// gravestFirst returns the examinations, and the checks of each, in the order in which
+// people read them; what is equally grave stays in its order.
+func (e Examined) gravestFirst() []inspect.Examination {
+	sorted := slices.Clone(e.Of)
+	for i := range sorted {
+		sorted[i].Checks = slices.SortedStableFunc(slices.Values(sorted[i].Checks), func(a, b deployers.Check) int {
+			return cmp.Compare(gravityOf(b.Level), gravityOf(a.Level))
+		})
+	}
+	slices.SortStableFunc(sorted, func(a, b inspect.Examination) int { return cmp.Compare(worstOf(b), worstOf(a)) })
+	return sorted
+}
+
+// worstOf returns the gravity of the gravest check, which is the first.
+func worstOf(x inspect.Examination) int {
+	if len(x.Checks) == 0 {
+		return 0
+	}
+	return gravityOf(x.Checks[0].Level)
+}
+
+// gravityOf returns a number that is greater for graver levels.
+func gravityOf(l deployers.Level) int {
+	return slices.Index([]deployers.Level{deployers.Fine, deployers.Warned, deployers.Wrong}, l)
+}
+
+func colourOfLevel(l deployers.Level) colour {
+	return map[deployers.Level]colour{deployers.Fine: green, deployers.Warned: yellow, deployers.Wrong: red}[l]
 }

@@ -66,7 +66,7 @@ func exitOfOutcome(o outcome.Outcome) int {
 // Exit returns the code of doctor: that of the gravest check.
 func (e Examined) Exit() int {
 	code := ExitOK
-	for _, x := range e {
+	for _, x := range e.Of {
 		for _, c := range x.Checks {
 			switch {
 			case c.Level == deployers.Wrong:

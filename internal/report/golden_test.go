@@ -84,16 +84,8 @@ func shown(t *testing.T) map[string]View {
 		"validate-good":    Validation{"api.example", []inspect.Verdict{{Leaf: newLeaf()}}},
 		"validate-unread":  Validation{"fullchain.pem", []inspect.Verdict{{Findings: findings()[:1]}}},
 
-		"doctor": Examined{
-			{Checks: []deployers.Check{
-				{About: deployers.Hook, Level: deployers.Warned, Says: "certbot does not call certlatch", Remedy: "certlatch hook install certbot"},
-				{About: deployers.Clock, Level: deployers.Fine, Says: "the clock is set"},
-			}},
-			{Target: "web", Lineage: "api.example", Service: "nginx", Checks: []deployers.Check{
-				{About: deployers.OwnTest, Level: deployers.Wrong, Says: "nginx fails: \x1b[2J\nline two", Remedy: "correct the service's configuration"},
-				{About: deployers.Serving, Level: deployers.Fine, Says: "https://127.0.0.1:443?name=api.example serves what was issued"},
-			}},
-		},
+		"doctor":         Examined{Of: examinations()},
+		"doctor-colours": Examined{Of: examinations(), Screen: Screen{Width: 60, Coloured: true}},
 		"doctor-nothing": Examined{},
 
 		"history": History{Entries: []state.Entry{
@@ -136,7 +128,7 @@ func TestViews(t *testing.T) {
 		}
 		golden(t, name+".json", asJSON.String())
 		golden(t, name+".txt", asText.String())
-		if strings.ContainsAny(asText.String(), "\x1b\a\r\x00") && name != "status-colours" {
+		if strings.ContainsAny(asText.String(), "\x1b\a\r\x00") && !strings.HasSuffix(name, "-colours") {
 			t.Errorf("%s: a terminal may take this for a command: %q", name, asText.String())
 		}
 	}
@@ -366,7 +358,7 @@ func TestExits(t *testing.T) {
 		for _, l := range levels {
 			x.Checks = append(x.Checks, deployers.Check{Level: l})
 		}
-		return Examined{x}
+		return Examined{Of: []inspect.Examination{x}}
 	}
 	good, bad := served.Probe{Seen: probe.Observation{Chain: chain()}}, served.Probe{Seen: probe.Observation{Chain: chain()}, Findings: findings()}
 	for name, test := range map[string]struct{ got, want int }{
@@ -534,5 +526,18 @@ func probed() served.Probe {
 			Version: tls.VersionTLS13, Cipher: tls.TLS_AES_128_GCM_SHA256, ALPN: "sip/2", ClientAuth: true,
 		},
 		Findings: findings(), Record: "_sips._tcp.example.org", Target: &target,
+	}
+}
+
+func examinations() []inspect.Examination {
+	return []inspect.Examination{
+		{Checks: []deployers.Check{
+			{About: deployers.Hook, Level: deployers.Warned, Says: "certbot does not call certlatch", Remedy: "certlatch hook install certbot"},
+			{About: deployers.Clock, Level: deployers.Fine, Says: "the clock is set"},
+		}},
+		{Target: "web", Lineage: "api.example", Service: "nginx", Checks: []deployers.Check{
+			{About: deployers.OwnTest, Level: deployers.Wrong, Says: "nginx fails: \x1b[2J\nline two", Remedy: "correct the service's configuration"},
+			{About: deployers.Serving, Level: deployers.Fine, Says: "https://127.0.0.1:443?name=api.example serves what was issued"},
+		}},
 	}
 }

@@ -42,6 +42,7 @@ type Status struct {
 	Inventory Inventory
 	Now       time.Time
 	Screen    Screen
+	Every     bool // certificate is shown, also where there are many
 }
 
 // statusJSON is the schema certlatch.status/1: the inventory. The certificates

@@ -196,7 +196,7 @@ func TestStatusTable(t *testing.T) {
 		{Looked: noon, Certificate: state.Certificate{Target: "new", Lineage: "new", State: string(condition.Unknown), Since: &noon}},
 	}
 	for _, width := range []int{80, 120, 200} {
-		text := Status{Inventory{Seen: seen, Snapshot: "/run/certlatch/status.json"}, noon.Add(time.Minute), Screen{Width: width}}.Text()
+		text := Status{Inventory{Seen: seen, Snapshot: "/run/certlatch/status.json"}, noon.Add(time.Minute), Screen{Width: width}, true}.Text()
 		for line := range strings.Lines(text) {
 			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > width {
 				t.Errorf("%d columns in place of %d: %s", n, width, line)
@@ -263,5 +263,40 @@ func TestQuotedName(t *testing.T) {
 		if got := label(text); got != want {
 			t.Errorf("%q is the label %s", text, got)
 		}
+	}
+}
+
+// TestStatusOfMany wants the table of many certificates to hold those alone that are
+// not well, unless all are asked for, and the summary to say how many there are.
+func TestStatusOfMany(t *testing.T) {
+	seen := []state.Sighting{differing(sighting("late", 1), condition.Stale, time.Hour), sighting("ending", 70)}
+	for i := len(seen); i < 20; i++ {
+		seen = append(seen, sighting(fmt.Sprint("well", i), 1))
+	}
+	text := func(every bool) string {
+		return Status{Inventory: Inventory{Seen: seen}, Now: noon, Screen: Screen{Width: 80}, Every: every}.Text()
+	}
+	if got := text(false); strings.Count(got, "in-sync") != 18+1 || strings.Contains(got, "not shown") {
+		t.Errorf("twenty are not few:\n%s", got)
+	}
+	seen = append(seen, sighting("last", 1))
+	got := text(false)
+	for _, want := range []string{"!! stale ", "!  expiring ", "21 certificates: 1 expiring, 1 stale, 19 in-sync\n", "not shown are 19 that are well: certlatch status -v shows them\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in:\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "well2") {
+		t.Errorf("what is well is shown:\n%s", got)
+	}
+	if got := text(true); strings.Count(got, "in-sync") != 19+1 || strings.Contains(got, "not shown") {
+		t.Errorf("not all are shown:\n%s", got)
+	}
+	seen = seen[2:]
+	for i := range 10 {
+		seen = append(seen, sighting(fmt.Sprint("more", i), 1))
+	}
+	if got, want := text(false), "29 certificates: 29 in-sync\nnot shown are 29 that are well: certlatch status -v shows them\n"; got != want {
+		t.Errorf("%s\ninstead of\n%s", got, want)
 	}
 }

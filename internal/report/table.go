@@ -18,6 +18,7 @@ import (
 //     a mark (!! critical, ! look at it, ? unknown), the state, a bar.
 //   - A certificate takes one line where the terminal is wide, and two where it
 //     is narrow. What is not in sync has more below, which is never cut off.
+//   - Of many, those that are well are only counted.
 
 // table is an inventory to be drawn.
 type table Status
@@ -26,7 +27,8 @@ const (
 	wide      = 120 // columns from which on a certificate takes one line
 	barLength = 10
 	between   = 2
-	inset     = 3 // of what is below a certificate
+	inset     = 3  // of what is below a certificate
+	few       = 20 // certificates, which are all shown
 )
 
 // row is a certificate as it is drawn.
@@ -40,16 +42,20 @@ type row struct {
 func (t table) String() string {
 	var text strings.Builder
 	rows := t.rows()
-	if len(rows) > 0 {
-		widths := t.fit(rows)
+	shown := rows
+	if len(rows) > few && !t.Every {
+		shown = slices.DeleteFunc(slices.Clone(rows), row.isWell)
+	}
+	if len(shown) > 0 {
+		widths := t.fit(shown)
 		t.head(&text, widths)
-		for _, r := range rows {
+		for _, r := range shown {
 			t.line(&text, r, widths)
 			t.details(&text, r)
 		}
 		text.WriteString("\n")
 	}
-	text.WriteString(t.summary(rows))
+	text.WriteString(t.summary(rows, len(rows)-len(shown)))
 	return text.String()
 }
 
@@ -220,9 +226,9 @@ func (t table) nextOf(next *time.Time) string {
 	return ", next in " + roughly(next.Sub(t.Now))
 }
 
-// summary returns a line with the number of certificates in each state, and the
-// age of the inventory.
-func (t table) summary(rows []row) string {
+// summary returns a line with the number of certificates in each state, how many are
+// not shown, and the age of the inventory.
+func (t table) summary(rows []row, hidden int) string {
 	var parts []string
 	for _, c := range condition.Conditions() {
 		n := 0
@@ -240,6 +246,9 @@ func (t table) summary(rows []row) string {
 		text += ": " + strings.Join(parts, ", ")
 	}
 	lines := wrap(text, t.Screen.Width)
+	if hidden > 0 {
+		lines = append(lines, fmt.Sprintf("not shown are %d that are well: certlatch status -v shows them", hidden))
+	}
 	if t.Inventory.Snapshot != "" {
 		lines = append(lines, fmt.Sprintf("as seen %s ago (%s)", roughly(t.Inventory.age(t.Now)), t.Inventory.Snapshot))
 	}
@@ -262,6 +271,9 @@ func leftOf(left time.Duration) string {
 	}
 	return roughly(left)
 }
+
+// isWell reports whether there is nothing to be said about a certificate.
+func (r row) isWell() bool { return r.mark() == "" }
 
 func (r row) mark() string {
 	switch {
