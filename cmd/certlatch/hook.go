@@ -73,7 +73,7 @@ func (p *program) hook(c *cli.Context) error {
 		return nil
 	}
 	*became = inSandbox(*became)
-	journalFailures(*became)
+	journalOutcomes(*became)
 	code := hookStatus(report.ExitOf(became.Outcomes), telling)
 	return p.print(c, report.Brief{Outcomes: became.Outcomes, Exit: code}, code)
 }

@@ -51,12 +51,12 @@ func journalHandler(least slog.Level) slog.Handler {
 	return systemd.JournalHandler{Least: least, Replace: withoutKeys, KindKey: report.EventKey, MessageIDs: report.MessageIDs()}
 }
 
-// journalFailures logs the outcomes of a hook to the journal where not all of
-// them are well: the client that called it may show nothing.
-func journalFailures(became outcome.Report) {
-	log := slog.New(journalHandler(slog.LevelWarn))
+// journalOutcomes logs to the journal what a hook did or could not do: the client that
+// called it may show nothing. A hook that found nothing to do leaves nothing there.
+func journalOutcomes(became outcome.Report) {
+	log := slog.New(journalHandler(slog.LevelInfo))
 	for _, o := range became.Outcomes {
-		if level, _, _ := report.Entry(o); level < slog.LevelWarn {
+		if level, _, _ := report.Entry(o); level < slog.LevelInfo {
 			continue
 		}
 		if !systemd.HasJournal() { // looked for only now, since that opens a socket

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -107,7 +109,8 @@ func expandDomain(domain string, t config.Target) string {
 }
 
 // fillIn sets paths and names from a target, as far as it has them, and from
-// the leaf that is installed there. Where the target takes several lineages,
+// the leaf that is installed there. The name is that by which a probe asks, if any
+// does: what is printed has to answer it. Where the target takes several lineages,
 // {lineage} stays in the paths.
 func fillIn(settings *templates.Settings, t config.Target) {
 	paths := [3]string{t.Certificate, t.Chain, t.Key}
@@ -124,13 +127,24 @@ func fillIn(settings *templates.Settings, t config.Target) {
 	if paths[0] != "" {
 		settings.Fullchain, settings.Chain, settings.Key = paths[0], paths[1], paths[2]
 	}
-	names := slices.Clone(t.Names)
+	names := append(probedNames(t), t.Names...)
 	if leaf := installedLeaf(paths[0]); leaf != nil {
 		settings.Staple = len(leaf.OCSPServer) > 0
 		names = append(names, lineage.Names(leaf)...)
 	}
 	names = append(names, t.LineageName(), settings.Name)
 	settings.Name = names[slices.IndexFunc(names, endpoint.IsHost)]
+}
+
+// probedNames returns the names that the probes of a target ask for.
+func probedNames(t config.Target) (names []string) {
+	for _, e := range t.Probes {
+		name := cmp.Or(e.Name, e.Host)
+		if _, notAddress := netip.ParseAddr(name); notAddress != nil {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // installedLeaf returns the leaf in the file at a path; nil: it cannot be read.

@@ -7,7 +7,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -337,51 +336,6 @@ func TestLoadTrust(t *testing.T) {
 		_, err := policy.LoadTrust(setting)
 		if e, ok := errors.AsType[*policy.TrustError](err); !ok || e.Remedy == "" || !strings.Contains(e.Error(), setting) {
 			t.Errorf("LoadTrust(%q) gives %v", setting, err)
-		}
-	}
-}
-
-// TestLoadTrustSystem runs a process for each case, since crypto/x509 reads the
-// system's roots once a process.
-func TestLoadTrustSystem(t *testing.T) {
-	const child, chain = "CERTLATCH_TEST_SYSTEM_ROOTS", "CERTLATCH_TEST_CHAIN"
-	if want := os.Getenv(child); want != "" {
-		trust, err := policy.LoadTrust("system")
-		if want == "none" {
-			if e, ok := errors.AsType[*policy.TrustError](err); !ok || !strings.Contains(e.Remedy, "ca-certificates") {
-				t.Errorf("an empty store gives %v", err)
-			}
-			return
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, findings := lineage.Read(lineage.Lineage{Fullchain: os.Getenv(chain), Key: os.Getenv(chain)})
-		if b == nil {
-			t.Fatal(findings)
-		}
-		if findings := policy.Check(b, policy.Rules{Trust: trust, Now: time.Now()}); findings != nil {
-			t.Errorf("findings: %v", findings)
-		}
-		if !policy.Refused(policy.Check(b, policy.Rules{Now: time.Now()})) {
-			t.Error("the zero Trust trusts the system's roots")
-		}
-		return
-	}
-	dir := t.TempDir()
-	root := pki.NewCA(t, "Root")
-	leaf := root.Intermediate(t, "Intermediate").Leaf(t)
-	roots, both := filepath.Join(dir, "roots.pem"), filepath.Join(dir, "both.pem")
-	for path, content := range map[string][]byte{roots: root.PEM(), both: slices.Concat(leaf.Key, leaf.Fullchain)} {
-		if err := os.WriteFile(path, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for want, file := range map[string]string{"none": filepath.Join(dir, "gone"), "one": roots} {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestLoadTrustSystem$")
-		cmd.Env = append(os.Environ(), child+"="+want, chain+"="+both, "SSL_CERT_FILE="+file, "SSL_CERT_DIR="+filepath.Join(dir, "gone"))
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("store with %s: %v\n%s", want, err, out)
 		}
 	}
 }

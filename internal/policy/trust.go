@@ -6,6 +6,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -28,22 +29,30 @@ type TrustError struct {
 
 func (e *TrustError) Error() string { return fmt.Sprintf("trust %q: %s", e.Setting, e.Why) }
 
+// systemBundles returns where distributions keep all roots of the system in one file
+// (crypto/x509/root_linux.go at Go 1.26). Files beside it are no roots: in
+// /etc/ssl/certs lies what packages and people put there too, as the snakeoil of
+// Debian's ssl-cert, which x509.SystemCertPool would trust.
+func systemBundles() []string {
+	return []string{
+		"/etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Arch Linux
+		"/etc/pki/tls/certs/ca-bundle.crt",                  // Fedora, RHEL
+		"/etc/ssl/ca-bundle.pem",                            // openSUSE
+		"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // Fedora, RHEL, from where the one above leads
+		"/etc/ssl/cert.pem",                                 // Alpine Linux
+	}
+}
+
 // LoadTrust returns the trust for a setting: "system" for the roots of this
 // host, "any" for no roots at all, or the path of a PEM file of roots. It fails
-// with a [*TrustError].
+// with a [*TrustError]. Where roots are is not heard from the environment, which is
+// that of whoever calls.
 func LoadTrust(setting string) (Trust, error) {
 	switch setting {
 	case "any":
 		return Trust{any: true}, nil
 	case "system":
-		roots, err := x509.SystemCertPool()
-		if err != nil {
-			return Trust{}, &TrustError{setting, err.Error(), "install the package ca-certificates"}
-		}
-		if roots.Equal(x509.NewCertPool()) {
-			return Trust{}, &TrustError{setting, "this host has no roots", "install the package ca-certificates"}
-		}
-		return Trust{roots: roots}, nil
+		return loadBundle(systemBundles())
 	}
 	text, err := os.ReadFile(setting)
 	if err != nil {
@@ -54,6 +63,26 @@ func LoadTrust(setting string) (Trust, error) {
 		return Trust{}, &TrustError{setting, "there is no certificate in it", "put the roots into it, in PEM"}
 	}
 	return Trust{roots: roots}, nil
+}
+
+// loadBundle returns the trust in the roots of the first bundle that there is.
+func loadBundle(bundles []string) (Trust, error) {
+	const remedy = "install the package ca-certificates, or set trust to a PEM file of roots"
+	for _, path := range bundles {
+		text, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return Trust{}, &TrustError{"system", err.Error(), remedy}
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(text) {
+			return Trust{}, &TrustError{"system", path + " holds no root", remedy}
+		}
+		return Trust{roots: roots}, nil
+	}
+	return Trust{}, &TrustError{"system", "this host has no roots: there is none of " + strings.Join(bundles, ", "), remedy}
 }
 
 // Path is the way from a leaf to a root, or what is wrong with it.
@@ -224,6 +253,9 @@ func (t Trust) chainFault(b *lineage.Bundle, now time.Time, err error) Path {
 	if flaw := forbidden(b, err); flaw != "" {
 		return Path{code: "untrusted", flaw: flaw, remedy: "have the CA that issued it put that right, or have the client ask another one"}
 	}
+	if len(certs) == 1 && lineage.SelfIssued(last) {
+		return selfSigned(last)
+	}
 	return Path{code: "untrusted",
 		flaw: fmt.Sprintf("leads to no trusted root: the last issuer of its chain is %.80q: %s", last.Issuer, x509Message(err))}
 }
@@ -249,6 +281,24 @@ func forbidden(b *lineage.Bundle, err error) string {
 		return fmt.Sprintf("has a chain through %s, which is no CA's certificate", lineage.Label(issuers[i]))
 	}
 	return ""
+}
+
+// selfSigned returns the fault of a leaf that vouches for itself.
+func selfSigned(leaf *x509.Certificate) Path {
+	flaw := "is self-signed, as those are that packages make at their installation: no client trusts it"
+	if isSnakeoil(leaf) {
+		flaw = "is self-signed, and by its name and its ten years the snakeoil of Debian's package ssl-cert: no client trusts it"
+	}
+	return Path{code: "untrusted", flaw: flaw,
+		remedy: "have a CA issue one, and the service take it; where peers are to trust this very one, set trust to a PEM file of it, or to any"}
+}
+
+// isSnakeoil reports whether a self-signed leaf is as make-ssl-cert
+// generate-default-snakeoil makes it: for 3650 days, and with the host's name alone
+// in its subject (ssl-cert 1.1: make-ssl-cert, ssleay.cnf).
+func isSnakeoil(leaf *x509.Certificate) bool {
+	const lasts = 3650 * 24 * time.Hour
+	return leaf.NotAfter.Sub(leaf.NotBefore).Round(time.Hour) == lasts && len(leaf.Subject.Names) == 1 && leaf.Subject.CommonName != ""
 }
 
 // outOfDate returns the fault of a chain of which a certificate is not valid now, and
@@ -290,7 +340,7 @@ func (t Trust) hasRoot(name []byte) bool {
 	if t.roots == nil {
 		return false
 	}
-	//lint:ignore SA1019 what it warns of, system roots that are left out, does not happen on Linux
+	//lint:ignore SA1019 what it warns of, system roots that are left out, are those of x509.SystemCertPool
 	subjects := t.roots.Subjects()
 	return slices.ContainsFunc(subjects, func(subject []byte) bool { return string(subject) == string(name) })
 }

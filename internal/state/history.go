@@ -2,11 +2,13 @@ package state
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,9 +28,12 @@ type Entry struct {
 	By         string        `json:"by"` // the command that did it
 }
 
-// historyLength is how many entries are kept: almost a year of one a day for
-// three targets.
-const historyLength = 1000
+// historyLength is how many entries are kept, almost a year of one a day for three
+// targets; but of each lineage at each target the last, up to longestHistory.
+const (
+	historyLength  = 1000
+	longestHistory = 10_000
+)
 
 // maxHistory bounds the history. A thousand entries are less than 1 MiB.
 const maxHistory = 16 << 20 // bytes
@@ -85,10 +90,7 @@ func (s *Store) Append(added ...Entry) (*Damage, error) {
 	if err != nil {
 		return nil, s.Failed("write history", err)
 	}
-	entries = append(entries, added...)
-	if excess := len(entries) - historyLength; excess > 0 {
-		entries = entries[excess:]
-	}
+	entries = kept(append(entries, added...))
 	var lines bytes.Buffer
 	encoder := json.NewEncoder(&lines)
 	for _, entry := range entries {
@@ -102,6 +104,31 @@ func (s *Store) Append(added ...Entry) (*Damage, error) {
 		}
 	}
 	return damage, s.Failed("write history", replaceFile(s.historyFile(), lines.Bytes(), 0o600))
+}
+
+// kept returns the entries to keep, oldest first: what is too much goes from the
+// lineages at targets that have most of them, the oldest first. So a busy target takes
+// no other's place.
+func kept(entries []Entry) []Entry {
+	if len(entries) <= historyLength {
+		return entries
+	}
+	type key struct{ target, lineage string }
+	type ranked struct{ rank, at int } // how many of its key are newer; where it is among all
+	order, of := make([]ranked, len(entries)), map[key]int{}
+	for at := len(entries) - 1; at >= 0; at-- {
+		k := key{entries[at].Target, entries[at].Lineage}
+		order[at] = ranked{of[k], at}
+		of[k]++
+	}
+	slices.SortFunc(order, func(a, b ranked) int { return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(b.at, a.at)) })
+	order = order[:min(max(historyLength, len(of)), longestHistory)]
+	slices.SortFunc(order, func(a, b ranked) int { return cmp.Compare(a.at, b.at) })
+	var all []Entry
+	for _, r := range order {
+		all = append(all, entries[r.at])
+	}
+	return all
 }
 
 func (s *Store) historyFile() string { return filepath.Join(s.dir, "history.jsonl") }

@@ -307,23 +307,45 @@ func TestLockKeepsRunsApart(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
+// TestHistoryForgetsTheOldest wants what is too much of the history to go from where
+// there is most, and each lineage at each target to keep its last entry.
 func TestHistoryForgetsTheOldest(t *testing.T) {
-	store := open(t)
-	var entries []Entry
-	for i := range historyLength + 5 {
-		entries = append(entries, Entry{Time: noon, Target: fmt.Sprint(i), Result: "deployed"})
-	}
-	for _, some := range [][]Entry{entries[:3], entries[3:]} {
-		if damage, err := store.Append(some...); damage != nil || err != nil {
-			t.Fatal(damage, err)
+	all := func(n int, target, lineage string) (entries []Entry) {
+		for i := range n {
+			entries = append(entries, Entry{Time: noon.Add(time.Duration(i) * time.Second), Target: target, Lineage: lineage, Result: "deployed"})
 		}
+		return entries
 	}
-	got, damage, err := store.History()
-	if damage != nil || err != nil {
-		t.Fatal(damage, err)
+	each := func(n int) (entries []Entry) {
+		for i := range n {
+			entries = append(entries, Entry{Time: noon, Target: "many", Lineage: fmt.Sprint(i), Result: "deployed"})
+		}
+		return entries
 	}
-	if diff := cmp.Diff(entries[5:], got); diff != "" {
-		t.Error(diff)
+	for name, test := range map[string]struct{ written, want []Entry }{
+		"one target":              {all(historyLength+5, "web", "a"), all(historyLength+5, "web", "a")[5:]},
+		"a busy one":              {slices.Concat(all(3, "sip", "a"), all(historyLength+5, "web", "a")), slices.Concat(all(3, "sip", "a"), all(historyLength+5, "web", "a")[8:])},
+		"a busy lineage":          {slices.Concat(all(3, "web", "b"), all(historyLength, "web", "a")), slices.Concat(all(3, "web", "b"), all(historyLength, "web", "a")[3:])},
+		"two that are busy":       {slices.Concat(all(800, "web", "a"), all(600, "web", "b")), slices.Concat(all(800, "web", "a")[300:], all(600, "web", "b")[100:])},
+		"more than are kept":      {slices.Concat(each(historyLength+5), all(2, "web", "a")), slices.Concat(each(historyLength+5), all(2, "web", "a")[1:])},
+		"more than can be":        {each(longestHistory + 5), each(longestHistory + 5)[5:]},
+		"as many as there may be": {all(historyLength, "web", "a"), all(historyLength, "web", "a")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := open(t)
+			for _, some := range [][]Entry{test.written[:3], test.written[3:]} {
+				if damage, err := store.Append(some...); damage != nil || err != nil {
+					t.Fatal(damage, err)
+				}
+			}
+			got, damage, err := store.History()
+			if damage != nil || err != nil {
+				t.Fatal(damage, err)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }
 
