@@ -140,7 +140,11 @@ func (b build) contents(format, program string) ([]content, error) {
 	}
 	c.copy("/usr/lib/tmpfiles.d/certlatch.conf", "packaging/tmpfiles/certlatch.conf")
 	c.copy("/usr/share/doc/certlatch/examples/config.yaml", "packaging/examples/config.yaml")
-	for _, name := range []string{"certlatch.8", "certlatch.yaml.5", "certlatch-services.7"} {
+	pages, err := b.pages()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range pages {
 		page, err := b.page(name)
 		c.add(fmt.Sprintf("/usr/share/man/man%s/%s.gz", name[len(name)-1:], name), page, err)
 	}
@@ -171,10 +175,21 @@ func (b build) contents(format, program string) ([]content, error) {
 	return c.all, c.failed
 }
 
-// page returns a page of the manual, as man(1) reads it.
+// pages returns the names of the manual's pages, such as certlatch.8.
+func (b build) pages() (names []string, err error) {
+	paths, err := filepath.Glob(filepath.Join(b.source, "packaging/man", "*.md"))
+	for _, path := range paths {
+		names = append(names, strings.TrimSuffix(filepath.Base(path), ".md"))
+	}
+	return names, err
+}
+
+// page returns a page of the manual, as man(1) reads it. md2man leaves examples at the
+// margin of the text around them (v2.0.7), so they are moved in (groff_man(7)).
 func (b build) page(name string) ([]byte, error) {
 	text, err := os.ReadFile(filepath.Join(b.source, "packaging/man", name+".md"))
-	return zipped(md2man.Render(text)), err
+	moved := strings.NewReplacer("\n.EX\n", "\n.RS 4\n.EX\n", "\n.EE\n", "\n.EE\n.RE\n").Replace(string(md2man.Render(text)))
+	return zipped([]byte(moved)), err
 }
 
 // zipped returns data compressed as by gzip -9n: without a name or a time.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,5 +87,33 @@ func copyTree(t *testing.T, from, to string) {
 	}
 	if err := unpack.Wait(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestPages wants every page of the manual to be there, and examples in it to be set
+// off from the text around them.
+func TestPages(t *testing.T) {
+	b := build{source: "../../.."}
+	names, err := b.pages()
+	if err != nil || len(names) < 3 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		zipped, err := b.page(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unzipped, err := gzip.NewReader(bytes.NewReader(zipped))
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := io.ReadAll(unzipped)
+		if err != nil {
+			t.Fatal(err)
+		}
+		examples := bytes.Count(page, []byte("\n.EX\n"))
+		if examples == 0 || examples != bytes.Count(page, []byte("\n.RS 4\n.EX\n")) || examples != bytes.Count(page, []byte("\n.EE\n.RE\n")) {
+			t.Errorf("%s has %d examples that are not all set off", name, examples)
+		}
 	}
 }
