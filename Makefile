@@ -1,11 +1,14 @@
 # What this project is built and tested with. Everything that is made lands in
 # .build; nothing is installed.
 
-VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+# What git archive said of the commit when it made this tree; without that, git is
+# asked, and where there is no history either it is nobody's version.
+archived  = $(shell sed -n 's/^$(1) \([0-9A-Za-z].*\)/\1/p' packaging/archive.txt)
+VERSION  ?= $(or $(call archived,tag),$(call archived,commit),$(if $(wildcard .git),$(shell git describe --tags --always --dirty)),devel)
 FUZZTIME ?= 30s
 
-# Releases are static, and the same source gives the same bytes anywhere. They have
-# no pages of urfave/cli's, and no HTTP/2, which nothing that certlatch asks needs.
+# Releases are static. They have no pages of urfave/cli's, and no HTTP/2, which
+# nothing that certlatch asks needs.
 GO_BUILD = CGO_ENABLED=0 go build -tags urfave_cli_no_docs,nethttpomithttp2 -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.release=$(VERSION)'
 
 TOOLS = .build/bin/pebble .build/bin/staticcheck .build/bin/govulncheck .build/bin/demo .build/bin/packages
@@ -16,7 +19,7 @@ TAGS  = systemdtest
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## build .build/bin/certlatch: static, stripped, reproducible
+build: ## build .build/bin/certlatch: static and stripped
 	$(GO_BUILD) -o .build/bin/certlatch ./cmd/certlatch
 
 test: ## run all tests; those of whole hosts need root and are skipped without
@@ -76,17 +79,29 @@ fuzz: ## fuzz every fuzz target for FUZZTIME (30s)
 ROWS ?= renewal,growth,dead,daemon,hook,weight
 comma = ,
 
-bench: build ## measure ROWS (all) into .build/bench.json and bench.md; fails where a bar is not held
+# Said before anything is built, and before what needs no root has taken minutes.
+HOSTS = $(filter renewal growth dead hook,$(subst $(comma), ,$(ROWS)))
+LACKS = $(strip $(if $(filter 0,$(shell id -u)),,root) $(foreach program,mmdebstrap systemd-nspawn,$(if $(shell command -v $(program)),,$(program))))
+
+bench: bench-possible build ## measure ROWS (all) into .build/bench.json and bench.md; fails where a bar is not held
 	CI=true go test -run '^$$' -bench '^BenchmarkTable$$/^($(subst $(comma),|,$(ROWS)))$$' -benchtime 1x ./internal/system
+
+.PHONY: bench-possible
+bench-possible:
+	@[ -z "$(HOSTS)" ] || [ -z "$(LACKS)" ] || { echo "$(HOSTS): measured on hosts that are booted for it, which takes $(LACKS); without: make bench ROWS=daemon$(comma)weight"; exit 1; }
 
 readme: ## put the table of the last make bench into README.md
 	sed -i -e '/^<!-- bench -->$$/,/^<!-- end of bench -->$$/{//!d}' -e '/^<!-- bench -->$$/r .build/bench.md' README.md
 
-# Packages are dated as the commit is, so the same commit gives the same bytes.
-SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+# Packages are dated as the commit is, and built by the Go that go.mod names, which
+# the go command fetches where it is another: so the same commit gives the same
+# bytes, wherever. TOOLCHAIN=local takes the Go that is there.
+SOURCE_DATE_EPOCH ?= $(or $(call archived,date),$(if $(wildcard .git),$(shell git log -1 --format=%ct)),$(shell stat -c %Y CHANGELOG.md))
+TOOLCHAIN         ?= $(shell sed -n 's/^toolchain //p' go.mod)
 ARCHITECTURES     ?= amd64 arm64
 PACKAGES          ?= .build/packages
 
+package: export GOTOOLCHAIN = $(TOOLCHAIN)
 package: build .build/bin/packages ## make deb and rpm packages, SBOMs and checksums in .build/packages
 	rm -rf $(PACKAGES)
 	set -e; for arch in $(ARCHITECTURES); do GOARCH=$$arch $(GO_BUILD) -o .build/program/$$arch ./cmd/certlatch; done
@@ -96,8 +111,18 @@ package: build .build/bin/packages ## make deb and rpm packages, SBOMs and check
 demo: build .build/bin/pebble .build/bin/demo ## see it work: a CA, a service and four renewals, all on loopback
 	@.build/bin/demo -certlatch .build/bin/certlatch -pebble .build/bin/pebble
 
-clean: ## remove what was built
+# Where internal/system keeps the file systems of its hosts. Each has a lock, which
+# a run of the tests that uses it holds.
+ROOTS = $(or $(XDG_CACHE_HOME),/var/cache)/certlatch-roots
+
+clean: ## remove what was built, and the file systems of the tests' hosts
 	rm -rf .build
+	@for lock in $(ROOTS)/????????????????.lock; do \
+		[ -e "$$lock" ] || continue; root=$${lock%.lock}; \
+		if ! [ -O "$(ROOTS)" ]; then echo "$$root stays: it is another user's, most likely root's"; \
+		elif flock --nonblock "$$lock" rm -rf --one-file-system "$$root" "$$root.partial" "$$root.partial.apt.conf" "$$lock"; then echo "removed $$root"; \
+		else echo "$$root stays: tests use it"; fi; \
+	done
 
 # The go command knows best what is up to date.
 .PHONY: $(TOOLS)

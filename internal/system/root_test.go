@@ -79,14 +79,17 @@ func root(t testing.TB, recipe recipe) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer lock.Close()
+	defer use(t, dir, lock)
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_SH); err != nil {
+		t.Fatal(err)
+	}
+	if made(t, dir) {
+		return dir
+	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		if err != nil {
-			t.Fatal(err)
-		}
+	if made(t, dir) { // by who had the lock meanwhile
 		return dir
 	}
 	t.Logf("building %s, once", dir)
@@ -101,6 +104,26 @@ func root(t testing.TB, recipe recipe) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// made reports whether the file system of a recipe is there, and whole.
+func made(t testing.TB, dir string) bool {
+	t.Helper()
+	_, err := os.Stat(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+// use shares a lock until the test has ended, so that make clean leaves what it
+// is for.
+func use(t testing.TB, dir string, lock *os.File) {
+	t.Helper()
+	t.Cleanup(func() { lock.Close() })
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_SH); err != nil {
+		t.Errorf("lock %s: %v", dir, err)
+	}
 }
 
 // build runs mmdebstrap with the mirror and the proxies that apt on this machine

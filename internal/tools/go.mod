@@ -2,6 +2,8 @@ module github.com/certlatch/certlatch/internal/tools
 
 go 1.26.0
 
+toolchain go1.26.8
+
 tool (
 	github.com/letsencrypt/pebble/v2/cmd/pebble
 	golang.org/x/vuln/cmd/govulncheck
