@@ -119,7 +119,7 @@ func TestExamine(t *testing.T) {
 		}, deployers.Reload, "warning: the target is held since 2026-11-23T12:00:00Z (by-hand); certlatch release web lets it be deployed to again\nok: reload web.service"},
 		{"no lineage", func(s *scene) { s.remove("live") }, deployers.Issued, "error: no client keeps a lineage web.example; issue it, or correct the target's lineage in DIR/certlatch.yaml"},
 		{"cannot be read", func(s *scene) { s.truncate("live/web.example/fullchain.pem") }, deployers.Issued,
-			"error: no-certificate: DIR/live/web.example/fullchain.pem: there is no certificate in it; ..."},
+			"error: no-certificate: DIR/live/web.example/fullchain.pem: there is no certificate in it: it is empty; ..."},
 		{"cannot be read", func(s *scene) { s.truncate("live/web.example/fullchain.pem") }, deployers.Serving, ""},
 		{"expired", func(s *scene) {
 			s.renew("web.example", pki.Valid(time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)))
