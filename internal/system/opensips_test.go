@@ -90,6 +90,9 @@ func (s *scenario) opensips(ts *testscript.TestScript, args []string) error {
 		if _, err := s.host.run("ln", "--symbolic", "--force", "/usr/bin/fakeopensips", "/usr/sbin/opensips"); err != nil {
 			return err
 		}
+		if err := s.host.write("/etc/opensips/version", []byte(cmp.Or(want.version, usualVersion)), "0644", "root"); err != nil {
+			return err
+		}
 		ts.Logf("[the fake of OpenSIPS %s]", cmp.Or(want.version, usualVersion))
 	} else if service, err = s.realOpenSIPS(ts, want, program); err != nil {
 		return err
@@ -122,7 +125,7 @@ func (s *scenario) addOpenSIPSUser() error {
 
 // fake returns the command line that starts the fake.
 func (want opensipsFlags) fake() string {
-	flags := []string{"-f", want.file, "-reply-dir=" + want.replies, "-version=" + cmp.Or(want.version, usualVersion), "-fifo=" + want.fifo, "-socket=" + want.socket, "-http=" + want.http}
+	flags := []string{"-f", want.file, "-reply-dir=" + want.replies, "-fifo=" + want.fifo, "-socket=" + want.socket, "-http=" + want.http}
 	if !want.script {
 		flags = append(flags, "-database="+want.url)
 	}

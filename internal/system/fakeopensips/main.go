@@ -56,9 +56,12 @@ const (
 	client = "TLS_DOMAIN_CLI"
 )
 
+// versionPath is the file with the version that it says it is, also to who asks the
+// program.
+const versionPath = "/etc/opensips/version"
+
 func main() {
 	var o opensips
-	flag.StringVar(&o.version, "version", "3.6.8", "the `version` that it says it is")
 	flag.StringVar(&o.database, "database", "", "the `URL` of the database with its table tls_mgm")
 	flag.StringVar(&o.replyDir, "reply-dir", "/tmp", "the `directory` of callers' FIFOs")
 	fifo := flag.String("fifo", "", "the `path` of mi_fifo's FIFO")
@@ -69,11 +72,15 @@ func main() {
 	version := flag.Bool("V", false, "print the version, and do nothing else")
 	flag.Parse()
 	log.SetFlags(0)
+	said, err := os.ReadFile(versionPath)
+	if err != nil {
+		log.Fatal(err)
+	}
+	o.version = string(said)
 	if *version {
 		fmt.Printf("version: opensips %s (x86_64/linux)\n", o.version) // main.c of 3.6.8
 		return
 	}
-	var err error
 	if o.script, err = parse(*script); err != nil {
 		log.Print(err)
 		os.Exit(255) // of opensips -C, and of a start (seen with 3.6.8)
