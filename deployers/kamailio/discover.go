@@ -1,45 +1,41 @@
 package kamailio
 
 import (
-	"regexp"
+	"slices"
 	"strings"
-	"sync"
 
 	"github.com/certlatch/certlatch/deployers"
 )
 
-// aliasLine matches a line of kamailio.cfg with a name of Kamailio's own (the
-// core's parameter alias).
-var aliasLine = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?m)^[ \t]*alias[ \t]*=[ \t]*"?(?:(?:udp|tcp|tls|sctp):)?([A-Za-z0-9][A-Za-z0-9.-]*[A-Za-z])`)
-})
-
-// What loads the module tls, perhaps only where WITH_TLS is defined, as in the
-// packaged configuration.
-var (
-	loadsModule = sync.OnceValue(func() *regexp.Regexp {
-		return regexp.MustCompile(`(?m)^[ \t]*loadmodule[ \t]+"([^"\n]*/)?tls(_wolfssl)?(\.so)?"`)
-	})
-	asksForTLS = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^[ \t]*(#!|!!)ifdef[ \t]+WITH_TLS\b`) })
-	definesTLS = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^[ \t]*(#!|!!)define[ \t]+WITH_TLS\b`) })
-)
-
-// loadsTLS reports whether kamailio.cfg and what it includes load the module tls,
-// as far as that can be told without Kamailio.
-func (o *Options) loadsTLS(f deployers.Facts) bool {
-	text := o.text(f)
-	return loadsModule().MatchString(text) && (!asksForTLS().MatchString(text) || definesTLS().MatchString(text))
-}
-
-// text returns kamailio.cfg and what it includes, one after the other.
-func (o *Options) text(f deployers.Facts) string {
-	var all strings.Builder
-	for _, script := range o.scripts(f) {
-		for _, text := range f.Texts[script] {
-			all.WriteString(text.Content + "\n")
+// loadsTLS reports whether kamailio.cfg loads the module tls, and whether that depends
+// on what is not known.
+func (k observed) loadsTLS() (loads, maybe bool) {
+	for _, module := range []string{"tls", "tls_wolfssl"} {
+		for _, statement := range k.script.Loads(module) {
+			if !statement.Maybe {
+				return true, false
+			}
+			maybe = true
 		}
 	}
-	return all.String()
+	return maybe, maybe
+}
+
+// names returns those that Kamailio has for itself (the core's parameter alias).
+func (k observed) names() (names []string) {
+	for _, set := range k.script.Set("alias") {
+		for _, text := range set.Args {
+			text = strings.ToLower(text)
+			if protocol, rest, _ := strings.Cut(text, ":"); slices.Contains([]string{"udp", "tcp", "tls", "sctp"}, protocol) {
+				text = rest
+			}
+			name, _, _ := strings.Cut(text, ":")
+			if name != "" && name[0] != '[' && 'a' <= name[len(name)-1] && name[len(name)-1] <= 'z' {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
 }
 
 // Runs returns the program of Kamailio.
@@ -57,22 +53,23 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 		Lines:     []string{"certificate = {certificate}", "private_key = {key}"},
 	}
 	seen := options.observe(f)
+	loads, maybe := seen.loadsTLS()
 	switch {
 	case !d.Installed:
 		return d
 	case seen.about == deployers.Domains && seen.remedy != "":
 		d.AddUnknown("Kamailio runs without TLS: " + seen.why + "; " + seen.remedy)
 		return d
-	case !seen.answers() && !options.loadsTLS(f):
+	case !seen.answers() && !loads:
 		d.AddUnknown("Kamailio does not run, and " + options.config(f) + " loads no TLS (in Debian's: #!define WITH_TLS)")
 		return d
 	case seen.flaw != nil:
 		d.AddUnknown("Kamailio stops reading tls.cfg there: " + seen.flaw.Error())
 	}
-	var own []string
-	for _, match := range aliasLine().FindAllStringSubmatch(options.text(f), -1) {
-		own = append(own, strings.ToLower(match[1]))
+	if !seen.answers() && (maybe || seen.guessed) {
+		d.AddUnknown("Kamailio does not run, and whether " + options.config(f) + " loads TLS with " + seen.config + " depends on what only Kamailio knows: " + strings.Join(seen.script.Doubts, "; "))
 	}
+	own := seen.names()
 	for _, p := range seen.servers() {
 		use := deployers.Use{Where: p.place(), Certificate: seen.tls.path(p, "certificate"), Key: seen.tls.path(p, "private_key"), Hints: own}
 		if seen.about == deployers.Domains {

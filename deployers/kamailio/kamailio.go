@@ -1,23 +1,22 @@
 // Package kamailio knows how Kamailio takes certificates: by RPC, from the files
-// that tls.cfg names, as far as its shared memory allows. It reads tls.cfg and
-// looks for what matters in kamailio.cfg.
+// that tls.cfg names, as far as its shared memory allows. It reads tls.cfg, and
+// what matters of kamailio.cfg.
 //
-// It does not promise to read kamailio.cfg as Kamailio does: what depends on its
-// preprocessor is taken as it stands.
+// It does not promise to know what kamailio.cfg leaves to Kamailio: what depends on
+// its version or its environment is said to be not known where it matters.
 package kamailio
 
 import (
 	"cmp"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/deployers/sipscript"
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
@@ -71,15 +70,24 @@ func (r RPC) MarshalText() ([]byte, error) {
 // configured for the target, or else those of Kamailio's configuration. The packaged
 // paths are the defaults of the modules with the run directory of Debian's and the
 // upstream's packages (ctl.c, jsonrpcs_mod.c).
-func (o *Options) channels(f deployers.Facts) []deployers.Channel {
+func (o *Options) channels(script sipscript.Script) []deployers.Channel {
 	if o.RPC != (RPC{}) {
 		return []deployers.Channel{deployers.Channel(o.RPC)}
 	}
 	var own []deployers.Channel
-	for _, match := range socketParam().FindAllStringSubmatch(o.text(f), -1) {
-		protocol := map[string]deployers.Protocol{"ctl": deployers.BinRPC, "jsonrpcs": deployers.JSONRPC}[match[1]]
-		own = append(own, deployers.Channel{Protocol: protocol, Address: match[2]})
+	add := func(protocol deployers.Protocol, module string, params ...string) {
+		for _, set := range script.Params(module) {
+			address := set.Value()
+			for _, prefix := range []string{"unix:", "unixs:"} {
+				address = strings.TrimPrefix(address, prefix)
+			}
+			if slices.Contains(params, set.Args[1]) && filepath.IsAbs(address) {
+				own = append(own, deployers.Channel{Protocol: protocol, Address: address})
+			}
+		}
 	}
+	add(deployers.BinRPC, "ctl", "binrpc")
+	add(deployers.JSONRPC, "jsonrpcs", "dgram_socket")
 	for _, usual := range []deployers.Channel{{Protocol: deployers.BinRPC, Address: "/run/kamailio/kamailio_ctl"}, {Protocol: deployers.JSONRPC, Address: "/run/kamailio/kamailio_rpc.sock"}} {
 		if !slices.ContainsFunc(own, func(c deployers.Channel) bool { return c.Protocol == usual.Protocol }) {
 			own = append(own, usual)
@@ -109,7 +117,7 @@ func (Deployer) Defaults(t *deployers.Target) {
 func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 	options := t.Options.(*Options)
 	seen := options.observe(f)
-	wants := deployers.Wants{Unit: t.Unit, Argv: true, Ports: options.ports(seen, f), Texts: options.scripts(f), Queries: seen.asked}
+	wants := deployers.Wants{Unit: t.Unit, Argv: true, Ports: seen.ports(f), Texts: seen.script.Paths, Queries: seen.asked}
 	if seen.unsure {
 		return wants
 	}
@@ -163,11 +171,6 @@ func (o *Options) ownTest(f deployers.Facts) deployers.Test {
 	return test
 }
 
-// socketParam matches where a configuration has a control socket, by module and path.
-var socketParam = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?m)^[ \t]*modparam\([ \t]*"(ctl|jsonrpcs)"[ \t]*,[ \t]*"(?:binrpc|dgram_socket)"[ \t]*,[ \t]*"(?:unixs?:)?(/[^"\n]+)"`)
-})
-
 // isAnother reports whether the one that answers at a channel is another Kamailio than
 // that of the unit, which does not run, or runs with another configuration.
 func isAnother(channel deployers.Channel, f deployers.Facts) bool {
@@ -179,36 +182,37 @@ func isAnother(channel deployers.Channel, f deployers.Facts) bool {
 	return its != "" && ours != "" && its != ours
 }
 
-// configParam matches where a configuration sets the path of tls.cfg.
-var configParam = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?m)^[ \t]*modparam\([ \t]*"tls(?:_wolfssl)?"[ \t]*,[ \t]*"config"[ \t]*,[ \t]*"([^"\n]+)"`)
-})
-
 // tlsConfig returns the path of tls.cfg for a Kamailio that does not tell it: the one
 // that is configured for the target, or else that of its configuration.
-func (o *Options) tlsConfig(f deployers.Facts) string {
-	match := configParam().FindStringSubmatch(o.text(f))
-	switch {
-	case o.TLS != usualTLS || match == nil:
-		return o.TLS
-	case filepath.IsAbs(match[1]):
-		return match[1]
+func (o *Options) tlsConfig(script sipscript.Script, f deployers.Facts) (path string, maybe bool) {
+	if o.TLS != usualTLS {
+		return o.TLS, false
 	}
-	return filepath.Join(filepath.Dir(o.config(f)), match[1])
+	path = usualTLS
+	for _, module := range []string{"tls", "tls_wolfssl"} {
+		for _, set := range script.Params(module) {
+			switch {
+			case set.Args[1] != "config":
+			case set.Value() == "":
+				maybe = true
+			default:
+				path, maybe = set.Value(), set.Maybe
+			}
+		}
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(filepath.Dir(o.config(f)), path)
+	}
+	return path, maybe
 }
 
 // usualPort is where Kamailio listens for TLS if nothing else is written (tls_port_no
 // of globals.h).
 const usualPort = 5061
 
-// listenLine matches a socket for TLS; its group is the port.
-var listenLine = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?m)(?:^[ \t]*listen[ \t]*=|\bbind[ \t]*=)[ \t]*"?tls:(?:\[[^\]\n]*\]|[^\s:";]+)(?::(\d+))?`)
-})
-
 // ports returns those of Kamailio's sockets for TLS, WebSocket over TLS among them: as
 // it lists them itself (core_cmd.c, core_sockets_list), and as its configuration has them.
-func (o *Options) ports(seen observed, f deployers.Facts) []uint16 {
+func (k observed) ports(f deployers.Facts) []uint16 {
 	ports := []uint16{usualPort}
 	add := func(text string) {
 		if n, err := strconv.ParseUint(cmp.Or(text, "0"), 10, 16); err == nil && n > 0 {
@@ -216,7 +220,7 @@ func (o *Options) ports(seen observed, f deployers.Facts) []uint16 {
 		}
 	}
 	protocol := ""
-	for line := range strings.Lines(f.Answers[deployers.Query{Channel: seen.channel, Method: "core.sockets_list"}].Reply) {
+	for line := range strings.Lines(f.Answers[deployers.Query{Channel: k.channel, Method: "core.sockets_list"}].Reply) {
 		switch name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": "); {
 		case name == "proto":
 			protocol = value
@@ -224,8 +228,12 @@ func (o *Options) ports(seen observed, f deployers.Facts) []uint16 {
 			add(value)
 		}
 	}
-	for _, match := range listenLine().FindAllStringSubmatch(o.text(f), -1) {
-		add(match[1])
+	for _, set := range k.script.Set("listen", "socket.bind") {
+		for _, text := range set.Args {
+			if socket, ok := sipscript.ParseSocket(text); ok && socket.Protocol == "tls" {
+				add(socket.Port)
+			}
+		}
 	}
 	return ports
 }
@@ -282,8 +290,8 @@ func (k observed) reload(t deployers.Target, f deployers.Facts) deployers.Activa
 	switch {
 	case !known || m.fits():
 		options := t.Options.(*Options)
-		a.Way, a.Success, a.Faults, a.FaultKeepsOld, a.Gap = deployers.CallControl, k.success(f), reloadFaults(), true, options.gap(f)
-		for _, channel := range options.channels(f) {
+		a.Way, a.Success, a.Faults, a.FaultKeepsOld, a.Gap = deployers.CallControl, k.success(f), reloadFaults(), true, k.gap()
+		for _, channel := range options.channels(k.script) {
 			a.Calls = append(a.Calls, deployers.Query{Channel: channel, Method: "tls.reload"})
 		}
 	case f.Systemd && t.AllowRestart && !m.tooSmall():
@@ -327,66 +335,29 @@ func reloadFaults() []deployers.Fault {
 // Kamailio, or left it unable to load tls.cfg (github.com/kamailio/kamailio
 // issues 3305 and 3319). From 5.7.0 the core's rpc_exec_delta, in whole
 // seconds, may demand more; no RPC returns it.
-func (o *Options) gap(f deployers.Facts) time.Duration {
+func (k observed) gap() time.Duration {
 	gap := 10 * time.Second
-	for _, script := range o.scripts(f) {
-		for _, text := range f.Texts[script] {
-			for _, match := range rpcExecDelta().FindAllStringSubmatch(text.Content, -1) {
-				if seconds, err := strconv.ParseUint(match[1], 10, 16); err == nil {
-					gap = max(gap, time.Duration(seconds+1)*time.Second)
-				}
-			}
+	for _, set := range k.script.Set("rpc_exec_delta") {
+		if seconds, err := strconv.ParseUint(set.Value(), 10, 16); err == nil {
+			gap = max(gap, time.Duration(seconds+1)*time.Second)
 		}
 	}
 	return gap
 }
 
-var (
-	rpcExecDelta = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^[ \t]*rpc_exec_delta[ \t]*=[ \t]*(\d+)`) })
-	includes     = sync.OnceValue(func() *regexp.Regexp {
-		return regexp.MustCompile(`(?m)^[ \t]*(?:#!|!!)?(?:include_file|import_file)[ \t]+"([^"\n]+)"`)
-	})
-)
-
-// maxIncludes is how deep files that include each other are followed: each step
-// takes a round of questions, and what is looked for lies above that.
-const maxIncludes = 5
-
-// scripts returns the paths of kamailio.cfg and of what it includes, as far as
-// that is known.
-func (o *Options) scripts(f deployers.Facts) []string {
-	paths := []string{o.config(f)}
-	for depth, from := 0, 0; depth < maxIncludes && len(paths) < 100; depth++ {
-		level := paths[from:]
-		from = len(paths)
-		for _, path := range level {
-			for _, text := range f.Texts[path] {
-				paths = deployers.Distinct(append(paths, included(text)...))
-			}
-		}
-	}
-	return paths
-}
-
-// included returns the paths that a file of the script includes.
-func included(script deployers.Text) []string {
-	var paths []string
-	for _, match := range includes().FindAllStringSubmatch(script.Content, -1) {
-		path := match[1]
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(filepath.Dir(script.Path), path)
-		}
-		paths = append(paths, path)
-	}
-	return paths
+// read reads kamailio.cfg, from the texts that are known.
+func (o *Options) read(f deployers.Facts) sipscript.Script {
+	return sipscript.Read(sipscript.Kamailio, o.config(f), f.CommandLine().Options("-A"), f.Texts)
 }
 
 // observed is what the facts say about a Kamailio.
 type observed struct {
+	script  sipscript.Script  // kamailio.cfg
 	asked   []deployers.Query // for tls.options, one after the other until one is answered
 	unsure  bool              // the last of them has not been asked yet
 	channel deployers.Channel // that answered; zero: none
 	config  string            // tls.cfg, or a directory of such; empty: there is none
+	guessed bool              // whether that is the one depends on what is not known
 	tls     tlsConfig
 	flaw    error // where Kamailio would stop reading tls.cfg; nil: nowhere
 
@@ -400,9 +371,10 @@ func (k observed) answers() bool { return k.channel != deployers.Channel{} }
 
 // observe returns what the facts tell.
 func (o *Options) observe(f deployers.Facts) observed {
-	seen := observed{config: o.tlsConfig(f), tls: tlsConfig{base: filepath.Dir(o.config(f))}}
+	seen := observed{script: o.read(f), tls: tlsConfig{base: filepath.Dir(o.config(f))}}
+	seen.config, seen.guessed = o.tlsConfig(seen.script, f)
 	var silent []string
-	for _, channel := range o.channels(f) {
+	for _, channel := range o.channels(seen.script) {
 		query := deployers.Query{Channel: channel, Method: "tls.options"}
 		seen.asked = append(seen.asked, query)
 		answer, known := f.Answers[query]
@@ -415,7 +387,7 @@ func (o *Options) observe(f deployers.Facts) observed {
 			continue
 		}
 		if answer.Err == "" {
-			seen.channel = channel
+			seen.channel, seen.guessed = channel, false
 			seen.take(answer)
 			break
 		}
@@ -432,7 +404,7 @@ func (o *Options) observe(f deployers.Facts) observed {
 		seen.remedy = `let Kamailio load its module ctl or jsonrpcs, or set kamailio: {rpc: "unix:/PATH"} to the control socket that it has`
 	}
 	if seen.config != "" {
-		seen.read(f)
+		seen.readTLS(f)
 	}
 	return seen
 }
@@ -450,8 +422,8 @@ func (k *observed) take(options deployers.Answer) {
 	}
 }
 
-// read reads tls.cfg.
-func (k *observed) read(f deployers.Facts) {
+// readTLS reads tls.cfg.
+func (k *observed) readTLS(f deployers.Facts) {
 	texts := f.Texts[k.config]
 	if len(texts) == 0 {
 		texts = f.Texts[filepath.Join(k.config, "*")]

@@ -13,6 +13,7 @@ import (
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/deployers/sample"
+	"github.com/certlatch/certlatch/deployers/sipscript"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
 )
@@ -475,7 +476,7 @@ func TestWants(t *testing.T) {
 			"all is known", everything,
 			deployers.Wants{
 				Texts: []string{
-					"/etc/kamailio/kamailio.cfg", "/etc/kamailio/local/a.cfg", "/srv/b.cfg",
+					"/etc/kamailio/kamailio.cfg", "/local/a.cfg", "/etc/kamailio/local/a.cfg", "/srv/b.cfg",
 					"/etc/kamailio/tls", "/etc/kamailio/tls/*", "/etc/roots.pem",
 				},
 				Queries: append(ask(ctl, "tls.options"), ask(sock, "tls.options", "core.version", "core.arg", "core.ps", "core.shmmem", "tls.info", "core.sockets_list")...),
@@ -509,7 +510,7 @@ func TestRPC(t *testing.T) {
 }
 
 func TestDiscover(t *testing.T) {
-	channels := (&Options{}).channels(deployers.Facts{})
+	channels := (&Options{}).channels(sipscript.Script{})
 	silent := map[deployers.Query]deployers.Answer{}
 	for _, channel := range channels {
 		silent[deployers.Query{Channel: channel, Method: "tls.options"}] = deployers.Answer{Err: "no such file"}
@@ -520,7 +521,7 @@ func TestDiscover(t *testing.T) {
 		return deployers.Facts{
 			Systemd: true, Unit: deployers.Unit{LoadState: "loaded"}, Answers: answers,
 			Texts: map[string][]deployers.Text{
-				"/etc/kamailio/kamailio.cfg": {{Path: "/etc/kamailio/kamailio.cfg", Content: "# alias=no.example\nalias=\"SIP.example\"\nalias=tls:pbx.example:5061\n#!ifdef WITH_TLS\nloadmodule \"tls.so\"\n#!endif\n#!define WITH_TLS\n"}},
+				"/etc/kamailio/kamailio.cfg": {{Path: "/etc/kamailio/kamailio.cfg", Content: "#!define WITH_TLS\n# alias=no.example\nalias=\"SIP.example\"\nalias=tls:pbx.example:5061\n#!ifdef WITH_TLS\nloadmodule \"tls.so\"\n#!endif\n"}},
 				"/etc/kamailio/tls.cfg":      {tls},
 			},
 		}

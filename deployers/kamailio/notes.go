@@ -29,6 +29,9 @@ func (k observed) describe(plan *deployers.Plan, t deployers.Target, f deployers
 	case k.answers() && k.config == "":
 		plan.Warn(deployers.Domains, `give the module tls a config file (modparam("tls", "config", "/etc/kamailio/tls.cfg")), and it can be reloaded`, "%s", k.why)
 	}
+	if k.guessed {
+		plan.Warn(deployers.Configuration, "set kamailio: {tls: PATH} of target "+t.Name, "which tls.cfg Kamailio reads is left to Kamailio by its configuration, and may be another than %s: %s", k.config, strings.Join(k.script.Doubts, "; "))
+	}
 	known := k.flaw == nil && (len(k.tls.profiles) > 0 || k.answers() && k.config == "")
 	ours := k.using(plan.Files)
 	for _, p := range ours {

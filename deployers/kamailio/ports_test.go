@@ -26,7 +26,7 @@ func TestPorts(t *testing.T) {
 			Texts:   map[string][]deployers.Text{path: {{Path: path, Content: test.script}}},
 			Answers: map[deployers.Query]deployers.Answer{{Channel: ctl, Method: "core.sockets_list"}: {Reply: test.reply}},
 		}
-		if got := options.ports(observed{channel: ctl}, f); !slices.Equal(got, test.want) {
+		if got := (observed{channel: ctl, script: options.read(f)}).ports(f); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v", test.name, got)
 		}
 	}
@@ -35,13 +35,18 @@ func TestPorts(t *testing.T) {
 		`modparam("tls", "config", "/srv/tls")`: "/srv/tls",
 		`modparam("tls", "config", "tls2.cfg")`: "/etc/kamailio/tls2.cfg",
 		`#modparam("tls", "config", "/old")`:    "/etc/kamailio/tls.cfg",
+		"#!ifdef OFF\nmodparam(\"tls\", \"config\", \"/old\")\n#!endif\n":           "/etc/kamailio/tls.cfg",
+		"#!ifdef KAMAILIO_6\nmodparam(\"tls\", \"config\", \"/maybe\")\n#!endif\n":  "/maybe",
+		"#!define DIR \"/srv/tls\"\nmodparam(\"tls_wolfssl|tls\", \"config\", DIR)": "/srv/tls",
 	} {
 		f := deployers.Facts{Texts: map[string][]deployers.Text{path: {{Path: path, Content: script}}}}
-		if got := options.tlsConfig(f); got != want {
+		if got, maybe := options.tlsConfig(options.read(f), f); got != want || maybe != (want == "/maybe") {
 			t.Errorf("%s: %s", script, got)
 		}
 	}
-	if got := (&Options{Config: path, TLS: "/mine"}).tlsConfig(deployers.Facts{Texts: map[string][]deployers.Text{path: {{Path: path, Content: `modparam("tls", "config", "/srv/tls")`}}}}); got != "/mine" {
+	mine := &Options{Config: path, TLS: "/mine"}
+	f := deployers.Facts{Texts: map[string][]deployers.Text{path: {{Path: path, Content: `modparam("tls", "config", "/srv/tls")`}}}}
+	if got, _ := mine.tlsConfig(mine.read(f), f); got != "/mine" {
 		t.Errorf("what is configured does not count, but %s", got)
 	}
 }

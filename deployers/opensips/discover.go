@@ -1,6 +1,7 @@
 package opensips
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/url"
@@ -12,39 +13,23 @@ import (
 	"sync"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/deployers/sipscript"
 )
 
 // scriptPath is the path of the script in the packages.
 const scriptPath = "/etc/opensips/opensips.cfg"
 
-var (
-	// modparamLine matches what a script sets for a module, such as
-	// modparam("tls_mgm", "certificate", "[sip]/etc/opensips/tls/cert.pem").
-	modparamLine = sync.OnceValue(func() *regexp.Regexp {
-		return regexp.MustCompile(`(?m)^[ \t]*modparam\([ \t]*"(\w+)"[ \t]*,[ \t]*"(\w+)"[ \t]*,[ \t]*(?:"([^"\n]*)"|(\d+))[ \t]*\)`)
-	})
-	loadmoduleLine = sync.OnceValue(func() *regexp.Regexp {
-		return regexp.MustCompile(`(?m)^[ \t]*loadmodule[ \t]+"(?:[^"\n]*/)?(\w+)\.so"`)
-	})
-	defaultURLLine = sync.OnceValue(func() *regexp.Regexp {
-		return regexp.MustCompile(`(?m)^[ \t]*db_default_url[ \t]*=[ \t]*"([^"\n]*)"`)
-	})
-	// socketLine matches a socket for TLS; its groups are the protocol and the port.
-	socketLine = sync.OnceValue(func() *regexp.Regexp {
-		return regexp.MustCompile(`(?m)^[ \t]*(?:socket|listen)[ \t]*=[ \t]*"?(tls|wss):(?:\[[^\]\n]*\]|[^\s:"]+)(?::(\d+))?`)
-	})
-	// domainValue matches a value that belongs to a TLS domain.
-	domainValue = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?:\[([^\]]+)\])?(.*)$`) })
-)
+// domainValue matches a value that belongs to a TLS domain.
+var domainValue = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?:\[([^\]]+)\])?(.*)$`) })
 
-// script is what an OpenSIPS's script says, as far as it can be told without its
-// preprocessor.
+// script is what an OpenSIPS's script says, as far as it can be told without another
+// program.
 type script struct {
-	loads  map[string]bool
-	params map[string]string // MODULE.PARAMETER; of several the last
-	dbURL  string            // that modules have in common
-	ports  []uint16          // of sockets for TLS
-	tls    [][2]string       // parameters of tls_mgm and their values, in order
+	sipscript.Script
+	path string // of the main file; empty: it cannot be read
+
+	// foreign is why the script may say something else to OpenSIPS; empty: it does not.
+	foreign string
 }
 
 // usualPort returns that of a protocol over TLS where none is written (globals.c of
@@ -56,56 +41,70 @@ func usualPort(protocol string) uint16 {
 	return 5061
 }
 
-// parseScript reads a script.
-func parseScript(text string) script {
-	s := script{loads: map[string]bool{}, params: map[string]string{}}
-	for _, match := range loadmoduleLine().FindAllStringSubmatch(text, -1) {
-		s.loads[match[1]] = true
+// read reads the script that runs, or would be started with, from the texts that are
+// known.
+func read(f deployers.Facts) script {
+	s := script{Script: sipscript.Read(sipscript.OpenSIPS, scriptOf(f), nil, f.Texts)}
+	if len(f.Texts[scriptOf(f)]) > 0 {
+		s.path = scriptOf(f)
 	}
-	for _, match := range modparamLine().FindAllStringSubmatch(text, -1) {
-		s.params[match[1]+"."+match[2]] = match[3] + match[4]
-		if match[1] == "tls_mgm" {
-			s.tls = append(s.tls, [2]string{match[2], match[3]})
-		}
-	}
-	if match := defaultURLLine().FindStringSubmatch(text); match != nil {
-		s.dbURL = match[1]
-	}
-	for _, match := range socketLine().FindAllStringSubmatch(text, -1) {
-		port := usualPort(match[1])
-		if n, err := strconv.ParseUint(match[2], 10, 16); err == nil {
-			port = uint16(n)
-		}
-		if !slices.Contains(s.ports, port) {
-			s.ports = append(s.ports, port)
-		}
+	if isPreprocessed(f) {
+		s.foreign = "OpenSIPS hands its script to another program first (-p), and what that makes of it is not known"
+	} else {
+		s.foreign = strings.Join(s.Doubts, "; ")
 	}
 	return s
+}
+
+// isPreprocessed reports whether OpenSIPS has another program, such as m4, change its
+// script before it reads it (main.c of 3.6.8, option p).
+func isPreprocessed(f deployers.Facts) bool {
+	return slices.ContainsFunc(f.CommandLine().Argv, func(word string) bool { return strings.HasPrefix(word, "-p") })
+}
+
+// loads reports whether the script loads a module.
+func (s script) loads(module string) bool { return len(s.Loads(module)) > 0 }
+
+// param returns what is set for a module; empty: nothing is.
+func (s script) param(module, name string) string { return s.Param(module, name).Value() }
+
+// ports returns those of sockets for TLS.
+func (s script) ports() (ports []uint16) {
+	for _, set := range s.Set("socket", "listen") {
+		if len(set.Args) == 0 {
+			continue
+		}
+		socket, ok := sipscript.ParseSocket(set.Args[0])
+		if !ok || socket.Protocol != "tls" && socket.Protocol != "wss" {
+			continue
+		}
+		port := usualPort(socket.Protocol)
+		if n, err := strconv.ParseUint(socket.Port, 10, 16); err == nil {
+			port = uint16(n)
+		}
+		ports = deployers.Distinct(append(ports, port))
+	}
+	return ports
 }
 
 // channel sets the management interface of the script in options, and reports
 // whether there is one that certlatch can call. Defaults are those of the modules
 // (mi_fifo.c, httpd.c and mi_http.c of 3.6.8).
 func (s script) channel(o *Options) bool {
-	or := func(name, usual string) string {
-		if value := s.params[name]; value != "" {
-			return value
-		}
-		return usual
-	}
+	or := func(module, name, usual string) string { return cmp.Or(s.param(module, name), usual) }
 	text := ""
-	switch socket := s.params["mi_datagram.socket_name"]; {
-	case s.loads["mi_fifo"]:
-		text = "fifo:" + or("mi_fifo.fifo_name", "/tmp/opensips_fifo")
-		if err := o.ReplyDir.UnmarshalText([]byte(or("mi_fifo.reply_dir", "/tmp/"))); err != nil {
+	switch socket := s.param("mi_datagram", "socket_name"); {
+	case s.loads("mi_fifo"):
+		text = "fifo:" + or("mi_fifo", "fifo_name", "/tmp/opensips_fifo")
+		if err := o.ReplyDir.UnmarshalText([]byte(or("mi_fifo", "reply_dir", "/tmp/"))); err != nil {
 			return false
 		}
-	case s.loads["mi_datagram"] && filepath.IsAbs(socket):
+	case s.loads("mi_datagram") && filepath.IsAbs(socket):
 		text = "unix:" + socket
-	case s.loads["mi_datagram"]:
+	case s.loads("mi_datagram"):
 		text = socket
-	case s.loads["mi_http"]:
-		text = fmt.Sprintf("http://%s:%s/%s", or("httpd.ip", "127.0.0.1"), or("httpd.port", "8888"), or("mi_http.mi_http_root", "mi"))
+	case s.loads("mi_http"):
+		text = fmt.Sprintf("http://%s:%s/%s", or("httpd", "ip", "127.0.0.1"), or("httpd", "port", "8888"), or("mi_http", "mi_http_root", "mi"))
 	}
 	return o.MI.UnmarshalText([]byte(text)) == nil
 }
@@ -113,7 +112,7 @@ func (s script) channel(o *Options) bool {
 // database returns the URL of the database that domains come from, in the form of
 // the configuration; empty: there is none, or none that certlatch knows.
 func (s script) database() deployers.DatabaseURL {
-	text := s.params["tls_mgm.db_url"]
+	text := s.param("tls_mgm", "db_url")
 	if text == "" {
 		return ""
 	}
@@ -143,7 +142,7 @@ func (s script) database() deployers.DatabaseURL {
 
 // portsOf returns where the TLS sockets of an OpenSIPS are.
 func portsOf(f deployers.Facts) []uint16 {
-	if ports := parseScript(scriptText(f).Content).ports; len(ports) > 0 {
+	if ports := read(f).ports(); len(ports) > 0 {
 		return ports
 	}
 	return []uint16{usualPort("tls")}
@@ -160,7 +159,7 @@ const restartNote = `OpenSIPS %s crashes on tls_reload, as all do from 4.0 on: a
 // script has them.
 func (o *Options) discovering(f deployers.Facts) *Options {
 	found := *o
-	if !parseScript(scriptText(f).Content).channel(&found) {
+	if !read(f).channel(&found) {
 		found.MI, found.ReplyDir = o.MI, o.ReplyDir
 	}
 	return &found
@@ -186,11 +185,10 @@ func (Deployer) Runs(deployers.Target) string { return "opensips" }
 func (Deployer) Serves(deployers.Process) bool { return true }
 
 func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discovery {
-	text := scriptText(f)
-	parsed := parseScript(text.Content)
+	parsed := read(f)
 	usual, options := t.Options.(*Options), t.Options.(*Options).discovering(f)
 	d := deployers.Discovery{
-		Installed: f.Unit.LoadState == "loaded" || text.Path != "",
+		Installed: f.Unit.LoadState == "loaded" || parsed.path != "",
 		Role:      "sip", Exact: true, Labels: []string{"sip", "sips", "voip", "pbx", "phone"},
 		Directory: "/etc/opensips/tls/{lineage}",
 		Lines: []string{
@@ -202,10 +200,13 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 	switch {
 	case !d.Installed:
 		return d
-	case seen.unlisted != "" && text.Path != "":
-		d.AddUnknown(seen.unlisted + ", so this is what " + text.Path + " says")
+	case seen.unlisted != "" && parsed.path != "":
+		d.AddUnknown(seen.unlisted + ", so this is what " + parsed.path + " says")
 	case seen.unlisted != "":
 		d.AddUnknown(seen.unlisted + ", so it is not known which certificates its domains take")
+	}
+	if seen.unlisted != "" && parsed.path != "" && parsed.foreign != "" {
+		d.AddUnknown(parsed.foreign)
 	}
 	version, major := seen.version, seen.major
 	if match := programVersion().FindStringSubmatch(f.Output(askVersion(f)).Stdout); version == "" && match != nil {
@@ -213,7 +214,7 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 		major, _ = strconv.Atoi(match[1])
 	}
 	database := parsed.database()
-	if seen.unlisted != "" && parsed.params["tls_mgm.db_url"] != "" {
+	if seen.unlisted != "" && parsed.param("tls_mgm", "db_url") != "" {
 		seen.domains = append(seen.domains, tlsDomain{name: "NAME", values: map[string]string{"type": serverDomain}, filters: []string{anything}})
 	}
 	for _, domain := range seen.domains {
@@ -243,7 +244,7 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 
 // table returns the table that domains are in.
 func (s script) table() string {
-	if table := s.params["tls_mgm.db_table"]; table != "" {
+	if table := s.param("tls_mgm", "db_table"); table != "" {
 		return table
 	}
 	return tlsMgmTable
@@ -274,8 +275,8 @@ func (o *Options) settings(usual *Options) (settings []deployers.Setting) {
 	return settings
 }
 
-// scriptDomains returns the domains of a script, as tls_list would.
-func scriptDomains(text string) []tlsDomain {
+// domains returns those of the script, as tls_list would.
+func (s script) domains() []tlsDomain {
 	found := map[string]*tlsDomain{}
 	at := func(name string) *tlsDomain {
 		if found[name] == nil {
@@ -284,10 +285,13 @@ func scriptDomains(text string) []tlsDomain {
 		return found[name]
 	}
 	servers := map[string]bool{}
-	for _, param := range parseScript(text).tls {
-		match := domainValue().FindStringSubmatch(param[1])
+	for _, set := range s.Params("tls_mgm") {
+		match := domainValue().FindStringSubmatch(set.Value())
+		if match == nil { // of several lines
+			continue
+		}
 		domain, value := match[1], match[2]
-		switch param[0] {
+		switch set.Args[1] {
 		case "server_domain":
 			servers[value] = true
 		case "certificate":

@@ -2,7 +2,7 @@
 // start, or from a database by its management interface.
 //
 // It does not promise to know the domains of an OpenSIPS that does not answer:
-// then it looks into the script, whose preprocessor it does not know.
+// then it looks into the script, which another program may change first (-p).
 package opensips
 
 import (
@@ -222,13 +222,13 @@ func (Deployer) Defaults(t *deployers.Target) {
 func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 	options := t.Options.(*Options)
 	wants := deployers.Wants{
-		Unit: t.Unit, Argv: true, Ports: portsOf(f), Texts: []string{scriptOf(f)},
+		Unit: t.Unit, Argv: true, Ports: portsOf(f), Texts: read(f).Paths,
 		Queries: []deployers.Query{options.query("version"), options.query("tls_list")},
 	}
 	if t.Name == "" { // there is no target yet
 		found := options.discovering(f)
 		wants.Queries = deployers.Distinct(append(wants.Queries, found.query("version"), found.query("tls_list")))
-		installed := f.Unit.LoadState == "loaded" || scriptText(f).Path != ""
+		installed := f.Unit.LoadState == "loaded" || read(f).path != ""
 		if _, unversioned := found.answer(f, "version"); unversioned != "" && installed {
 			wants.Commands = [][]string{askVersion(f)}
 		}
@@ -286,7 +286,7 @@ func (s observed) planFiles(plan *deployers.Plan, t deployers.Target, f deployer
 	s.serve(plan, f, ours...)
 	switch {
 	case s.unlisted != "" && s.script != "":
-		plan.Warn(deployers.Control, remedyOfMI(t), "%s, so this is what %s says of its domains", s.unlisted, s.script)
+		plan.Warn(deployers.Control, remedyOfMI(t), "%s, so this is what %s says of its domains%s", s.unlisted, s.script, s.caution())
 	case s.unlisted != "":
 		plan.Warn(deployers.Control, remedyOfMI(t), "%s, so it is not known which files its domains take", s.unlisted)
 	case len(ours) == 0 && len(taken) == 0 && rows > 0:
@@ -309,6 +309,8 @@ func (s observed) planFiles(plan *deployers.Plan, t deployers.Target, f deployer
 		return &deployers.NoWayError{Target: t.Name, About: deployers.Configuration, Why: half + ", so OpenSIPS could not start with the new pair", Remedy: bothFiles}
 	case s.unlisted != "" && s.script == "":
 		return unreachable(t, s.unlisted)
+	case s.unlisted != "" && s.foreign != "" && len(ours) == 0:
+		return unreachable(t, s.unlisted+s.caution())
 	case len(ours) == 0:
 		activation = deployers.Activation{
 			Way: deployers.NoWay, Unit: t.Unit, Wait: deployers.RestartNotAllowed, Why: "no domain of OpenSIPS takes the files, so a restart would be for nothing",
@@ -317,6 +319,14 @@ func (s observed) planFiles(plan *deployers.Plan, t deployers.Target, f deployer
 	}
 	plan.Activate = activation
 	return nil
+}
+
+// caution returns why what the script says may not be so, behind something else.
+func (s observed) caution() string {
+	if s.foreign == "" {
+		return ""
+	}
+	return "; but " + s.foreign
 }
 
 const bothFiles = "let it name both files of one pair"
@@ -448,6 +458,7 @@ type observed struct {
 	all         []tlsDomain
 	domains     []tlsDomain // of those, the ones for connections that come in
 	unlisted    string      // why they are not known; empty: they are
+	foreign     string      // why that may not tell the truth; empty: it does
 	script      string      // the path of the script that tells of them instead; empty: none does
 }
 
@@ -467,8 +478,8 @@ func (o *Options) observe(f deployers.Facts) (seen observed) {
 	version, unversioned := o.answer(f, "version")
 	seen.all, seen.unlisted, seen.unversioned = tlsDomains(list), unlisted, unversioned
 	if unlisted != "" {
-		if text := scriptText(f); text.Path != "" {
-			seen.all, seen.script = scriptDomains(text.Content), text.Path
+		if script := read(f); script.path != "" {
+			seen.all, seen.script, seen.foreign = script.domains(), script.path, script.foreign
 		}
 	}
 	seen.domains = slices.DeleteFunc(slices.Clone(seen.all), func(d tlsDomain) bool { return d.values["type"] != serverDomain })
@@ -489,23 +500,25 @@ func scriptOf(f deployers.Facts) string {
 	return scriptPath
 }
 
-// scriptText returns the script; the zero Text: it cannot be read.
-func scriptText(f deployers.Facts) deployers.Text {
-	if texts := f.Texts[scriptOf(f)]; len(texts) > 0 {
-		return texts[0]
-	}
-	return deployers.Text{}
-}
-
 // ownTest returns OpenSIPS's test of its script, which neither looks at certificates
 // nor connects to a database (main.c of 3.6.8). Where no script is known, there is
-// none.
+// none. The program that changes the script first is run by root then, so it has to be
+// that of the unit: a process may say of itself whatever it likes.
 func ownTest(f deployers.Facts) deployers.Test {
 	line := f.CommandLine()
-	if line.File("-f") == "" && scriptText(f).Path == "" {
+	if line.File("-f") == "" && len(f.Texts[scriptOf(f)]) == 0 {
 		return deployers.Test{}
 	}
-	return deployers.Test{Command: []string{cmp.Or(line.Program, "opensips"), "-C", "-f", scriptOf(f)}, Start: true}
+	test := deployers.Test{Command: []string{cmp.Or(line.Program, "opensips"), "-C", "-f", scriptOf(f)}, Start: true}
+	if !isPreprocessed(f) {
+		return test
+	}
+	own := deployers.CommandLine{Argv: f.Unit.ExecStart}.Options("-p")
+	if len(own) == 0 {
+		return deployers.Test{}
+	}
+	test.Command = append(test.Command, "-p", own[len(own)-1])
+	return test
 }
 
 // answer returns the reply to a query, or why there is none.

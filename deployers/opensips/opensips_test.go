@@ -386,9 +386,14 @@ func TestProbes(t *testing.T) {
 	}
 }
 
+// scriptOfText returns what a script says.
+func scriptOfText(text string) script {
+	return read(deployers.Facts{Texts: map[string][]deployers.Text{scriptPath: {{Path: scriptPath, Content: text}}}})
+}
+
 // TestScript is about what a script says beside its domains.
 func TestScript(t *testing.T) {
-	s := parseScript(`
+	s := scriptOfText(`
 socket=udp:127.0.0.1:5060
 socket=tls:127.0.0.1:5071 use_workers 2
  socket = "wss:[::1]"
@@ -402,8 +407,8 @@ modparam("tls_mgm", "db_url", "mysql://sip:p@ss/word@db.example:3307/sip")
 modparam("tls_mgm", "db_table", "my_tls")
 modparam("httpd", "port", 8080)
 `)
-	if want := []uint16{5071, 443, 5061}; !slices.Equal(s.ports, want) {
-		t.Errorf("ports %v", s.ports)
+	if want := []uint16{5071, 443, 5061}; !slices.Equal(s.ports(), want) {
+		t.Errorf("ports %v", s.ports())
 	}
 	options := Deployer{}.Options().(*Options)
 	if !s.channel(options) || options.MI.Address != "/run/edge/fifo" || options.ReplyDir != "/run/edge" {
@@ -418,7 +423,7 @@ modparam("httpd", "port", 8080)
 		`modparam("tls_mgm", "db_url", "text:///etc/opensips/dbtext")`:  "",
 		`db_default_url="mysql://sip@localhost/sip"`:                    "",
 	} {
-		if got := parseScript(text).database(); string(got) != want {
+		if got := scriptOfText(text).database(); string(got) != want {
 			t.Errorf("%s: %q", text, string(got))
 		}
 	}
@@ -429,12 +434,12 @@ modparam("httpd", "port", 8080)
 		"loadmodule \"httpd.so\"\nloadmodule \"mi_http.so\"\nmodparam(\"httpd\", \"port\", 8080)":           "http://127.0.0.1:8080/mi",
 	} {
 		options := Deployer{}.Options().(*Options)
-		is := parseScript(text).channel(options)
+		is := scriptOfText(text).channel(options)
 		if got, _ := options.MI.MarshalText(); !is || string(got) != want {
 			t.Errorf("%s: %s", text, got)
 		}
 	}
-	if parseScript("").channel(Deployer{}.Options().(*Options)) {
+	if scriptOfText("").channel(Deployer{}.Options().(*Options)) {
 		t.Error("a script without a management interface has one")
 	}
 }

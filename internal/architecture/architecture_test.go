@@ -238,6 +238,8 @@ func TestRulesCanFail(t *testing.T) {
 
 		{"a service is known by the table alone", "deployers/all/a.go", `package all; import "github.com/certlatch/certlatch/deployers/nginx"`, good},
 		{"a service is known by the table alone", "deployers/kamailio/a.go", `package kamailio; import "github.com/certlatch/certlatch/deployers/nginx"`, bad},
+		{"a service is known by the table alone", "deployers/kamailio/a.go", `package kamailio; import "github.com/certlatch/certlatch/deployers/sipscript"`, good},
+		{"a service is known by the table alone", "deployers/nginx/a.go", `package nginx; import "github.com/certlatch/certlatch/deployers/sipscript"`, bad},
 		{"a service is known by the table alone", "deployers/kamailio/a.go", `package kamailio; import "github.com/certlatch/certlatch/deployers/all"`, bad},
 		{"a service is known by the table alone", "deployers/a.go", `package deployers; import "github.com/certlatch/certlatch/deployers/all"`, bad},
 		{"a service is known by the table alone", "internal/config/a.go", `package config; import "github.com/certlatch/certlatch/deployers/all"`, good},

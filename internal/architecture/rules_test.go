@@ -176,6 +176,12 @@ func directions(t tree) (found []string) {
 // the words of deployers.
 var tableReaders = []string{"cmd/certlatch", "internal/config", "internal/inspect/survey.go", "internal/prepare"}
 
+// sharedReaders are rooms below deployers that read what several services have in
+// common, and those services.
+var sharedReaders = map[string][]string{
+	"sipscript": {"deployers/kamailio", "deployers/opensips"}, // both come from SER
+}
+
 // services holds that the words know no service, that no service knows another,
 // and who may look one up.
 func services(t tree) (found []string) {
@@ -188,6 +194,7 @@ func services(t tree) (found []string) {
 			case !ok:
 			case room == "all" && !f.in(tableReaders):
 				found = append(found, fmt.Sprintf("%s imports %s: it needs the words of deployers alone", f.path, imported))
+			case slices.Contains(sharedReaders[room], f.dir()):
 			case room != "all" && f.dir() != "deployers/all":
 				found = append(found, fmt.Sprintf("%s imports %s: a service is found in the table, and what others must know of its options is an interface of package deployers", f.path, imported))
 			}
