@@ -13,7 +13,9 @@ func caddy() Keeper {
 	return Keeper{
 		Name: "caddy", Serves: "Caddy", OnlyAsked: true,
 		Layout: lineage.Layout{Above: "certificates/*", Fullchain: "{dir}/{dir}.crt", Key: "{dir}/{dir}.key", Wildcard: "wildcard_."},
-		// Debian's caddy has /var/lib/caddy as its home (caddy 2.6.2-5 caddy.service).
+		// Debian's caddy has /var/lib/caddy as its home (caddy 2.6.2-12+deb13u1 caddy.service).
 		Places: []string{"/var/lib/caddy/.local/share/caddy", "/root/.local/share/caddy"},
+		ByHand: servesItself("caddy", "Caddy", "/var/lib/caddy/.local/share/caddy",
+			"Its events could\nrun a command in builds that have the module for it, and end that after 30 seconds."),
 	}
 }

@@ -15,6 +15,10 @@ type Keeper struct {
 
 	OnlyAsked bool   // its usual places are not taken where the configuration names none
 	Serves    string // the server that serves what it keeps itself; empty: none
+
+	// ByHand returns what its admin has to write so that the certlatch at the path self
+	// is called, or why nothing can; nil: it is a client, or has a caller of its own.
+	ByHand func(self string) string
 }
 
 // Root returns a directory in which the keeper keeps lineages.

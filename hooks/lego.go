@@ -2,7 +2,6 @@ package hooks
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/certlatch/certlatch/internal/lineage"
 )
@@ -51,14 +50,9 @@ func (lego) Places() []string {
 	return []string{"/var/lib/lego/certificates", "/root/.lego/certificates"}
 }
 
-func (lego) Setup(self string) Setup {
-	if strings.ContainsAny(self, " \t\n\v\f\r") {
-		return Setup{Advice: fmt.Sprintf(`lego splits its hooks at blanks, and knows no quotes: it cannot call
-
-    %s
-
-Put certlatch, or a link to it, at a path without blanks.
-`, self)}
+func (l lego) Setup(self string) Setup {
+	if advice := blanks(l.Name(), self); advice != "" {
+		return Setup{Advice: advice}
 	}
 	return Setup{Advice: fmt.Sprintf(`lego has no directory of hooks and remembers none: the hook is an argument of every
 call, in the timer or cron job that renews. With lego 4:

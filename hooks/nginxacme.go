@@ -11,5 +11,6 @@ func nginxACME() Keeper {
 	return Keeper{
 		Name: "nginx-acme", Serves: "nginx", OnlyAsked: true,
 		Layout: lineage.Layout{Fullchain: "{dir}{tail}.crt", Key: "{dir}{tail}.key", Literal: true},
+		ByHand: servesItself("nginx-acme", "nginx", "PATH", "Its\nmodule has no hooks, and PATH is the state_path of the issuer."),
 	}
 }

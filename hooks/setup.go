@@ -65,7 +65,7 @@ func writtenBy(client string) string {
 
 // Wrote reports whether any version of certlatch wrote a file with that text
 // for a client.
-func Wrote(client Client, text string) bool { return strings.Contains(text, writtenBy(client.Name())) }
+func Wrote(client Caller, text string) bool { return strings.Contains(text, writtenBy(client.Name())) }
 
 // plainWord matches words that need no quotes in a POSIX shell.
 var plainWord = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_./:@%+,-]+$`) })

@@ -56,9 +56,11 @@ func completionLevels(path string, commands []*cli.Command, flags []cli.Flag, ar
 
 // choices returns the words that the first argument may be, where they are few.
 func choices(arguments string) []string {
-	switch first, _, _ := strings.Cut(strings.Trim(arguments, "["), " "); first {
+	switch first, _, _ := strings.Cut(arguments, " "); first {
+	case "[CLIENT":
+		return hooks.Names() // that call a hook
 	case "CLIENT":
-		return hooks.Names()
+		return hooks.CallerNames()
 	case "SERVICE":
 		return templateNames()
 	case "SHELL":

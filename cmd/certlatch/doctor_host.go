@@ -49,7 +49,7 @@ func examineHooks(site prepare.Site, found *inspect.Examination) error {
 		return err
 	}
 	for _, root := range site.Config.Roots {
-		client, ok := hooks.For(root.Client)
+		caller, ok := hooks.CallerFor(root.Client)
 		if !ok {
 			continue
 		}
@@ -60,8 +60,14 @@ func examineHooks(site prepare.Site, found *inspect.Examination) error {
 		wanted := slices.DeleteFunc(all, func(l lineage.Lineage) bool {
 			return !slices.ContainsFunc(site.Config.Targets, func(t config.Target) bool { return t.Wants(l) })
 		})
-		if len(wanted) > 0 {
-			found.Checks = append(found.Checks, hookfiles.Usual(client, self).Examine(wanted)...)
+		keeper, _ := hooks.KeeperFor(root.Client)
+		switch {
+		case len(wanted) == 0:
+		case keeper.Serves != "":
+			found.Checks = append(found.Checks, deployers.NewCheck(deployers.Hook, deployers.Warned, "systemctl enable --now certlatch-watch.service",
+				"%s calls nothing after a renewal, and the daemon does not run that would see it", keeper.Serves))
+		default:
+			found.Checks = append(found.Checks, hookfiles.Usual(caller, self).Examine(wanted)...)
 		}
 	}
 	return nil

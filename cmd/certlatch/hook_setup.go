@@ -16,7 +16,7 @@ import (
 func (p *program) hookFileCommand(name, use string, do func(hookfiles.Place) (string, error)) *cli.Command {
 	return &cli.Command{
 		Name: name, Usage: use, ArgsUsage: "CLIENT",
-		Description: "CLIENT is one of " + strings.Join(hooks.Names(), ", ") + ".\n\n" +
+		Description: "CLIENT is one of " + strings.Join(hooks.CallerNames(), ", ") + ".\n\n" +
 			"Example: certlatch hook " + name + " certbot\n\n" +
 			"Exit codes: 0 done; 1 unexpected; 2 usage, or something that is not certlatch's is in the way.",
 		Flags: []cli.Flag{&cli.StringFlag{Name: "dir", Usage: "the client's hook `DIRECTORY`, where it is not the usual one"}},
@@ -36,9 +36,9 @@ func hookPlace(c *cli.Context) (hookfiles.Place, error) {
 	if err := checkArguments(c, 1, 1); err != nil {
 		return hookfiles.Place{}, err
 	}
-	client, err := clientNamed(c.Args().First())
-	if err != nil {
-		return hookfiles.Place{}, err
+	client, ok := hooks.CallerFor(c.Args().First())
+	if !ok {
+		return hookfiles.Place{}, &usageError{fmt.Sprintf("there is no client %q", c.Args().First()), "known are " + strings.Join(hooks.CallerNames(), ", ")}
 	}
 	self, err := ownPath()
 	switch dir := c.String("dir"); {

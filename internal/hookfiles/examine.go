@@ -25,7 +25,7 @@ func (p Place) Examine(wanted []lineage.Lineage) []deployers.Check {
 	}
 	switch {
 	case len(p.setup.Parts) == 0:
-		return check(deployers.Fine, "", "%s remembers no hook; certlatch hook print %[1]s shows what its timer or cron job has to call", name)
+		return check(deployers.Fine, "", "nothing can be put into the hooks of %s; certlatch hook print %[1]s shows the line that calls certlatch", name)
 	case len(without(memory.Alone)) == 0:
 		return check(deployers.Fine, "", "%s calls certlatch for each lineage that a target takes", name)
 	}

@@ -27,7 +27,7 @@ func (e *RefusedError) Error() string { return e.What }
 
 // Place is a client's hooks on this host.
 type Place struct {
-	client hooks.Client
+	client hooks.Caller
 	setup  hooks.Setup
 	dir    string // empty: the client has none
 	self   string // certlatch's path
@@ -35,7 +35,7 @@ type Place struct {
 
 // Usual returns the place in which a client's hooks usually are, for the
 // certlatch at the path self.
-func Usual(client hooks.Client, self string) Place {
+func Usual(client hooks.Caller, self string) Place {
 	p := Place{client: client, setup: client.Setup(self), self: self}
 	if len(p.setup.Dirs) > 0 {
 		p.dir = p.setup.Dirs[max(0, slices.IndexFunc(p.setup.Dirs, exists))]
@@ -45,7 +45,7 @@ func Usual(client hooks.Client, self string) Place {
 
 // In returns the place for a client whose hooks are in dir, or a *RefusedError
 // where the client has no directory of hooks.
-func In(dir string, client hooks.Client, self string) (Place, error) {
+func In(dir string, client hooks.Caller, self string) (Place, error) {
 	p := Usual(client, self)
 	if len(p.setup.Parts) == 0 {
 		return Place{}, &RefusedError{client.Name() + " has no directory of hooks", "certlatch hook print " + client.Name() + " shows what it has"}

@@ -41,13 +41,13 @@ var trixie = recipe{
 }
 
 var (
-	clients  = []string{"certbot", "acme.sh", "lego", "dehydrated", "acmetool"}
+	clients  = []string{"certbot", "acme.sh", "lego", "dehydrated", "acmetool", "uacme", "caddy", "apache2"}
 	services = []string{
 		"nginx", "libnginx-mod-stream", "libnginx-mod-mail", "kamailio", "kamailio-tls-modules", "prosody",
 		"haproxy", "postfix", "dovecot-imapd", "coturn", "ejabberd",
 	}
 	databases = []string{"sqlite3", "mariadb-server", "postgresql"}
-	disabled  = []string{"kamailio", "prosody", "haproxy", "postfix", "dovecot", "coturn", "ejabberd", "epmd.socket", "mariadb", "postgresql"}
+	disabled  = []string{"apache2", "caddy", "kamailio", "prosody", "haproxy", "postfix", "dovecot", "coturn", "ejabberd", "epmd.socket", "mariadb", "postgresql"}
 )
 
 // needMachine ends the test where this machine cannot boot hosts.
