@@ -36,7 +36,7 @@ func (in Inspector) ExamineHost(ctx context.Context) (found Examination, watched
 	}
 	again, watched := retries(ctx, prep)
 	checks := slices.Concat(
-		[]deployers.Check{configuration(in.Site.Config)}, lineages, []deployers.Check{again},
+		[]deployers.Check{configuration(in.Site.Config)}, loose(ctx, prep, in.Site.Config), lineages, []deployers.Check{again},
 		in.unfinished(), in.remembered(time.Now()), space(in.Site.Config), kernel(in.Site.Config.Targets),
 	)
 	deployers.SortChecks(checks)

@@ -130,6 +130,31 @@ func instances(ctx context.Context, finder *facts.Finder, d deployers.Discoverer
 	return append(units, slices.DeleteFunc(others, func(unit string) bool { return unit == t.Unit })...), unknown, nil
 }
 
+// loose names processes of the targets' services that no unit was started for, beside
+// one that was: what they serve is no target's.
+func loose(ctx context.Context, prep *prepare.Preparer, cfg *config.Config) (checks []deployers.Check) {
+	for _, d := range all.Deployers() {
+		several, is := d.(deployers.Instanced)
+		used := slices.ContainsFunc(cfg.Targets, func(t config.Target) bool { return t.Service == d.Name() })
+		if !is || !used {
+			continue
+		}
+		units, processes, err := prep.Facts.Instances(ctx, several.Runs(defaultTarget(d)))
+		if err != nil {
+			continue // what keeps from asking systemd is told of each target
+		}
+		processes = slices.DeleteFunc(processes, func(p deployers.Process) bool { return !several.Serves(p) })
+		if len(units) == 0 && len(processes) < 2 {
+			continue // it is its target's
+		}
+		for _, p := range processes {
+			checks = append(checks, warned(deployers.Configuration, "end it, or let a unit run it, and certlatch init --print proposes a target for that",
+				"%s: process %d (%s) was started outside of any unit, so what it serves is no target's", d.Name(), p.PID, p.Title))
+		}
+	}
+	return checks
+}
+
 // defaultTarget returns a target of a service as of a configuration that says nothing
 // of it.
 func defaultTarget(d deployers.Deployer) deployers.Target {
