@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -131,12 +132,17 @@ func addSocket(found map[uint32]netip.AddrPort, msg []byte, family uint8) error 
 		return fmt.Errorf("a socket of family %d, where %d was asked for", msg[0], family)
 	}
 	// Behind the family and state come two ports and two addresses, each first
-	// that of this side, in network order.
+	// that of this side, in network order, and the interface that the socket is bound
+	// to. One of a link-local address always is (Linux 6.12 net/ipv6/af_inet6.c,
+	// __inet6_bind), and without it the address says nothing (RFC 4007, section 6).
 	size := 4
 	if family == unix.AF_INET6 {
 		size = 16
 	}
 	addr, _ := netip.AddrFromSlice(msg[8 : 8+size])
+	if link := binary.NativeEndian.Uint32(msg[40:]); addr.Is6() && addr.IsLinkLocalUnicast() && link != 0 {
+		addr = addr.WithZone(strconv.FormatUint(uint64(link), 10))
+	}
 	inode := binary.NativeEndian.Uint32(msg[sizeofDiagMsg-4:])
 	found[inode] = netip.AddrPortFrom(addr.Unmap(), binary.BigEndian.Uint16(msg[4:]))
 	return nil
