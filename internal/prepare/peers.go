@@ -131,8 +131,7 @@ type peerOf struct {
 }
 
 // peersOf finds out whom the found probes of looks reach, those of each service at
-// once. Where that cannot be found out, as in a sandbox that allows no netlink, each
-// counts as one that reaches its service.
+// once. Where that cannot be found out, each counts as one that reaches its service.
 func (p *Preparer) peersOf(ctx context.Context, looks []Look) peers {
 	all := peers{map[endpoint.Endpoint][]netip.AddrPort{}, map[peerOf]process.Peer{}}
 	at := map[deployers.Processes][]netip.AddrPort{}

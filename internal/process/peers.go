@@ -47,6 +47,9 @@ func Peers(pids []int, at []netip.AddrPort) ([]Peer, error) {
 	peers := make([]Peer, len(at))
 	for i, address := range at {
 		here, err := isHere(openRoute, address.Addr())
+		if err != nil {
+			here, err = isHereByTables(address.Addr(), fibTrie, ipv6Route)
+		}
 		switch {
 		case err != nil:
 			return nil, err

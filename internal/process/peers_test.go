@@ -86,6 +86,38 @@ func TestIsHere(t *testing.T) {
 		if here, err := isHere(openRoute, prefix.Addr()); err != nil || !here {
 			t.Errorf("%s: %v, %v", prefix.Addr(), here, err)
 		}
+		if here, err := isHereByTables(prefix.Addr(), fibTrie, ipv6Route); err != nil || !here {
+			t.Errorf("%s, by the tables: %v, %v", prefix.Addr(), here, err)
+		}
+	}
+}
+
+func TestIsHereByTables(t *testing.T) {
+	dir := t.TempDir()
+	trie, route := dir+"/trie", dir+"/route"
+	for path, content := range map[string]string{
+		// As Linux 6.18 prints them.
+		trie: "Local:\n  +-- 192.0.2.0/24 2 0 2\n     |-- 192.0.2.0\n        /24 link UNICAST\n     |-- 192.0.2.7\n        /32 host LOCAL\n     |-- 198.51.100.0\n        /24 host LOCAL\n     |-- x\n        /32 host LOCAL\n",
+		route: "fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     eth0\n" +
+			"20010db8000000000000000000000007 80 00000000000000000000000000000000 00 00000000000000000000000000000000 00000000 00000002 00000000 80200001     eth0\nnot a route\n",
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for text, want := range map[string]bool{
+		"127.0.0.9": true, "::1": true, "0.0.0.0": true, "192.0.2.7": true, "::ffff:192.0.2.7": true, "198.51.100.9": true, "2001:db8::7": true,
+		"192.0.2.8": false, "203.0.113.1": false, "2001:db8::8": false, "fe80::1%2": false,
+	} {
+		if here, err := isHereByTables(netip.MustParseAddr(text), trie, route); err != nil || here != want {
+			t.Errorf("%s: %v, %v", text, here, err)
+		}
+	}
+	if here, err := isHereByTables(netip.MustParseAddr("2001:db8::7"), trie, dir+"/none"); err != nil || here {
+		t.Errorf("without IPv6: %v, %v", here, err)
+	}
+	if _, err := isHereByTables(netip.MustParseAddr("192.0.2.7"), dir+"/none", route); err == nil {
+		t.Error("without a table it is known")
 	}
 }
 
