@@ -213,7 +213,7 @@ func (p *program) failAs(c *cli.Context, err error, code int) error {
 		return err
 	}
 	if printed := report.Write(p.stdout, report.Deployment{Failure: err, Exit: code}, true); printed != nil {
-		return printed
+		return errors.Join(err, printed)
 	}
 	return err
 }

@@ -75,7 +75,10 @@ func (p *program) hook(c *cli.Context) error {
 	*became = inSandbox(*became)
 	journalOutcomes(*became)
 	code := hookStatus(report.ExitOf(became.Outcomes), telling)
-	return p.print(c, report.Brief{Outcomes: became.Outcomes, Exit: code}, code)
+	if err := report.Write(p.stdout, report.Brief{Outcomes: became.Outcomes, Exit: code}, c.Bool("json")); err != nil {
+		p.log.Warn("what became of the hook's lineages could not be printed", "error", err) // which is no failure that a client should bear
+	}
+	return exitError(code)
 }
 
 // hookStatus returns the status with which a hook ends that has come to an exit

@@ -73,9 +73,12 @@ func (e *MissingError) Is(target error) bool { return target == fs.ErrNotExist }
 // the roots are those of the usual places that exist. It fails with a
 // *MissingError, an *Error, or what reading the file failed with.
 func Load(path string) (*Config, error) {
-	file, err := os.Open(path)
+	file, err := open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &MissingError{path}
+	}
+	if wrong := new(Error); errors.As(err, &wrong) {
+		return nil, err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open configuration: %w", err)
@@ -89,6 +92,15 @@ func Load(path string) (*Config, error) {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	return parseOn(host{isDir, isSameDir}, path, data)
+}
+
+// open opens a configuration. A FIFO in its place must not hold up a hook until somebody
+// writes to it, which a signal would not end (fifo(7)).
+func open(path string) (*os.File, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, &Error{path, []Problem{{What: "it is no regular file", Remedy: "move it away, and put the configuration there; certlatch init writes one"}}}
+	}
+	return os.Open(path)
 }
 
 // onlyRootWrites fails where certlatch runs as root and others may write the
@@ -115,7 +127,7 @@ func onlyRootWrites(path string, file *os.File) error {
 // wrong otherwise, or else the default one. It is for leaving word where the file
 // cannot be used, so what others than root may have written is not asked.
 func StateOf(path string) string {
-	file, err := os.Open(path)
+	file, err := open(path)
 	if err != nil {
 		return DefaultState
 	}
