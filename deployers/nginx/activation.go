@@ -75,7 +75,7 @@ func (i instance) tell(plan *deployers.Plan, t deployers.Target, f deployers.Fac
 	options := t.Options.(*Options)
 	if i.master != nil && i.unsafe == "" && f.Systemd && f.Unit.LoadState == "loaded" && i.says != "" {
 		remedy := moveInto(t, []deployers.Process{*i.master}) + " (for a moment nothing is served)"
-		if i.master.Unit != "" {
+		if i.master.Unit != "" && i.master.Unit != t.Unit {
 			remedy = fmt.Sprintf("write unit: %s for target %s if it is that one's service; otherwise %s", i.master.Unit, t.Name, remedy)
 		}
 		plan.Warn(deployers.Reload, remedy, "%s, outside of %s, which does not know of it: the unit would not start beside it, and a reload of the unit does not reach it", i.says, t.Unit)

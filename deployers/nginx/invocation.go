@@ -168,7 +168,7 @@ func instanceOf(t deployers.Target, f deployers.Facts) instance {
 		found.invocation, found.says = unit, f.Unit.Name+" starts "+unit.String()
 	}
 	if !options.runsInUnit(f) {
-		found.lookOutside(options, f)
+		found.lookOutside(t, f, known)
 		return found
 	}
 	if !f.Main.Own {
@@ -196,10 +196,14 @@ func (o *Options) runsInUnit(f deployers.Facts) bool {
 }
 
 // lookOutside finds the master of an nginx that does not run in its unit. Those of
-// other units that read something else are other instances.
-func (i *instance) lookOutside(o *Options, f deployers.Facts) {
+// other units that read something else are other instances, and so are all of them
+// where a unit of another name does not say what it starts, as one that is masked. What
+// a unit has left behind as it was stopped is its own.
+func (i *instance) lookOutside(t deployers.Target, f deployers.Facts, known bool) {
+	o := t.Options.(*Options)
 	var same, loose []deployers.Process
 	own := o.PID != defaultPID && f.Master != 0 // the PID file was written for it
+	isUntold := !known && t.Unit != defaultUnit && i.invocation == (&Options{Binary: o.Binary}).invocation()
 	masters := slices.Clone(f.Outside)
 	for _, p := range f.Holders { // by another name
 		known := slices.ContainsFunc(masters, func(m deployers.Process) bool { return m.PID == p.PID })
@@ -209,8 +213,11 @@ func (i *instance) lookOutside(o *Options, f deployers.Facts) {
 	}
 	masters = slices.DeleteFunc(masters, func(p deployers.Process) bool { return !isMaster(p) })
 	for _, p := range masters {
-		isNamed := p.PID == f.Master
+		isNamed, isLeft := p.PID == f.Master, p.Unit != "" && p.Unit == t.Unit
 		switch reads := ofProcess(p).readsAs(i.invocation); {
+		case isUntold && isLeft:
+			same = append(same, p)
+		case isUntold && p.Unit != "" && !own:
 		case isNamed && (reads || own):
 			i.take(p, o)
 			return
