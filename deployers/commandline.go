@@ -31,6 +31,16 @@ func (f Facts) CommandLine() CommandLine {
 	return line
 }
 
+// OwnProgram returns the path of the program where that is a service's own, by its name, and
+// else the name alone: a script or a shell that starts the service would make something
+// else of the service's options, and may start it once more.
+func (c CommandLine) OwnProgram(service string) string {
+	if filepath.Base(c.Program) == service {
+		return c.Program
+	}
+	return service
+}
+
 // File returns the absolute path that an option with one letter names last, as in -f
 // FILE; empty: it names none.
 func (c CommandLine) File(name string) (path string) {

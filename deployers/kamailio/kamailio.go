@@ -162,7 +162,7 @@ const bothFiles = "let it name both files of one pair"
 // tls.cfg (main.c of 6.0.1: it ends before init_modules).
 func (o *Options) ownTest(f deployers.Facts) deployers.Test {
 	line := f.CommandLine()
-	test := deployers.Test{Command: []string{cmp.Or(line.Program, "kamailio"), "-c", "-f", o.config(f)}, Start: true}
+	test := deployers.Test{Command: []string{line.OwnProgram("kamailio"), "-c", "-f", o.config(f)}, Start: true}
 	for _, name := range []string{"-A", "-L"} { // definitions for the preprocessor, and the path of the modules
 		for _, value := range line.Options(name) {
 			test.Command = append(test.Command, name, value)

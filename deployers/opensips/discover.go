@@ -172,10 +172,7 @@ var programVersion = sync.OnceValue(func() *regexp.Regexp {
 
 // askVersion is the command that prints the version of the program.
 func askVersion(f deployers.Facts) []string {
-	if program := f.CommandLine().Program; program != "" {
-		return []string{program, "-V"}
-	}
-	return []string{"opensips", "-V"}
+	return []string{f.CommandLine().OwnProgram("opensips"), "-V"}
 }
 
 // Runs returns the program of OpenSIPS.

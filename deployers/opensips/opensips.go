@@ -6,7 +6,6 @@
 package opensips
 
 import (
-	"cmp"
 	"fmt"
 	"net/url"
 	"path/filepath"
@@ -509,7 +508,7 @@ func ownTest(f deployers.Facts) deployers.Test {
 	if line.File("-f") == "" && len(f.Texts[scriptOf(f)]) == 0 {
 		return deployers.Test{}
 	}
-	test := deployers.Test{Command: []string{cmp.Or(line.Program, "opensips"), "-C", "-f", scriptOf(f)}, Start: true}
+	test := deployers.Test{Command: []string{line.OwnProgram("opensips"), "-C", "-f", scriptOf(f)}, Start: true}
 	if !isPreprocessed(f) {
 		return test
 	}
