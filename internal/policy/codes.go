@@ -225,7 +225,7 @@ func serverUsageMissing(s subject) (flaw, remedy string) {
 
 func downgrade(s subject) (flaw, remedy string) {
 	old := s.Installed
-	if s.Force || old == nil || lineage.SelfIssued(old) ||
+	if s.Force || old == nil || lineage.SelfIssued(old) || s.Now.Before(old.NotBefore) || // no client takes that one now
 		!s.Leaf.NotBefore.Before(old.NotBefore) || !s.Leaf.NotAfter.Before(old.NotAfter) {
 		return "", ""
 	}

@@ -44,6 +44,9 @@ func alarms(s state.Sighting, now time.Time, expiry condition.Expiry) []alarm {
 		all = append(all, alarm{l, fmt.Sprintf(format, args...)})
 	}
 	if leaf := condition.Presented(s.Certificate); leaf != nil {
+		if begins := leaf.NotBefore; now.Before(begins) {
+			say(SeverityCritical, "is valid in %s only: clients refuse it, or the clock of this host is wrong", roughly(begins.Sub(now)))
+		}
 		warningLeft, criticalLeft := expiry.Margins(*leaf)
 		ends, byChain := condition.Ends(s.Certificate)
 		expired, expires := "expired", "expires"

@@ -41,6 +41,10 @@ var flaws = map[string]func(t testing.TB, a authority, name string) pki.Leaf{
 		now := time.Now()
 		return a.leaf(t, name, pki.Valid(now.AddDate(0, 0, -90), now.AddDate(0, 0, -1)))
 	},
+	"not-yet-valid": func(t testing.TB, a authority, name string) pki.Leaf {
+		now := time.Now()
+		return a.leaf(t, name, pki.Valid(now.AddDate(0, 0, 3), now.AddDate(0, 0, 93)))
+	},
 	"expiring": func(t testing.TB, a authority, name string) pki.Leaf {
 		now := time.Now()
 		return a.leaf(t, name, pki.Valid(now.AddDate(0, 0, -70), now.AddDate(0, 0, 20)))
