@@ -694,6 +694,8 @@ func (p worldProcesses) Signal(pid int, started uint64, name string) error {
 	return p.w.tell(p.w.t.Context(), fmt.Sprintf("%s %d/%d", name, pid, started))
 }
 
+func (p worldProcesses) SeesAnother(int, string) (bool, error) { return false, nil }
+
 type worldNetwork struct{ w *world }
 
 func (n worldNetwork) Observe(ctx context.Context, at []endpoint.Endpoint, done func()) []probe.Observation {

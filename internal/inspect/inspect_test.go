@@ -174,7 +174,7 @@ type world struct {
 	ran               []string // programs that were run for what they print
 	t                 *testing.T
 	down              error                        // why systemd cannot be reached
-	prepare.Processes                              // nil: nobody asks but for Peers
+	prepare.Processes                              // nil: nobody asks but for Peers and SeesAnother
 	units             map[string]deployers.Unit    // others do not exist
 	noUnits           error                        // why none can be looked at
 	shown             map[string]*x509.Certificate // by address; elsewhere nothing listens
@@ -208,6 +208,9 @@ func (w *world) Peers(_ deployers.Processes, at []netip.AddrPort) ([]process.Pee
 	}
 	return peers, nil
 }
+
+// SeesAnother finds nothing mounted over anything.
+func (w *world) SeesAnother(int, string) (bool, error) { return false, nil }
 
 // shows lets a pair be shown at 127.0.0.1:443.
 func (w *world) shows(leaf pki.Leaf) { w.shown["127.0.0.1:443"] = leaf.Cert }

@@ -3,6 +3,8 @@ package prepare
 import (
 	"context"
 	"crypto/x509"
+	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +15,7 @@ import (
 	"github.com/certlatch/certlatch/deployers/all"
 	"github.com/certlatch/certlatch/internal/beside"
 	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/facts"
 	"github.com/certlatch/certlatch/internal/lineage"
@@ -129,7 +132,38 @@ func (p *Preparer) Plan(ctx context.Context, a Assignment, bundle *lineage.Bundl
 	if err != nil {
 		return plan, err
 	}
+	plan.Checks = append(plan.Checks, p.mountedOver(found.Unit, plan)...)
 	return deployers.HandOver(a.Target.Target, found, plan)
+}
+
+// mountedOver returns a check that names the directories of a plan's files in whose
+// place a running service sees others. A file alone that is mounted over another, in
+// the same directory, goes with the file that is replaced (since Linux 3.18, rename(2)
+// of a mount point of another namespace).
+func (p *Preparer) mountedOver(unit deployers.Unit, plan deployers.Plan) []deployers.Check {
+	if unit.MainPID == 0 {
+		return nil
+	}
+	var hidden []string
+	for _, f := range plan.Files {
+		dir := filepath.Dir(f.Path)
+		if f.Credential != "" || slices.Contains(hidden, dir) {
+			continue
+		}
+		_, real, err := disk.Trace(dir)
+		if err != nil || real == "" {
+			continue // where nothing is yet, the proof will tell
+		}
+		if another, _ := p.processes.SeesAnother(unit.MainPID, real); another {
+			hidden = append(hidden, dir)
+		}
+	}
+	if hidden == nil {
+		return nil
+	}
+	return []deployers.Check{deployers.NewCheck(deployers.Reading, deployers.Warned,
+		fmt.Sprintf("see what systemctl cat %s mounts there: let it bind that directory as it is, not single files of it nor another one, and restart it; or let the target write where it does read", unit.Name),
+		"%s does not see %s as this host does, since something is mounted over it, and so not what is put there either", unit.Name, strings.Join(hidden, " and "))}
 }
 
 // Gather reads the lineages of assignments while the services that they are for are
