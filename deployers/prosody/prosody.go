@@ -572,7 +572,9 @@ func (v *view) probes(listeners []netip.AddrPort) []endpoint.Endpoint {
 			continue
 		}
 		if !endpoint.IsHost(host.name) {
-			v.plan.Warn(deployers.Serving, "write its probes down, with the xn-- form", "%s is not a name in ASCII, so nothing is looked for under it", host.name)
+			// Prosody 13.0 knows it by neither stream nor SNI in its xn-- form.
+			v.plan.Warn(deployers.Serving, "where the target is for that host alone, write probe: [], and look yourself: openssl s_client -starttls xmpp -xmpphost "+host.name+" -connect HOST:5222",
+				"%s is not a name in ASCII, and Prosody answers for it under no other, so nothing is looked for under it", host.name)
 			continue
 		}
 		for _, service := range v.kinds {

@@ -413,7 +413,7 @@ func TestChoice(t *testing.T) {
 			config: `https_ports = {} VirtualHost "chat.example" VirtualHost "off.chat.example" enabled = false VirtualHost "bücher.example"`,
 			probes: []string{c2s("chat.example"), s2s("chat.example")},
 			names:  []string{"chat.example"},
-			notes:  []string{"bücher.example is not a name in ASCII, so nothing is looked for under it; write its probes down, with the xn-- form"},
+			notes:  []string{"bücher.example is not a name in ASCII, and Prosody answers for it under no other, so nothing is looked for under it; where the target is for that host alone, write probe: [], and look yourself: openssl s_client -starttls xmpp -xmpphost bücher.example -connect HOST:5222"},
 		}, {
 			name: "by the names that the new leaf brings, before there is a certificate",
 			target: crt(func(t *deployers.Target) {
