@@ -79,8 +79,9 @@ func (r Root) store() (*disk.Store, error) {
 
 // NotFoundError says that a root holds no lineage with a name.
 type NotFoundError struct {
-	Root Root
-	Name string
+	Root  Root
+	Name  string
+	Lacks string // the file that is missing where the other one is there; empty: there is neither
 }
 
 func (e *NotFoundError) Error() string {
@@ -128,12 +129,25 @@ func (r Root) Find(name string) (Lineage, error) {
 			if r.leadsOut(path) {
 				continue // Read says where
 			}
-			return Lineage{}, &NotFoundError{r, name}
+			return Lineage{}, &NotFoundError{r, name, l.lacks()}
 		} else if err != nil {
 			return Lineage{}, fmt.Errorf("look for lineage %s: %w", name, err)
 		}
 	}
 	return l, nil
+}
+
+// lacks returns which of full chain and key is missing; empty: none, or both.
+func (l Lineage) lacks() string {
+	_, fullchain := os.Lstat(l.Fullchain)
+	_, key := os.Lstat(l.Key)
+	switch {
+	case fullchain == nil && key != nil:
+		return l.Key
+	case fullchain != nil && key == nil:
+		return l.Fullchain
+	}
+	return ""
 }
 
 // leadsOut reports whether what is in the root on the way to a path is a link that

@@ -34,10 +34,16 @@ func (e *LineageReplacedError) Error() string {
 
 func (e *LineageReplacedError) Unwrap() error { return e.Missing }
 
-// LineageMissingError is a target that names a lineage which no client keeps.
-type LineageMissingError struct{ Lineage, Config string }
+// LineageMissingError is a target that names a lineage which no client keeps, or not
+// as a whole: then it lacks a file.
+type LineageMissingError struct{ Lineage, Config, Lacks string }
 
-func (e *LineageMissingError) Error() string { return "no client keeps a lineage " + e.Lineage }
+func (e *LineageMissingError) Error() string {
+	if e.Lacks != "" {
+		return fmt.Sprintf("of the lineage %s a file is missing: %s", e.Lineage, e.Lacks)
+	}
+	return "no client keeps a lineage " + e.Lineage
+}
 
 // AmbiguousError is a lineage that another client keeps under the same name:
 // the target would get now the one and now the other.

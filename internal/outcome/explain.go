@@ -149,6 +149,9 @@ func beforehand() []kind {
 				return "write lineage: " + Selector(e.By) + " for target " + of.Target + " in " + e.Missing.Config
 			}),
 			when(func(e *LineageMissingError, _ Subject) string {
+				if e.Lacks != "" {
+					return "put it back, or have the client issue the certificate anew (certbot renew --force-renewal --cert-name NAME)"
+				}
 				return "issue it, or correct the target's lineage in " + e.Config
 			}),
 		}},

@@ -70,7 +70,7 @@ func explanations() []explained {
 		{"an earlier pair of a later version", &StuckError{&install.JournalError{Path: "/journal/intent"}}, "", "not-recovered",
 			"let that version run certlatch recover, with the file under its old name; or look at what is installed and served, remove /journal/intent, then certlatch deploy --force --target web"},
 		{"a path of an earlier pair", &install.StuckError{}, "", "not-recovered", journal},
-		{"no lineage", &LineageMissingError{"web.example", "/etc/certlatch.yaml"}, "", "lineage-not-found", "issue it, or correct the target's lineage in /etc/certlatch.yaml"},
+		{"no lineage", &LineageMissingError{Lineage: "web.example", Config: "/etc/certlatch.yaml"}, "", "lineage-not-found", "issue it, or correct the target's lineage in /etc/certlatch.yaml"},
 		{"two lineages", &AmbiguousError{lineage.Lineage{Client: "certbot", Name: "web.example"}, lineage.Lineage{}}, "", "lineage-ambiguous", "write lineage: certbot:web.example for target web"},
 		{"no unit", &deployers.UnitError{Unit: "x.service", LoadState: "not-found"}, "", "unit-not-found", "install the service, or correct unit: of target web"},
 		{"a masked unit", &deployers.UnitError{Unit: "x.service", LoadState: "masked"}, "", "unit-unusable", "systemctl status x.service tells why"},
@@ -240,7 +240,7 @@ func TestErrors(t *testing.T) {
 		err  error
 		want string
 	}{
-		{&LineageMissingError{"web.example", "/etc/certlatch.yaml"}, "no client keeps a lineage web.example"},
+		{&LineageMissingError{Lineage: "web.example", Config: "/etc/certlatch.yaml"}, "no client keeps a lineage web.example"},
 		{&AmbiguousError{lineage.Lineage{Client: "certbot", Name: "a"}, lineage.Lineage{Client: "lego", Name: "a"}}, "both certbot:a and lego:a match"},
 		{&RefusedError{[]lineage.Finding{{Detail: "it is old"}, {Detail: "it is short"}}}, "it is old"},
 		{&StuckError{errPlain}, "an earlier run was cut off, and the previous pair cannot be put back: plain"},

@@ -1,6 +1,7 @@
 package prepare
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -167,7 +168,7 @@ func Assign(cfg *config.Config, all []lineage.Lineage) []Assignment {
 			}
 		}
 		if len(wanted) == 0 && !t.IsGlob() {
-			assigned = append(assigned, Assignment{t, named(t), &outcome.LineageMissingError{Lineage: t.Lineage, Config: cfg.Path}})
+			assigned = append(assigned, Assignment{t, named(t), &outcome.LineageMissingError{Lineage: t.Lineage, Config: cfg.Path, Lacks: lacking(cfg, named(t))}})
 		}
 		alike := map[string][]lineage.Lineage{}
 		for _, l := range wanted {
@@ -178,6 +179,21 @@ func Assign(cfg *config.Config, all []lineage.Lineage) []Assignment {
 		}
 	}
 	return assigned
+}
+
+// lacking returns the file without which a client keeps a lineage; empty: none does.
+func lacking(cfg *config.Config, l lineage.Lineage) string {
+	for _, root := range cfg.Roots {
+		if l.Client != "" && l.Client != root.Client {
+			continue
+		}
+		if _, err := root.Find(l.Name); err != nil {
+			if missing, is := errors.AsType[*lineage.NotFoundError](err); is && missing.Lacks != "" {
+				return missing.Lacks
+			}
+		}
+	}
+	return ""
 }
 
 // named returns the lineage that a target without a glob names, as far as that
