@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -264,15 +265,57 @@ func keysAt(t *testing.T, wrong string) []string {
 	return strings.Split(list, ", ")
 }
 
+// fence matches a configuration in a page.
+func fence() *regexp.Regexp { return regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$") }
+
+// TestManualOfScripts wants the page for those who come from a deploy script to have
+// the scripts that are met most, each with the configuration that takes its place, in
+// which certlatch config check finds no fault.
+func TestManualOfScripts(t *testing.T) {
+	_, scripts, _ := strings.Cut(readPage(t, "certlatch-scripts.7").text, "\n# SCRIPTS\n")
+	scripts, _, _ = strings.Cut(scripts, "\n# SEE ALSO\n")
+	sections := strings.Split(scripts, "\n## ")[1:]
+	for _, met := range []string{
+		"systemctl reload nginx", "systemctl reload haproxy", "chown prosody", "kamcmd tls.reload", "docker restart", "reload postfix dovecot",
+		"systemctl restart opensips", "--install-cert", "rsync", "ejabberdctl", "restart coturn",
+	} {
+		if !slices.ContainsFunc(sections, func(s string) bool {
+			before, _, _ := strings.Cut(s, "```yaml")
+			return strings.Contains(before, "\n    ") && strings.Contains(before, met)
+		}) {
+			t.Errorf("no script has %q", met)
+		}
+	}
+	for _, section := range sections {
+		title, _, _ := strings.Cut(section, "\n")
+		t.Run(title, func(t *testing.T) {
+			examples := fence().FindAllStringSubmatch(section, -1)
+			if len(examples) != 1 {
+				t.Fatalf("there are %d configurations in place of one", len(examples))
+			}
+			text, path := examples[0][1], filepath.Join(t.TempDir(), "config.yaml")
+			if !strings.Contains(text, "lineages:") {
+				text = "lineages: [{certbot: /etc/letsencrypt/live}]\n" + text // as on the host that has the script
+			}
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var stdout, stderr bytes.Buffer
+			if code := run(t.Context(), []string{"certlatch", "--config", path, "config", "check"}, &stdout, &stderr); code != 0 || stderr.Len() > 0 {
+				t.Errorf("exit %d: %s%s", code, stdout.String(), stderr.String())
+			}
+		})
+	}
+}
+
 // TestManualExamples runs what can be run of the examples: configurations are
 // read, and command lines must have the commands and flags that there are.
 func TestManualExamples(t *testing.T) {
-	fence := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$")
 	inline := regexp.MustCompile("(?s)`(certlatch .*?)`")
 	line := regexp.MustCompile(`(?m)^    (?:.*[&"/ ])?(certlatch .*)$`)
-	for _, name := range []string{"certlatch.8", "certlatch.yaml.5", "certlatch-services.7"} {
+	for _, name := range []string{"certlatch.8", "certlatch.yaml.5", "certlatch-services.7", "certlatch-scripts.7"} {
 		text := readPage(t, name).text
-		for _, example := range fence.FindAllStringSubmatch(text, -1) {
+		for _, example := range fence().FindAllStringSubmatch(text, -1) {
 			if _, err := config.Parse(name, []byte(example[1])); err != nil {
 				t.Errorf("%s: %v\n%s", name, err, example[1])
 			}

@@ -95,6 +95,7 @@ func (st stage) play(t *testing.T, dir string, environment ...string) {
 			"hostile":   command("hostile USER ATTACK PATH...", (*scenario).hostile),
 			"as":        command("as USER PROGRAM [ARGUMENT...]", (*scenario).as),
 			"put":       command("put FILE PATH [MODE [OWNER]]", (*scenario).put),
+			"example":   command("example PAGE HEADING FILE", (*scenario).example),
 			"lineage":   command("lineage NAME [FLAW]", (*scenario).lineage),
 			"lineages":  command("lineages COUNT FORMAT [FLAW]", (*scenario).lineages),
 			"pebble":    command("pebble", (*scenario).pebble),
@@ -258,6 +259,26 @@ func (s *scenario) put(ts *testscript.TestScript, args []string) error {
 	}
 	args = append(args, []string{"0644", "root:root"}[len(args)-2:]...)
 	return s.host.write(args[1], []byte(ts.ReadFile(args[0])), args[2], args[3])
+}
+
+// example writes the configuration that a page of the manual has below a heading into
+// a file of the script.
+func (s *scenario) example(ts *testscript.TestScript, args []string) error {
+	if len(args) != 3 {
+		return errUsage
+	}
+	page, err := os.ReadFile(filepath.Join("../../packaging/man", args[0]+".md"))
+	if err != nil {
+		return err
+	}
+	_, section, found := strings.Cut(string(page), "\n## "+args[1]+"\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	_, text, has := strings.Cut(section, "\n```yaml\n")
+	text, _, _ = strings.Cut(text, "\n```\n")
+	if !found || !has {
+		return fmt.Errorf("%s has no example below %q", args[0], args[1])
+	}
+	return os.WriteFile(ts.MkAbs(args[2]), []byte(text+"\n"), 0o644)
 }
 
 // lineage renews a lineage as certbot would, below /etc/letsencrypt, with a
