@@ -31,6 +31,21 @@ func (l commandLine) name() string {
 	return l.command[0]
 }
 
+// config returns the path of the configuration that the command line names, or else
+// another.
+func (l commandLine) config(otherwise string) string {
+	for i, arg := range l.program {
+		name, value, joined := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		switch {
+		case name == "config" && joined:
+			return value
+		case name == "config" && i+1 < len(l.program):
+			return l.program[i+1]
+		}
+	}
+	return otherwise
+}
+
 // arranged returns the arguments with all flags before the others, those of the
 // program before the command: urfave/cli v2 takes flags behind an argument for
 // arguments, and would make a dry run a deployment. The word help before the

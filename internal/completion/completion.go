@@ -3,6 +3,7 @@
 package completion
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -11,13 +12,19 @@ import (
 type Level struct {
 	Path  string // the words that lead there, a space before each; empty: the first level
 	Words []Word
+	Of    string // what else may stand there, of a kind that is asked for; empty: nothing
 }
 
 // Word is something that may stand at a level.
 type Word struct {
 	Text, About string
-	Value       bool // a flag that takes one
+	Value       bool   // a flag that takes one
+	Of          string // what its value is one of, of a kind that is asked for; empty: files
 }
+
+// Kinds are asked for when they are needed, by certlatch completion --values KIND,
+// which prints a word a line. Shells expand the words that they are given here, so
+// these must be none that mean anything to a shell.
 
 // A Shell writes a script for the levels of a program, the first before all
 // others.
@@ -28,13 +35,22 @@ func Shells() map[string]Shell {
 	return map[string]Shell{"bash": bash, "zsh": zsh, "fish": fish}
 }
 
-// joinWords returns the words of a level that only reports true for, with spaces
-// between them.
-func (l Level) joinWords(only func(Word) bool) string {
+// joinWords returns the words of a level, with spaces between them.
+func (l Level) joinWords() string {
 	var texts []string
 	for _, w := range l.Words {
-		if only(w) {
-			texts = append(texts, w.Text)
+		texts = append(texts, w.Text)
+	}
+	return strings.Join(texts, " ")
+}
+
+// joinAsked returns the flags of a level that take a value, each with the kind of that
+// behind a colon, or with "files".
+func (l Level) joinAsked() string {
+	var texts []string
+	for _, w := range l.Words {
+		if w.Value {
+			texts = append(texts, w.Text+":"+cmp.Or(w.Of, "files"))
 		}
 	}
 	return strings.Join(texts, " ")
@@ -55,7 +71,7 @@ func bash(levels []Level) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, `# bash completion for certlatch(8)
 _certlatch() {
-    local at= values= words= i
+    local at= asks= of= words= i
     for ((i = 1; i < COMP_CWORD; i++)); do
         case "$at ${COMP_WORDS[i]}" in
         %s) at+=" ${COMP_WORDS[i]}" ;;
@@ -64,11 +80,15 @@ _certlatch() {
     case "$at" in
 `, pathPattern(levels))
 	for _, l := range levels {
-		fmt.Fprintf(&s, "    %q) words=%q values=%q ;;\n", l.Path, l.joinWords(func(Word) bool { return true }), l.joinWords(func(w Word) bool { return w.Value }))
+		fmt.Fprintf(&s, "    %q) words=%q asks=%q of=%s ;;\n", l.Path, l.joinWords(), l.joinAsked(), l.Of)
 	}
 	s.WriteString(`    esac
+    for i in $asks; do
+        [[ $i == "${COMP_WORDS[COMP_CWORD - 1]}:"* ]] && of=${i#*:} words=
+    done
     # Without a word here, the shell completes file names.
-    [[ " $values " == *" ${COMP_WORDS[COMP_CWORD - 1]} "* ]] && return
+    [[ $of == files ]] && return
+    [[ $of ]] && words+=" $("${COMP_WORDS[0]}" completion --values "$of" -- "${COMP_WORDS[@]:1:COMP_CWORD-1}" 2>/dev/null)"
     COMPREPLY=($(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}"))
 }
 complete -o default -F _certlatch certlatch
@@ -80,7 +100,7 @@ complete -o default -F _certlatch certlatch
 func zsh(levels []Level) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, `#compdef certlatch
-local at word
+local at word asks of
 local -a known
 for word in ${words[2,CURRENT-1]}; do
     case "$at $word" in
@@ -95,9 +115,14 @@ case "$at" in
 		for _, w := range l.Words {
 			fmt.Fprintf(&s, "\n    '%s:%s'", w.Text, quote(w.About))
 		}
-		s.WriteString("\n) ;;\n")
+		fmt.Fprintf(&s, "\n) asks=%q of=%s ;;\n", l.joinAsked(), l.Of)
 	}
 	s.WriteString(`esac
+for word in ${=asks}; do
+    [[ $word == "${words[CURRENT-1]}:"* ]] && of=${word#*:} known=()
+done
+[[ $of == files ]] && { _files; return }
+[[ -n $of ]] && known+=(${(f)"$($words[1] completion --values $of -- ${words[2,CURRENT-1]} 2>/dev/null)"})
 _describe certlatch known || _files
 `)
 	return s.String()
@@ -122,13 +147,22 @@ function __certlatch_at
     end
     test "$at" = "$argv[1]"
 end
+function __certlatch_values
+    set -l words (commandline -opc)
+    $words[1] completion --values $argv[1] -- $words[2..] 2>/dev/null
+end
 complete -c certlatch -f
 `, strings.Join(paths, " "))
 	for _, l := range levels {
+		at := "complete -c certlatch -n " + quote("__certlatch_at "+quote(l.Path))
+		if l.Of != "" {
+			fmt.Fprintf(&s, "%s -a '(__certlatch_values %s)'\n", at, l.Of)
+		}
 		for _, w := range l.Words {
-			at := "complete -c certlatch -n " + quote("__certlatch_at "+quote(l.Path))
 			flag, isFlag := strings.CutPrefix(w.Text, "--")
 			switch {
+			case w.Value && w.Of != "":
+				fmt.Fprintf(&s, "%s -l %s -x -a '(__certlatch_values %s)' -d %s\n", at, flag, w.Of, quote(w.About))
 			case w.Value:
 				fmt.Fprintf(&s, "%s -l %s -r -F -d %s\n", at, flag, quote(w.About))
 			case isFlag:

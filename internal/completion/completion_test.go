@@ -15,8 +15,9 @@ var update = flag.Bool("update", false, "write testdata anew")
 // them is tested in internal/system.
 func TestScripts(t *testing.T) {
 	levels := []Level{
-		{Words: []Word{{Text: "hook", About: "put it into a client's hooks"}, {Text: "--config", About: "the file", Value: true}, {Text: "--help", About: "show help"}}},
+		{Words: []Word{{Text: "hook", About: "put it into a client's hooks"}, {Text: "--config", About: "the file", Value: true}, {Text: "--log-level", About: "how much", Value: true, Of: "levels"}, {Text: "--help", About: "show help"}}},
 		{Path: " hook", Words: []Word{{Text: "install", About: `a \ in it`}, {Text: "--help", About: "show help"}}},
+		{Path: " hold", Words: []Word{{Text: "--help", About: "show help"}}, Of: "targets"},
 		{Path: " hook install", Words: []Word{{Text: "certbot"}, {Text: "--help", About: "show help"}}},
 	}
 	for name, shell := range Shells() {
