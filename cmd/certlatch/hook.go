@@ -215,7 +215,7 @@ func hookEvents(name string, call hooks.Call) ([]hooks.Event, error) {
 func clientNamed(name string) (hooks.Client, error) {
 	client, ok := hooks.For(name)
 	if !ok {
-		return nil, &usageError{fmt.Sprintf("there is no client %q", name), spelling.Advice(name, hooks.Names(), "known are "+strings.Join(hooks.Names(), ", "))}
+		return nil, &usageError{fmt.Sprintf("there is no client %q", name), spelling.Advice(name, append(hooks.Names(), "install", "remove", "print"), "known are "+strings.Join(hooks.Names(), ", "))}
 	}
 	return client, nil
 }

@@ -81,9 +81,10 @@ const defaultConfig = "/etc/certlatch/config.yaml"
 
 func (p *program) app() *cli.App {
 	app := &cli.App{
-		Name:      "certlatch",
-		Usage:     "latch renewed TLS certificates into running services",
-		UsageText: "certlatch [--config FILE] [--log-level LEVEL] [--log-format FORMAT] COMMAND",
+		Name:  "certlatch",
+		Usage: "latch renewed TLS certificates into running services",
+		UsageText: "certlatch [--config FILE] [--log-level LEVEL] [--log-format FORMAT] COMMAND\n" +
+			"certlatch help [COMMAND]",
 		Description: "Called by an ACME client's hook, certlatch validates the new certificate, installs it\n" +
 			"where the service expects it, makes the service take it, proves by live handshakes\n" +
 			"that it is served, and puts the previous one back where it is not.\n\n" +
@@ -100,7 +101,7 @@ func (p *program) app() *cli.App {
 			&cli.StringFlag{Name: "config", Value: defaultConfig, Usage: "the configuration `FILE`"},
 			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error: `LEVEL`"},
 			&cli.StringFlag{Name: "log-format", Value: "auto", Usage: "auto, text, json or journal: `FORMAT`"},
-			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "tell more: status of every certificate, all others what they do, as with --log-level debug; without a command the version"},
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "tell more: as --log-level debug, and status of every certificate; alone the version"},
 			&cli.BoolFlag{Name: "version", Aliases: []string{"V"}, Usage: "print the version"},
 		},
 		Before: func(c *cli.Context) error {
@@ -139,15 +140,27 @@ func (p *program) app() *cli.App {
 			p.versionCommand(),
 		},
 	}
-	setOnUsageError(app.Commands)
+	hideDefaults(app.Flags)
+	settle(app.Commands)
 	return app
 }
 
-func setOnUsageError(commands []*cli.Command) {
+// settle sets what all commands have in common.
+func settle(commands []*cli.Command) {
 	for _, c := range commands {
 		c.OnUsageError = usage
 		c.HideHelpCommand = true
-		setOnUsageError(c.Subcommands)
+		hideDefaults(c.Flags)
+		settle(c.Subcommands)
+	}
+}
+
+// hideDefaults lets the help say nothing of the default of a flag that takes no value.
+func hideDefaults(flags []cli.Flag) {
+	for _, f := range flags {
+		if is, ok := f.(*cli.BoolFlag); ok {
+			is.DisableDefaultText = true
+		}
 	}
 }
 

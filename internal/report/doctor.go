@@ -65,7 +65,7 @@ func (e Examined) Text() string {
 		}
 		for _, c := range x.Checks {
 			level := e.Screen.paint(colourOfLevel(c.Level), fmt.Sprintf("%-*s", levelWidth, c.Level))
-			says := strings.Join(e.lines(inLine(c.String())), "\n"+strings.Repeat(" ", saysAt))
+			says := strings.Join(e.lines(c), "\n"+strings.Repeat(" ", saysAt))
 			fmt.Fprintf(&text, "  %s %-*s %s\n", level, aboutWidth, c.About, says)
 		}
 	}
@@ -75,12 +75,18 @@ func (e Examined) Text() string {
 	return text.String()
 }
 
-// lines returns what a check says, broken into lines.
-func (e Examined) lines(says string) []string {
+// lines returns what a check says. Where that is broken into lines, its remedy begins
+// one, to be copied.
+func (e Examined) lines(c deployers.Check) []string {
 	if e.Screen.Width == 0 {
-		return []string{says}
+		return []string{inLine(c.String())}
 	}
-	return wrap(says, max(e.Screen.Width-saysAt, leastSays))
+	width := max(e.Screen.Width-saysAt, leastSays)
+	lines := wrap(inLine(c.Says), width)
+	if c.Remedy != "" {
+		lines = append(lines, wrap("-> "+inLine(c.Remedy), width)...)
+	}
+	return lines
 }
 
 // gravestFirst returns the examinations, and the checks of each, in the order in which
