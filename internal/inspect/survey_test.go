@@ -15,6 +15,7 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/need"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/pki"
 	"github.com/certlatch/certlatch/internal/proposal"
@@ -106,6 +107,7 @@ func TestSurveyFiles(t *testing.T) {
 
 // Without a configuration it is looked through the usual places.
 func TestSurveyOfTheUsualPlaces(t *testing.T) {
+	need.Root(t) // some are root's alone
 	s := newScene(t, "")
 	s.Site.Config.Roots = nil
 	if diff := cmp.Diff(hooks.UsualRoots(), s.survey().Roots); diff != "" {

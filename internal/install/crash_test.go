@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/certlatch/certlatch/internal/fault"
+	"github.com/certlatch/certlatch/internal/need"
 )
 
 // TestDurable checks the order of the system calls, which a recovery from a
@@ -78,6 +79,7 @@ func TestManyAreDurable(t *testing.T) {
 	if os.Getenv(manyVariable) != "" {
 		return
 	}
+	need.Root(t) // managed directories become root's
 	fault.NeedStrace(t)
 	root, trace := inMemory(t).root, filepath.Join(t.TempDir(), "trace")
 	cmd := exec.Command("strace", "-f", "-qq", "-y", "-o", trace, "-e", "trace=fsync,renameat", os.Args[0], "-test.run=^TestManyAreDurable$")

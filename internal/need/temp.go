@@ -7,12 +7,17 @@ import (
 	"syscall"
 )
 
+// longest is how long the path of TMPDIR may be, so that a socket in a test's own
+// directory has one of less than 108 bytes (unix(7)).
+const longest = 30
+
 // KeptTemp sets TMPDIR to a directory in which nobody else can replace files,
 // where it is not one, since certlatch trusts no file that somebody else could
-// have put there. It must be called before the first test.
+// have put there; and where its path is too long for sockets. It must be called
+// before the first directory for a test is made.
 func KeptTemp() {
 	for _, dir := range []string{os.TempDir(), "/tmp", "/var/tmp", "/dev/shm"} {
-		if kept(dir) {
+		if len(dir) <= longest && kept(dir) {
 			if err := os.Setenv("TMPDIR", dir); err != nil {
 				panic(err)
 			}

@@ -240,10 +240,12 @@ func (c *change) Close() error {
 func sqlite(t *testing.T, domains ...string) (rows.Databases, deployers.DatabaseURL) {
 	t.Helper()
 	program := need.Program(t, "sqlite3")
+	home := t.TempDir() // without one it warns
 	path := filepath.Join(t.TempDir(), "opensips.db")
 	run := func(ctx context.Context, _ rows.Keeper, argv []string, input []byte) (string, string, error) {
 		var out, errs bytes.Buffer
 		cmd := exec.CommandContext(ctx, program, argv[1:]...)
+		cmd.Env = append(os.Environ(), "HOME="+home)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &out, &errs
 		err := cmd.Run()
 		return out.String(), errs.String(), err

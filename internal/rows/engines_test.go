@@ -98,14 +98,20 @@ const (
 	credentials = "opensips:opensipsrw%3A%40%2F%3F"
 )
 
+// named returns the user who runs the tests, and ends the test where /etc/passwd has
+// no such user, whom database servers ask for.
+func named(t *testing.T) *user.User {
+	t.Helper()
+	me, err := user.Current()
+	need.That(t, err == nil, "needs a user who is in /etc/passwd")
+	return me
+}
+
 // mariadb returns a running MariaDB whose administrator is the account that
 // runs it.
 func mariadb(t *testing.T) *engine {
 	install, program := need.Program(t, "mariadb-install-db"), need.Program(t, "mariadbd")
-	me, err := user.Current()
-	if err != nil {
-		t.Fatal(err)
-	}
+	me := named(t)
 	dir, port := directory(t), strconv.Itoa(need.Port(t))
 	cert, key, root := serverPair(t, dir)
 	data, socket := filepath.Join(dir, "data"), filepath.Join(dir, "s")
@@ -147,6 +153,7 @@ func postgresql(t *testing.T) *engine {
 		t.Fatal(err)
 	}
 	need.That(t, len(programs) > 0, "needs the program postgres")
+	named(t)
 	dir, port := directory(t), strconv.Itoa(need.Port(t))
 	cert, key, root := serverPair(t, dir)
 	data := filepath.Join(dir, "data")

@@ -6,9 +6,12 @@ import (
 	"regexp"
 	"testing"
 	"time"
+
+	"github.com/certlatch/certlatch/internal/need"
 )
 
 func TestServiceNotifies(t *testing.T) {
+	need.KeptTemp() // for its short path
 	path := filepath.Join(t.TempDir(), "notify")
 	listener, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
