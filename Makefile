@@ -14,7 +14,7 @@ GO_BUILD = CGO_ENABLED=0 go build -tags urfave_cli_no_docs,nethttpomithttp2 -tri
 TOOLS = .build/bin/pebble .build/bin/staticcheck .build/bin/govulncheck .build/bin/demo .build/bin/packages
 TAGS  = systemdtest
 
-.PHONY: help build test test-unit test-faults test-system lint vuln fuzz bench readme package demo clean
+.PHONY: help build test test-unit test-faults test-system lint vuln fuzz bench readme package release demo clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -106,7 +106,12 @@ package: build .build/bin/packages ## make deb and rpm packages, SBOMs and check
 	rm -rf $(PACKAGES)
 	set -e; for arch in $(ARCHITECTURES); do GOARCH=$$arch $(GO_BUILD) -o .build/program/$$arch ./cmd/certlatch; done
 	.build/bin/packages -version $(VERSION) -epoch $(SOURCE_DATE_EPOCH) -out $(PACKAGES) -native .build/bin/certlatch \
+		$(RELEASE) $(if $(SIGN_KEY),-sign '$(SIGN_KEY)') $(if $(URL),-url '$(URL)') \
 		$(foreach arch,$(ARCHITECTURES),$(arch)=.build/program/$(arch))
+
+release: PACKAGES = .build/release
+release: RELEASE = -release -repositories
+release: package ## make what a web server can serve to apt and dnf at URL, in .build/release, signed by SIGN_KEY of gpg's
 
 demo: build .build/bin/pebble .build/bin/demo ## see it work: a CA, a service and four renewals, all on loopback
 	@.build/bin/demo -certlatch .build/bin/certlatch -pebble .build/bin/pebble

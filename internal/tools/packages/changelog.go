@@ -39,11 +39,13 @@ type changes struct {
 	version string
 	date    time.Time
 	items   []string
+	undated bool // of a version that has no section of its own yet
 }
 
 // changelog returns the changes in CHANGELOG.md: sections with the heading "##
 // VERSION, DATE", newest first, of lists whose items begin with a dash.
-// Unreleased changes are those of the version that is packaged.
+// Unreleased changes are those of the version that is packaged, which has an entry
+// without any, too.
 func (b build) changelog() ([]changes, error) {
 	text, err := os.ReadFile(filepath.Join(b.source, "CHANGELOG.md"))
 	if err != nil {
@@ -55,14 +57,14 @@ func (b build) changelog() ([]changes, error) {
 		heading, isHeading := strings.CutPrefix(line, "## ")
 		switch {
 		case heading == "Unreleased":
-			all = append(all, changes{version: b.version, date: b.date})
+			all = append(all, changes{version: b.version, date: b.date, undated: true})
 		case isHeading:
 			version, on, _ := strings.Cut(heading, ", ")
 			date, err := time.Parse(time.DateOnly, on)
 			if err != nil {
 				return nil, fmt.Errorf("CHANGELOG.md has the heading %q; write ## VERSION, YYYY-MM-DD", line)
 			}
-			all = append(all, changes{version: version, date: date})
+			all = append(all, changes{version: packageVersion(version, date), date: date})
 		case len(all) == 0 || line == "":
 		default:
 			items := &all[len(all)-1].items
@@ -72,6 +74,13 @@ func (b build) changelog() ([]changes, error) {
 				(*items)[n-1] += " " + strings.TrimSpace(line)
 			}
 		}
+	}
+	if len(all) > 0 && all[0].undated && len(all[0].items) == 0 {
+		all = all[1:]
+	}
+	if len(all) == 0 || all[0].version != b.version {
+		none := changes{version: b.version, date: b.date, items: []string{"No change that its users would notice."}, undated: true}
+		all = append([]changes{none}, all...)
 	}
 	return all, nil
 }

@@ -56,6 +56,16 @@ certlatch (1.0.0-1) unstable; urgency=medium
 	if err != nil || string(got) != want {
 		t.Errorf("%v\n%s", err, got)
 	}
+	// Changes that are dated are those of the version, also under an empty heading
+	// for the next; a later commit has an entry of its own.
+	write("## Unreleased\n\n## 1.1.0, 2026-01-02\n\n- First.\n")
+	if got, err := b.debianChangelog(); err != nil || !strings.HasPrefix(string(got), "certlatch (1.1.0-1) unstable; urgency=medium\n\n  * First.\n") {
+		t.Errorf("%v\n%s", err, got)
+	}
+	b.version = "1.1.0+5.g0a1b2c3"
+	if got, err := b.debianChangelog(); err != nil || !strings.HasPrefix(string(got), "certlatch (1.1.0+5.g0a1b2c3-1) unstable; urgency=medium\n\n  * No change") {
+		t.Errorf("%v\n%s", err, got)
+	}
 	write("## 1.0.0\n\n- First.\n")
 	if _, err := b.debianChangelog(); err == nil || !strings.Contains(err.Error(), "YYYY-MM-DD") {
 		t.Errorf("a heading without a date: %v", err)

@@ -74,6 +74,9 @@ func (b build) info(dir, format, arch, program string) (*nfpm.Info, error) {
 		info.Description = summary + "\n" + description
 	case "rpm":
 		info.License = "Apache-2.0"
+		if b.signer != nil {
+			info.RPM.Signature.SignFn = b.signer.detached
+		}
 	}
 	info.RPM.Summary = summary
 	info.RPM.BuildHost = "localhost" // otherwise the name of this machine

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,7 +13,8 @@ import (
 	"testing"
 )
 
-// TestReproducible makes the packages in two places and compares every byte.
+// TestReproducible makes the packages and repositories of them in two places and
+// compares every byte.
 func TestReproducible(t *testing.T) {
 	here, err := filepath.Abs("../../..")
 	if err != nil {
@@ -21,7 +23,9 @@ func TestReproducible(t *testing.T) {
 	there := filepath.Join(t.TempDir(), "a", "copy")
 	copyTree(t, here, there)
 	first, second := makePackages(t, here), makePackages(t, there)
-	if len(first) != 7 || len(second) != len(first) { // two packages and a bill for each architecture, and the sums
+	// Two packages and a bill for each architecture, and the sums; for apt two
+	// packages, four indexes, Release and sources; for dnf two, three and one.
+	if len(first) != 7+8+6 || len(second) != len(first) {
 		t.Errorf("%d files were made, and %d in another place", len(first), len(second))
 	}
 	for name, content := range first {
@@ -50,19 +54,21 @@ func makePackages(t *testing.T, tree string) map[string][]byte {
 	t.Helper()
 	out := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), "make", "--directory="+tree, "package",
-		"VERSION=v1.2.3-rc1", "SOURCE_DATE_EPOCH=1700000000", "PACKAGES="+out)
+		"VERSION=v1.2.3-rc1", "SOURCE_DATE_EPOCH=1700000000", "PACKAGES="+out,
+		"RELEASE=-repositories", "URL=http://packages.example")
 	if output, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
 	made := map[string][]byte{}
-	entries, err := os.ReadDir(out)
+	err := filepath.WalkDir(out, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		made[strings.TrimPrefix(path, out+"/")], err = os.ReadFile(path)
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, e := range entries {
-		if made[e.Name()], err = os.ReadFile(filepath.Join(out, e.Name())); err != nil {
-			t.Fatal(err)
-		}
 	}
 	return made
 }
