@@ -91,6 +91,26 @@ func wantVersion(t *testing.T, tree, version, date string) {
 	}
 }
 
+// TestContainerfile wants the recipe of the image to take the program from where
+// make package builds it, and nothing else.
+func TestContainerfile(t *testing.T) {
+	recipe, err := os.ReadFile("../../packaging/Containerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	makefile, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := regexp.MustCompile(`(?m)^(?:COPY|ADD) (\S+) `).FindAllSubmatch(recipe, -1)
+	if len(copied) != 1 {
+		t.Fatalf("it copies %d things", len(copied))
+	}
+	if built := strings.ReplaceAll(string(copied[0][1]), "${TARGETARCH}", "$$arch"); !strings.Contains(string(makefile), "-o "+built+" ") {
+		t.Errorf("make package does not build %s", built)
+	}
+}
+
 // TestClean wants make clean to remove the file systems of hosts that no test uses,
 // and nothing else.
 func TestClean(t *testing.T) {
