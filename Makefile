@@ -14,6 +14,14 @@ GO_BUILD = CGO_ENABLED=0 go build -tags urfave_cli_no_docs,nethttpomithttp2 -tri
 TOOLS = .build/bin/pebble .build/bin/staticcheck .build/bin/govulncheck .build/bin/demo .build/bin/packages
 TAGS  = systemdtest
 
+# Go keeps its caches below HOME. Who has no home that can be written to has them here.
+CACHE := $(shell go env GOCACHE)
+ifeq ($(and $(filter /%,$(CACHE)),$(shell mkdir -p '$(CACHE)' 2>/dev/null && test -w '$(CACHE)' && echo kept)),)
+export GOCACHE    := $(CURDIR)/.build/go/cache
+export GOMODCACHE ?= $(CURDIR)/.build/go/modules
+export GOFLAGS    += -modcacherw
+endif
+
 .PHONY: help build test test-unit test-faults test-system lint vuln fuzz bench readme package release demo clean
 
 help: ## say what there is to make

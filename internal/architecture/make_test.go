@@ -160,6 +160,31 @@ func TestClean(t *testing.T) {
 	}
 }
 
+// TestNoHome wants the caches of Go to be in .build for who has no home to write to,
+// and nowhere else than they are for others.
+func TestNoHome(t *testing.T) {
+	need.Program(t, "make")
+	tree, home := t.TempDir(), t.TempDir()
+	makefile, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(tree, "Makefile"), makefile, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	here := tree + "/.build/go/cache"
+	for _, test := range []struct{ home, cache, want string }{
+		{"", "", here}, {"/dev/null/home", "", here}, {"/dev/null/home", home + "/cache", home + "/cache"},
+		{home, "", home + "/.cache/go-build"},
+	} {
+		got := run(t, tree, "HOME="+test.home, "XDG_CACHE_HOME=", "GOCACHE="+test.cache, "GOENV=off",
+			"make", "--no-print-directory", "--eval=say: ; @go env GOCACHE", "say")
+		if strings.TrimSpace(got) != test.want {
+			t.Errorf("with the home %q and the cache %q it is in %s, want %s", test.home, test.cache, got, test.want)
+		}
+	}
+}
+
 // TestBenchAsUser wants make bench to say what it cannot measure before it builds
 // or measures anything.
 func TestBenchAsUser(t *testing.T) {
