@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 
@@ -18,7 +17,6 @@ import (
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/report"
-	"github.com/certlatch/certlatch/internal/spelling"
 )
 
 func (p *program) hookCommand() *cli.Command {
@@ -215,7 +213,7 @@ func hookEvents(name string, call hooks.Call) ([]hooks.Event, error) {
 func clientNamed(name string) (hooks.Client, error) {
 	client, ok := hooks.For(name)
 	if !ok {
-		return nil, &usageError{fmt.Sprintf("there is no client %q", name), spelling.Advice(name, append(hooks.Names(), "install", "remove", "print"), "known are "+strings.Join(hooks.Names(), ", "))}
+		return nil, noClient(name, hooks.Names(), "install", "remove", "print")
 	}
 	return client, nil
 }

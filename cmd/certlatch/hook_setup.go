@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/hookfiles"
+	"github.com/certlatch/certlatch/internal/spelling"
 )
 
 // hookFileCommand returns a command that calls do with a client's hooks, and
@@ -38,7 +40,7 @@ func hookPlace(c *cli.Context) (hookfiles.Place, error) {
 	}
 	client, ok := hooks.CallerFor(c.Args().First())
 	if !ok {
-		return hookfiles.Place{}, &usageError{fmt.Sprintf("there is no client %q", c.Args().First()), "known are " + strings.Join(hooks.CallerNames(), ", ")}
+		return hookfiles.Place{}, noClient(c.Args().First(), hooks.CallerNames())
 	}
 	self, err := ownPath()
 	switch dir := c.String("dir"); {
@@ -48,6 +50,11 @@ func hookPlace(c *cli.Context) (hookfiles.Place, error) {
 		return hookfiles.In(dir, client, self)
 	}
 	return hookfiles.Usual(client, self), nil
+}
+
+// noClient returns the error for a client's name that is none of those known.
+func noClient(name string, known []string, commands ...string) error {
+	return &usageError{fmt.Sprintf("there is no client %q", name), spelling.Advice(name, append(slices.Clip(known), commands...), "known are "+strings.Join(known, ", "))}
 }
 
 // printHook returns the instructions for installing the hook by hand.
