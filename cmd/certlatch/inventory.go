@@ -76,6 +76,9 @@ func (p *program) lookAtHost(c *cli.Context, scope prepare.Scope) (report.Invent
 	site.Progress = tell
 	seen, err := inspect.Inspector{Site: site}.Inventory(c.Context, scope)
 	i := report.Inventory{Seen: seen}
+	if scope.Targets == nil && scope.Lineages == nil {
+		i.Unnamed = inspect.Unnamed(site.Config)
+	}
 	if seen != nil { // so the error is about the state alone
 		i.Unread, err = err, nil
 		_, i.Remedy = adviceFor(i.Unread)

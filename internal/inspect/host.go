@@ -75,9 +75,7 @@ func lineageRoots(cfg *config.Config) (checks []deployers.Check, err error) {
 			return nil, err
 		}
 		watched += 1 + len(found)
-		for _, err := range root.Unnamed() {
-			checks = append(checks, warned(deployers.Lineages, "let the client keep it under another name, such as certbot's --cert-name", "what %s keeps below %s is passed over: %v", root.Client, root.Dir, err))
-		}
+		checks = append(checks, unnamed(root)...)
 		if len(found) == 0 {
 			checks = append(checks, warned(deployers.Lineages, "issue a certificate, or correct lineages in "+cfg.Path, "%s keeps no lineage below %s", root.Client, root.Dir))
 			continue

@@ -179,6 +179,9 @@ func surveyLineages(prep *prepare.Preparer, roots []lineage.Root) (all []proposa
 			}
 			all = append(all, proposal.Lineage{Lineage: l, Leaf: lineage.Describe(bundle.Leaf)})
 		}
+		for _, check := range unnamed(root) {
+			unknown = append(unknown, check.String())
+		}
 	}
 	return all, unknown, nil
 }

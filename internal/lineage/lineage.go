@@ -10,6 +10,7 @@
 package lineage
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -212,21 +213,38 @@ func (r Root) List() ([]Lineage, error) {
 	return found, nil
 }
 
-// Unnamed returns why what lies below the root as a lineage does is none: its name can
-// be that of none. What is hidden, or no directory of a certificate, is passed over.
-func (r Root) Unnamed() (why []error) {
-	entries, _ := os.ReadDir(r.Dir) // List says why that fails
-	for _, entry := range entries {
-		file := entry.Name()
-		err := CheckName(file)
-		if err == nil || file[0] == '.' {
-			continue
-		}
-		if _, missing := os.Lstat(filepath.Join(r.Dir, strings.ReplaceAll(r.Layout.Fullchain, "{dir}", file))); missing == nil {
-			why = append(why, err)
+// Unnamed returns why some of what lies below the root as a lineage does is none: its
+// name can be that of none. Whoever may write there decides how many there are, so more
+// counts those beyond a limit.
+func (r Root) Unnamed(limit int) (why []*NameError, more int) {
+	for _, dir := range append(r.above(), r.Dir) {
+		entries, _ := os.ReadDir(dir) // List says why that fails
+		for _, entry := range entries {
+			name := r.calledBy(entry.Name())
+			flaw, is := errors.AsType[*NameError](CheckName(name))
+			if name == "" || !is {
+				continue
+			}
+			fullchain := entry.Name()
+			if _, inside, is := strings.Cut(r.Layout.Fullchain, "/"); is {
+				fullchain = filepath.Join(fullchain, strings.ReplaceAll(inside, "{dir}", name))
+			}
+			if _, err := os.Lstat(filepath.Join(dir, fullchain)); err == nil {
+				why = append(why, flaw)
+			}
 		}
 	}
-	return why
+	slices.SortStableFunc(why, func(a, b *NameError) int { return cmp.Compare(hiddenLast(a), hiddenLast(b)) })
+	shown := min(limit, len(why))
+	return why[:shown:shown], len(why) - shown
+}
+
+// hiddenLast returns where in an order a flaw stands: what is hidden is meant to be.
+func hiddenLast(flaw *NameError) int {
+	if flaw.Hidden() {
+		return 1
+	}
+	return 0
 }
 
 // Listed returns the lineage with a name, if [Root.List] would return it, and fails
@@ -257,24 +275,32 @@ func (r Root) NameAt(path string) string {
 // nameOf returns the name of the lineage whose directory or file has a name, or
 // "".
 func (r Root) nameOf(file string) string {
+	name := r.calledBy(file)
+	if rest, ok := strings.CutPrefix(name, r.Layout.wildcard()); ok {
+		name = "_." + rest
+	}
+	if CheckName(name) != nil {
+		return ""
+	}
+	return name
+}
+
+// calledBy returns what a lineage is called in the file system whose directory or file
+// has a name, whether it may be called so or not; empty: it would not have that.
+func (r Root) calledBy(file string) string {
 	if tailed, is := strings.CutPrefix(r.Layout.Fullchain, "{dir}{tail}"); is {
 		name, tail, ok := cutTail(strings.TrimSuffix(file, tailed))
 		if !ok || name+tail+tailed != file {
 			return ""
 		}
-		file = name
-	} else if flat := strings.TrimPrefix(r.Layout.Fullchain, "{dir}"); !strings.Contains(flat, "/") {
+		return name
+	}
+	if flat := strings.TrimPrefix(r.Layout.Fullchain, "{dir}"); !strings.Contains(flat, "/") {
 		chain := strings.TrimPrefix(r.Layout.Chain, "{dir}")
 		if !strings.HasSuffix(file, flat) || chain != "" && strings.HasSuffix(file, chain) {
 			return ""
 		}
-		file = strings.TrimSuffix(file, flat)
-	}
-	if rest, ok := strings.CutPrefix(file, r.Layout.wildcard()); ok {
-		file = "_." + rest
-	}
-	if CheckName(file) != nil {
-		return ""
+		return strings.TrimSuffix(file, flat)
 	}
 	return file
 }
@@ -285,6 +311,9 @@ type NameError struct{ Name, Why string }
 func (e *NameError) Error() string {
 	return fmt.Sprintf("lineage name %.80q: %s", e.Name, e.Why)
 }
+
+// Hidden reports whether that is since such a name is hidden in the file system.
+func (e *NameError) Hidden() bool { return strings.HasPrefix(e.Name, ".") }
 
 // CheckName fails with a *NameError where a text cannot be the name of a lineage.
 // Clients keep a name as it was typed (certbot 5.6.0 client.py, acme.sh 3.1.4

@@ -270,15 +270,36 @@ func TestNewest(t *testing.T) {
 // TestUnnamed is about what would be a lineage if it had another name.
 func TestUnnamed(t *testing.T) {
 	dir := t.TempDir()
-	for _, file := range []string{"a.example/fullchain.pem", "caf\xe9/fullchain.pem", "line\nend/README", ".hidden/fullchain.pem"} {
+	for _, file := range []string{"a.example/fullchain.pem", "caf\xe9/fullchain.pem", "line\nend/README", ".hidden/fullchain.pem", ".git/config"} {
 		touch(t, filepath.Join(dir, file))
 	}
 	certbot, _ := hooks.KeeperFor("certbot")
-	if why := certbot.Root(dir).Unnamed(); len(why) != 1 || why[0].Error() != `lineage name "caf\xe9": it is not UTF-8` {
-		t.Errorf("%v", why)
+	why, more := certbot.Root(dir).Unnamed(2)
+	if len(why) != 2 || more != 0 || !why[1].Hidden() || why[1].Name != ".hidden" || why[0].Error() != `lineage name "caf\xe9": it is not UTF-8` {
+		t.Errorf("%v, %d more", why, more)
 	}
-	if why := certbot.Root(filepath.Join(dir, "nowhere")).Unnamed(); why != nil {
-		t.Errorf("nowhere: %v", why)
+	if why, more := certbot.Root(dir).Unnamed(1); len(why) != 1 || more != 1 {
+		t.Errorf("of two, one at most: %v, %d more", why, more)
+	}
+	if why, more := certbot.Root(filepath.Join(dir, "nowhere")).Unnamed(1); why != nil || more != 0 {
+		t.Errorf("nowhere: %v, %d more", why, more)
+	}
+}
+
+// TestUnnamedLayouts is about such names in the layout of every keeper.
+func TestUnnamedLayouts(t *testing.T) {
+	for _, keeper := range hooks.Keepers() {
+		root := keeper.Root(t.TempDir())
+		above := root.Dir
+		if root.Layout.Above != "" {
+			above = filepath.Join(root.Dir, strings.ReplaceAll(root.Layout.Above, "*", "issuer"))
+		}
+		for _, name := range []string{"a.example", "caf\xe9"} {
+			touch(t, filepath.Join(above, strings.NewReplacer("{dir}", name, "{tail}", "-1f").Replace(root.Layout.Fullchain)))
+		}
+		if why, more := root.Unnamed(9); len(why) != 1 || more != 0 || why[0].Name != "caf\xe9" {
+			t.Errorf("%s: %v, %d more", keeper.Name, why, more)
+		}
 	}
 }
 

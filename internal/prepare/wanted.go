@@ -55,7 +55,11 @@ func Wanted(cfg *config.Config, events []hooks.Event) ([]lineage.Lineage, error)
 			if base != "/" && lineage.CheckName(base) != nil && !slices.ContainsFunc(cfg.Targets, config.Target.IsGlob) {
 				continue // no target can name it
 			}
-			return nil, &hooks.InputError{Client: event.Client, What: fmt.Sprintf("%.200q is no place of a lineage", event.Path)}
+			what := fmt.Sprintf("%.200q is no place of a lineage", event.Path)
+			if err := lineage.CheckName(base); err != nil && base != "/" {
+				what += ": " + err.Error()
+			}
+			return nil, &hooks.InputError{Client: event.Client, What: what}
 		}
 		wants := func(t config.Target) bool { return t.Wants(l) }
 		first := slices.IndexFunc(cfg.Targets, wants)

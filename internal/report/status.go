@@ -15,6 +15,8 @@ type Inventory struct {
 
 	Unread error  // why the state cannot be read; nil: it was
 	Remedy string // what to do about that
+
+	Unnamed []string // what was passed over because of its name, a line each place
 }
 
 // age returns the age of the oldest sighting.
@@ -80,5 +82,5 @@ func (s Status) Notices() []string {
 		say("%v; what is pending is not known, and what is held only as it was seen last", i.Unread)
 		say("%s", i.Remedy)
 	}
-	return notices
+	return append(notices, i.Unnamed...)
 }
