@@ -44,6 +44,14 @@ func (Deployer) Runs(deployers.Target) string { return "kamailio" }
 // Serves reports whether a process of that serves: all do.
 func (Deployer) Serves(deployers.Process) bool { return true }
 
+// absent returns why no Kamailio says itself what it takes. One may run elsewhere.
+func absent(t deployers.Target, f deployers.Facts) string {
+	if f.Unit.Running() {
+		return "the Kamailio of " + t.Unit + " does not answer"
+	}
+	return t.Unit + " does not run"
+}
+
 func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discovery {
 	options := t.Options.(*Options)
 	d := deployers.Discovery{
@@ -61,13 +69,13 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 		d.AddUnknown("Kamailio runs without TLS: " + seen.why + "; " + seen.remedy)
 		return d
 	case !seen.answers() && !loads:
-		d.AddUnknown("Kamailio does not run, and " + options.config(f) + " loads no TLS (in Debian's: #!define WITH_TLS)")
+		d.AddUnknown(absent(t, f) + ", and " + options.config(f) + " loads no TLS (in Debian's: #!define WITH_TLS)")
 		return d
 	case seen.flaw != nil:
 		d.AddUnknown("Kamailio stops reading tls.cfg there: " + seen.flaw.Error())
 	}
 	if !seen.answers() && (maybe || seen.guessed) {
-		d.AddUnknown("Kamailio does not run, and whether " + options.config(f) + " loads TLS with " + seen.config + " depends on what only Kamailio knows: " + strings.Join(seen.script.Doubts, "; "))
+		d.AddUnknown(absent(t, f) + ", and whether " + options.config(f) + " loads TLS with " + seen.config + " depends on what only Kamailio knows: " + strings.Join(seen.script.Doubts, "; "))
 	}
 	own := seen.names()
 	for _, p := range seen.servers() {

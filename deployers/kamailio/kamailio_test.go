@@ -535,7 +535,7 @@ func TestDiscover(t *testing.T) {
 	sample.CheckUses(t, sample.Discover(Deployer{}, facts(deployers.Answer{Err: "it is stopped"}, debian)), []deployers.Use{packaged})
 	off := facts(deployers.Answer{Err: "it is stopped"}, debian)
 	off.Texts["/etc/kamailio/kamailio.cfg"] = []deployers.Text{{Path: "/etc/kamailio/kamailio.cfg", Content: "#!ifdef WITH_TLS\nloadmodule \"tls.so\"\n#!endif\n# #!define WITH_TLS\n"}}
-	sample.CheckUses(t, sample.Discover(Deployer{}, off), nil, "Kamailio does not run, and /etc/kamailio/kamailio.cfg loads no TLS")
+	sample.CheckUses(t, sample.Discover(Deployer{}, off), nil, "kamailio.service does not run, and /etc/kamailio/kamailio.cfg loads no TLS")
 	sample.CheckUses(t, sample.Discover(Deployer{}, facts(deployers.Answer{Fault: "method not found"}, debian)), nil, "Kamailio runs without TLS: ")
 
 	none := facts(deployers.Answer{Reply: "config: <null string>\ncertificate: /m.pem\nprivate_key: /m.key\n"}, debian)

@@ -100,6 +100,33 @@ func (f *Finder) holding(wants deployers.Wants) ([]deployers.Process, error) {
 	})
 }
 
+// Listener is a process and at which ports it listens.
+type Listener struct {
+	Process deployers.Process
+	Ports   []uint16
+}
+
+// Listening returns the processes that listen at some of the ports.
+func (f *Finder) Listening(ports []uint16) (found []Listener, err error) {
+	all, err := process.Listening(ports)
+	for _, p := range all {
+		at, err := process.Listeners([]int{p.PID}, ports)
+		if err != nil {
+			return nil, err
+		}
+		l := Listener{Process: deployers.Process(p)}
+		for _, address := range at {
+			l.Ports = append(l.Ports, address.Port())
+		}
+		slices.Sort(l.Ports)
+		l.Ports = slices.Compact(l.Ports)
+		if l.Ports != nil { // it has not ended since
+			found = append(found, l)
+		}
+	}
+	return found, err
+}
+
 // titlesOf returns what the service's processes call themselves.
 func (f *Finder) titlesOf(facts deployers.Facts, wants deployers.Wants) ([]string, error) {
 	return once(f, f.titles, serviceOf(facts, wants), wants.Unit, func() ([]string, error) {

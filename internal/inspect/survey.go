@@ -47,18 +47,20 @@ func (in Inspector) Survey(ctx context.Context) (proposal.Host, error) {
 	}
 	host.Unknown = append(host.Unknown, surveyOthers()...)
 	kept := keepersOf(host.Lineages)
+	var found []deployers.Facts  // of the services
+	var told []deployers.Process // of a service, that no target is proposed for
 	for _, d := range all.Deployers() {
 		discoverer, ok := d.(deployers.Discoverer)
 		if !ok {
 			continue
 		}
-		units, unknown, err := instances(ctx, prep.Facts, discoverer)
+		units, loose, unknown, err := instances(ctx, prep.Facts, discoverer)
 		if err != nil {
 			return proposal.Host{}, err
 		}
-		host.Unknown = append(host.Unknown, unknown...)
+		host.Unknown, told = append(host.Unknown, unknown...), append(told, loose...)
 		for _, unit := range units {
-			service, found, err := discover(ctx, prep.Facts, discoverer, unit)
+			service, seen, err := discover(ctx, prep.Facts, discoverer, unit)
 			_, unreachable := errors.AsType[*outcome.SystemdError](err)
 			switch {
 			case unreachable || ctx.Err() != nil:
@@ -66,7 +68,7 @@ func (in Inspector) Survey(ctx context.Context) (proposal.Host, error) {
 			case err != nil:
 				host.Unknown = append(host.Unknown, fmt.Sprintf("%s: %v", d.Name(), err))
 			case service.Installed:
-				host.Services = append(host.Services, service)
+				host.Services, found = append(host.Services, service), append(found, seen)
 			}
 			if service.Tree != "" {
 				for _, path := range []string{service.Tree, service.Certificate, service.Elsewhere.Certificate} {
@@ -75,14 +77,23 @@ func (in Inspector) Survey(ctx context.Context) (proposal.Host, error) {
 			}
 			for _, use := range service.Uses {
 				if use.Certificate != "" {
-					key, certificate := in.surveyKey(ctx, discoverer, unit, found, host.Roots, use), surveyCertificate(host.Roots, kept, use.Certificate)
+					key, certificate := in.surveyKey(ctx, discoverer, unit, seen, host.Roots, use), surveyCertificate(host.Roots, kept, use.Certificate)
 					key.LinkedAt, certificate.LinkedAt = linkBelow(service.Tree, use.Key), linkBelow(service.Tree, use.Certificate)
 					host.Files[use.Key], host.Files[use.Certificate] = key, certificate
 				}
 			}
 		}
 	}
+	host.Unknown = append(host.Unknown, strangers(prep.Facts, func(p deployers.Process) bool {
+		return slices.ContainsFunc(found, func(f deployers.Facts) bool { return isOf(p, f) }) ||
+			slices.ContainsFunc(told, func(o deployers.Process) bool { return o.PID == p.PID || o.Program == p.Program && o.Unit == p.Unit })
+	})...)
 	return host, nil
+}
+
+// isOf reports whether a process is of the service that some facts are about.
+func isOf(p deployers.Process, f deployers.Facts) bool {
+	return p.Unit != "" && p.Unit == f.Unit.Name || slices.ContainsFunc(f.Outside, func(o deployers.Process) bool { return o.Own && o.PID == p.PID })
 }
 
 // surveyOthers names what keeps certificates on this host that certlatch does not read.
@@ -105,29 +116,36 @@ func sameDir(a, b string) bool {
 }
 
 // instances returns the units of a service that are to be looked at, an empty one for
-// that which a target without a unit has, and what is not looked at.
-func instances(ctx context.Context, finder *facts.Finder, d deployers.Discoverer) (units, unknown []string, err error) {
+// that which a target without a unit has, and which of its processes are of none of them,
+// with why.
+func instances(ctx context.Context, finder *facts.Finder, d deployers.Discoverer) (units []string, loose []deployers.Process, unknown []string, err error) {
 	units = []string{""}
 	several, ok := d.(deployers.Instanced)
 	if !ok {
-		return units, nil, nil
+		return units, nil, nil, nil
 	}
 	t := defaultTarget(d)
-	others, loose, err := finder.Instances(ctx, several.Runs(t))
+	others, outside, err := finder.Instances(ctx, several.Runs(t))
 	if _, unreachable := errors.AsType[*outcome.SystemdError](err); unreachable || ctx.Err() != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if err != nil {
-		return units, []string{fmt.Sprintf("%s: %v", d.Name(), err)}, nil
+		return units, nil, []string{fmt.Sprintf("%s: %v", d.Name(), err)}, nil
 	}
-	loose = slices.DeleteFunc(loose, func(p deployers.Process) bool { return !several.Serves(p) })
-	hasOwn := slices.Contains(others, t.Unit)
-	for _, p := range loose {
-		if hasOwn || len(loose) > 1 {
-			unknown = append(unknown, fmt.Sprintf("%s: process %d (%s) runs in no unit of its own, so no target is proposed for it. Let a unit run it.", d.Name(), p.PID, p.Title))
+	outside = slices.DeleteFunc(outside, func(p deployers.Process) bool { return !several.Serves(p) })
+	looksOutside := d.Wants(t, deployers.Facts{}).Program != "" // so a single one may be its target's
+	for _, p := range outside {
+		switch isOthers := p.Unit != "" && p.Unit != t.Unit; {
+		case isOthers && !looksOutside:
+			unknown = append(unknown, fmt.Sprintf("%s: process %d (%.200q) runs in %s, which starts it by way of another program, so no target is proposed for it. Write one with unit: %s.", d.Name(), p.PID, p.Title, p.Unit, p.Unit))
+		case slices.Contains(others, t.Unit), len(outside) > 1, !looksOutside && p.Unit == "":
+			unknown = append(unknown, fmt.Sprintf("%s: process %d (%.200s) runs in no unit of its own, so no target is proposed for it. Let a unit run it.", d.Name(), p.PID, p.Title))
+		default:
+			continue
 		}
+		loose = append(loose, p)
 	}
-	return append(units, slices.DeleteFunc(others, func(unit string) bool { return unit == t.Unit })...), unknown, nil
+	return append(units, slices.DeleteFunc(others, func(unit string) bool { return unit == t.Unit })...), loose, unknown, nil
 }
 
 // loose names processes of the targets' services that no unit was started for, beside
