@@ -59,6 +59,10 @@ type Layout struct {
 	// these itself.
 	Above string
 
+	// Own is the last of these directories where that is the client's own CA's; empty: it
+	// has none.
+	Own string
+
 	Suffix   string    // what a name may end in, and {base} does not
 	Literal  bool      // wildcards are written "*.example.org" in the file system
 	Wildcard string    // what they are written with in place of "*."; empty: "_."

@@ -205,6 +205,41 @@ func TestCheckName(t *testing.T) {
 	}
 }
 
+// TestOwnCA holds that a leaf of Caddy's own CA, which a name had for a while, does not
+// take the place of what an ACME CA issued before and Caddy serves again.
+func TestOwnCA(t *testing.T) {
+	ca, now := pki.NewCA(t, "Root"), time.Now()
+	storage := t.TempDir()
+	caddy, _ := hooks.KeeperFor("caddy")
+	write := func(issuer string, from, until time.Duration) {
+		dir := filepath.Join(storage, "certificates", issuer, "a.example")
+		leaf := ca.Leaf(t, pki.Names("a.example"), pki.Valid(now.Add(from), now.Add(until)))
+		write(t, filepath.Join(dir, "a.example.key"))
+		if err := os.WriteFile(filepath.Join(dir, "a.example.crt"), leaf.Fullchain, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holds := func(when, issuer string) {
+		t.Helper()
+		l, err := caddy.Root(storage).Find("a.example")
+		if want := filepath.Join(storage, "certificates", issuer, "a.example/a.example.crt"); err != nil || l.Fullchain != want {
+			t.Errorf("%s: it is %s, %v", when, l.Fullchain, err)
+		}
+	}
+	const day = 24 * time.Hour
+	write("local", -day, -day/2)
+	holds("its own alone", "local")
+	write("ca-one", -30*day, 60*day)
+	holds("its own for a while", "ca-one")
+	write("ca-two", -2*day, 4*day)
+	holds("another CA since", "ca-two")
+	write("local", -time.Hour, day/2)
+	holds("its own for a while, again", "ca-two")
+	write("ca-one", -120*day, -30*day)
+	write("ca-two", -90*day, -day)
+	holds("its own since long", "local")
+}
+
 // TestNewest chooses among several certificates of one name by when they begin, below a
 // place and below each directory on the way to its lineages.
 func TestNewest(t *testing.T) {

@@ -37,19 +37,36 @@ func (l Layout) mayHoldSeveral() bool {
 type place struct{ dir, tail string }
 
 // newest returns the place of the newest lineage that is called dir in the file system,
-// by when its leaf begins to be valid, or where it would be if it had a place.
+// by when its leaf begins to be valid, or where it would be if it had a place. One of
+// the client's own CA counts only where it is valid for longer than the newest of the
+// others: it is short-lived, and stays for a while where another took its place.
 func (r Root) newest(dir string) place {
-	found, begins := place{dir: r.Dir}, time.Time{}
+	found, own := candidate{place: place{dir: r.Dir}}, candidate{}
 	if !r.Layout.mayHoldSeveral() {
-		return found
+		return found.place
 	}
 	for _, at := range r.places(dir) {
 		name := strings.NewReplacer("{dir}", dir, "{tail}", at.tail).Replace(r.Layout.Fullchain)
-		if since, is := beginOf(filepath.Join(at.dir, name)); is && !since.Before(begins) {
-			found, begins = at, since
+		begins, ends, is := validityOf(filepath.Join(at.dir, name))
+		newest := &found
+		if r.Layout.Own != "" && filepath.Base(at.dir) == r.Layout.Own {
+			newest = &own
+		}
+		if is && !begins.Before(newest.begins) {
+			*newest = candidate{at, begins, ends, true}
 		}
 	}
-	return found
+	if own.exists && (!found.exists || own.ends.After(found.ends)) {
+		return own.place
+	}
+	return found.place
+}
+
+// candidate is a place where a lineage may be, and from when until when its leaf is valid.
+type candidate struct {
+	place
+	begins, ends time.Time
+	exists       bool
 }
 
 // places returns the places in which a lineage may be that is called dir.
@@ -74,19 +91,19 @@ func (r Root) places(dir string) (all []place) {
 	return all
 }
 
-// beginOf returns the time from which the first certificate of a file is valid, and
-// reports whether there is such a file. It only helps to choose: what is read of it
-// later is judged then.
-func beginOf(file string) (time.Time, bool) {
+// validityOf returns the time from which the first certificate of a file is valid, and
+// until when, and reports whether there is such a file. It only helps to choose: what is
+// read of it later is judged then.
+func validityOf(file string) (begins, ends time.Time, is bool) {
 	data, _, err := disk.ReadFile(file, maxFile+1)
 	if err != nil {
-		return time.Time{}, false
+		return time.Time{}, time.Time{}, false
 	}
 	certs, err := ParseCertificates(data)
 	if err != nil {
-		return time.Time{}, true // half of it is written yet, or it is nothing
+		return time.Time{}, time.Time{}, true // half of it is written yet, or it is nothing
 	}
-	return certs[0].NotBefore, true
+	return certs[0].NotBefore, certs[0].NotAfter, true
 }
 
 // above returns the directories between the root's and its lineages.
