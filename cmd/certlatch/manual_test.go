@@ -257,7 +257,7 @@ func TestManualOfConfiguration(t *testing.T) {
 func keysAt(t *testing.T, wrong string) []string {
 	t.Helper()
 	_, err := config.Parse("config.yaml", []byte(wrong))
-	_, list, ok := strings.Cut(fmt.Sprint(err), "the keys here are ")
+	_, list, ok := strings.Cut(fmt.Sprint(err), "the keys that this version of certlatch knows here are ")
 	if !ok {
 		t.Fatalf("%q does not say which keys there are: %v", wrong, err)
 	}

@@ -272,7 +272,7 @@ func TestHostileFiles(t *testing.T) {
 		{"UTF-16", "\xff\xfea\x00", "config.yaml:1: the line holds bytes that are no text; save the file as plain text in UTF-8"},
 		{"Latin-1", "state: /x\npolicy: {} # caf\xe9\n", "config.yaml:2: the line holds bytes that are no text; save the file as plain text in UTF-8"},
 		{"long text", "state: /" + strings.Repeat("x", maxText), "config.yaml:1: state: the text is longer than 4096 bytes; shorten it"},
-		{"list within itself", "targets: &all [*all]", "config.yaml:1: targets[0]: a block of keys is wanted here, not a list; write it as KEY: VALUE; the keys here are "},
+		{"list within itself", "targets: &all [*all]", "config.yaml:1: targets[0]: a block of keys is wanted here, not a list; write it as KEY: VALUE; the keys that this version of certlatch knows here are "},
 		{
 			"many aliases",
 			"targets:\n- &t\n  names: &n [" + strings.Repeat("a,", lines) + "]\n" + strings.Repeat("- *t\n", lines),

@@ -108,7 +108,7 @@ func (d *decoder) value(where string, line int, node *yaml.Node, into reflect.Va
 
 func (d *decoder) block(where string, node *yaml.Node, into reflect.Value) {
 	if node.Kind != yaml.MappingNode {
-		d.problemAt(where, "a block of keys is wanted here, not "+kindOf(node), "write it as KEY: VALUE; the keys here are "+strings.Join(keysOf(into), ", "))
+		d.problemAt(where, "a block of keys is wanted here, not "+kindOf(node), "write it as KEY: VALUE; the keys that this version of certlatch knows here are "+strings.Join(keysOf(into), ", "))
 		return
 	}
 	first := map[string]int{}
@@ -273,5 +273,5 @@ func keyRemedy(key string, block reflect.Value) string {
 	if near := spelling.Nearest(key, keys); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
-	return "the keys here are " + strings.Join(keys, ", ")
+	return "the keys that this version of certlatch knows here are " + strings.Join(keys, ", ")
 }
