@@ -1,6 +1,7 @@
 package generic
 
 import (
+	"cmp"
 	"net/netip"
 	"path"
 	"path/filepath"
@@ -138,7 +139,8 @@ type haproxyReader struct {
 	usual   string // of defaults
 	section string
 	crtBase string
-	store   haproxyStore // of the section
+	store   haproxyStore       // of the section
+	blocks  []haproxyCondition // of .if, the outermost first
 	stored  map[string]string
 	binds   []haproxyBind
 	lists   []string // that were asked for
@@ -156,6 +158,7 @@ func readHAProxy(f deployers.Facts) (r haproxyReader, ok bool) {
 		for _, text := range f.Texts[glob] {
 			ok = true
 			number := 0
+			r.blocks = nil // each is closed in its file
 			for line := range strings.Lines(text.Content) {
 				number++
 				if words := haproxyWords(line); len(words) > 0 {
@@ -173,7 +176,11 @@ func (r *haproxyReader) line(where string, words []string) {
 	if len(words) > 1 {
 		argument = words[1]
 	}
+	unsure, skipped := r.condition(where, words)
 	switch {
+	case skipped:
+	case unsure != "" && slices.Contains([]string{"crt-base", "load"}, words[0]), words[0] == "ssl-f-use":
+		r.unread = append(r.unread, where+": "+cmp.Or(unsure, "ssl-f-use is not read"))
 	case slices.Contains(sections, words[0]):
 		r.section, r.mode, r.store = words[0], r.usual, haproxyStore{name: argument}
 	case words[0] == "mode":
@@ -191,9 +198,69 @@ func (r *haproxyReader) line(where string, words []string) {
 		r.crtBase = argument
 	case words[0] == "bind" && argument != "" && slices.Contains(words, "ssl"):
 		for address := range strings.SplitSeq(argument, ",") {
-			r.bind(where, address, words[2:])
+			r.bind(where, address, words[2:], unsure)
 		}
 	}
+}
+
+// haproxyCondition is a conditional block, at one of its branches (configuration.txt
+// section 2.4 of 3.0).
+type haproxyCondition struct {
+	where  string // of its .if
+	branch verdict
+	before verdict // whether one of the branches before holds
+}
+
+// verdict is whether something holds.
+type verdict int
+
+const (
+	never verdict = iota
+	perhaps
+	always
+)
+
+// haproxyVerdict returns whether a condition holds. Of those that are no constants, most
+// depend on the program that runs or on its environment.
+func haproxyVerdict(condition []string) verdict {
+	switch number, err := strconv.Atoi(strings.Join(condition, " ")); {
+	case len(condition) == 0:
+		return never
+	case err != nil:
+		return perhaps
+	case number == 0:
+		return never
+	}
+	return always
+}
+
+// condition reads a line as one about conditional blocks, if it is. It returns why it is
+// not sure that the line counts, and reports whether it is passed over.
+func (r *haproxyReader) condition(where string, words []string) (unsure string, skipped bool) {
+	last := len(r.blocks) - 1
+	switch word := words[0]; {
+	case word == ".if":
+		r.blocks = append(r.blocks, haproxyCondition{where: where, branch: haproxyVerdict(words[1:])})
+	case word == ".endif" && last >= 0:
+		r.blocks = r.blocks[:last]
+	case (word == ".elif" || word == ".else") && last >= 0:
+		block := &r.blocks[last]
+		block.before = max(block.before, block.branch)
+		block.branch = always
+		if word == ".elif" {
+			block.branch = haproxyVerdict(words[1:])
+		}
+		block.branch = min(block.branch, always-block.before)
+	}
+	for _, block := range r.blocks {
+		switch block.branch {
+		case never:
+			return "", true
+		case perhaps:
+			unsure = "it stands below the .if of " + block.where + ", and whether that holds is not known"
+		}
+	}
+	return unsure, strings.HasPrefix(words[0], ".")
 }
 
 // load reads what a crt-store loads, which binds name by @STORE/ALIAS, or by the file.
@@ -226,9 +293,10 @@ func (r *haproxyReader) file(name string) string {
 	return r.resolve(r.crtBase, name)
 }
 
-// bind reads an address of a bind line with its parameters.
-func (r *haproxyReader) bind(where, address string, parameters []string) {
-	b := haproxyBind{where: where, says: address, scheme: "tls"}
+// bind reads an address of a bind line with its parameters. Where it is not sure that
+// the line counts, unsure says why.
+func (r *haproxyReader) bind(where, address string, parameters []string, unsure string) {
+	b := haproxyBind{where: where, says: address, scheme: "tls", unprobed: unsure}
 	if r.mode == "http" {
 		b.scheme = "https"
 	}

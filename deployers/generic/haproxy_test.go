@@ -56,6 +56,33 @@ func TestHAProxyBinds(t *testing.T) {
 			"by a variable", "frontend a\n bind \"${ADDRESS}:443\" ssl crt /etc/haproxy/tls/web.pem\n bind 127.0.0.1:8443 ssl crt /etc/haproxy/tls/web.pem\n", "", []string{"tls://127.0.0.1:8443"}, nil,
 			[]string{"/etc/haproxy/haproxy.cfg:2: a variable of the environment stands there, so it is not known what it comes to; write probes for what it is for"},
 		}, {
+			"below conditions", `
+.if 0
+frontend x
+ bind 127.0.0.1:8443 ssl crt /etc/haproxy/tls/web.pem
+.elif defined(X) # may hold
+frontend y
+ .if 1
+ bind 127.0.0.1:8443 ssl crt /etc/haproxy/tls/web.pem
+ .else
+ bind 127.0.0.1:8443 ssl crt /etc/haproxy/tls/web.pem
+ .endif
+.else
+frontend y
+ bind 127.0.0.1:8443 ssl crt /srv/y.pem
+.endif
+.if 1
+frontend z
+ bind 0.0.0.0:443 ssl crt /etc/haproxy/tls/web.pem
+.elif defined(X)
+ bind 127.0.0.1:8443 ssl crt /etc/haproxy/tls/web.pem
+.endif
+`, "", []string{"tls://127.0.0.1:443", "tls://[::1]:443"}, nil,
+			[]string{"/etc/haproxy/haproxy.cfg:8: 127.0.0.1:8443 is not probed: it stands below the .if of /etc/haproxy/haproxy.cfg:2, and whether that holds is not known; write a probe where it can be seen"},
+		}, {
+			"by ssl-f-use", "frontend a\n bind 127.0.0.1:8443 ssl crt /etc/haproxy/tls/web.pem\n ssl-f-use crt /srv/x.pem\n", "", []string{"tls://127.0.0.1:8443"}, nil,
+			[]string{"/etc/haproxy/haproxy.cfg:3: ssl-f-use is not read; write probes for what it is for"},
+		}, {
 			"a list with names", "frontend a\n bind *:443 ssl crt-list /list\n", "# all\n/etc/haproxy/tls/web.pem [alpn h2 ocsp-update on] WEB.example *.web.example !x.web.example\n/srv/b.pem b.example\n",
 			[]string{"tls://127.0.0.1:443?name=web.example", "tls://[::1]:443?name=web.example"}, []string{"web.example"}, nil,
 		}, {
