@@ -29,6 +29,7 @@ type Plan struct {
 	Probes   []endpoint.Endpoint
 	Example  string // a probe as it may be written for the service, in remedies
 	Found    bool   // the probes were found, not written down: those that fail at the baseline do not count
+	Unprobed string // why the service's own configuration has the files only where no found probe can look; empty: that is not so
 	Of       Processes
 	Proof    Proof
 

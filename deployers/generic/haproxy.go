@@ -463,7 +463,8 @@ func (haproxyFiles) describe(plan *deployers.Plan, f deployers.Facts) bool {
 	}
 	var probes []endpoint.Endpoint
 	var others []string
-	used := false
+	var unprobed string
+	used, probed := false, false
 	for _, b := range read.binds {
 		at := slices.IndexFunc(b.files, func(file haproxyFile) bool { return writes(*plan, file.path) })
 		if at < 0 {
@@ -477,9 +478,11 @@ func (haproxyFiles) describe(plan *deployers.Plan, f deployers.Facts) bool {
 		plan.Names = deployers.Distinct(append(plan.Names, file.names...))
 		plan.Fine(deployers.Configuration, "%s: %s takes %s", b.where, b.says, file.path)
 		if b.unprobed != "" {
-			plan.Warn(deployers.Serving, "write a probe where it can be seen", "%s: %s is not probed: %s", b.where, b.says, b.unprobed)
+			unprobed = b.where + ": " + b.says + " is not probed: " + b.unprobed
+			plan.Warn(deployers.Serving, "write a probe where it can be seen", "%s", unprobed)
 			continue
 		}
+		probed = true
 		probes = append(probes, b.probes(file, f.Listeners)...)
 	}
 	if !used {
@@ -489,6 +492,9 @@ func (haproxyFiles) describe(plan *deployers.Plan, f deployers.Facts) bool {
 	}
 	if plan.Found {
 		plan.Probes = deployers.Distinct(probes)
+		if !probed {
+			plan.Unprobed = unprobed
+		}
 	}
 	return true
 }

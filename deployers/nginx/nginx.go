@@ -148,6 +148,9 @@ func followConfiguration(plan *deployers.Plan, nginx instance, options *Options,
 	}
 	if plan.Found {
 		plan.Probes = use.probes()
+		if len(plan.Probes) == 0 {
+			plan.Unprobed = use.unprobed
+		}
 		return
 	}
 	use.tellUnlooked()
@@ -161,6 +164,7 @@ type fileUse struct {
 	servers []int    // those that serve them, by their places
 
 	conflicts map[string]bool // the server names that nginx says it ignores
+	unprobed  string          // a listener that cannot be probed, and why; empty: there is none
 }
 
 // consider notes whether a server uses the files.
@@ -260,6 +264,7 @@ func (u *fileUse) probes() []endpoint.Endpoint {
 			case why != "" && told[l.String()+why]:
 			case why != "":
 				told[l.String()+why] = true
+				u.unprobed = u.read.servers[number].where + ": " + l.String() + " is not probed: " + why
 				u.plan.Warn(deployers.Serving, "", "%s: %s is not probed: %s", u.read.servers[number].where, l, why)
 			case slices.Contains(probes, e):
 			case left[e.Address()] == mostNames:

@@ -55,7 +55,7 @@ func (m member) faultless() member {
 		m.fault = unproven
 		return m
 	}
-	m.fault = prepare.Unserved(m.prepared.job.target, m.prepared.known.Proven, outcome.NoListenerError{}, unproven)
+	m.fault = prepare.Unserved(m.prepared.job.target, m.prepared.plan, m.prepared.known.Proven, outcome.NoListenerError{}, unproven)
 	return m
 }
 
@@ -298,7 +298,7 @@ func (m member) missing(seen []probe.Seen) member {
 	case m.prepared.first:
 		m.wait = &outcome.WaitError{Reason: outcome.FirstInstall, Detail: err.Error()}
 	case m.silentThroughout(seen):
-		m.fault = prepare.Unserved(m.prepared.job.target, m.prepared.known.Proven, err, err)
+		m.fault = prepare.Unserved(m.prepared.job.target, m.prepared.plan, m.prepared.known.Proven, err, err)
 	default:
 		m.fault = m.byCiphers(seen, err)
 	}

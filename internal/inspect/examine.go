@@ -527,5 +527,5 @@ func (ev evidence) unseen() deployers.Check {
 	if first := ev.pairErr == nil && prepare.NothingBefore(ev.pair, ev.record); first && len(ev.plan.Probes) > 0 {
 		return warned(deployers.Serving, ev.deploy(), "no listener of the service completes a TLS handshake yet")
 	}
-	return ev.fails(deployers.Serving, prepare.Unserved(ev.assigned.Target, ev.record.Proven, outcome.NoListenerError{}, &outcome.NoProbeError{Target: ev.assigned.Target.Name}))
+	return ev.fails(deployers.Serving, prepare.Unserved(ev.assigned.Target, ev.plan, ev.record.Proven, outcome.NoListenerError{}, &outcome.NoProbeError{Target: ev.assigned.Target.Name}))
 }

@@ -296,7 +296,7 @@ func blindness(a prepare.Assignment, plan deployers.Plan, proven *state.Proof, p
 	case err == nil && probes == 0 && prepare.Unreached(plan, nil) != nil:
 		return outcome.NetworkApart
 	case err == nil && probes == 0 && !a.Target.ProveNothing:
-		err = prepare.Unserved(a.Target, proven, outcome.NoListenerError{}, &outcome.NoProbeError{Target: a.Target.Name})
+		err = prepare.Unserved(a.Target, plan, proven, outcome.NoListenerError{}, &outcome.NoProbeError{Target: a.Target.Name})
 	}
 	if err == nil {
 		return ""

@@ -104,10 +104,17 @@ type NoProbeError struct {
 	Target string
 	Away   error // why what listens there is not the service's; nil: nothing is known of that
 	Taken  bool  // since another process of this host listens there, alone or beside the service
+
+	// Unprobed is why the service has the files only where no probe can look, by its
+	// own configuration; empty: that is not known.
+	Unprobed string
 }
 
 func (e *NoProbeError) Error() string {
 	what := "no TLS listener of the service completed a handshake, so nothing could prove that the new certificate is served"
+	if e.Unprobed != "" {
+		what = "nothing can prove that the new certificate is served, since the service has it only where no probe was found to reach: " + e.Unprobed
+	}
 	if e.Away != nil {
 		what += "; " + e.Away.Error()
 	}

@@ -25,7 +25,7 @@ func Shows(o probe.Observation, fingerprint string) bool {
 // Proved returns the probes that were remembered when a target was proven, where
 // its probes are found.
 func Proved(proven *state.Proof, plan deployers.Plan) []endpoint.Endpoint {
-	if proven == nil || !plan.Found {
+	if proven == nil || !plan.Found || plan.Unprobed != "" {
 		return nil
 	}
 	var all []endpoint.Endpoint
@@ -60,9 +60,13 @@ func Outage(t config.Target, proven *state.Proof, seen error) *outcome.OutageErr
 	return &outcome.OutageError{Err: seen, Unit: t.Unit, Proven: *proven}
 }
 
-// Unserved returns the outage of a target, or where it was never proven what it
-// is then.
-func Unserved(t config.Target, proven *state.Proof, seen, unproven error) error {
+// Unserved returns the outage of a target. Where it was never proven, it returns what
+// it is then; and where the service has gone to listeners that cannot be probed, as its
+// own configuration says, that.
+func Unserved(t config.Target, plan deployers.Plan, proven *state.Proof, seen, unproven error) error {
+	if plan.Unprobed != "" {
+		return &outcome.NoProbeError{Target: t.Name, Unprobed: plan.Unprobed}
+	}
 	if outage := Outage(t, proven, seen); outage != nil {
 		return outage
 	}

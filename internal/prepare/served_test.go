@@ -76,10 +76,10 @@ func TestOutage(t *testing.T) {
 	if Outage(target, nil, seen) != nil {
 		t.Error("what was never proven is out of order")
 	}
-	if err := Unserved(target, nil, seen, unproven); err != unproven {
+	if err := Unserved(target, deployers.Plan{}, nil, seen, unproven); err != unproven {
 		t.Errorf("got %v", err)
 	}
-	if err := Unserved(target, proof, seen, unproven); !is[*outcome.OutageError](err) || !errors.Is(err, seen) {
+	if err := Unserved(target, deployers.Plan{}, proof, seen, unproven); !is[*outcome.OutageError](err) || !errors.Is(err, seen) {
 		t.Errorf("got %v", err)
 	}
 }
