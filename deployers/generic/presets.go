@@ -84,6 +84,7 @@ func presets() map[string]preset {
 			activate: []string{"postfix", "reload"},
 			schemes:  map[uint16]string{25: "smtp", 587: "smtp", 465: "tls"},
 			copies:   postfixMaps{},
+			reads:    postfixInstances{},
 		},
 		// The unit's reload is doveadm reload, a SIGHUP to the master, which
 		// starts all services afresh (src/master/main.c of 2.4.1). It ends open
