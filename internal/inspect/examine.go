@@ -76,7 +76,7 @@ func (i inspection) examineAll(ctx context.Context, assigned []prepare.Assignmen
 	}
 	tried := prepare.TryToRead(ctx, i.site.World.Programs, trials)
 	observed := i.prep.Look(ctx, looks, func() {})
-	elsewhere := i.writtenElsewhere(found, observed)
+	elsewhere, taken := i.writtenElsewhere(found, observed), i.writtenTaken(ctx, found)
 	var all []Examination
 	for n, e := range found {
 		checks := e.checks
@@ -91,6 +91,7 @@ func (i inspection) examineAll(ctx context.Context, assigned []prepare.Assignmen
 		if e.looks {
 			checks = append(checks, e.served(observed[n])...)
 			checks = append(checks, e.pointsAway(observed[n], elsewhere)...)
+			checks = append(checks, taken[n]...)
 		}
 		deployers.SortChecks(checks)
 		a := e.assigned
@@ -493,6 +494,26 @@ func (i inspection) writtenElsewhere(found []examined, observed [][]probe.Observ
 		}
 	}
 	return i.prep.Elsewhere(met)
+}
+
+// writtenTaken returns, for each of what was found out, checks of written probes at which
+// another process of this host listens, alone or beside the service.
+func (i inspection) writtenTaken(ctx context.Context, found []examined) [][]deployers.Check {
+	looks := make([]prepare.Look, len(found))
+	for n, e := range found {
+		if e.looks && !e.plan.Found && e.plan.Of != (deployers.Processes{}) {
+			looks[n] = prepare.Look{Found: true, Of: e.plan.Of, At: e.probes}
+		}
+	}
+	checks := make([][]deployers.Check, len(found))
+	for n, away := range i.prep.Away(ctx, looks) {
+		for _, o := range away {
+			if prepare.IsTaken(o) {
+				checks[n] = append(checks[n], fine(deployers.Serving, "%v; the probe is written down, so what answers there counts as the service (ss -tlnp tells who else listens)", o.Err))
+			}
+		}
+	}
+	return checks
 }
 
 // pointsAway returns checks of written probes that have led to other hosts.
