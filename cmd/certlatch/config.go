@@ -22,8 +22,12 @@ func (p *program) configCommand() *cli.Command {
 					if err != nil {
 						return err
 					}
-					if cfg.Doubles != nil {
-						return &config.Error{Path: cfg.Path, Problems: cfg.Doubles}
+					problems := cfg.Doubles
+					for _, shared := range cfg.Shared() {
+						problems = append(problems, shared.Problem)
+					}
+					if problems != nil {
+						return &config.Error{Path: cfg.Path, Problems: problems}
 					}
 					fmt.Fprintf(p.stdout, "%s: %s, no problem found\n", cfg.Path, report.Count(len(cfg.Targets), "target", "targets"))
 					p.tellEmpty(cfg)

@@ -317,9 +317,10 @@ func (t Target) claims(where string) []claim {
 	return slices.DeleteFunc(claims, func(c claim) bool { return c.path == "" })
 }
 
-func (c claim) pathFor(name selector) string {
-	return strings.ReplaceAll(c.path, placeholder, name.literal())
-}
+func (c claim) pathFor(name selector) string { return fill(c.path, name.literal()) }
+
+// fill returns a path with the name of a lineage in it.
+func fill(path, lineage string) string { return strings.ReplaceAll(path, placeholder, lineage) }
 
 // collides reports whether both claims may mean one path for one lineage.
 func (c claim) collides(other claim) bool {

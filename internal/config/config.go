@@ -5,7 +5,8 @@
 // check that the file alone allows.
 //
 // It looks at no other file, except that it asks which of the usual places of
-// lineages exist where the file names none, and which places are one directory. It does not promise that the
+// lineages exist where the file names none, and which places are one directory:
+// those of lineages, and, where somebody asks, those that targets write to. It does not promise that the
 // lineages, directories, users and units exist, or that two globs never bring
 // two lineages to one path: that shows when a plan is made.
 package config

@@ -36,7 +36,7 @@ func (in Inspector) ExamineHost(ctx context.Context) (found Examination, watched
 	}
 	again, watched := retries(ctx, prep)
 	checks := slices.Concat(
-		[]deployers.Check{configuration(in.Site.Config)}, loose(ctx, prep, in.Site.Config), lineages, []deployers.Check{again},
+		[]deployers.Check{configuration(in.Site.Config)}, shared(in.Site.Config), loose(ctx, prep, in.Site.Config), lineages, []deployers.Check{again},
 		in.unfinished(), in.remembered(time.Now()), space(in.Site.Config), kernel(in.Site.Config.Targets),
 	)
 	deployers.SortChecks(checks)
@@ -50,6 +50,18 @@ func configuration(cfg *config.Config) deployers.Check {
 		return warned(deployers.Configuration, "chmod 0600 "+cfg.Path, "%s holds a database's password, and others than root may read it", cfg.Path)
 	}
 	return fine(deployers.Configuration, "%s is well (targets: %d)", cfg.Path, len(cfg.Targets))
+}
+
+// shared says which targets write to one place.
+func shared(cfg *config.Config) (checks []deployers.Check) {
+	for _, s := range cfg.Shared() {
+		level := deployers.Warned
+		if s.Differ {
+			level = deployers.Wrong
+		}
+		checks = append(checks, deployers.NewCheck(deployers.Configuration, level, s.Remedy+" in "+cfg.Path, "%s", s.What))
+	}
+	return checks
 }
 
 func hasPassword(t config.Target) bool {

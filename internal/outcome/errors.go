@@ -53,6 +53,14 @@ func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("both %s and %s match", e.Lineage, e.Twin)
 }
 
+// SharedPlaceError is a target whose files are those of another one, by a link, which
+// brings another lineage there.
+type SharedPlaceError struct{ Other, Path, Lineage, Config string }
+
+func (e *SharedPlaceError) Error() string {
+	return fmt.Sprintf("what it would write are the files of target %s, which brings %s to %s: a link leads there", e.Other, e.Lineage, e.Path)
+}
+
 // RefusedError is a bundle that did not pass validation.
 type RefusedError struct{ Findings []lineage.Finding }
 

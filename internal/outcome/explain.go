@@ -158,6 +158,9 @@ func beforehand() []kind {
 		{LineageAmbiguous, ByStep, []match{when(func(e *AmbiguousError, of Subject) string {
 			return fmt.Sprintf("write lineage: %s for target %s", Selector(e.Lineage), of.Target)
 		})}},
+		{PlaceShared, ByStep, []match{when(func(e *SharedPlaceError, of Subject) string {
+			return fmt.Sprintf("give target %s a path of its own in %s, and let the service's configuration name that; or let one of the two targets go", of.Target, e.Config)
+		})}},
 		{UnitNotFound, ByStep, []match{whenSome(
 			func(e *deployers.UnitError) bool { return e.LoadState == "not-found" },
 			func(_ *deployers.UnitError, of Subject) string {

@@ -72,6 +72,7 @@ func explanations() []explained {
 		{"a path of an earlier pair", &install.StuckError{}, "", "not-recovered", journal},
 		{"no lineage", &LineageMissingError{Lineage: "web.example", Config: "/etc/certlatch.yaml"}, "", "lineage-not-found", "issue it, or correct the target's lineage in /etc/certlatch.yaml"},
 		{"two lineages", &AmbiguousError{lineage.Lineage{Client: "certbot", Name: "web.example"}, lineage.Lineage{}}, "", "lineage-ambiguous", "write lineage: certbot:web.example for target web"},
+		{"one place", &SharedPlaceError{"first", "/etc/ssl/web", "web.example", "config.yaml"}, "", "place-shared", "give target web a path of its own in config.yaml, and let the service's configuration name that; or let one of the two targets go"},
 		{"no unit", &deployers.UnitError{Unit: "x.service", LoadState: "not-found"}, "", "unit-not-found", "install the service, or correct unit: of target web"},
 		{"a masked unit", &deployers.UnitError{Unit: "x.service", LoadState: "masked"}, "", "unit-unusable", "systemctl status x.service tells why"},
 		{"a service that does not answer", &deployers.SilentError{NoWayError: &deployers.NoWayError{Remedy: "wait"}}, "", "control-no-answer", "wait"},

@@ -16,6 +16,7 @@ const (
 	// What keeps a deployment from being begun.
 	LineageNotFound   Reason = "lineage-not-found"
 	LineageAmbiguous  Reason = "lineage-ambiguous"
+	PlaceShared       Reason = "place-shared"
 	NotRecovered      Reason = "not-recovered"
 	Configuration     Reason = "configuration"
 	UnitNotFound      Reason = "unit-not-found"

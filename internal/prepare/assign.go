@@ -137,8 +137,9 @@ func lineageNames(cfg *config.Config) (names []string) {
 }
 
 // Assignment is a lineage that a target takes. Err says why it cannot: there is
-// no such lineage (*outcome.LineageMissingError), or more than one
-// (*outcome.AmbiguousError).
+// no such lineage (*outcome.LineageMissingError), more than one
+// (*outcome.AmbiguousError), or another target that brings another one to the same
+// place (*outcome.SharedPlaceError).
 type Assignment struct {
 	Target  config.Target
 	Lineage lineage.Lineage
@@ -152,6 +153,7 @@ func (a Assignment) Missing() bool { return a.Lineage.Client == "" }
 // targets.
 func Assign(cfg *config.Config, all []lineage.Lineage) []Assignment {
 	var assigned []Assignment
+	writers := cfg.Writers()
 	byName := map[string][]lineage.Lineage{}
 	for _, l := range all {
 		byName[l.Name] = append(byName[l.Name], l)
@@ -175,10 +177,32 @@ func Assign(cfg *config.Config, all []lineage.Lineage) []Assignment {
 			alike[l.Name] = append(alike[l.Name], l)
 		}
 		for _, l := range wanted {
-			assigned = append(assigned, Assignment{t, l, ambiguous(l, alike[l.Name])})
+			err := ambiguous(l, alike[l.Name])
+			if err == nil {
+				err = writtenBefore(cfg, writers, t, l)
+			}
+			assigned = append(assigned, Assignment{t, l, err})
 		}
 	}
 	return assigned
+}
+
+// writtenBefore returns an error where a target before this one brings another lineage
+// to the same place.
+func writtenBefore(cfg *config.Config, writers config.Writers, t config.Target, l lineage.Lineage) error {
+	other, path, is := writers.Before(t, l, func(client, name string) bool {
+		return slices.ContainsFunc(cfg.Roots, func(root lineage.Root) bool {
+			if client != "" && client != root.Client {
+				return false
+			}
+			_, is, err := root.Listed(name)
+			return is && err == nil
+		})
+	})
+	if !is {
+		return nil
+	}
+	return &outcome.SharedPlaceError{Other: other.Name, Path: path, Lineage: other.Lineage, Config: cfg.Path}
 }
 
 // lacking returns the file without which a client keeps a lineage; empty: none does.
