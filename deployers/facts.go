@@ -150,6 +150,9 @@ type Unit struct {
 	// whether it does so again on a reload (RefreshOnReload=, seen with systemd 262).
 	Credentials          []Credential
 	RefreshesCredentials bool
+
+	Hidden []Hidden // what it would not see when it is started; nil where it runs
+
 	// ExecStart is the command that starts it, with systemd's specifiers resolved
 	// and variables of the environment not; nil: it is not known.
 	ExecStart []string

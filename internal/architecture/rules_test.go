@@ -100,7 +100,7 @@ var knows = []struct {
 	pure    bool
 }{
 	{[]string{"hooks"}, []string{"internal/lineage", "internal/endpoint"}, true},
-	{[]string{"deployers"}, []string{"deployers", "deployers/", "internal/lineage", "internal/endpoint"}, true},
+	{[]string{"deployers"}, []string{"deployers", "deployers/", "internal/paths", "internal/lineage", "internal/endpoint"}, true},
 	{[]string{"internal/proposal"}, []string{"internal/paths", "deployers", "internal/lineage", "internal/endpoint"}, true},
 	{[]string{"internal/report"}, []string{
 		"deployers", "internal/condition", "internal/inspect", "internal/lineage", "internal/outcome", "internal/proposal", "internal/served", "internal/srv", "internal/state",

@@ -133,6 +133,7 @@ func (p *Preparer) Plan(ctx context.Context, a Assignment, bundle *lineage.Bundl
 		return plan, err
 	}
 	plan.Checks = append(plan.Checks, p.mountedOver(found.Unit, plan)...)
+	plan = wouldNotSee(found.Unit, plan)
 	return deployers.HandOver(a.Target.Target, found, plan)
 }
 
@@ -164,6 +165,31 @@ func (p *Preparer) mountedOver(unit deployers.Unit, plan deployers.Plan) []deplo
 	return []deployers.Check{deployers.NewCheck(deployers.Reading, deployers.Warned,
 		fmt.Sprintf("see what systemctl cat %s mounts there: let it bind that directory as it is, not single files of it nor another one, and restart it; or let the target write where it does read", unit.Name),
 		"%s does not see %s as this host does, since something is mounted over it, and so not what is put there either", unit.Name, strings.Join(hidden, " and "))}
+}
+
+// wouldNotSee says of a unit that does not run which files of a plan it would not see
+// when it is started, which would fail then: to start it is no remedy.
+func wouldNotSee(unit deployers.Unit, plan deployers.Plan) deployers.Plan {
+	for _, f := range plan.Files {
+		if f.Credential != "" {
+			continue
+		}
+		_, real, err := disk.Trace(filepath.Dir(f.Path))
+		if err != nil || real == "" {
+			real = filepath.Dir(f.Path)
+		}
+		by := unit.Hides(filepath.Join(real, filepath.Base(f.Path)))
+		if by == "" {
+			continue
+		}
+		check := unit.HiddenCheck(by, filepath.Dir(f.Path))
+		plan.Checks = append(plan.Checks, check)
+		if plan.Activate.Wait == deployers.ServiceInactive {
+			plan.Activate.Remedy = check.Remedy + ", then systemctl start " + unit.Name + "; certlatch deploy --pending then proves it"
+		}
+		break
+	}
+	return plan
 }
 
 // Gather reads the lineages of assignments while the services that they are for are

@@ -129,6 +129,7 @@ func (m *Manager) Unit(ctx context.Context, name string) (deployers.Unit, error)
 		ExecStart:           execStart(properties),
 		DynamicUser:         property[bool](properties, "DynamicUser"),
 		Credentials:         credentials(properties),
+		Hidden:              hidden(properties),
 
 		RefreshesCredentials: slices.Contains(property[[]string](properties, "RefreshOnReload"), "credentials"),
 	}, nil
@@ -201,6 +202,13 @@ func (m *Manager) properties(ctx context.Context, name string) (map[string]any, 
 	for key := range strings.FieldsSeq(serviceProperties) {
 		if err := ask(key); err != nil {
 			return nil, err
+		}
+	}
+	if property[uint32](properties, "MainPID") == 0 {
+		for key := range strings.FieldsSeq(hidingProperties) {
+			if err := ask(key); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if property[[]string](properties, "ImportCredential") != nil {
