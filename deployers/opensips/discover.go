@@ -140,9 +140,9 @@ func (s script) database() deployers.DatabaseURL {
 	return database
 }
 
-// portsOf returns where the TLS sockets of an OpenSIPS are.
-func portsOf(f deployers.Facts) []uint16 {
-	if ports := read(f).ports(); len(ports) > 0 {
+// portsOrUsual returns where the TLS sockets of an OpenSIPS are.
+func (s script) portsOrUsual() []uint16 {
+	if ports := s.ports(); len(ports) > 0 {
 		return ports
 	}
 	return []uint16{usualPort("tls")}
@@ -157,9 +157,9 @@ const restartNote = `OpenSIPS %s crashes on tls_reload, as all do from 4.0 on: a
 
 // discovering returns the options of a target for which nothing is configured, as the
 // script has them.
-func (o *Options) discovering(f deployers.Facts) *Options {
+func (o *Options) discovering(s script) *Options {
 	found := *o
-	if !read(f).channel(&found) {
+	if !s.channel(&found) {
 		found.MI, found.ReplyDir = o.MI, o.ReplyDir
 	}
 	return &found
@@ -183,7 +183,7 @@ func (Deployer) Serves(deployers.Process) bool { return true }
 
 func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discovery {
 	parsed := read(f)
-	usual, options := t.Options.(*Options), t.Options.(*Options).discovering(f)
+	usual, options := t.Options.(*Options), t.Options.(*Options).discovering(parsed)
 	d := deployers.Discovery{
 		Installed: f.Unit.LoadState == "loaded" || parsed.path != "",
 		Role:      "sip", Exact: true, Labels: []string{"sip", "sips", "voip", "pbx", "phone"},
@@ -193,7 +193,7 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 			`modparam("tls_mgm", "private_key", "[DOMAIN]{key}")`,
 		},
 	}
-	seen := options.observe(f)
+	seen := options.observe(f, parsed)
 	switch {
 	case !d.Installed:
 		return d

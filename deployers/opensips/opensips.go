@@ -219,15 +219,15 @@ func (Deployer) Defaults(t *deployers.Target) {
 }
 
 func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
-	options := t.Options.(*Options)
+	options, parsed := t.Options.(*Options), read(f)
 	wants := deployers.Wants{
-		Unit: t.Unit, Argv: true, Ports: portsOf(f), Texts: read(f).Paths,
+		Unit: t.Unit, Argv: true, Ports: parsed.portsOrUsual(), Texts: parsed.Paths,
 		Queries: []deployers.Query{options.query("version"), options.query("tls_list")},
 	}
 	if t.Name == "" { // there is no target yet
-		found := options.discovering(f)
+		found := options.discovering(parsed)
 		wants.Queries = deployers.Distinct(append(wants.Queries, found.query("version"), found.query("tls_list")))
-		installed := f.Unit.LoadState == "loaded" || read(f).path != ""
+		installed := f.Unit.LoadState == "loaded" || parsed.path != ""
 		if _, unversioned := found.answer(f, "version"); unversioned != "" && installed {
 			wants.Commands = [][]string{askVersion(f)}
 		}
@@ -239,7 +239,7 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	options := t.Options.(*Options)
 	plan := deployers.NewPlan(t, l, f, "sips")
 	plan.NeverStaples = true // none of its modules knows of OCSP (master of 2026-08-20)
-	seen := options.observe(f)
+	seen := options.observe(f, read(f))
 	if seen.version != "" {
 		plan.Fine(deployers.Control, "OpenSIPS %s answers at %s", seen.version, options.MI.Address)
 	}
@@ -471,15 +471,13 @@ func (s observed) ofUnknownVersion() string {
 // (x86_64/linux)).
 var serverVersion = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^Server: OpenSIPS \((\d+)(\.[\w.-]+)`) })
 
-// observe returns what the facts tell.
-func (o *Options) observe(f deployers.Facts) (seen observed) {
+// observe returns what the facts tell; the script counts where OpenSIPS does not answer.
+func (o *Options) observe(f deployers.Facts, s script) (seen observed) {
 	list, unlisted := o.answer(f, "tls_list")
 	version, unversioned := o.answer(f, "version")
 	seen.all, seen.unlisted, seen.unversioned = tlsDomains(list), unlisted, unversioned
-	if unlisted != "" {
-		if script := read(f); script.path != "" {
-			seen.all, seen.script, seen.foreign = script.domains(), script.path, script.foreign
-		}
+	if unlisted != "" && s.path != "" {
+		seen.all, seen.script, seen.foreign = s.domains(), s.path, s.foreign
 	}
 	seen.domains = slices.DeleteFunc(slices.Clone(seen.all), func(d tlsDomain) bool { return d.values["type"] != serverDomain })
 	if match := serverVersion().FindStringSubmatch(version); match != nil {

@@ -429,22 +429,26 @@ func (r *reader) mention(from, text string) {
 	if r.dialect != Kamailio {
 		return
 	}
-	for _, directive := range []string{"include_file", "import_file"} {
-		for at := 0; ; {
-			n := strings.Index(text[at:], directive)
-			if n < 0 {
-				break
-			}
-			start := strings.TrimSpace(text[strings.LastIndexByte(text[:at+n], '\n')+1 : at+n])
-			at += n + len(directive)
-			rest := strings.TrimLeft(lineAt(text, at), " \t")
-			if start != "" && start != "#!" && start != "!!" || !strings.HasPrefix(rest, `"`) {
-				continue
-			}
-			if name, _, ok := strings.Cut(rest[1:], `"`); ok && name != "" {
-				for _, candidate := range candidates(name, from) {
-					r.mentioned(candidate)
-				}
+	const ends = "_file" // of both directives
+	for at := 0; ; {
+		n := strings.Index(text[at:], ends)
+		if n < 0 {
+			return
+		}
+		before := text[strings.LastIndexByte(text[:at+n], '\n')+1 : at+n]
+		at += n + len(ends)
+		start, is := strings.CutSuffix(before, "include")
+		if !is {
+			start, is = strings.CutSuffix(before, "import")
+		}
+		start = strings.TrimSpace(start)
+		rest := strings.TrimLeft(lineAt(text, at), " \t")
+		if !is || start != "" && start != "#!" && start != "!!" || !strings.HasPrefix(rest, `"`) {
+			continue
+		}
+		if name, _, ok := strings.Cut(rest[1:], `"`); ok && name != "" {
+			for _, candidate := range candidates(name, from) {
+				r.mentioned(candidate)
 			}
 		}
 	}
