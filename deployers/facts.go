@@ -154,8 +154,19 @@ type Unit struct {
 	Hidden []Hidden // what it would not see when it is started; nil where it runs
 
 	// ExecStart is the command that starts it, with systemd's specifiers resolved
-	// and variables of the environment not; nil: it is not known.
+	// and variables of the environment not, but for those of a unit that does not run
+	// which root alone has set; nil: it is not known.
 	ExecStart []string
+
+	// What sets the variables of ExecStart; nil: it has none, or the unit runs.
+	Environment      []string // NAME=VALUE
+	EnvironmentFiles []EnvironmentFile
+}
+
+// EnvironmentFile is a path or glob of a unit's EnvironmentFile=.
+type EnvironmentFile struct {
+	Path     string
+	Optional bool // it need not exist
 }
 
 // Running reports whether the unit's processes are up.

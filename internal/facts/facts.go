@@ -164,6 +164,9 @@ func (f *Finder) learn(ctx context.Context, facts *deployers.Facts, wants deploy
 			return news, err
 		}
 	}
+	if wants.Argv && hasVariables(facts.Unit) && first("variables") {
+		facts.Unit.ExecStart = resolved(facts.Unit)
+	}
 	for _, path := range wants.Texts {
 		if first("text %s", path) {
 			facts.Texts[path] = f.textsAt(path, wants)

@@ -127,6 +127,8 @@ func (m *Manager) Unit(ctx context.Context, name string) (deployers.Unit, error)
 		StartLimitInterval:  duration(property[uint64](properties, "StartLimitIntervalUSec")),
 		ControlGroup:        property[string](properties, "ControlGroup"),
 		ExecStart:           execStart(properties),
+		Environment:         property[[]string](properties, "Environment"),
+		EnvironmentFiles:    environmentFiles(properties),
 		DynamicUser:         property[bool](properties, "DynamicUser"),
 		Credentials:         credentials(properties),
 		Hidden:              hidden(properties),
@@ -217,9 +219,33 @@ func (m *Manager) properties(ctx context.Context, name string) (map[string]any, 
 		}
 	}
 	if credentials(properties) != nil {
-		err = ask(refreshProperty)
+		if err := ask(refreshProperty); err != nil {
+			return nil, err
+		}
 	}
-	return properties, err
+	state := property[string](properties, "ActiveState")
+	if stopped := state == "inactive" || state == "failed"; stopped && slices.ContainsFunc(execStart(properties), func(word string) bool { return strings.Contains(word, "$") }) {
+		for _, key := range []string{"Environment", "EnvironmentFiles"} {
+			if err := ask(key); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return properties, nil
+}
+
+// environmentFiles returns the files that variables of ExecStart are set in
+// (org.freedesktop.systemd1(5): an array of structures of a path and whether it may be
+// missing).
+func environmentFiles(properties map[string]any) (all []deployers.EnvironmentFile) {
+	for _, pair := range property[[][]any](properties, "EnvironmentFiles") {
+		if len(pair) == 2 {
+			path, _ := pair[0].(string)
+			optional, _ := pair[1].(bool)
+			all = append(all, deployers.EnvironmentFile{Path: path, Optional: optional})
+		}
+	}
+	return all
 }
 
 // lacks reports whether a call failed since this version of systemd has no such
