@@ -114,7 +114,21 @@ func parse(path string) (string, error) {
 	if strings.Count(string(text), "{") != strings.Count(string(text), "}") {
 		return "", fmt.Errorf("CRITICAL:core:yyerror: parse error in %s: syntax error", path)
 	}
-	return string(text), nil
+	return included(string(text))
+}
+
+// included returns a script with the files in place that its lines include, which
+// happens before anything else is looked at (cfg_pp.c of 3.6.8). It follows absolute
+// paths alone.
+func included(text string) (string, error) {
+	include := regexp.MustCompile(`(?m)^[ \t]*(?:include|import)_file[ \t]*"(/[^"\n]+)".*$`)
+	var failed error
+	text = include.ReplaceAllStringFunc(text, func(line string) string {
+		inside, err := parse(include.FindStringSubmatch(line)[1])
+		failed = errors.Join(failed, err)
+		return inside
+	})
+	return text, failed
 }
 
 // scriptDomains returns the domains of the script. One whose pair cannot be used
