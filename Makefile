@@ -10,7 +10,7 @@ FUZZTIME ?= 30s
 # Releases are static. They have no pages of urfave/cli's, and no HTTP/2, which
 # nothing that certlatch asks needs (0.4 MB). Libraries that are used once a run are
 # compiled without inlining (0.3 MB).
-ONCE     = database/sql net/http text/template/... github.com/go-sql-driver/... github.com/godbus/... github.com/lib/pq/... github.com/urfave/... gopkg.in/...
+ONCE     = database/sql encoding/xml mime/... net/http net/textproto text/... flag github.com/coreos/... github.com/go-sql-driver/... github.com/godbus/... github.com/lib/pq/... github.com/urfave/... gopkg.in/... github.com/xrash/...
 GO_BUILD = CGO_ENABLED=0 go build -tags urfave_cli_no_docs,nethttpomithttp2 $(ONCE:%=-gcflags=%=-l) -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.release=$(VERSION)'
 
 TOOLS = .build/bin/pebble .build/bin/staticcheck .build/bin/govulncheck .build/bin/demo .build/bin/packages

@@ -170,6 +170,9 @@ func (p *Preparer) mountedOver(unit deployers.Unit, plan deployers.Plan) []deplo
 // wouldNotSee says of a unit that does not run which files of a plan it would not see
 // when it is started, which would fail then: to start it is no remedy.
 func wouldNotSee(unit deployers.Unit, plan deployers.Plan) deployers.Plan {
+	if len(unit.Hidden) == 0 {
+		return plan
+	}
 	for _, f := range plan.Files {
 		if f.Credential != "" {
 			continue
