@@ -22,7 +22,8 @@ func (p *program) checkCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "check",
 		Usage: "a monitoring plugin: is what is served what was issued, and does it last?",
-		Description: "One line and performance data, as the guidelines of the Monitoring Plugins want it. It\n" +
+		Description: "One line and performance data, as the guidelines of the Monitoring Plugins want it, and below\n" +
+			"it the lineages that no target takes, a warning where they are served all the same. It\n" +
 			"looks where it may, and else reads the snapshot of the last look. A margin is a share of\n" +
 			"the lifetime (25%) or a number of days (14, or 14: as the guidelines write it). Without\n" +
 			"any it is 25% and 12.5%, for lifetimes below 10 days 40% and 20%, and at least 12 hours.\n\n" +
@@ -56,7 +57,7 @@ func (p *program) check(c *cli.Context) error {
 	}
 	check := report.Check{Inventory: inventory, Now: time.Now(), Expiry: expiry, MaxAge: c.Duration("max-age")}
 	line, worst := check.Line()
-	if _, err := fmt.Fprintln(p.stdout, line); err != nil {
+	if _, err := fmt.Fprintln(p.stdout, strings.Join(append([]string{line}, check.LongOutput()...), "\n")); err != nil {
 		return err
 	}
 	return exitError(worst.Exit())

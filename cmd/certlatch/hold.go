@@ -79,7 +79,7 @@ func (p *program) changeHold(c *cli.Context, change func(*state.State, string) s
 	if damage != nil {
 		p.log.Error("the state was damaged; its copy is used", "damage", damage.Error(), "copied", st.Copied, "kept", damage.Aside)
 	}
-	if _, err := (inspect.Inspector{Site: e.Site}).Inventory(ctx, prepare.Scope{Targets: []string{target}}); err != nil {
+	if _, _, err := (inspect.Inspector{Site: e.Site}).Inventory(ctx, prepare.Scope{Targets: []string{target}}); err != nil {
 		p.log.Warn("status and check of other users will not see this", "error", err)
 	}
 	fmt.Fprintln(p.stdout, said)

@@ -74,8 +74,8 @@ func (p *program) lookAtHost(c *cli.Context, scope prepare.Scope) (report.Invent
 	tell, done := p.showProgress()
 	defer done()
 	site.Progress = tell
-	seen, err := inspect.Inspector{Site: site}.Inventory(c.Context, scope)
-	i := report.Inventory{Seen: seen}
+	seen, unclaimed, err := inspect.Inspector{Site: site}.Inventory(c.Context, scope)
+	i := report.Inventory{Seen: seen, Unclaimed: unclaimed}
 	if scope.Targets == nil && scope.Lineages == nil {
 		i.Unnamed = inspect.Unnamed(site.Config)
 	}
@@ -93,6 +93,9 @@ func readInventory(dir string, scope prepare.Scope) (report.Inventory, error) {
 		return report.Inventory{}, &snapshotError{err}
 	}
 	i := report.Inventory{Snapshot: state.SnapshotFile(dir)}
+	if len(scope.Targets)+len(scope.Lineages) == 0 {
+		i.Unclaimed = snapshot.Unclaimed
+	}
 	for _, s := range snapshot.Certificates {
 		if (scope.Targets == nil || slices.Contains(scope.Targets, s.Target)) && (scope.Lineages == nil || slices.ContainsFunc(scope.Lineages, nameMatcher(s.Lineage))) {
 			i.Seen = append(i.Seen, s)

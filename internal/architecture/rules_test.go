@@ -215,7 +215,7 @@ var told = map[string]string{
 	module + "internal/inspect":   `Examination|Verdict`,
 	module + "internal/served":    `Probe|Domain`,
 	module + "internal/srv":       `Answer`,
-	module + "internal/state":     `Certificate|Entry|Sighting|Snapshot|Ahead`,
+	module + "internal/state":     `Certificate|Entry|Sighting|Snapshot|Unclaimed|Ahead`,
 	module + "internal/lineage":   `Leaf|Finding|Refused|Describe`,
 }
 

@@ -66,7 +66,7 @@ func (t task) run(ctx context.Context, e *deploy.Engine) finishedRun {
 		report, err = e.Deploy(ctx, deploy.Request{Pending: true, All: t.all, By: "watch", Limits: limits})
 	}
 	if err == nil && t.compare { // for those who may run status and check, and not look themselves
-		_, err = (inspect.Inspector{Site: e.Site}).Inventory(ctx, prepare.Scope{})
+		_, _, err = (inspect.Inspector{Site: e.Site}).Inventory(ctx, prepare.Scope{})
 		debug.FreeOSMemory() // of a look at thousands of lineages, much is not needed for minutes
 	}
 	return finishedRun{t, report, err}

@@ -184,7 +184,7 @@ func (f *farm) works() (all []work) {
 	}{
 		{"a run that finds nothing to do", func() { f.deploy(Request{Look: true}, outcome.Unchanged) }},
 		{"hooks that find nothing to do", func() { f.deploy(Request{}, outcome.Unchanged) }},
-		{"status", func() { seen, err := inspector.Inventory(f.t.Context(), prepare.Scope{}); look(len(seen), err) }},
+		{"status", func() { seen, _, err := inspector.Inventory(f.t.Context(), prepare.Scope{}); look(len(seen), err) }},
 		{"doctor", func() { seen, err := inspector.Examine(f.t.Context(), prepare.Scope{}); look(len(seen), err) }},
 		{"validate", func() { seen, err := inspector.Validate(f.t.Context(), lineages...); look(len(seen), err) }},
 		{"a first configuration", func() { host, err := inspector.Survey(f.t.Context()); look(len(host.Lineages), err) }},

@@ -121,7 +121,7 @@ var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 // looks does.
 func TestNothingIsDeployedWithoutTheState(t *testing.T) {
 	s := newStage(t, "true")
-	if _, err := s.inspector().Inventory(t.Context(), prepare.Scope{}); err != nil {
+	if _, _, err := s.inspector().Inventory(t.Context(), prepare.Scope{}); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.ReadFile(state.SnapshotFile(s.Site.Config.Run))
@@ -158,7 +158,7 @@ func TestNothingIsDeployedWithoutTheState(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if seen, err := s.inspector().Inventory(t.Context(), prepare.Scope{}); !errors.As(err, new(*state.UnreadableError)) || len(seen) != 1 || seen[0].State != string(condition.Stale) {
+	if seen, _, err := s.inspector().Inventory(t.Context(), prepare.Scope{}); !errors.As(err, new(*state.UnreadableError)) || len(seen) != 1 || seen[0].State != string(condition.Stale) {
 		t.Errorf("status: %v, %v", seen, err)
 	}
 	if after, err := os.ReadFile(state.SnapshotFile(s.Site.Config.Run)); err != nil || string(after) != string(before) {

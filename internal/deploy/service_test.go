@@ -193,13 +193,13 @@ func TestOutage(t *testing.T) {
 	}
 	s.take()
 	s.has(renewed)
-	seen, err := s.inspector().Inventory(t.Context(), prepare.Scope{})
+	seen, _, err := s.inspector().Inventory(t.Context(), prepare.Scope{})
 	if err != nil || seen[0].Outage != nil || seen[0].Installed == nil || seen[0].Installed.Fingerprint != lineage.Fingerprint(renewed.Cert) {
 		t.Errorf("out of order at %v, %v", seen, err)
 	}
 
 	s.silence()
-	seen, err = s.inspector().Inventory(t.Context(), prepare.Scope{})
+	seen, _, err = s.inspector().Inventory(t.Context(), prepare.Scope{})
 	if err != nil || seen[0].Outage == nil || !strings.Contains(seen[0].Outage.Remedy, "journalctl -u web.service") {
 		t.Errorf("not out of order at %v, %v", seen, err)
 	}
@@ -226,7 +226,7 @@ func TestNothingToProbe(t *testing.T) {
 	if !strings.Contains(out.Remedy, "journalctl -u web.service") {
 		t.Errorf("it says %s", out.Remedy)
 	}
-	seen, err := s.inspector().Inventory(t.Context(), prepare.Scope{})
+	seen, _, err := s.inspector().Inventory(t.Context(), prepare.Scope{})
 	if err != nil || seen[0].Outage == nil {
 		t.Errorf("no outage in %v, %v", seen, err)
 	}
@@ -243,7 +243,7 @@ func TestNothingToProbe(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.deploy(Request{}, outcome.Failed, "no-probe")
-	if seen, err = s.inspector().Inventory(t.Context(), prepare.Scope{}); err != nil || seen[0].Outage != nil {
+	if seen, _, err = s.inspector().Inventory(t.Context(), prepare.Scope{}); err != nil || seen[0].Outage != nil {
 		t.Errorf("an outage in %v, %v", seen, err)
 	}
 	if s.reloads != 1 {

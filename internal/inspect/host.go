@@ -17,6 +17,7 @@ import (
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/host"
 	"github.com/certlatch/certlatch/internal/install"
+	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/prepare"
 )
@@ -81,12 +82,13 @@ func hasPassword(t config.Target) bool {
 // watched.
 func lineageRoots(cfg *config.Config) (checks []deployers.Check, err error) {
 	watched := 0
+	var kept []lineage.Lineage
 	for _, root := range cfg.Roots {
 		found, err := root.List()
 		if err != nil {
 			return nil, err
 		}
-		watched += 1 + len(found)
+		watched, kept = watched+1+len(found), append(kept, found...)
 		checks = append(checks, unnamed(root)...)
 		if len(found) == 0 {
 			checks = append(checks, warned(deployers.Lineages, "issue a certificate, or correct lineages in "+cfg.Path, "%s keeps no lineage below %s", root.Client, root.Dir))
@@ -101,6 +103,7 @@ func lineageRoots(cfg *config.Config) (checks []deployers.Check, err error) {
 	for _, double := range cfg.Doubles {
 		checks = append(checks, warned(deployers.Lineages, double.Remedy+" in "+cfg.Path, "%s", double.What))
 	}
+	checks = append(checks, unclaimedChecks(cfg, kept)...)
 	limit, err := host.WatchLimit()
 	return append(checks, watches(watched, limit, err)), nil
 }

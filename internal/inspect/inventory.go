@@ -27,42 +27,52 @@ import (
 )
 
 // Inventory looks at the lineages and targets of a scope: what was issued, what
-// is installed, and what every probe sees. It changes nothing on the way but
-// the snapshot. A certificate that cannot be looked at is one of unknown
+// is installed, and what every probe sees; and with a scope of everything at the
+// lineages that no target takes. It changes nothing on the way but the snapshot. A certificate that cannot be looked at is one of unknown
 // condition; the error is for what kept it from looking at any, such as a
 // *prepare.RequestError. Where the state cannot be read, what was seen is
 // returned beside the error that says why.
-func (in Inspector) Inventory(ctx context.Context, scope prepare.Scope) ([]state.Sighting, error) {
+func (in Inspector) Inventory(ctx context.Context, scope prepare.Scope) ([]state.Sighting, []state.Unclaimed, error) {
 	prep := prepare.NewPreparer(in.Site.World)
 	defer prep.Close()
-	return in.inventory(ctx, prep, scope, func(a prepare.Assignment) bool { return scope.Names(a.Target.Name, a.Lineage) }, nil)
+	everything := len(scope.Targets)+len(scope.Lineages) == 0
+	seen, unclaimed, err := in.inventory(ctx, prep, scope, func(a prepare.Assignment) bool { return scope.Names(a.Target.Name, a.Lineage) }, nil, everything)
+	if !everything {
+		unclaimed = nil
+	}
+	return seen, unclaimed, err
 }
 
 // inventory looks at those assignments of a scope that are wanted, but for what a
-// run has seen of them already.
-func (in Inspector) inventory(ctx context.Context, prep *prepare.Preparer, scope prepare.Scope, wanted func(prepare.Assignment) bool, known map[install.Ref]Seen) ([]state.Sighting, error) {
+// run has seen of them already; and at where lineages that no target takes are served,
+// where it looks at those.
+func (in Inspector) inventory(ctx context.Context, prep *prepare.Preparer, scope prepare.Scope, wanted func(prepare.Assignment) bool, known map[install.Ref]Seen, looksAtUnclaimed bool) ([]state.Sighting, []state.Unclaimed, error) {
 	i, err := in.begin(prep)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	all, err := prepare.Lineages(in.Site.Config)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	assigned := i.assigned(all)
 	if err := scope.Check(in.Site.Config, slices.Concat(all, lineagesOf(assigned))); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	looked := eachOnce(slices.DeleteFunc(slices.Clone(assigned), func(a prepare.Assignment) bool { return !wanted(a) }))
 	seen, whole := i.sight(ctx, looked, known)
 	seen, whole, assigned = withoutLeft(looked, seen, whole, assigned)
-	if i.unread != nil {
-		return seen, i.unread // and the snapshot stays, which knows what was held
+	unclaimed := unclaimedAmong(in.Site.Config, all, readSnapshot(in.Site.Config.Run).Unclaimed)
+	if looksAtUnclaimed {
+		unclaimed = i.serving(ctx, unclaimed, seen)
 	}
-	if err := remember(in.Site.Config.Run, whole, eachOnce(assigned)); err != nil {
+	if i.unread != nil {
+		return seen, unclaimed, i.unread // and the snapshot stays, which knows what was held
+	}
+	if err := remember(in.Site.Config.Run, whole, eachOnce(assigned), unclaimed); err != nil {
 		in.Site.Log.Warn("status and check of other users will not see this", "error", err)
 	}
-	return seen, nil
+	return seen, unclaimed, nil
 }
 
 // sight looks at everything that is not known, and judges what it sees. Whole are

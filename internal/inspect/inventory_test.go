@@ -23,7 +23,7 @@ import (
 // look takes the inventory, of one certificate.
 func (s *scene) look() state.Sighting {
 	s.t.Helper()
-	seen, err := s.Inventory(s.t.Context(), prepare.Scope{})
+	seen, _, err := s.Inventory(s.t.Context(), prepare.Scope{})
 	if err != nil || len(seen) != 1 {
 		s.t.Fatalf("%d certificates, %v", len(seen), err)
 	}
@@ -230,7 +230,7 @@ func TestInventoryOfSome(t *testing.T) {
 		{prepare.Scope{Targets: []string{"all"}}, []string{"all api.example", "all web.example"}},
 		{prepare.Scope{Lineages: []string{"certbot:web.example"}}, []string{"web web.example", "all web.example"}},
 	} {
-		seen, err := s.Inventory(t.Context(), test.scope)
+		seen, _, err := s.Inventory(t.Context(), test.scope)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -246,12 +246,12 @@ func TestInventoryOfSome(t *testing.T) {
 	if err != nil || len(snapshot.Certificates) != 3 {
 		t.Errorf("in the snapshot is %v, %v", snapshot, err)
 	}
-	if _, err := s.Inventory(t.Context(), prepare.Scope{Targets: []string{"gone"}}); !isRequest(err) {
+	if _, _, err := s.Inventory(t.Context(), prepare.Scope{Targets: []string{"gone"}}); !isRequest(err) {
 		t.Errorf("got %v", err)
 	}
 	s.remove("live")
 	s.write("live", nil)
-	if seen, err := s.Inventory(t.Context(), prepare.Scope{}); err == nil {
+	if seen, _, err := s.Inventory(t.Context(), prepare.Scope{}); err == nil {
 		t.Errorf("without a place of lineages there are %v", seen)
 	}
 }
@@ -267,7 +267,7 @@ func TestInventoryOfTwins(t *testing.T) {
 	twin := s.Site.Config.Roots[0]
 	twin.Client = "lego"
 	s.Site.Config.Roots = append(s.Site.Config.Roots, twin)
-	seen, err := s.Inventory(t.Context(), prepare.Scope{})
+	seen, _, err := s.Inventory(t.Context(), prepare.Scope{})
 	if err != nil || len(seen) != 1 {
 		t.Fatalf("%v, %v", seen, err)
 	}
@@ -277,7 +277,7 @@ func TestInventoryOfTwins(t *testing.T) {
 	if snapshot := readSnapshot(s.Site.Config.Run); len(snapshot.Certificates) != 1 {
 		t.Errorf("in the snapshot are %v", snapshot.Certificates)
 	}
-	if seen, err := s.Inventory(t.Context(), prepare.Scope{Lineages: []string{"lego:web.example"}}); err != nil || len(seen) != 1 {
+	if seen, _, err := s.Inventory(t.Context(), prepare.Scope{Lineages: []string{"lego:web.example"}}); err != nil || len(seen) != 1 {
 		t.Errorf("of the twin there are %v, %v", seen, err)
 	}
 }
@@ -295,7 +295,7 @@ func TestInventoryOfGone(t *testing.T) {
 		st.Record("web", "never.example")
 	})
 	s.remove("live/web.example")
-	seen, err := s.Inventory(t.Context(), prepare.Scope{Lineages: []string{"web.example"}})
+	seen, _, err := s.Inventory(t.Context(), prepare.Scope{Lineages: []string{"web.example"}})
 	if err != nil || len(seen) != 1 {
 		t.Fatalf("%v, %v", seen, err)
 	}
@@ -306,7 +306,7 @@ func TestInventoryOfGone(t *testing.T) {
 		t.Errorf("in the snapshot are %v", snapshot.Certificates)
 	}
 	s.remove("web.example.pem")
-	if seen, err := s.Inventory(t.Context(), prepare.Scope{}); err != nil || len(seen) != 0 {
+	if seen, _, err := s.Inventory(t.Context(), prepare.Scope{}); err != nil || len(seen) != 0 {
 		t.Errorf("with nothing installed there are %v, %v", seen, err)
 	}
 	if snapshot := readSnapshot(s.Site.Config.Run); len(snapshot.Certificates) != 0 {
@@ -327,7 +327,7 @@ func TestInventoryWithoutTheState(t *testing.T) {
 	for _, name := range []string{"state/state.json", "state/state.copy.json"} {
 		s.truncate(name)
 	}
-	seen, err := s.Inventory(t.Context(), prepare.Scope{})
+	seen, _, err := s.Inventory(t.Context(), prepare.Scope{})
 	if _, is := errors.AsType[*state.UnreadableError](err); !is || len(seen) != 1 || seen[0].State != string(condition.HeldBack) {
 		t.Errorf("%v, %v", seen, err)
 	}
@@ -386,7 +386,7 @@ func TestConclude(t *testing.T) {
   - {name: two, service: generic, lineage: web.example, certificate: "DIR/cert2.pem", key: "DIR/key2.pem", probe: ["tls://127.0.0.1:3"]}
 `)
 	s.world.shown = map[string]*x509.Certificate{"127.0.0.1:2": s.first.Cert, "127.0.0.1:3": s.renewed.Cert}
-	seen, err := s.Inventory(t.Context(), prepare.Scope{})
+	seen, _, err := s.Inventory(t.Context(), prepare.Scope{})
 	if err != nil || len(seen) != 2 || len(seen[0].Served) != 2 || len(seen[1].Served) != 1 {
 		t.Fatalf("%v, %v", seen, err)
 	}

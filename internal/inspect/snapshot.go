@@ -31,8 +31,9 @@ func readSnapshot(dir string) *state.Snapshot {
 }
 
 // remember puts what was seen into the snapshot, beside what was seen before
-// of all else that is assigned. Whoever has looked later is believed.
-func remember(dir string, seen []state.Sighting, assigned []prepare.Assignment) error {
+// of all else that is assigned. Whoever has looked later is believed. Unclaimed are
+// the lineages that no target takes.
+func remember(dir string, seen []state.Sighting, assigned []prepare.Assignment, unclaimed []state.Unclaimed) error {
 	before, now := readSnapshot(dir).Lookup(), (&state.Snapshot{Certificates: seen}).Lookup()
 	all := []state.Sighting{}
 	for _, a := range assigned {
@@ -44,7 +45,7 @@ func remember(dir string, seen []state.Sighting, assigned []prepare.Assignment) 
 			all = append(all, *old)
 		}
 	}
-	err := state.WriteSnapshot(dir, all)
+	err := state.WriteSnapshot(dir, all, unclaimed)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // nothing was deployed yet, so there is no state directory
 	}
@@ -130,9 +131,9 @@ func (in Inspector) Refresh(ctx context.Context, prep *prepare.Preparer, run Run
 	for _, ref := range outdated {
 		wanted[ref] = true
 	}
-	if _, err := in.inventory(ctx, prep, prepare.Scope{}, func(a prepare.Assignment) bool {
+	if _, _, err := in.inventory(ctx, prep, prepare.Scope{}, func(a prepare.Assignment) bool {
 		return all || wanted[install.Ref{Target: a.Target.Name, Lineage: a.Lineage.Name}]
-	}, run.Seen); err != nil {
+	}, run.Seen, false); err != nil {
 		in.Site.Log.Warn("status and check of other users will not see this", "error", err)
 	}
 }

@@ -32,7 +32,7 @@ func (s *scene) snapshot() state.Sighting {
 
 func (s *scene) setSnapshot(all ...state.Sighting) {
 	s.t.Helper()
-	if err := state.WriteSnapshot(s.Site.Config.Run, all); err != nil {
+	if err := state.WriteSnapshot(s.Site.Config.Run, all, nil); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -67,13 +67,13 @@ func TestSnapshotKeepsTheLatest(t *testing.T) {
 			t.Fatal(err)
 		}
 		assigned := prepare.Assign(s.Site.Config, all)
-		if err := remember(s.Site.Config.Run, []state.Sighting{seen}, assigned); err != nil {
+		if err := remember(s.Site.Config.Run, []state.Sighting{seen}, assigned, nil); err != nil {
 			t.Fatal(err)
 		}
 		if got := s.snapshot(); (got.State == other.State) != test.stays {
 			t.Errorf("what was seen %s by another run became %s", test.name, got.State)
 		}
-		if err := remember(s.Site.Config.Run, nil, assigned); err != nil {
+		if err := remember(s.Site.Config.Run, nil, assigned, nil); err != nil {
 			t.Fatal(err)
 		}
 		if got := s.snapshot(); (got.State == other.State) != test.stays {

@@ -115,6 +115,12 @@ func shown(t *testing.T) map[string]View {
 	for width, screen := range map[string]Screen{"": {Width: 80}, "-wide": {Width: 120}, "-colours": {Width: 80, Coloured: true}} {
 		views["status"+width] = Status{Inventory: Inventory{Seen: sightings(), Snapshot: "/run/certlatch/status.json"}, Now: noon.Add(time.Minute), Screen: screen}
 	}
+	at := "tls://127.0.0.1:443?name=shop.example"
+	unclaimed := []state.Unclaimed{
+		{Lineage: "a.example", Client: "certbot"}, {Lineage: "b.example", Client: "certbot"}, {Lineage: "b.example", Client: "acme.sh"},
+		{Lineage: "c.example", Client: "certbot"}, {Lineage: "d.example", Client: "certbot"}, {Lineage: "shop.example", Client: "certbot", Served: &at},
+	}
+	views["status-unclaimed"] = Status{Inventory: Inventory{Seen: sightings()[:1], Unclaimed: unclaimed}, Now: noon, Screen: Screen{Width: 80}}
 	views["status-nothing"] = Status{Now: noon, Screen: Screen{Width: 80}}
 	return views
 }

@@ -70,6 +70,15 @@ func (c Check) Line() (string, Severity) {
 	return line, result
 }
 
+// LongOutput returns the lines below that of the plugin: lineages that no target takes.
+func (c Check) LongOutput() []string {
+	var lines []string
+	for _, line := range c.Inventory.unclaimed() {
+		lines = append(lines, strings.ReplaceAll(Printable(line), "|", "/"))
+	}
+	return lines
+}
+
 // certificateAlarms returns the alarms about single certificates.
 func (c Check) certificateAlarms() []subject {
 	var said []subject
@@ -100,6 +109,11 @@ func (c Check) overallAlarms() []subject {
 	}
 	if i.Unread != nil {
 		say(SeverityCritical, "nothing", "is deployed (%v): %s", i.Unread, i.Remedy)
+	}
+	for _, u := range i.Unclaimed {
+		if u.Served != nil {
+			say(SeverityWarning, i.unclaimedName(u), "is served (%s), and no target takes it", *u.Served)
+		}
 	}
 	if len(i.Seen) == 0 {
 		say(SeverityUnknown, "there is", "no certificate")

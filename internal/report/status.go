@@ -11,6 +11,9 @@ import (
 // Inventory is what is known about the certificates that were asked for.
 type Inventory struct {
 	Seen     []state.Sighting
+
+	Unclaimed []state.Unclaimed // lineages that no target takes
+
 	Snapshot string // the file that it was read from; empty: it was taken just now
 
 	Unread error  // why the state cannot be read; nil: it was
@@ -52,11 +55,13 @@ type Status struct {
 type statusJSON struct {
 	Schema       string              `json:"schema"`
 	Certificates []state.Certificate `json:"certificates"`
+	Unclaimed    []state.Unclaimed   `json:"unclaimed"`
 }
 
 // JSON returns the inventory in the schema certlatch.status/1.
 func (s Status) JSON() any {
-	view := statusJSON{"certlatch.status/1", []state.Certificate{}}
+	view := statusJSON{"certlatch.status/1", []state.Certificate{}, []state.Unclaimed{}}
+	view.Unclaimed = append(view.Unclaimed, s.Inventory.Unclaimed...)
 	for _, seen := range s.Inventory.Seen {
 		view.Certificates = append(view.Certificates, condition.At(seen.Certificate, s.Now, condition.Expiry{}))
 	}

@@ -249,6 +249,9 @@ func (t table) summary(rows []row, hidden int) string {
 	if hidden > 0 {
 		lines = append(lines, fmt.Sprintf("not shown are %d that are well: certlatch status -v shows them", hidden))
 	}
+	for _, line := range t.Inventory.unclaimed() {
+		lines = append(lines, wrap(line, t.Screen.Width)...)
+	}
 	if t.Inventory.Snapshot != "" {
 		lines = append(lines, fmt.Sprintf("as seen %s ago (%s)", roughly(t.Inventory.age(t.Now)), t.Inventory.Snapshot))
 	}

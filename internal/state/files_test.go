@@ -391,7 +391,7 @@ func TestDamagedSnapshots(t *testing.T) {
 		if _, err := ReadSnapshot(dir); !errors.As(err, new(*Damage)) {
 			t.Errorf("%s is read: %v", name, err)
 		}
-		if err := WriteSnapshot(dir, nil); err != nil {
+		if err := WriteSnapshot(dir, nil, nil); err != nil {
 			t.Errorf("%s is not made anew: %v", name, err)
 		}
 		if _, err := ReadSnapshot(dir); err != nil {

@@ -84,6 +84,19 @@ type Outage struct {
 type Snapshot struct {
 	Schema       string     `json:"schema"`
 	Certificates []Sighting `json:"certificates"`
+
+	// Unclaimed are the lineages that no target takes.
+	Unclaimed []Unclaimed `json:"unclaimed,omitempty"`
+}
+
+// Unclaimed is a lineage that no target takes.
+type Unclaimed struct {
+	Lineage string `json:"lineage"`
+	Client  string `json:"client"`
+
+	// Served is a probe at which a service that some target knows shows a certificate
+	// for the lineage's names that is no target's; nil: none is known.
+	Served *string `json:"served"`
 }
 
 const snapshotSchema = "certlatch.snapshot/1"
@@ -131,8 +144,8 @@ func (s Sighting) isWhole() bool {
 
 // WriteSnapshot writes the snapshot, for everybody to read, into a directory,
 // which it makes where it is missing; the one above must exist.
-func WriteSnapshot(dir string, certificates []Sighting) error {
-	data, err := json.Marshal(Snapshot{snapshotSchema, certificates})
+func WriteSnapshot(dir string, certificates []Sighting, unclaimed []Unclaimed) error {
+	data, err := json.Marshal(Snapshot{snapshotSchema, certificates, unclaimed})
 	if err != nil {
 		return fmt.Errorf("encode snapshot: %w", err)
 	}

@@ -133,13 +133,13 @@ func TestSnapshotIsForEverybody(t *testing.T) {
 	if _, err := ReadSnapshot(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("one that is not there: %v", err)
 	}
-	if err := WriteSnapshot(filepath.Join(dir, "run"), nil); !errors.Is(err, fs.ErrNotExist) {
+	if err := WriteSnapshot(filepath.Join(dir, "run"), nil, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("into a directory that is not there: %v", err)
 	}
 	why := "by-hand"
 	seen := Sighting{Certificate: Certificate{Target: "web", Lineage: "a.example", Served: []Served{{Error: &why}}, Since: &noon}, Looked: noon, Hold: &why}
 	for range 2 {
-		if err := WriteSnapshot(dir, []Sighting{seen}); err != nil {
+		if err := WriteSnapshot(dir, []Sighting{seen}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
