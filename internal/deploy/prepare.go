@@ -265,7 +265,7 @@ func (r *run) validate(ctx context.Context, j job) (prepared, error) {
 	}
 	p.looked, p.first = true, prepare.NothingBefore(p.pair, p.known)
 	judged := prepare.CaseOf(j.target, p.bundle, p.findings, p.plan, p.pair.Chain())
-	judged.Force, judged.ByName = r.req.Force, j.byName()
+	judged.Force, judged.ByName, judged.Kept = r.req.Force, j.byName(), r.site.Config
 	if p.findings, err = r.prep.Judge(ctx, judged); err != nil {
 		return p, err
 	}

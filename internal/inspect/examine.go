@@ -287,7 +287,9 @@ func (i inspection) issued(ctx context.Context, ev evidence) (checks []deployers
 	findings := ev.findings
 	if ev.bundle != nil {
 		var err error
-		findings, err = i.prep.Judge(ctx, prepare.CaseOf(ev.assigned.Target, ev.bundle, ev.findings, ev.plan, ev.installed()))
+		judged := prepare.CaseOf(ev.assigned.Target, ev.bundle, ev.findings, ev.plan, ev.installed())
+		judged.Kept = i.site.Config
+		findings, err = i.prep.Judge(ctx, judged)
 		if err != nil {
 			checks = append(checks, ev.fails(deployers.Issued, err))
 		}

@@ -94,8 +94,10 @@ func (i inspection) verdict(ctx context.Context, a prepare.Assignment) (Verdict,
 			i.site.Log.Warn("the new leaf cannot be compared with an installed one", "target", a.Target.Name, "error", err)
 		}
 	}
+	judged := prepare.CaseOf(a.Target, bundle, findings, plan, installed)
+	judged.Kept = i.site.Config
 	var err error
-	verdict.Findings, err = i.prep.Judge(ctx, prepare.CaseOf(a.Target, bundle, findings, plan, installed))
+	verdict.Findings, err = i.prep.Judge(ctx, judged)
 	return verdict, err
 }
 

@@ -229,8 +229,13 @@ func downgrade(s subject) (flaw, remedy string) {
 		!s.Leaf.NotBefore.Before(old.NotBefore) || !s.Leaf.NotAfter.Before(old.NotAfter) {
 		return "", ""
 	}
-	return fmt.Sprintf("is older than the installed %s: issued at %s, not %s", lineage.Label(old), timeText(s.Leaf.NotBefore), timeText(old.NotBefore)),
-		"find out why the client went back to an older certificate; deploy with --force to accept it"
+	flaw = fmt.Sprintf("is older than the installed %s: issued at %s, not %s", lineage.Label(old), timeText(s.Leaf.NotBefore), timeText(old.NotBefore))
+	if s.Holder != nil {
+		if holder := s.Holder(); holder != "" {
+			return flaw, "the installed leaf is kept by " + holder + ": let the target take that lineage; deploy with --force to accept the older one"
+		}
+	}
+	return flaw, "find out why the client went back to an older certificate; deploy with --force to accept it"
 }
 
 func revoked(s subject) (flaw, remedy string) {

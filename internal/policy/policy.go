@@ -30,6 +30,7 @@ type Rules struct {
 
 	Installed      *x509.Certificate   // the leaf installed now; nil: none
 	InstalledChain []*x509.Certificate // what is installed beside it
+	Holder         func() string       // where the installed leaf is kept, for people, empty: it is not known; nil: nobody is asked
 	NeverStaples   string              // the service that can send no OCSP response; empty: it may
 	Force          bool                // accept a downgrade
 	Now            time.Time           // the time to judge by

@@ -294,6 +294,7 @@ type Case struct {
 	NeverStaples string              // the service, where it never can; empty: it may
 	Installed    []*x509.Certificate // the leaf and what is beside it; nil: none is known
 	Force        bool                // a downgrade is accepted
+	Kept         *config.Config      // by which it is found who keeps the installed leaf; nil: nobody is asked
 	ByName       bool                // an earlier generation that was asked for by name: its flaws are known, or soon will be
 }
 
@@ -339,6 +340,7 @@ func (p *Preparer) Judge(ctx context.Context, c Case) ([]lineage.Finding, error)
 	}
 	if len(c.Installed) > 0 {
 		rules.Installed, rules.InstalledChain = c.Installed[0], c.Installed[1:]
+		rules.Holder = func() string { return p.holder(c.Kept, c.Installed[0]) }
 	}
 	if p.revoked != nil && !c.ByName {
 		rules.Revoked = func(leaf, issuer *x509.Certificate) (bool, error) { return p.revoked(ctx, leaf, issuer) }

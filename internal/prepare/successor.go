@@ -2,6 +2,7 @@ package prepare
 
 import (
 	"crypto/x509"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -40,6 +41,24 @@ func (p *Preparer) Spares(cfg *config.Config) []Spare {
 		}
 	}
 	return spares
+}
+
+// holder returns which lineage has a leaf, with the path of its certificate, for people;
+// empty: none is known.
+func (p *Preparer) holder(cfg *config.Config, leaf *x509.Certificate) string {
+	if cfg == nil {
+		return ""
+	}
+	all, err := Lineages(cfg)
+	if err != nil {
+		return "" // whoever needs them is told so elsewhere
+	}
+	for _, l := range all {
+		if bundle, _ := p.Bundle(l); bundle != nil && bundle.Leaf.Equal(leaf) {
+			return fmt.Sprintf("%s (%s)", l, l.Fullchain)
+		}
+	}
+	return ""
 }
 
 // Successor returns the spare lineage with the newest leaf that has all of some names,

@@ -15,28 +15,29 @@ import (
 type match struct {
 	lineage *Lineage
 	why     string
+	rival   *Lineage // of another client with the same name, and nothing tells which of both it is; nil: there is none
 }
 
 // match returns the lineage for a use, by the surest sign that there is.
 func (m *maker) match(s Service, use deployers.Use) match {
 	file := m.Files[use.Certificate]
 	if at := slices.IndexFunc(m.Lineages, func(l Lineage) bool { return l.String() == file.Kept }); at >= 0 && use.Either == nil {
-		return match{&m.Lineages[at], "It is the lineage's own file."}
+		return match{lineage: &m.Lineages[at], why: "It is the lineage's own file."}
 	}
 	r := ranking{exact: s.Exact, use: use, candidates: m.candidates(s, use, file)}
 	if file.Leaf != nil {
-		r.key = file.Leaf.Key
+		r.key, r.installed = file.Leaf.Key, file.Leaf.Fingerprint
 	}
 	switch {
 	case len(m.Lineages) == 0:
-		return match{nil, "No ACME client keeps a certificate here yet."}
+		return match{why: "No ACME client keeps a certificate here yet."}
 	case len(r.candidates) == 0:
-		return match{nil, "No lineage fits."}
+		return match{why: "No lineage fits."}
 	case len(use.Names) > 0:
 		if best := r.best(use.Names); best.lineage != nil {
 			return best
 		}
-		return match{nil, fmt.Sprintf("No lineage covers %s.", someOf(use.Names))}
+		return match{why: fmt.Sprintf("No lineage covers %s.", someOf(use.Names))}
 	}
 	issued := file.Leaf != nil && !file.SelfIssued
 	if file.Leaf != nil {
@@ -51,13 +52,13 @@ func (m *maker) match(s Service, use deployers.Use) match {
 	}
 	switch labelled := r.labelled(s.Labels); {
 	case issued:
-		return match{nil, fmt.Sprintf("It is for whatever name, and the certificate there, of %s, is no lineage's.", someOf(file.Leaf.Names))}
+		return match{why: fmt.Sprintf("It is for whatever name, and the certificate there, of %s, is no lineage's.", someOf(file.Leaf.Names))}
 	case len(r.candidates) == 1:
-		return match{&r.candidates[0], fmt.Sprintf("It is for whatever name, and %s is the only lineage of this host.", r.candidates[0])}
+		return match{lineage: &r.candidates[0], why: fmt.Sprintf("It is for whatever name, and %s is the only lineage of this host.", r.candidates[0])}
 	case len(labelled) == 1:
-		return match{&labelled[0], fmt.Sprintf("It is for whatever name. %s was guessed from its name: see whether it is the right one.", labelled[0])}
+		return match{lineage: &labelled[0], why: fmt.Sprintf("It is for whatever name. %s was guessed from its name: see whether it is the right one.", labelled[0])}
 	}
-	return match{nil, "It is for whatever name, so nothing tells which lineage it should have."}
+	return match{why: "It is for whatever name, so nothing tells which lineage it should have."}
 }
 
 // candidates returns the lineages that a use could take at all: of several with
@@ -121,11 +122,12 @@ type ranking struct {
 	use        deployers.Use
 	exact      bool   // a wildcard covers nothing
 	key        string // the type of the key that is there now
+	installed  string // the fingerprint of the leaf that is there now; empty: none is known
 }
 
 // best returns the lineage that covers most of the names. Among equals it takes
-// the one with the type of the key that is there now, then the one with the
-// name, then the one that expires last.
+// the one whose leaf is there now, then the one with the type of its key, then the
+// one with the name, then the one that expires last.
 func (r ranking) best(names []string) match {
 	covered := func(l Lineage) int {
 		return len(slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !r.covers(l, name) }))
@@ -143,15 +145,19 @@ func (r ranking) best(names []string) match {
 		}
 		return 1
 	}
+	isInstalled := func(l Lineage) bool { return l.Leaf.Fingerprint == r.installed }
 	sameKey := func(l Lineage) bool { return keyFamily(l.Leaf.Key) == keyFamily(r.key) }
 	sameName := func(l Lineage) bool { return slices.Contains(names, l.Name) }
 	slices.SortStableFunc(ranked, func(a, b Lineage) int {
 		return cmp.Or(
-			cmp.Compare(covered(b), covered(a)), prefer(sameKey, a, b), prefer(sameName, a, b),
+			cmp.Compare(covered(b), covered(a)), prefer(isInstalled, a, b), prefer(sameKey, a, b), prefer(sameName, a, b),
 			cmp.Compare(len(a.Leaf.Names), len(b.Leaf.Names)), b.Leaf.NotAfter.Compare(a.Leaf.NotAfter),
 		)
 	})
 	first := ranked[0]
+	rival := slices.IndexFunc(ranked, func(l Lineage) bool {
+		return l.Name == first.Name && l.Client != first.Client && covered(l) == covered(first) && l.Leaf.Fingerprint != first.Leaf.Fingerprint
+	})
 	var has, lacks []string
 	for _, name := range names {
 		if r.covers(first, name) {
@@ -169,7 +175,15 @@ func (r ranking) best(names []string) match {
 			why += fmt.Sprintf("; so does %s", other)
 		}
 	}
-	return match{&first, why + "."}
+	found := match{lineage: &first, why: why + "."}
+	switch {
+	case rival < 0:
+	case isInstalled(first):
+		found.why += " Its leaf is the one that is installed."
+	default:
+		found.rival = &ranked[rival]
+	}
+	return found
 }
 
 // covers reports whether the leaf of a lineage covers a name (RFC 9525 section

@@ -151,6 +151,12 @@ func (m *maker) propose(s Service, use deployers.Use) {
 	}
 	m.placeFiles(&t, s, use, *found.lineage)
 	t.setProbes(use, found.lineage.Leaf)
+	if found.rival != nil {
+		t.Idle = true
+		t.Steps = slices.Insert(t.Steps, 0, Step{Says: fmt.Sprintf(
+			"say whether %s or %s is to be renewed, since both clients keep a lineage of that name and neither leaf is installed: write the one here as lineage, take the # away, and have the other client give its own up",
+			found.lineage, found.rival)})
+	}
 	if same := m.sameTarget(t); same != nil {
 		same.merge(t)
 		return

@@ -10,7 +10,7 @@ import (
 
 // Inventory is what is known about the certificates that were asked for.
 type Inventory struct {
-	Seen     []state.Sighting
+	Seen []state.Sighting
 
 	Unclaimed []state.Unclaimed // lineages that no target takes
 
