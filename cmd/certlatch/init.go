@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -34,12 +36,14 @@ func (p *program) initCommand() *cli.Command {
 		Usage: "look at this host and write a first configuration",
 		Description: "Looks for the certificates that ACME clients keep, and for what nginx, Kamailio,\n" +
 			"OpenSIPS, Prosody and Asterisk take theirs from; brings the two together by names and\n" +
-			"paths, and writes a commented configuration. One that is there already stays. Needs\n" +
+			"paths, and writes a commented configuration. Where there is one, shows the targets that\n" +
+			"lineages without any could have, and adds them with --update, behind the last. Needs\n" +
 			"root.\n\n" +
 			"Example: certlatch init --print\n\n" +
-			"Exit codes: 0 done; 1 unexpected; 2 usage, or there is a configuration already.",
+			"Exit codes: 0 done; 1 unexpected; 2 usage, or a configuration that is wrong or cannot be added to.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "print", Usage: "only show the configuration"},
+			&cli.BoolFlag{Name: "update", Usage: "add targets to the configuration that is there, for lineages that none takes"},
 			&cli.StringSliceFlag{Name: "lineages", Usage: "look there, in place of the usual places: `CLIENT:DIRECTORY`; may be repeated"},
 		},
 		Action: p.init,
@@ -54,8 +58,11 @@ func (p *program) init(c *cli.Context) error {
 	if err != nil {
 		return fmt.Errorf("find out where the configuration goes: %w", err)
 	}
-	if _, err := os.Lstat(path); err == nil && !c.Bool("print") {
-		return refuseOverwrite(path)
+	if info, err := os.Lstat(path); err == nil && !c.Bool("print") {
+		if !info.Mode().IsRegular() || c.IsSet("lineages") {
+			return refuseOverwrite(path)
+		}
+		return p.initAgain(c.Context, path, c.Bool("update"))
 	}
 	roots, err := parseRoots(c.StringSlice("lineages"))
 	if err != nil {
@@ -87,6 +94,74 @@ func (p *program) init(c *cli.Context) error {
 		}
 	}
 	_, err = fmt.Fprint(p.stdout, report.NextSteps(proposed, withHooks(proposed.Roots)))
+	return err
+}
+
+// initAgain shows the targets that are proposed for lineages which no target of the
+// configuration takes, and adds them where it is to.
+func (p *program) initAgain(ctx context.Context, path string, update bool) error {
+	cfg, err := config.Load(path)
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("look at configuration: %w", err)
+	}
+	before, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	proposed, err := p.survey(ctx, cfg.Roots)
+	if err != nil {
+		return err
+	}
+	isClaimed := func(l lineage.Lineage) bool {
+		return slices.ContainsFunc(cfg.Targets, func(t config.Target) bool { return t.Wants(l) })
+	}
+	proposed = proposed.Beyond(isClaimed, cfg.HasTarget)
+	var entries string
+	for _, t := range proposed.Targets {
+		entry, err := t.Entry()
+		if err != nil {
+			return err
+		}
+		if !t.Idle { // those are to be decided upon first, and said below
+			entries += entry
+		}
+	}
+	if entries == "" {
+		_, err := fmt.Fprintf(p.stdout, "%s stays as it is: there is no target to add\n%s", path, report.Undecided(proposed))
+		return err
+	}
+	text, behind, err := config.Extend(path, before, entries)
+	if err != nil {
+		return &prepare.RequestError{What: err.Error(), Remedy: "certlatch init --print shows what would stand in a new one"}
+	}
+	if _, err := fmt.Fprint(p.stdout, report.Added(path, behind, entries)); err != nil || !update {
+		fmt.Fprintln(p.stdout, "\ncertlatch init --update adds this")
+		return err
+	}
+	if info.Sys().(*syscall.Stat_t).Gid != uint32(os.Getegid()) {
+		return &prepare.RequestError{What: path + " belongs to another group, which a new file would not", Remedy: "write the lines into it by hand"}
+	}
+	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, before) {
+		return &prepare.RequestError{What: path + " was changed meanwhile", Remedy: "call certlatch init --update again"}
+	}
+	if err := disk.Replace(path, text, info.Mode().Perm()); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	fmt.Fprintf(p.stdout, "\nadded to %s\n", path)
+	if path == defaultConfig && len(sandbox.Usual().Installed()) > 0 {
+		after, err := config.Load(path)
+		if err != nil {
+			return err
+		}
+		if err := p.writeDropIns(ctx, after); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprint(p.stdout, report.NextSteps(proposed, nil))
 	return err
 }
 

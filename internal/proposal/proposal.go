@@ -93,7 +93,8 @@ type Target struct {
 	Idle  bool     // it is only shown, commented out
 	About []string // comments: what it was concluded from, and what it means
 	Steps []Step   // what the operator has to do
-	Copy  string   // the client whose own file the service takes, of which the target keeps a copy; empty: it does not
+	of    lineage.Lineage
+	Copy  string // the client whose own file the service takes, of which the target keeps a copy; empty: it does not
 }
 
 // Step is something that the operator has to do.
@@ -124,6 +125,21 @@ func Make(host Host) Proposal {
 	return m.out
 }
 
+// Beyond returns the proposal without targets for lineages that are claimed already, and
+// with other names for those whose name is taken.
+func (p Proposal) Beyond(isClaimed func(lineage.Lineage) bool, isTaken func(name string) bool) Proposal {
+	p.Targets = slices.DeleteFunc(slices.Clone(p.Targets), func(t Target) bool { return isClaimed(t.of) })
+	given := map[string]bool{}
+	for i := range p.Targets {
+		name := p.Targets[i].Name
+		for n := 2; isTaken(p.Targets[i].Name) || given[p.Targets[i].Name]; n++ {
+			p.Targets[i].Name = fmt.Sprintf("%s-%d", name, n)
+		}
+		given[p.Targets[i].Name] = true
+	}
+	return p
+}
+
 // maker makes a proposal, target by target.
 type maker struct {
 	Host
@@ -145,7 +161,7 @@ func (m *maker) propose(s Service, use deployers.Use) {
 		return
 	}
 	t := Target{Service: s.Name, Unit: s.Unit, Lineage: m.nameOf(*found.lineage), About: []string{concluded}}
-	t.Settings = use.Settings
+	t.Settings, t.of = use.Settings, found.lineage.Lineage
 	if use.Note != "" {
 		t.About = append(t.About, use.Note)
 	}

@@ -21,17 +21,34 @@ const width = 96
 
 // Write writes the proposal as a configuration with comments.
 func (p Proposal) Write(w io.Writer) error {
-	const file = "config.yaml.tmpl"
+	text, err := execute(file, p)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, text)
+	return err
+}
+
+// Entry returns a target as an element of the list of targets, which is indented by two
+// spaces and begins with an empty line, with comments.
+func (t Target) Entry() (string, error) {
+	text, err := execute("target", t)
+	return text + "\n", err
+}
+
+const file = "config.yaml.tmpl"
+
+// execute returns the text of one of the templates.
+func execute(name string, of any) (string, error) {
 	parsed, err := template.New(file).Funcs(template.FuncMap{"value": yamlValue, "wrap": wrapComment, "line": oneLine}).ParseFS(files, file)
 	if err != nil {
-		return fmt.Errorf("read the template of the configuration: %w", err)
+		return "", fmt.Errorf("read the template of the configuration: %w", err)
 	}
 	var text strings.Builder
-	if err := parsed.Execute(&text, p); err != nil {
-		return fmt.Errorf("write the configuration: %w", err)
+	if err := parsed.ExecuteTemplate(&text, name, of); err != nil {
+		return "", fmt.Errorf("write the configuration: %w", err)
 	}
-	_, err = io.WriteString(w, text.String())
-	return err
+	return text.String(), nil
 }
 
 // Active reports whether any target is not commented out.

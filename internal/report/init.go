@@ -43,3 +43,30 @@ func NextSteps(found proposal.Proposal, hooks []string) string {
 	}
 	return text.String()
 }
+
+// Added returns the lines that are to be added to a configuration behind one of its
+// lines, as a diff shows them.
+func Added(path string, behind int, entries string) string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "--- %s\n+++ %s\n@@ -%d,0 +%d,%d @@\n", path, path, behind, behind+1, strings.Count(entries, "\n"))
+	for line := range strings.Lines(entries) {
+		text.WriteString("+" + line)
+	}
+	return text.String()
+}
+
+// Undecided returns lines about the targets that are proposed once something was done
+// first.
+func Undecided(found proposal.Proposal) string {
+	var text strings.Builder
+	for _, t := range found.Targets {
+		if !t.Idle {
+			continue
+		}
+		fmt.Fprintf(&text, "\n%s (%s)\n", quotedName(t.Lineage), t.Service)
+		for _, step := range t.Steps {
+			fmt.Fprintf(&text, "  to do: %s\n", step.Says)
+		}
+	}
+	return text.String()
+}
