@@ -41,6 +41,9 @@ func (k Known) Conclude(s state.Sighting) state.Sighting {
 	case k.Marked != nil && s.Differs != nil:
 		s.Pending = &state.Waiting{Reason: string(outcome.Marked)}
 		condition, since = Waiting, *k.Marked
+	case k.changed(s):
+		s.Changed = &state.Changed{Proven: k.Record.Proven.Leaf, Time: k.Record.Proven.Time}
+		condition, since = Changed, k.lasting(Changed, s.Looked)
 	case s.Differs != nil:
 		condition, since = Stale, *s.Differs
 	case s.Outage != nil:
@@ -67,6 +70,13 @@ func ofPending(p *state.Pending) Condition {
 		return Broken
 	}
 	return Waiting
+}
+
+// changed reports whether somebody has put another pair in place of the one that was
+// proven. What certlatch itself has put there since is pending, or is proven.
+func (k Known) changed(s state.Sighting) bool {
+	proven := k.Record.Proven
+	return proven != nil && k.Looked && s.Installed != nil && s.Installed.Fingerprint != proven.Leaf.Fingerprint
 }
 
 // hold returns the hold of the target. Where the state that would know cannot

@@ -20,6 +20,7 @@ type Condition string
 
 const (
 	InSync   Condition = "in-sync"
+	Changed  Condition = "changed-by-others"
 	Stale    Condition = "stale"
 	Waiting  Condition = "pending"
 	HeldBack Condition = "held"
@@ -32,7 +33,7 @@ const (
 // Conditions returns all of them, the gravest first. Of two that apply, the
 // graver one is said.
 func Conditions() []Condition {
-	return []Condition{Expired, HeldBack, Broken, Expiring, Waiting, Stale, Unknown, InSync}
+	return []Condition{Expired, HeldBack, Broken, Expiring, Waiting, Changed, Stale, Unknown, InSync}
 }
 
 // Presented returns the leaf that counts for expiry: of those served the first

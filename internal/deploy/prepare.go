@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -263,6 +264,9 @@ func (r *run) validate(ctx context.Context, j job) (prepared, error) {
 	if err != nil {
 		return p, err
 	}
+	if note := p.changedByOthers(); note != "" {
+		p.notes = append(p.notes, note)
+	}
 	p.looked, p.first = true, prepare.NothingBefore(p.pair, p.known)
 	judged := prepare.CaseOf(j.target, p.bundle, p.findings, p.plan, p.pair.Chain())
 	judged.Force, judged.ByName, judged.Kept = r.req.Force, j.byName(), r.site.Config
@@ -292,6 +296,20 @@ func (r *run) generationOf(ref install.Ref, leaf lineage.Leaf, since time.Time) 
 		}
 	}
 	return state.NewGeneration(since, leaf, kept...)
+}
+
+// changedByOthers says that somebody has put another pair in place of the one that was
+// proven last; empty: nobody is known to have.
+func (p prepared) changedByOthers() string {
+	chain, proven := p.pair.Chain(), p.known.Proven
+	if len(chain) == 0 || proven == nil || p.known.Pending != nil {
+		return ""
+	}
+	found := lineage.Describe(chain[0])
+	if found.Fingerprint == proven.Leaf.Fingerprint {
+		return ""
+	}
+	return fmt.Sprintf("somebody else has installed %s there since %s was proven; certlatch doctor names who is known to write there", found.Short(), proven.Leaf.Short())
 }
 
 // provenBefore reports whether the last proof at the target was of this leaf.

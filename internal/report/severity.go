@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/certlatch/certlatch/internal/condition"
@@ -84,6 +85,12 @@ func alarms(s state.Sighting, now time.Time, expiry condition.Expiry) []alarm {
 		default:
 			say(SeverityWarning, "pending (%s)", s.Pending.Reason)
 		}
+	case condition.Changed:
+		level := SeverityWarning
+		if late || now.Sub(*s.Since) > settles || state.Ahead(*s.Since, now) {
+			level = SeverityCritical
+		}
+		say(level, "%s", changed(s))
 	case condition.Stale:
 		if late {
 			say(SeverityCritical, "%s", difference(s, now))
@@ -111,6 +118,16 @@ func difference(s state.Sighting, now time.Time) string {
 		}
 	}
 	return fmt.Sprintf("%s is not installed for %s", wanted.Short(), roughly(now.Sub(*s.Differs)))
+}
+
+// changed says that somebody has put another pair in place of the proven one, what is
+// served now, and who is known to do so.
+func changed(s state.Sighting) string {
+	by := "certlatch doctor names who is known to write there"
+	if len(s.Changed.By) > 0 {
+		by = "known to write there: " + strings.Join(s.Changed.By, ", ")
+	}
+	return fmt.Sprintf("changed by others: installed is %s, proven was %s, served %s (%s)", short(s.Installed), s.Changed.Proven.Short(), servedLeaves(s), by)
 }
 
 // onceOf says that a service which was restarted in vain is not again by itself;

@@ -139,7 +139,7 @@ func (t table) line(text *strings.Builder, r row, widths []int) {
 	if leaf := condition.Presented(r.now); leaf != nil {
 		bar, left = barOf(*leaf, t.Now), fmt.Sprintf("%*s", leftWidth, leftOf(r.left(t.Now)))
 	}
-	state := t.Screen.paint(c, fmt.Sprintf("%-*s", stateWidth, fmt.Sprintf("%-2s %s", r.mark(), r.now.State)))
+	state := t.Screen.paint(c, fmt.Sprintf("%-*s", stateWidth, fmt.Sprintf("%-2s %s", r.mark(), stateCell(r.now.State))))
 	t.write(text, state, r.cells, t.Screen.paint(c, bar), t.Screen.paint(c, left), widths, 0)
 	if t.Screen.Width < wide {
 		var parts []string
@@ -175,6 +175,10 @@ func (t table) details(text *strings.Builder, r row) {
 	}
 	if s.Differs != nil {
 		say("issued %s  installed %s  served %s  since %s", short(s.Issued), short(s.Installed), servedLeaves(s), at(*s.Differs))
+	}
+	if condition.Condition(s.State) == condition.Changed {
+		say("%s", changed(s))
+		say("certlatch deploy --force --target %s puts the lineage's own pair back", s.Target)
 	}
 	for _, p := range s.Served {
 		switch {
@@ -273,6 +277,14 @@ func leftOf(left time.Duration) string {
 		return "-" + roughly(-left)
 	}
 	return roughly(left)
+}
+
+// stateCell returns a state as the table has room for it.
+func stateCell(state string) string {
+	if state == string(condition.Changed) {
+		return "changed"
+	}
+	return state
 }
 
 // isWell reports whether there is nothing to be said about a certificate.

@@ -66,10 +66,21 @@ type Sighting struct {
 	Differs *time.Time `json:"differs"` // since when what is installed or served is not the wanted leaf; nil: it is
 	Hold    *string    `json:"hold"`    // why the target is held; nil: it is not
 	Outage  *Outage    `json:"outage,omitempty"`
+	Changed *Changed   `json:"changed,omitempty"` // nil: what is installed is certlatch's, or it is not known whose
 
 	// Endangers is what the service serves beside the target and would lose by its
 	// next activation; nil: nothing that is known.
 	Endangers *string `json:"endangers,omitempty"`
+}
+
+// Changed says that somebody has put another pair where a proven one was.
+type Changed struct {
+	Proven lineage.Leaf `json:"proven"`
+	Time   time.Time    `json:"time"` // of the proof
+
+	// By is who is known to write there, or to reload the service: files, with
+	// their lines, and none of what they hold, which is for their readers alone.
+	By []string `json:"by,omitempty"`
 }
 
 // Outage says that a probe of a certificate that was proven to be served
