@@ -24,6 +24,7 @@ func examineHost(ctx context.Context, site prepare.Site) (inspect.Examination, e
 		return found, err
 	}
 	found.Checks = append(found.Checks, examineUnits(site.Config)...)
+	found.Checks = append(found.Checks, hookfiles.Beside(site.Config.Roots, interests(site.Config))...)
 	if !watched {
 		err = examineHooks(site, &found)
 	}
@@ -40,6 +41,22 @@ func examineUnits(cfg *config.Config) []deployers.Check {
 	}
 	return []deployers.Check{deployers.NewCheck(deployers.Retries, deployers.Warned, "certlatch config systemd",
 		"%s may not write to all that the configuration names", strings.Join(outdated, ", "))}
+}
+
+// interests returns what no other hand should be at: the files of targets, as far as
+// they are the same for each lineage, and their services.
+func interests(cfg *config.Config) []hooks.Interest {
+	var all []hooks.Interest
+	for _, t := range cfg.Targets {
+		i := hooks.Interest{Target: t.Name, Service: t.Service, Unit: t.Unit}
+		for _, file := range []string{t.Certificate, t.Key, t.Chain, t.Combined, t.Directory} {
+			if file != "" && !strings.Contains(file, "{lineage}") {
+				i.Paths = append(i.Paths, file)
+			}
+		}
+		all = append(all, i)
+	}
+	return all
 }
 
 // examineHooks adds checks of whether the clients call certlatch.

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/certlatch/certlatch/hooks"
+	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/hookfiles"
 	"github.com/certlatch/certlatch/internal/spelling"
 )
@@ -29,8 +30,23 @@ func (p *program) hookFileCommand(name, use string, do func(hookfiles.Place) (st
 			}
 			done, err := do(place)
 			fmt.Fprint(p.stdout, done)
+			if name == "install" && err == nil {
+				p.tellBeside(c.String("config"))
+			}
 			return err
 		},
+	}
+}
+
+// tellBeside says who else writes the targets' files or reloads their services, where
+// there is a configuration that names targets.
+func (p *program) tellBeside(path string) {
+	cfg, err := config.Load(path)
+	if err != nil {
+		return
+	}
+	for _, check := range hookfiles.Beside(cfg.Roots, interests(cfg)) {
+		fmt.Fprintf(p.stdout, "beside it: %s\n", check)
 	}
 }
 
