@@ -13,6 +13,7 @@ import (
 
 	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/hookfiles"
 	"github.com/certlatch/certlatch/internal/inspect"
 	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/report"
@@ -75,6 +76,7 @@ func (p *program) lookAtHost(c *cli.Context, scope prepare.Scope) (report.Invent
 	defer done()
 	site.Progress = tell
 	seen, unclaimed, err := inspect.Inspector{Site: site}.Inventory(c.Context, scope)
+	nameHands(site.Config, seen)
 	i := report.Inventory{Seen: seen, Unclaimed: unclaimed}
 	if scope.Targets == nil && scope.Lineages == nil {
 		i.Unnamed = inspect.Unnamed(site.Config)
@@ -84,6 +86,21 @@ func (p *program) lookAtHost(c *cli.Context, scope prepare.Scope) (report.Invent
 		_, i.Remedy = adviceFor(i.Unread)
 	}
 	return i, err
+}
+
+// nameHands adds who is known to write there to what was changed by others. The
+// snapshot does not have it: what others may know of root's files ends there.
+func nameHands(cfg *config.Config, seen []state.Sighting) {
+	if !slices.ContainsFunc(seen, func(s state.Sighting) bool { return s.Changed != nil }) {
+		return
+	}
+	for _, hand := range hookfiles.Hands(cfg.Roots, interests(cfg)) {
+		for _, s := range seen {
+			if s.Changed != nil && s.Target == hand.Target {
+				s.Changed.By = append(s.Changed.By, fmt.Sprintf("%s:%d", hand.File, hand.Line))
+			}
+		}
+	}
 }
 
 // readInventory returns what a request names of the snapshot in a directory.

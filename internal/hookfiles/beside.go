@@ -20,6 +20,15 @@ const maxBeside = 500
 // services. Nothing is run: it is said what files hold, and who could have written
 // them.
 func Beside(roots []lineage.Root, wanted []hooks.Interest) (checks []deployers.Check) {
+	for _, hand := range Hands(roots, wanted) {
+		checks = append(checks, deployers.NewCheck(deployers.Hook, deployers.Warned, hand.Remedy, "%s:%d %s (target %s)%s", hand.File, hand.Line, hand.Does, hand.Target, writtenByOthers(hand.File)))
+	}
+	return checks
+}
+
+// Hands returns who else writes the targets' files here, or reloads their services,
+// each once.
+func Hands(roots []lineage.Root, wanted []hooks.Interest) (found []hooks.Hand) {
 	dirs := map[string][]string{}
 	for _, root := range roots {
 		dirs[root.Client] = append(dirs[root.Client], root.Dir)
@@ -36,11 +45,11 @@ func Beside(roots []lineage.Root, wanted []hooks.Interest) (checks []deployers.C
 					continue
 				}
 				met[hand] = true
-				checks = append(checks, deployers.NewCheck(deployers.Hook, deployers.Warned, hand.Remedy, "%s:%d %s (target %s)%s", hand.File, hand.Line, hand.Does, hand.Target, writtenByOthers(file)))
+				found = append(found, hand)
 			}
 		}
 	}
-	return checks
+	return found
 }
 
 // handsIn returns who acts by a file; one that cannot be read tells of nobody.
