@@ -73,10 +73,12 @@ func ofPending(p *state.Pending) Condition {
 }
 
 // changed reports whether somebody has put another pair in place of the one that was
-// proven. What certlatch itself has put there since is pending, or is proven.
+// proven, and not the one that is issued. What certlatch itself has put there since is
+// pending, or is proven.
 func (k Known) changed(s state.Sighting) bool {
 	proven := k.Record.Proven
-	return proven != nil && k.Looked && s.Installed != nil && s.Installed.Fingerprint != proven.Leaf.Fingerprint
+	return proven != nil && k.Looked && s.Installed != nil && s.Installed.Fingerprint != proven.Leaf.Fingerprint &&
+		(s.Issued == nil || s.Installed.Fingerprint != s.Issued.Fingerprint)
 }
 
 // hold returns the hold of the target. Where the state that would know cannot

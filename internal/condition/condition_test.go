@@ -93,7 +93,7 @@ func TestConditions(t *testing.T) {
 	}{
 		{"proven", fresh, fresh, serves(fresh, fresh), Known{Record: proven(issued, -5)}, InSync, hour(-5)},
 		{"in sync by chance", fresh, fresh, serves(fresh), Known{}, InSync, noon},
-		{"another leaf was proven", fresh, fresh, serves(fresh), Known{Record: proven(other, -5)}, Changed, noon},
+		{"another leaf was proven", fresh, fresh, serves(fresh), Known{Record: proven(other, -5)}, InSync, noon},
 		{"seen so before", fresh, fresh, serves(fresh), Known{Record: proven(issued, -5), Before: before(InSync, -4, -1, issued, nil)}, InSync, hour(-4)},
 		{"mended since the last look", fresh, fresh, serves(fresh), Known{Record: proven(issued, -5), Before: before(Stale, -2, -1, issued, at(-2))}, InSync, noon},
 		{"proven since the last look", fresh, fresh, serves(fresh), Known{Record: proven(issued, -1), Before: before(Waiting, -3, -2, issued, at(-3))}, InSync, hour(-1)},
