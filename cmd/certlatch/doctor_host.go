@@ -65,6 +65,7 @@ func examineHooks(site prepare.Site, found *inspect.Examination) error {
 	if err != nil {
 		return err
 	}
+	demand := site.Config.Demand()
 	for _, root := range site.Config.Roots {
 		caller, ok := hooks.CallerFor(root.Client)
 		if !ok {
@@ -74,9 +75,7 @@ func examineHooks(site prepare.Site, found *inspect.Examination) error {
 		if err != nil {
 			return err
 		}
-		wanted := slices.DeleteFunc(all, func(l lineage.Lineage) bool {
-			return !slices.ContainsFunc(site.Config.Targets, func(t config.Target) bool { return t.Wants(l) })
-		})
+		wanted := slices.DeleteFunc(all, func(l lineage.Lineage) bool { return !demand.Takes(l) })
 		keeper, _ := hooks.KeeperFor(root.Client)
 		switch {
 		case len(wanted) == 0:

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -116,10 +115,7 @@ func (p *program) initAgain(ctx context.Context, path string, update bool) error
 	if err != nil {
 		return err
 	}
-	isClaimed := func(l lineage.Lineage) bool {
-		return slices.ContainsFunc(cfg.Targets, func(t config.Target) bool { return t.Wants(l) })
-	}
-	proposed = proposed.Beyond(isClaimed, cfg.HasTarget)
+	proposed = proposed.Beyond(cfg.Demand().Takes, cfg.HasTarget)
 	var entries string
 	for _, t := range proposed.Targets {
 		entry, err := t.Entry()

@@ -191,8 +191,7 @@ func parseOn(on host, path string, data []byte) (*Config, error) {
 // Wants reports whether the target takes a lineage: its lineage key is the
 // lineage's NAME, its CLIENT:NAME, or a glob ([path.Match]) in place of NAME.
 func (t Target) Wants(l lineage.Lineage) bool {
-	client, names := selector(t.Lineage).split()
-	return names.matches(l.Name) && (client == "" || client == l.Client)
+	return selector(t.Lineage).takes(l)
 }
 
 // IsGlob reports whether the target may take several lineages.

@@ -195,6 +195,11 @@ func TestWants(t *testing.T) {
 		if got := target.Wants(lineage.Lineage{Client: tt.client, Name: tt.name}); got != tt.want {
 			t.Errorf("%s wants %s:%s: got %v", tt.selector, tt.client, tt.name, got)
 		}
+		other := Target{Target: deployers.Target{Lineage: "other.example"}}
+		cfg := Config{Targets: []Target{other, target}}
+		if got := cfg.Demand().Takes(lineage.Lineage{Client: tt.client, Name: tt.name}); got != tt.want {
+			t.Errorf("%s takes %s:%s: got %v", tt.selector, tt.client, tt.name, got)
+		}
 		if got, want := target.IsGlob(), strings.ContainsAny(tt.selector, "*["); got != want {
 			t.Errorf("%s is a glob: got %v", tt.selector, got)
 		}

@@ -230,6 +230,12 @@ func (s selector) split() (client string, names selector) {
 	return client, selector(name)
 }
 
+// takes reports whether a target with the selector takes a lineage.
+func (s selector) takes(l lineage.Lineage) bool {
+	client, names := s.split()
+	return names.matches(l.Name) && (client == "" || client == l.Client)
+}
+
 // glob reports whether the selector, without a client, may take several lineages. A
 // backslash takes its meaning from what follows.
 func (s selector) glob() bool {

@@ -118,17 +118,17 @@ func (w Writers) of(i int, name string) (all []written) {
 func (w Writers) with(i int, name string) (found []shared) {
 	for _, mine := range w.of(i, name) {
 		tell := func(other written) {
-			if other.target != i && !slices.ContainsFunc(found, func(s shared) bool { return s.target == other.target }) {
+			if !slices.ContainsFunc(found, func(s shared) bool { return s.target == other.target }) {
 				found = append(found, shared{other, mine.path, mine.where})
 			}
 		}
-		for _, other := range w.at(mine.path, name) {
+		for _, other := range w.at(mine.path, name, i) {
 			if other.target < i {
 				tell(other)
 			}
 		}
 		for dir := path.Dir(mine.path); dir != "/"; dir = path.Dir(dir) {
-			for _, other := range w.at(dir, name) {
+			for _, other := range w.at(dir, name, i) {
 				if other.tree {
 					tell(other)
 				}
@@ -138,11 +138,19 @@ func (w Writers) with(i int, name string) (found []shared) {
 	return found
 }
 
-// at returns what is written to a place, by targets that take several lineages of one.
-func (w Writers) at(path, name string) []written {
+// at returns what is written to a place by targets but for one: by those that take
+// several lineages, of the lineage with a name.
+func (w Writers) at(path, name string, but int) (found []written) {
 	place := w.identity(path)
-	found := slices.Clip(w.places[place])
+	for _, other := range w.places[place] {
+		if other.target != but {
+			found = append(found, other)
+		}
+	}
 	for _, i := range w.globs {
+		if i == but {
+			continue
+		}
 		_, names := selector(w.cfg.Targets[i].Lineage).split()
 		if name != placeholder && !names.matches(name) {
 			continue

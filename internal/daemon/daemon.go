@@ -23,7 +23,6 @@ import (
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/deploy"
 	"github.com/certlatch/certlatch/internal/disk"
-	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/state"
 	"github.com/certlatch/certlatch/internal/watch"
@@ -143,13 +142,10 @@ type loop struct {
 
 // adopt replaces the engine by one for another configuration.
 func (l *loop) adopt(e *deploy.Engine) {
-	wants := func(of lineage.Lineage) bool {
-		return slices.ContainsFunc(e.Site.Config.Targets, func(t config.Target) bool { return t.Wants(of) })
-	}
 	if l.watcher != nil {
 		l.watcher.Close()
 	}
-	l.watcher = watch.New(e.Site.Config.Roots, wants, e.Site.Store.MarksDir(), l.Pace.Pace)
+	l.watcher = watch.New(e.Site.Config.Roots, e.Site.Config.Demand().Takes, e.Site.Store.MarksDir(), l.Pace.Pace)
 	l.engine, l.loaded, l.wrong = e, l.Wall(), false
 	l.task = task{compare: true, pending: true} // there may be marks, and what an interrupted run left
 	for _, t := range l.targetsWithoutLineage() {

@@ -202,10 +202,11 @@ func configured(t config.Target) string {
 // unmarkUnwanted takes away the marks of lineages that no target takes: a hook leaves
 // one where it cannot know that.
 func (r *run) unmarkUnwanted() {
+	demand := r.site.Config.Demand()
 	for _, name := range slices.Sorted(maps.Keys(r.memory.marks)) {
 		l := lineage.Lineage{}
 		l.Client, l.Name, _ = strings.Cut(name, ":")
-		if slices.ContainsFunc(r.site.Config.Targets, func(t config.Target) bool { return t.Wants(l) }) {
+		if demand.Takes(l) {
 			continue
 		}
 		if err := r.site.Store.Unmark(r.memory.marks[name]); err != nil {

@@ -696,6 +696,8 @@ func (p worldProcesses) Signal(pid int, started uint64, name string) error {
 
 func (p worldProcesses) SeesAnother(int, string) (bool, error) { return false, nil }
 
+func (p worldProcesses) SharesMounts(int) bool { return false }
+
 type worldNetwork struct{ w *world }
 
 func (n worldNetwork) Observe(ctx context.Context, at []endpoint.Endpoint, done func()) []probe.Observation {

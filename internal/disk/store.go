@@ -153,7 +153,8 @@ func (s *Store) LeadsOut(path string) bool {
 
 // walkFrom returns a walk that begins in the store.
 func (s *Store) walkFrom() *walk {
-	w := &walk{passed: slices.Clone(s.way.passed), custody: s.way.custody.clone()}
+	passed := append(make([]station, 0, len(s.way.passed)+usualDepth), s.way.passed...)
+	w := &walk{passed: passed, custody: s.way.custody.clone()}
 	w.mayFollow = w.custody.followAny
 	for i := range w.passed {
 		w.passed[i].borrowed = true

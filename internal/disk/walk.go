@@ -17,6 +17,9 @@ import (
 // kernel follows (path_resolution(7)).
 const maxLinks = 40
 
+// usualDepth is how many directories most ways pass.
+const usualDepth = 8
+
 // walk goes through directories, from / on, component by component. The
 // directories that it has passed stay open: so .. is the one that was passed,
 // wherever somebody moves it meanwhile, and what was judged is what is used.
@@ -48,6 +51,9 @@ type station struct {
 // begin starts the walk at /.
 func (w *walk) begin() error {
 	w.retreat(0)
+	if w.passed == nil {
+		w.passed = make([]station, 0, usualDepth)
+	}
 	fd, err := openat(unix.AT_FDCWD, "/", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return &fs.PathError{Op: "open directory", Path: "/", Err: err}

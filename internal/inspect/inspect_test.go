@@ -212,6 +212,8 @@ func (w *world) Peers(_ deployers.Processes, at []netip.AddrPort) ([]process.Pee
 // SeesAnother finds nothing mounted over anything.
 func (w *world) SeesAnother(int, string) (bool, error) { return false, nil }
 
+func (w *world) SharesMounts(int) bool { return false }
+
 // shows lets a pair be shown at 127.0.0.1:443.
 func (w *world) shows(leaf pki.Leaf) { w.shown["127.0.0.1:443"] = leaf.Cert }
 

@@ -19,15 +19,17 @@ import (
 // unclaimedAmong returns the lineages that no target takes, with where they were seen to be
 // served before. Nothing is read of them.
 func unclaimedAmong(cfg *config.Config, all []lineage.Lineage, before []state.Unclaimed) (unclaimed []state.Unclaimed) {
+	demand := cfg.Demand()
+	served := map[lineage.Lineage]*string{}
+	for _, b := range before {
+		served[lineage.Lineage{Client: b.Client, Name: b.Lineage}] = b.Served
+	}
 	for _, l := range all {
-		if slices.ContainsFunc(cfg.Targets, func(t config.Target) bool { return t.Wants(l) }) {
-			continue
+		if !demand.Takes(l) {
+			u := state.Unclaimed{Lineage: l.Name, Client: l.Client}
+			u.Served = served[lineage.Lineage{Client: u.Client, Name: u.Lineage}]
+			unclaimed = append(unclaimed, u)
 		}
-		u := state.Unclaimed{Lineage: l.Name, Client: l.Client}
-		if at := slices.IndexFunc(before, func(b state.Unclaimed) bool { return b.Lineage == u.Lineage && b.Client == u.Client }); at >= 0 {
-			u.Served = before[at].Served
-		}
-		unclaimed = append(unclaimed, u)
 	}
 	return unclaimed
 }
@@ -42,16 +44,22 @@ const (
 // serving looks for lineages that no target takes at the addresses where certificates of
 // targets were seen, under the names of the lineages.
 func (i inspection) serving(ctx context.Context, unclaimed []state.Unclaimed, seen []state.Sighting) []state.Unclaimed {
+	if len(unclaimed) == 0 {
+		return nil // and no lineage is read again
+	}
 	addresses := answering(seen)
 	var looks []prepare.Look
 	var leaves []*x509.Certificate
 	var of []int
 	for _, spare := range i.spares() {
+		if len(looks) == mostUnclaimed {
+			break
+		}
 		n := slices.IndexFunc(unclaimed, func(u state.Unclaimed) bool {
 			return u.Lineage == spare.Lineage.Name && u.Client == spare.Lineage.Client
 		})
 		name := firstHost(spare.Leaf)
-		if n < 0 || name == "" || len(looks) == mostUnclaimed {
+		if n < 0 || name == "" {
 			continue
 		}
 		unclaimed[n].Served = nil

@@ -142,15 +142,16 @@ func (p *Preparer) Plan(ctx context.Context, a Assignment, bundle *lineage.Bundl
 // the same directory, goes with the file that is replaced (since Linux 3.18, rename(2)
 // of a mount point of another namespace).
 func (p *Preparer) mountedOver(unit deployers.Unit, plan deployers.Plan) []deployers.Check {
-	if unit.MainPID == 0 {
+	if unit.MainPID == 0 || p.processes.SharesMounts(unit.MainPID) {
 		return nil
 	}
-	var hidden []string
+	var looked, hidden []string
 	for _, f := range plan.Files {
 		dir := filepath.Dir(f.Path)
-		if f.Credential != "" || slices.Contains(hidden, dir) {
+		if f.Credential != "" || slices.Contains(looked, dir) {
 			continue
 		}
+		looked = append(looked, dir)
 		_, real, err := disk.Trace(dir)
 		if err != nil || real == "" {
 			continue // where nothing is yet, the proof will tell

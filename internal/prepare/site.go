@@ -110,6 +110,7 @@ type Processes interface {
 	// service's processes.
 	Peers(of deployers.Processes, at []netip.AddrPort) ([]process.Peer, error)
 	Signal(pid int, started uint64, name string) error
+	SharesMounts(pid int) bool
 	SeesAnother(pid int, path string) (bool, error)
 }
 
@@ -151,6 +152,8 @@ func (network) Addresses(ctx context.Context, name string) []netip.Addr {
 func (processes) Started(pid int) (uint64, error) { return process.Started(pid) }
 
 func (processes) Children(pid int) ([]process.ID, error) { return process.Children(pid) }
+
+func (processes) SharesMounts(pid int) bool { return process.SharesMounts(pid) }
 
 func (processes) SeesAnother(pid int, path string) (bool, error) {
 	return process.SeesAnother(pid, path)

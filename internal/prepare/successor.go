@@ -32,8 +32,9 @@ func (p *Preparer) Spares(cfg *config.Config) []Spare {
 		return nil // whoever needs them is told so elsewhere
 	}
 	var spares []Spare
+	demand := cfg.Demand()
 	for _, l := range all {
-		if slices.ContainsFunc(cfg.Targets, func(t config.Target) bool { return t.Wants(l) }) {
+		if demand.Takes(l) {
 			continue
 		}
 		if bundle, _ := p.Bundle(l); bundle != nil {

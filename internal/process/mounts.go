@@ -30,6 +30,14 @@ func SeesAnother(pid int, path string) (bool, error) {
 	return err == nil && !same, err
 }
 
+// SharesMounts reports whether a process is in the mount namespace of this one
+// (namespaces(7): then both links lead to one inode), so that nothing is mounted for the one alone. Of a process that
+// cannot be looked at it does not.
+func SharesMounts(pid int) bool {
+	same, err := isSame("/proc/self/ns/mnt", fmt.Sprintf("/proc/%d/ns/mnt", pid))
+	return err == nil && same
+}
+
 func isSame(path, other string) (bool, error) {
 	a, err := os.Stat(path)
 	if err != nil {

@@ -4,8 +4,12 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
+
+	"github.com/certlatch/certlatch/internal/need"
 )
 
 // TestSeesAnother is about processes that see what this one does; what units mount is
@@ -23,5 +27,26 @@ func TestSeesAnother(t *testing.T) {
 	}
 	if another, err := SeesAnother(1<<30, file); another || err == nil {
 		t.Errorf("a process that there is not: %v, %v", another, err)
+	}
+}
+
+// TestSharesMounts is about a process of this namespace and one of another.
+func TestSharesMounts(t *testing.T) {
+	if !SharesMounts(os.Getpid()) {
+		t.Error("a process does not share its mounts with itself")
+	}
+	if SharesMounts(1 << 30) {
+		t.Error("a process that there is not shares mounts")
+	}
+	need.Root(t)
+	other := exec.Command("sleep", "infinity")
+	other.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer other.Wait()
+	defer other.Process.Kill()
+	if SharesMounts(other.Process.Pid) {
+		t.Error("a process in a mount namespace of its own shares mounts")
 	}
 }
