@@ -19,6 +19,7 @@ type Known struct {
 	Unread bool            // the state cannot be read, so only the last sighting knows of holds
 
 	Looked       bool // at what is installed
+	ByOthers     bool // what is installed is neither what was proven there nor what certlatch has left there
 	ProveNothing bool // by the target's configuration
 	Stopped      bool // somebody has stopped the service, and it did not fail
 	Unit         string
@@ -33,17 +34,20 @@ func (k Known) Conclude(s state.Sighting) state.Sighting {
 	}
 	s.Differs, s.Outage = k.differs(s), k.outage(s)
 	condition, since := InSync, k.synced(s)
-	switch {
-	case k.Record.Pending != nil:
-		pending := k.Record.Pending
+	pending := k.Record.Pending
+	if pending != nil {
 		s.Pending = &state.Waiting{Reason: pending.Reason, Attempts: pending.Attempts, Next: pending.Next, Once: pending.Once}
-		condition, since = ofPending(pending), pending.Since
-	case k.Marked != nil && s.Differs != nil:
+	}
+	switch {
+	case pending == nil && k.Marked != nil && s.Differs != nil:
 		s.Pending = &state.Waiting{Reason: string(outcome.Marked)}
 		condition, since = Waiting, *k.Marked
 	case k.changed(s):
-		s.Changed = &state.Changed{Proven: k.Record.Proven.Leaf, Time: k.Record.Proven.Time}
+		proven := k.Record.Proven
+		s.Changed = &state.Changed{Proven: proven.Leaf, Generation: proven.Generation, Time: proven.Time}
 		condition, since = Changed, k.lasting(Changed, s.Looked)
+	case pending != nil:
+		condition, since = ofPending(pending), pending.Since
 	case s.Differs != nil:
 		condition, since = Stale, *s.Differs
 	case s.Outage != nil:
@@ -73,12 +77,11 @@ func ofPending(p *state.Pending) Condition {
 }
 
 // changed reports whether somebody has put another pair in place of the one that was
-// proven, and not the one that is issued. What certlatch itself has put there since is
-// pending, or is proven.
+// proven. Where that is the one that is issued, and it is served, the next deployment has
+// nothing to do but prove it, and no harm was done; unless certlatch has tried that pair,
+// and has refused it or taken it away again.
 func (k Known) changed(s state.Sighting) bool {
-	proven := k.Record.Proven
-	return proven != nil && k.Looked && s.Installed != nil && s.Installed.Fingerprint != proven.Leaf.Fingerprint &&
-		(s.Issued == nil || s.Installed.Fingerprint != s.Issued.Fingerprint)
+	return k.ByOthers && k.Record.Proven != nil && (k.Record.Pending != nil || s.Issued == nil || s.Differs != nil)
 }
 
 // hold returns the hold of the target. Where the state that would know cannot

@@ -33,7 +33,7 @@ const (
 // Conditions returns all of them, the gravest first. Of two that apply, the
 // graver one is said.
 func Conditions() []Condition {
-	return []Condition{Expired, HeldBack, Broken, Expiring, Waiting, Changed, Stale, Unknown, InSync}
+	return []Condition{Expired, HeldBack, Changed, Broken, Expiring, Waiting, Stale, Unknown, InSync}
 }
 
 // Presented returns the leaf that counts for expiry: of those served the first
@@ -81,7 +81,7 @@ func At(c state.Certificate, now time.Time, expiry Expiry) state.Certificate {
 	switch {
 	case !now.Before(ends):
 		c.State, c.Since = string(Expired), &ends
-	case now.After(begins) && !slices.Contains([]Condition{HeldBack, Broken}, Condition(c.State)):
+	case now.After(begins) && !slices.Contains([]Condition{HeldBack, Changed, Broken}, Condition(c.State)):
 		c.State, c.Since = string(Expiring), &begins
 	}
 	return c

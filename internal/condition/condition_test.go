@@ -63,6 +63,9 @@ func TestConditions(t *testing.T) {
 	proven := func(fingerprint string, when int) state.Record {
 		return state.Record{Proven: &state.Proof{Leaf: *leafOf(fingerprint, 1), Time: hour(when)}}
 	}
+	both := func(fingerprint string, result outcome.Result, reason string, next *time.Time) state.Record {
+		return state.Record{Proven: proven(fingerprint, -5).Proven, Pending: pending(result, reason, next).Pending}
+	}
 	before := func(c Condition, since, looked int, fingerprint string, differs *time.Time) *state.Sighting {
 		return &state.Sighting{
 			Certificate: state.Certificate{Issued: leafOf(fingerprint, 1), State: string(c), Since: at(since)},
@@ -93,7 +96,7 @@ func TestConditions(t *testing.T) {
 	}{
 		{"proven", fresh, fresh, serves(fresh, fresh), Known{Record: proven(issued, -5)}, InSync, hour(-5)},
 		{"in sync by chance", fresh, fresh, serves(fresh), Known{}, InSync, noon},
-		{"another leaf was proven", fresh, fresh, serves(fresh), Known{Record: proven(other, -5)}, InSync, noon},
+		{"another leaf was proven, and the issued one was put there by hand", fresh, fresh, serves(fresh), Known{Record: proven(other, -5), ByOthers: true}, InSync, noon},
 		{"seen so before", fresh, fresh, serves(fresh), Known{Record: proven(issued, -5), Before: before(InSync, -4, -1, issued, nil)}, InSync, hour(-4)},
 		{"mended since the last look", fresh, fresh, serves(fresh), Known{Record: proven(issued, -5), Before: before(Stale, -2, -1, issued, at(-2))}, InSync, noon},
 		{"proven since the last look", fresh, fresh, serves(fresh), Known{Record: proven(issued, -1), Before: before(Waiting, -3, -2, issued, at(-3))}, InSync, hour(-1)},
@@ -119,10 +122,17 @@ func TestConditions(t *testing.T) {
 		{"proven in 2100", fresh, fresh, serves(fresh), Known{Record: proven(issued, hours2100)}, InSync, noon},
 		{"marked in 2100", fresh, old, serves(old), Known{Marked: at(hours2100)}, Waiting, noon},
 
-		{"another pair than the proven one is installed", fresh, old, serves(fresh), Known{Record: proven(issued, -5)}, Changed, noon},
-		{"another pair goes on being installed", fresh, old, serves(old), Known{Record: proven(issued, -5), Before: before(Changed, -3, -1, issued, at(-3))}, Changed, hour(-3)},
-		{"another pair is installed, and a hook has marked it", fresh, old, serves(old), Known{Record: proven(issued, -5), Marked: at(-1)}, Waiting, hour(-1)},
-		{"another pair is installed, and it is tried again", fresh, old, serves(old), Known{Record: state.Record{Proven: proven(issued, -5).Proven, Pending: pending(outcome.RolledBack, "not-proven", at(1)).Pending}}, Waiting, hour(-3)},
+		{"another pair than the proven one is installed", fresh, old, serves(fresh), Known{Record: proven(issued, -5), ByOthers: true}, Changed, noon},
+		{"another pair goes on being installed", fresh, old, serves(old), Known{Record: proven(issued, -5), ByOthers: true, Before: before(Changed, -3, -1, issued, at(-3))}, Changed, hour(-3)},
+		{"another pair is installed, and a hook has marked it", fresh, old, serves(old), Known{Record: proven(issued, -5), ByOthers: true, Marked: at(-1)}, Waiting, hour(-1)},
+		{"another pair is installed, and another one is tried again", fresh, old, serves(old), Known{Record: both(issued, outcome.RolledBack, "not-proven", at(1)), ByOthers: true}, Changed, noon},
+		{"the issued pair is copied and not loaded", fresh, fresh, serves(old), Known{Record: proven(other, -5), ByOthers: true}, Changed, noon},
+		{"the issued pair was refused, and is installed and served", fresh, fresh, serves(fresh), Known{Record: both(other, outcome.Refused, "staging-issuer", nil), ByOthers: true}, Changed, noon},
+		{"the issued pair was taken away, and is installed and served", fresh, fresh, serves(fresh), Known{Record: both(other, outcome.RolledBack, "not-proven", at(1)), ByOthers: true}, Changed, noon},
+		{"the issued pair was refused, and that is marked again", fresh, fresh, serves(old), Known{Record: both(other, outcome.Refused, "staging-issuer", nil), ByOthers: true, Marked: at(-1)}, Changed, noon},
+		{"the issued pair was refused, and the proven one is there", fresh, old, serves(old), Known{Record: both(other, outcome.Refused, "staging-issuer", nil)}, Broken, hour(-3)},
+		{"another pair was never proven", fresh, old, serves(old), Known{ByOthers: true, Issued: hour(-2)}, Stale, hour(-2)},
+		{"another pair is installed where the target is held", fresh, old, serves(old), Known{Record: proven(issued, -5), ByOthers: true, Hold: &state.Hold{Since: hour(-1)}}, HeldBack, hour(-1)},
 
 		{"tried again", fresh, old, serves(old), Known{Record: pending(outcome.RolledBack, "not-proven", at(1))}, Waiting, hour(-3)},
 		{"waits for a restart", fresh, fresh, serves(old), Known{Record: pending(outcome.WaitingRestart, "restart-not-allowed", nil)}, Waiting, hour(-3)},
@@ -140,7 +150,7 @@ func TestConditions(t *testing.T) {
 		{"nothing is issued any more", nil, fresh, serves(fresh), Known{Record: proven(issued, -5)}, Unknown, noon},
 		{"nothing is issued any more, and another is served", nil, fresh, serves(old), Known{Record: proven(issued, -5)}, Stale, noon},
 		{"nothing is issued any more, and another goes on being served", nil, fresh, serves(old), Known{Record: proven(issued, -5), Before: before(Stale, -3, -1, issued, at(-3))}, Stale, hour(-3)},
-		{"nothing is issued any more, and what is installed was never proven", nil, fresh, serves(old), Known{Record: proven(other, -5)}, Changed, noon},
+		{"nothing is issued any more, and what is installed was never proven", nil, fresh, serves(old), Known{Record: proven(other, -5), ByOthers: true}, Changed, noon},
 		{"nothing is issued any more, nor installed", nil, nil, serves(old), Known{Record: proven(issued, -5)}, Unknown, noon},
 		{"a probe fails", fresh, fresh, serves(fresh, nil), Known{}, Unknown, noon},
 		{"a probe goes on failing", fresh, fresh, serves(nil), Known{Before: before(Unknown, -2, -1, issued, nil)}, Unknown, hour(-2)},
@@ -237,7 +247,7 @@ func TestPresented(t *testing.T) {
 // The gravest come first, and each is there once.
 func TestAllConditions(t *testing.T) {
 	all := Conditions()
-	for _, pair := range [][2]Condition{{Expired, HeldBack}, {HeldBack, Broken}, {Broken, Expiring}, {Expiring, Waiting}, {Waiting, Changed}, {Changed, Stale}, {Stale, Unknown}, {Unknown, InSync}} {
+	for _, pair := range [][2]Condition{{Expired, HeldBack}, {HeldBack, Changed}, {Changed, Broken}, {Broken, Expiring}, {Expiring, Waiting}, {Waiting, Stale}, {Stale, Unknown}, {Unknown, InSync}} {
 		if graver, other := slices.Index(all, pair[0]), slices.Index(all, pair[1]); graver < 0 || graver > other {
 			t.Errorf("%s is not graver than %s in %v", pair[0], pair[1], all)
 		}

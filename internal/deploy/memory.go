@@ -274,12 +274,15 @@ func (m *memory) note(e ended, now time.Time) bool {
 	case o.Result == outcome.Unchanged, o.Result == outcome.Deployed:
 		record.Pending = nil
 		if e.proof != nil {
-			record.Proven = e.proof
+			record.Proven, record.Left = e.proof, ""
 		}
 		return o.Result == outcome.Deployed || was.Pending != nil || !reflect.DeepEqual(was.Proven, record.Proven)
 	case o.Reason == outcome.ServiceCrashed:
 		m.state.Release(o.Target) // of a hold for less, such as that of a rollback before
 		m.state.Hold(o.Target, string(o.Reason), now)
+	}
+	if o.Installed() || o.Result == outcome.RollbackFailed {
+		record.Left = e.fingerprint
 	}
 	alone := e.alone || isAlone(was, e.fingerprint)
 	record.Fail(failureOf(o, e.fingerprint, nextAttempt(e, record, now), alone), now)

@@ -301,15 +301,11 @@ func (r *run) generationOf(ref install.Ref, leaf lineage.Leaf, since time.Time) 
 // changedByOthers says that somebody has put another pair in place of the one that was
 // proven last; empty: nobody is known to have.
 func (p prepared) changedByOthers() string {
-	chain, proven := p.pair.Chain(), p.known.Proven
-	if len(chain) == 0 || proven == nil || p.known.Pending != nil {
+	leaf := p.pair.Leaf()
+	if leaf == nil || !p.pair.Place.IsChanged(lineage.Fingerprint(leaf), p.known) {
 		return ""
 	}
-	found := lineage.Describe(chain[0])
-	if found.Fingerprint == proven.Leaf.Fingerprint {
-		return ""
-	}
-	return fmt.Sprintf("somebody else has installed %s there since %s was proven; certlatch doctor names who is known to write there", found.Short(), proven.Leaf.Short())
+	return fmt.Sprintf("somebody else has installed %s there since %s was proven; certlatch doctor names who is known to write there", lineage.Describe(leaf).Short(), p.known.Proven.Leaf.Short())
 }
 
 // provenBefore reports whether the last proof at the target was of this leaf.

@@ -16,6 +16,7 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/beside"
 	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/owntest"
@@ -37,7 +38,8 @@ type inspection struct {
 	state  *state.State
 	unread error // why the state cannot be read, so that it is an empty one; nil: it was
 
-	spares func() []prepare.Spare // lineages that no target takes, read when first asked for
+	later  func() (map[install.Ref]bool, *state.State) // when first asked for; see [Inspector.later]
+	spares func() []prepare.Spare                      // lineages that no target takes, read when first asked for
 }
 
 // begin begins to look, with what a Preparer has found out already.
@@ -47,7 +49,7 @@ func (in Inspector) begin(prep *prepare.Preparer) (inspection, error) {
 	spares := sync.OnceValue(func() []prepare.Spare { return prep.Spares(in.Site.Config) })
 	return inspection{
 		site: in.Site, prep: prep, tests: owntest.NewRunner(in.Site.World.Programs), beside: prep.Besides(in.Site.World.Databases),
-		began: began, state: st, unread: unread, spares: spares,
+		began: began, state: st, unread: unread, later: sync.OnceValues(in.later), spares: spares,
 	}, err
 }
 

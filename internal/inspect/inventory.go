@@ -134,6 +134,7 @@ type glance struct {
 	issuedEnds  time.Time     // when its chain ends, where that is before it does
 	installed   *lineage.Leaf // nil: there is none that can be read
 	looked      bool          // at what is installed
+	place       pairs.Place   // where that is
 	reloadsLeft *int
 	endangers   *string // what an activation would take from the service beside the target; nil: nothing that is known
 	stopped     bool    // somebody has stopped the service
@@ -177,7 +178,8 @@ func (i inspection) glance(ctx context.Context, a prepare.Assignment) glance {
 	var installed *x509.Certificate
 	if len(plan.Files) > 0 || plan.Row != nil {
 		var unseen error
-		installed, unseen = i.site.Storage().Leaf(ctx, pairs.At(a.Target.Target, a.Lineage.Name, plan), bundle)
+		g.place = pairs.At(a.Target.Target, a.Lineage.Name, plan)
+		installed, unseen = i.site.Storage().Leaf(ctx, g.place, bundle)
 		g.looked, g.installed = unseen == nil, describe(installed)
 		if other, _, failed := i.beside.Endangered(ctx, plan.Beside, plan.Activate.Way); failed == nil && other != nil {
 			g.endangers = &other.Name
@@ -321,7 +323,7 @@ func (i inspection) conclude(g glance, observed []probe.Observation, before func
 	t, l := g.assigned.Target, g.assigned.Lineage
 	known := condition.Known{
 		Record: i.record(g.assigned), Hold: i.state.Held(t.Name), Before: before(t.Name, l.Name), Unread: i.unread != nil,
-		Looked: g.looked, ProveNothing: t.ProveNothing, Stopped: g.stopped, Unit: t.Unit,
+		Looked: g.looked, ByOthers: i.isChanged(g), ProveNothing: t.ProveNothing, Stopped: g.stopped, Unit: t.Unit,
 	}
 	if mark, is := markOf(g.assigned, marks); is {
 		since := mark.Since()
@@ -349,6 +351,34 @@ func (i inspection) conclude(g glance, observed []probe.Observation, before func
 		seen.Contact = &t.Contact
 	}
 	return known.Conclude(seen)
+}
+
+// isChanged reports whether somebody else has installed what there is: it is not a run's
+// that is under way, was cut off, or has ended since the state was read.
+func (i inspection) isChanged(g glance) bool {
+	if g.installed == nil || !g.place.IsChanged(g.installed.Fingerprint, i.record(g.assigned)) {
+		return false
+	}
+	unfinished, st := i.later()
+	return !unfinished[refOf(g.assigned)] && g.place.IsChanged(g.installed.Fingerprint, st.Get(g.assigned.Target.Name, g.assigned.Lineage.Name))
+}
+
+// later returns which sets have a transaction that is not over, and the state as it is by
+// now.
+func (in Inspector) later() (map[install.Ref]bool, *state.State) {
+	unfinished := map[install.Ref]bool{}
+	found, err := install.New(in.Site.Store.JournalDir()).Unfinished()
+	if err != nil {
+		in.Site.Log.Warn("it is not known whether a run is under way", "error", err)
+	}
+	for _, run := range found.Interrupted {
+		unfinished[install.Ref{Target: run.Target, Lineage: run.Lineage}] = true
+	}
+	st, _, err := in.Site.State()
+	if err != nil {
+		st = &state.State{}
+	}
+	return unfinished, st
 }
 
 // markOf returns the mark of an assignment's lineage, and reports whether there is one.

@@ -97,6 +97,14 @@ func At(t deployers.Target, lineage string, plan deployers.Plan) Place {
 	return Place{install.Ref{Target: t.Name, Lineage: lineage}, plan.Directory, plan.Files, plan.Row, t.ACL}
 }
 
+// IsChanged reports whether somebody else has put a leaf with a fingerprint there: it is
+// neither the one that was proven there, nor one that certlatch has left there since.
+func (p Place) IsChanged(fingerprint string, known state.Record) bool {
+	proven := known.Proven
+	return proven != nil && fingerprint != proven.Leaf.Fingerprint && fingerprint != known.Left &&
+		p.Directory == proven.Directory && slices.EqualFunc(p.Files, proven.Files, func(f deployers.File, then state.File) bool { return f.Path == then.Path })
+}
+
 // Pair is a bundle as it is to be installed at a place, and what is installed
 // there. It is not changed.
 type Pair struct {

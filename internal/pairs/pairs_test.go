@@ -368,3 +368,35 @@ func TestDifferences(t *testing.T) {
 		}
 	}
 }
+
+// TestIsChanged is about whose a leaf is that is installed at a place.
+func TestIsChanged(t *testing.T) {
+	h := newHost(t)
+	at := h.inFiles(t, "cert.pem")
+	of := func(p Place) *state.Proof {
+		directory, files := h.look(t, h.bundle(t), p)[0].Proof()
+		return &state.Proof{Leaf: lineage.Leaf{Fingerprint: "aa"}, Directory: directory, Files: files}
+	}
+	for _, test := range []struct {
+		name        string
+		place       Place
+		fingerprint string
+		known       state.Record
+		want        bool
+	}{
+		{"nothing was proven", at, "bb", state.Record{}, false},
+		{"what was proven", at, "aa", state.Record{Proven: of(at)}, false},
+		{"another", at, "bb", state.Record{Proven: of(at)}, true},
+		{"what was left there", at, "bb", state.Record{Proven: of(at), Left: "bb"}, false},
+		{"another than was left there", at, "cc", state.Record{Proven: of(at), Left: "bb"}, true},
+		{"in other files", at, "bb", state.Record{Proven: of(h.inFiles(t, "other.pem"))}, false},
+		{"in a directory", at, "bb", state.Record{Proven: of(h.inDirectory("managed"))}, false},
+		{"another in a directory", h.inDirectory("managed"), "bb", state.Record{Proven: of(h.inDirectory("managed"))}, true},
+		{"another in a row", h.inRow("row"), "bb", state.Record{Proven: of(h.inRow("row"))}, true},
+		{"in files that were a row", at, "bb", state.Record{Proven: of(h.inRow("row"))}, false},
+	} {
+		if got := test.place.IsChanged(test.fingerprint, test.known); got != test.want {
+			t.Errorf("%s: %v", test.name, got)
+		}
+	}
+}

@@ -121,6 +121,7 @@ func shown(t *testing.T) map[string]View {
 		{Lineage: "c.example", Client: "certbot"}, {Lineage: "d.example", Client: "certbot"}, {Lineage: "shop.example", Client: "certbot", Served: &at},
 	}
 	views["status-unclaimed"] = Status{Inventory: Inventory{Seen: sightings()[:1], Unclaimed: unclaimed}, Now: noon, Screen: Screen{Width: 80}}
+	views["status-changed"] = Status{Inventory: Inventory{Seen: changes()}, Now: noon, Screen: Screen{Width: 80}}
 	views["status-nothing"] = Status{Now: noon, Screen: Screen{Width: 80}}
 	return views
 }
@@ -266,6 +267,11 @@ func TestPluginLine(t *testing.T) {
 	line, severity = Check{Inventory: Inventory{Seen: sightings()[:1]}, Now: noon, MaxAge: UsualAge}.Line()
 	golden(t, "check-good.txt", line+"\n")
 	if severity != SeverityOK {
+		t.Error(severity)
+	}
+	line, severity = Check{Inventory: Inventory{Seen: changes()}, Now: noon, MaxAge: UsualAge}.Line()
+	golden(t, "check-changed.txt", line+"\n")
+	if severity != SeverityCritical { // by what was refused
 		t.Error(severity)
 	}
 	golden(t, "check-failure.txt", PluginFailure(errors.New("read x|y: permission\ndenied"), "run it with sudo")+"\n"+PluginFailure(errors.New("unexpected"), "")+"\n")
@@ -485,6 +491,16 @@ func sightings() []state.Sighting {
 		sighting("web", 20), stale, sighting("ftp", 72), sighting("old", 93), pending, held, few, out,
 		{Looked: noon, Certificate: state.Certificate{Target: "new", Lineage: "new", Service: "nginx", State: string(condition.Unknown), Served: []state.Served{}}},
 	}
+}
+
+// changes returns what is seen where others have put a pair: one that was refused, by whom
+// is known, and one of nobody knows whom.
+func changes() []state.Sighting {
+	known := pendingFor(differing(sighting("web", 1), condition.Changed, time.Minute), "staging-issuer")
+	known.Changed = &state.Changed{Proven: *oldLeaf(), Generation: "20261123T110000Z-abababab", Time: noon.Add(-time.Hour), By: []string{"/etc/letsencrypt/renewal-hooks/deploy/deploy.sh:2"}}
+	unknown := differing(sighting("sip", 1), condition.Changed, time.Minute)
+	unknown.Changed = &state.Changed{Proven: *newLeaf(), Generation: "20261123T110000Z-cdcdcdcd", Time: noon.Add(-time.Hour)}
+	return []state.Sighting{known, unknown}
 }
 
 func endpointAt(t *testing.T, url string) endpoint.Endpoint {

@@ -87,10 +87,13 @@ func alarms(s state.Sighting, now time.Time, expiry condition.Expiry) []alarm {
 		}
 	case condition.Changed:
 		level := SeverityWarning
-		if late || now.Sub(*s.Since) > settles || state.Ahead(*s.Since, now) {
+		if s.Pending != nil && s.Pending.Next == nil || late || now.Sub(*s.Since) > settles || state.Ahead(*s.Since, now) {
 			level = SeverityCritical
 		}
 		say(level, "%s", changed(s))
+		if s.Pending != nil {
+			say(level, "pending (%s)%s", s.Pending.Reason, onceOf(s))
+		}
 	case condition.Stale:
 		if late {
 			say(SeverityCritical, "%s", difference(s, now))
@@ -128,6 +131,15 @@ func changed(s state.Sighting) string {
 		by = "known to write there: " + strings.Join(s.Changed.By, ", ")
 	}
 	return fmt.Sprintf("changed by others: installed is %s, proven was %s, served %s (%s)", short(s.Installed), s.Changed.Proven.Short(), servedLeaves(s), by)
+}
+
+// remedyOfChange says how the lineage's own pair comes back, or, where that was refused or
+// failed, the proven one.
+func remedyOfChange(s state.Sighting) string {
+	if s.Pending == nil {
+		return fmt.Sprintf("certlatch deploy --force --target %s puts the lineage's own pair back", s.Target)
+	}
+	return fmt.Sprintf("certlatch rollback %s %s --to %s puts the proven pair back and holds the target until certlatch release %s", s.Target, s.Lineage, s.Changed.Generation, s.Target)
 }
 
 // onceOf says that a service which was restarted in vain is not again by itself;

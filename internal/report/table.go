@@ -178,7 +178,7 @@ func (t table) details(text *strings.Builder, r row) {
 	}
 	if condition.Condition(s.State) == condition.Changed {
 		say("%s", changed(s))
-		say("certlatch deploy --force --target %s puts the lineage's own pair back", s.Target)
+		say("%s", remedyOfChange(s))
 	}
 	for _, p := range s.Served {
 		switch {
@@ -203,6 +203,8 @@ func (t table) details(text *strings.Builder, r row) {
 	case s.Since == nil:
 	case c == condition.HeldBack:
 		say("held since %s (%s): certlatch release %s ends that", at(*s.Since), orDash(s.Hold), s.Target)
+	case c == condition.Changed && s.Pending != nil:
+		say("%s, %s%s", s.Pending.Reason, Count(s.Pending.Attempts, "attempt", "attempts"), t.nextOf(s.Pending.Next)+onceOf(s))
 	case s.Pending != nil:
 		say("%s since %s, %s%s", s.Pending.Reason, at(*s.Since), Count(s.Pending.Attempts, "attempt", "attempts"), t.nextOf(s.Pending.Next)+onceOf(s))
 	case c == condition.Unknown:

@@ -24,6 +24,7 @@ type Certificate struct {
 	State     string        `json:"state"`
 	Since     *time.Time    `json:"since"` // when that state began, as far as is known
 	Pending   *Waiting      `json:"pending"`
+	Changed   *Changed      `json:"changed"` // nil: what is installed is certlatch's, or it is not known whose
 
 	// ChainEnds is when the way to a trusted root ends, where that is before the leaf
 	// does; nil: it is not, as far as is known.
@@ -66,7 +67,6 @@ type Sighting struct {
 	Differs *time.Time `json:"differs"` // since when what is installed or served is not the wanted leaf; nil: it is
 	Hold    *string    `json:"hold"`    // why the target is held; nil: it is not
 	Outage  *Outage    `json:"outage,omitempty"`
-	Changed *Changed   `json:"changed,omitempty"` // nil: what is installed is certlatch's, or it is not known whose
 
 	// Endangers is what the service serves beside the target and would lose by its
 	// next activation; nil: nothing that is known.
@@ -75,12 +75,14 @@ type Sighting struct {
 
 // Changed says that somebody has put another pair where a proven one was.
 type Changed struct {
-	Proven lineage.Leaf `json:"proven"`
-	Time   time.Time    `json:"time"` // of the proof
+	Proven     lineage.Leaf `json:"proven"`
+	Generation string       `json:"generation"` // of what was proven
+	Time       time.Time    `json:"time"`       // of the proof
 
 	// By is who is known to write there, or to reload the service: files, with
 	// their lines, and none of what they hold, which is for their readers alone.
-	By []string `json:"by,omitempty"`
+	// Nil: nobody is known, or who looks may not know it.
+	By []string `json:"by"`
 }
 
 // Outage says that a probe of a certificate that was proven to be served

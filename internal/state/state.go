@@ -124,6 +124,10 @@ type Record struct {
 	Lineage string   `json:"lineage"`
 	Proven  *Proof   `json:"proven"`  // nil: nothing was ever proven here
 	Pending *Pending `json:"pending"` // nil: all is well
+
+	// Left is the fingerprint of a leaf that certlatch has installed since and has not
+	// proven, or may not have been able to take away again; empty: there is none.
+	Left string `json:"left,omitempty"`
 }
 
 // Proof is the last leaf that the service was seen to serve, or that was
