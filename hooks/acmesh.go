@@ -97,6 +97,14 @@ func acmeshChoose(dir string) string {
 	return "acme.sh --deploy -d " + name + " --deploy-hook certlatch"
 }
 
+// AcmeshForgets reports whether acme.sh's cron never renews what it keeps in a directory:
+// of one that ends in _ecc, it takes what is before the first underscore for the name
+// (acme.sh 3.1.4 and 3.1.5 renewAll, cut -d _ -f 1; measured with both).
+func AcmeshForgets(dir string) bool {
+	name, isECC := strings.CutSuffix(dir, acmeshECC)
+	return isECC && strings.Contains(name, "_")
+}
+
 func (a acmesh) Setup(self string) Setup {
 	return Setup{
 		Dirs:  []string{"/root/.acme.sh/deploy"},

@@ -48,7 +48,7 @@ func examineUnits(cfg *config.Config) []deployers.Check {
 func interests(cfg *config.Config) []hooks.Interest {
 	var all []hooks.Interest
 	for _, t := range cfg.Targets {
-		i := hooks.Interest{Target: t.Name, Service: t.Service, Unit: t.Unit}
+		i := hooks.Interest{Target: t.Name, Service: t.Service, Unit: t.Unit, Takes: t.Wants}
 		for _, file := range []string{t.Certificate, t.Key, t.Chain, t.Combined, t.Directory} {
 			if file != "" && !strings.Contains(file, "{lineage}") {
 				i.Paths = append(i.Paths, file)

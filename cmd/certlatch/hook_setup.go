@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/hookfiles"
+	"github.com/certlatch/certlatch/internal/report"
 	"github.com/certlatch/certlatch/internal/spelling"
 )
 
@@ -31,22 +33,19 @@ func (p *program) hookFileCommand(name, use string, do func(hookfiles.Place) (st
 			done, err := do(place)
 			fmt.Fprint(p.stdout, done)
 			if name == "install" && err == nil {
-				p.tellBeside(c.String("config"))
+				if cfg, err := config.Load(c.String("config")); err == nil { // there may be none yet
+					tellBeside(p.stdout, cfg)
+				}
 			}
 			return err
 		},
 	}
 }
 
-// tellBeside says who else writes the targets' files or reloads their services, where
-// there is a configuration that names targets.
-func (p *program) tellBeside(path string) {
-	cfg, err := config.Load(path)
-	if err != nil {
-		return
-	}
+// tellBeside says who else writes the targets' files or reloads their services.
+func tellBeside(w io.Writer, cfg *config.Config) {
 	for _, check := range hookfiles.Beside(cfg.Roots, interests(cfg)) {
-		fmt.Fprintf(p.stdout, "beside it: %s\n", check)
+		fmt.Fprintln(w, report.Printable("beside certlatch: "+check.String()))
 	}
 }
 

@@ -80,6 +80,7 @@ func (p *program) init(c *cli.Context) error {
 		return fmt.Errorf("what was found makes no configuration: %w", err)
 	}
 	if c.Bool("print") {
+		tellBeside(p.stderr, cfg)
 		_, err := p.stdout.Write(text.Bytes())
 		return err
 	}
@@ -92,6 +93,7 @@ func (p *program) init(c *cli.Context) error {
 			return err
 		}
 	}
+	tellBeside(p.stdout, cfg)
 	_, err = fmt.Fprint(p.stdout, report.NextSteps(proposed, withHooks(proposed.Roots)))
 	return err
 }
@@ -127,6 +129,7 @@ func (p *program) initAgain(ctx context.Context, path string, update bool) error
 		}
 	}
 	if entries == "" {
+		tellBeside(p.stdout, cfg)
 		_, err := fmt.Fprintf(p.stdout, "%s stays as it is: there is no target to add\n%s", path, report.Undecided(proposed))
 		return err
 	}
@@ -134,7 +137,12 @@ func (p *program) initAgain(ctx context.Context, path string, update bool) error
 	if err != nil {
 		return &prepare.RequestError{What: err.Error(), Remedy: "certlatch init --print shows what would stand in a new one"}
 	}
+	after, err := config.Parse(path, text)
+	if err != nil {
+		return fmt.Errorf("what was found makes no configuration: %w", err)
+	}
 	if _, err := fmt.Fprint(p.stdout, report.Added(path, behind, entries)); err != nil || !update {
+		tellBeside(p.stdout, after)
 		fmt.Fprintln(p.stdout, "\ncertlatch init --update adds this")
 		return err
 	}
@@ -149,14 +157,11 @@ func (p *program) initAgain(ctx context.Context, path string, update bool) error
 	}
 	fmt.Fprintf(p.stdout, "\nadded to %s\n", path)
 	if path == defaultConfig && len(sandbox.Usual().Installed()) > 0 {
-		after, err := config.Load(path)
-		if err != nil {
-			return err
-		}
 		if err := p.writeDropIns(ctx, after); err != nil {
 			return err
 		}
 	}
+	tellBeside(p.stdout, after)
 	_, err = fmt.Fprint(p.stdout, report.NextSteps(proposed, nil))
 	return err
 }

@@ -96,7 +96,7 @@ func nameHands(cfg *config.Config, seen []state.Sighting) {
 	}
 	for _, hand := range hookfiles.Hands(cfg.Roots, interests(cfg)) {
 		for _, s := range seen {
-			if s.Changed != nil && s.Target == hand.Target {
+			if hand.Writes && s.Changed != nil && s.Target == hand.Target {
 				s.Changed.By = append(s.Changed.By, fmt.Sprintf("%s:%d", hand.File, hand.Line))
 			}
 		}

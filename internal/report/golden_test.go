@@ -494,13 +494,15 @@ func sightings() []state.Sighting {
 }
 
 // changes returns what is seen where others have put a pair: one that was refused, by whom
-// is known, and one of nobody knows whom.
+// is known, and one of nobody knows whom; and a refused one that is served from elsewhere.
 func changes() []state.Sighting {
 	known := pendingFor(differing(sighting("web", 1), condition.Changed, time.Minute), "staging-issuer")
 	known.Changed = &state.Changed{Proven: *oldLeaf(), Generation: "20261123T110000Z-abababab", Time: noon.Add(-time.Hour), By: []string{"/etc/letsencrypt/renewal-hooks/deploy/deploy.sh:2"}}
 	unknown := differing(sighting("sip", 1), condition.Changed, time.Minute)
 	unknown.Changed = &state.Changed{Proven: *newLeaf(), Generation: "20261123T110000Z-cdcdcdcd", Time: noon.Add(-time.Hour)}
-	return []state.Sighting{known, unknown}
+	elsewhere := pendingFor(sighting("mail", 1), "staging-issuer")
+	elsewhere.State, elsewhere.Installed = string(condition.Broken), oldLeaf()
+	return []state.Sighting{known, unknown, elsewhere}
 }
 
 func endpointAt(t *testing.T, url string) endpoint.Endpoint {

@@ -75,7 +75,7 @@ func alarms(s state.Sighting, now time.Time, expiry condition.Expiry) []alarm {
 		}
 		say(level, "held (%s)", orDash(s.Hold))
 	case condition.Broken:
-		say(SeverityCritical, "failed (%s)%s", s.Pending.Reason, onceOf(s))
+		say(SeverityCritical, "failed (%s)%s%s", s.Pending.Reason, servedAnyway(s), onceOf(s))
 	case condition.Waiting:
 		switch {
 		case outcome.Reason(s.Pending.Reason).WaitsForSomebody():
@@ -131,6 +131,20 @@ func changed(s state.Sighting) string {
 		by = "known to write there: " + strings.Join(s.Changed.By, ", ")
 	}
 	return fmt.Sprintf("changed by others: installed is %s, proven was %s, served %s (%s)", short(s.Installed), s.Changed.Proven.Short(), servedLeaves(s), by)
+}
+
+// servedAnyway says that the leaf that was issued is served, though it is not installed;
+// empty: it is not.
+func servedAnyway(s state.Sighting) string {
+	if s.Issued == nil || s.Installed == nil || s.Installed.Fingerprint == s.Issued.Fingerprint {
+		return ""
+	}
+	for _, p := range s.Served {
+		if p.Leaf != nil && p.Leaf.Fingerprint == s.Issued.Fingerprint {
+			return fmt.Sprintf(", and serves %s for all that, which it has from elsewhere", s.Issued.Short())
+		}
+	}
+	return ""
 }
 
 // remedyOfChange says how the lineage's own pair comes back, or, where that was refused or
