@@ -341,6 +341,37 @@ func TestForgetGone(t *testing.T) {
 	}
 }
 
+// What certlatch has installed and not proven stays its own, until another leaf is proven:
+// also where another one was refused meanwhile.
+func TestLeft(t *testing.T) {
+	m := &memory{state: &state.State{}}
+	left := func(result outcome.Result, fingerprint string, proof *state.Proof) string {
+		e := ended{outcome: outcome.Outcome{Target: "web", Lineage: "a.example", Result: result}, fingerprint: fingerprint, proof: proof}
+		m.note(e, time.Now())
+		return m.state.Get("web", "a.example").Left
+	}
+	for _, test := range []struct {
+		result      outcome.Result
+		fingerprint string
+		want        string
+	}{
+		{outcome.Refused, "aa", ""},
+		{outcome.Deferred, "bb", "bb"},
+		{outcome.Refused, "cc", "bb"},
+		{outcome.RolledBack, "cc", "bb"},
+		{outcome.WaitingRestart, "dd", "dd"},
+		{outcome.RollbackFailed, "ee", "ee"},
+		{outcome.Failed, "ff", "ee"},
+	} {
+		if got := left(test.result, test.fingerprint, nil); got != test.want {
+			t.Errorf("%s of %s: %q is left", test.result, test.fingerprint, got)
+		}
+	}
+	if got := left(outcome.Deployed, "gg", &state.Proof{}); got != "" {
+		t.Errorf("after a proof %q is left", got)
+	}
+}
+
 // TestTells wants whoever watches to be told what is being done, and of what.
 func TestTells(t *testing.T) {
 	issued := issue(t)

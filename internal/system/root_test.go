@@ -41,7 +41,7 @@ var trixie = recipe{
 }
 
 var (
-	clients  = []string{"certbot", "acme.sh", "lego", "dehydrated", "acmetool", "uacme", "caddy", "apache2"}
+	clients  = []string{"certbot", "python3-certbot-nginx", "acme.sh", "lego", "dehydrated", "acmetool", "uacme", "caddy", "apache2"}
 	services = []string{
 		"nginx", "libnginx-mod-stream", "libnginx-mod-mail", "kamailio", "kamailio-tls-modules", "prosody",
 		"haproxy", "postfix", "dovecot-imapd", "coturn", "ejabberd",
