@@ -39,6 +39,10 @@ type Facts struct {
 	Answers   map[Query]Answer
 	Names     []string // of the new leaf; nil: it could not be read
 
+	// Same is, by the path of a plan's file, what else the service's configuration names
+	// that leads to the same place.
+	Same map[string][]string
+
 	// Activated is when certlatch last told the service to take new files; zero:
 	// it is not known to have.
 	Activated time.Time

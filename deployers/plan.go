@@ -40,7 +40,8 @@ type Plan struct {
 	// with its certificate.
 	NeverStaples bool
 
-	Checks []Check // what was looked at for this plan, and what the operator should know
+	Checks  []Check  // what was looked at for this plan, and what the operator should know
+	NotOurs *NotOurs // nil: something takes the files, or that is not known
 }
 
 // Test is a service's own test of its configuration.
@@ -124,11 +125,13 @@ type File struct {
 	// Credential is where the service finds it, if systemd reads it and hands it to
 	// the unit as a credential; empty: the service reads the file itself.
 	Credential string
+
+	Also []string // other paths that lead to the same file
 }
 
 // IsAt reports whether the service finds the file at a path.
 func (f File) IsAt(path string) bool {
-	return f.Path == path || f.Credential != "" && f.Credential == path
+	return f.Path == path || f.Credential != "" && f.Credential == path || slices.Contains(f.Also, path)
 }
 
 // Proof is what shows that a service serves the new files for good, and not an old
@@ -254,7 +257,7 @@ func NewPlan(t Target, l lineage.Lineage, f Facts, scheme string) Plan {
 			return
 		}
 		path = expand(path)
-		file := File{Path: path, Content: content, User: t.User, Group: t.Group, Mode: 0o644, Credential: f.Unit.handsOver(path)}
+		file := File{Path: path, Content: content, User: t.User, Group: t.Group, Mode: 0o644, Credential: f.Unit.handsOver(path), Also: f.Same[path]}
 		if t.Group == "" && file.Credential == "" {
 			file.Group = reader.fileGroup()
 		}

@@ -68,7 +68,7 @@ func (Deployer) Defaults(t *deployers.Target) {
 func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 	options := t.Options.(*Options)
 	seen := options.observe(f)
-	wants := deployers.Wants{Unit: t.Unit, Ports: seen.ports(), Texts: slices.Concat(seen.asked, unitFiles(t.Unit))}
+	wants := deployers.Wants{Unit: t.Unit, Ports: seen.ports(), Texts: slices.Concat(seen.asked, seen.sources, unitFiles(t.Unit))}
 	if f.Unit.MainPID > 0 {
 		wants.Texts = append(wants.Texts, statusFile(f.Unit.MainPID))
 	}

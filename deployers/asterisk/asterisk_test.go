@@ -179,7 +179,7 @@ func TestOtherConfiguration(t *testing.T) {
 		t.Errorf("commands %q", wants.Commands)
 	}
 	want := []string{
-		"/srv/pbx/asterisk.conf", "/srv/pbx/etc/pjsip.conf", "/srv/pbx/etc/http.conf",
+		"/srv/pbx/asterisk.conf", "/srv/pbx/etc/pjsip.conf", "/srv/pbx/etc/http.conf", "/srv/pbx/etc/sorcery.conf",
 		"/etc/systemd/system/asterisk.service", "/usr/lib/systemd/system/asterisk.service", "/proc/69/status",
 	}
 	if !cmp.Equal(want, wants.Texts) {
@@ -344,4 +344,31 @@ func FuzzConfig(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestNotOurs is about what is said where nothing takes the files: only what is sure.
+func TestNotOurs(t *testing.T) {
+	const transport = "[tls]\ntype=transport\nprotocol=tls\ncert_file=/live/c.pem\npriv_key_file=/live/k.pem\n"
+	for _, test := range []struct {
+		name, sip, sources string
+		want               bool
+	}{
+		{"another pair", transport, "", true},
+		{"ours", strings.ReplaceAll(transport, "/live/", "/"), "", false},
+		{"half of ours", strings.ReplaceAll(transport, "/live/k", "/k"), "", false},
+		{"what a program writes", transport + "#exec /x\n", "", false},
+		{"transports of a database", transport, "[res_pjsip]\ntransport=realtime,ps_transports\n", false},
+		{"others of a database", transport, "[res_pjsip]\nendpoint=realtime,ps_endpoints\n", true},
+	} {
+		f := factsOf(t, debianVersion, sip())
+		f.Texts["/etc/asterisk/pjsip.conf"] = []deployers.Text{{Path: "/etc/asterisk/pjsip.conf", Content: test.sip}}
+		f.Texts["/etc/asterisk/sorcery.conf"] = []deployers.Text{{Path: "/etc/asterisk/sorcery.conf", Content: test.sources}}
+		plan, err := Deployer{}.Plan(target("/c.pem", "/k.pem", nil), lineage.Lineage{Name: "web.example"}, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := plan.NotOurs != nil; got != test.want {
+			t.Errorf("%s: %v; %q", test.name, plan.NotOurs, plan.Notes())
+		}
+	}
 }

@@ -34,6 +34,8 @@ type observed struct {
 	runUser, runGroup string // of asterisk.conf
 	installed         bool   // it has one
 	unread            []string
+	sources           []string // the files that say whether transports come from a database,
+	elsewhere         bool     // which they may
 }
 
 // observe returns what the facts say.
@@ -54,6 +56,12 @@ func (o *Options) observe(f deployers.Facts) observed {
 	sip.read(filepath.Join(dir, "pjsip.conf"), 0)
 	web := reader{texts: f.Texts, dir: dir}
 	web.read(filepath.Join(dir, "http.conf"), 0)
+	sources := reader{texts: f.Texts, dir: dir}
+	sources.read(filepath.Join(dir, "sorcery.conf"), 0)
+	for _, c := range sources.categories { // transport = realtime,ps_transports (res/res_sorcery_*.c of 22.10.1)
+		seen.elsewhere = seen.elsewhere || c.values["transport"] != ""
+	}
+	seen.sources = sources.asked
 	seen.asked, seen.unread = slices.Concat(main.asked, sip.asked, web.asked), slices.Concat(main.unread, sip.unread, web.unread)
 	seen.uses = slices.Concat(transports(sip.categories), webServers(web.categories))
 	return seen
@@ -120,13 +128,15 @@ func (s observed) ports() []uint16 {
 // uses that take the plan's files.
 func (s observed) describe(plan *deployers.Plan, t deployers.Target, f deployers.Facts) []use {
 	var ours []use
-	var taken []string
+	var taken []deployers.Taken
+	half := false
 	for _, u := range s.uses {
 		gets := plan.Writes(u.certificate, deployers.Fullchain, deployers.Combined)
 		if gets != plan.Writes(u.key, deployers.Key, deployers.Combined) {
+			half = true
 			plan.Warn(deployers.Configuration, "let it name both files of one pair", "%s takes %s with the key %s, and the target has only one of the two", u.where, u.certificate, u.key)
 		}
-		taken = append(taken, u.where+" takes "+u.certificate)
+		taken = append(taken, deployers.Taken{Where: u.where, File: u.certificate, Key: u.key})
 		if gets {
 			ours = append(ours, u)
 			plan.Fine(deployers.Configuration, "%s takes %s", u.where, u.certificate)
@@ -140,7 +150,8 @@ func (s observed) describe(plan *deployers.Plan, t deployers.Target, f deployers
 	case taken == nil:
 		plan.Warn(deployers.Configuration, "let a transport of pjsip.conf name them (cert_file, priv_key_file)", "no TLS transport was found in %s, so nothing is known to take these files", strings.Join(s.asked, ", "))
 	default:
-		plan.Warn(deployers.Configuration, "name the target's paths there, or those in the target", "Asterisk does not take its certificates from %s: %s", plan.Files[0].Path, strings.Join(taken, ", "))
+		sure := !half && s.unread == nil && !s.elsewhere
+		plan.TakesElsewhere(sure, "name the target's paths there, or those in the target", "Asterisk does not take its certificates from "+plan.Files[0].Path, taken...)
 	}
 	if plan.Found && len(ours) > 0 {
 		plan.Probes = probes(ours, f.Listeners)

@@ -550,3 +550,30 @@ func TestDiscover(t *testing.T) {
 		Names: []string{"b.example"}, Hints: packaged.Hints,
 	}}, "[server:default] (/etc/kamailio/tls.cfg:1) takes ./a.pem, which is relative")
 }
+
+// TestNotOurs is about what is said where no profile takes the files: only what is sure.
+func TestNotOurs(t *testing.T) {
+	const other = "[server:default]\ncertificate = /a\nprivate_key = /b\n"
+	for _, test := range []struct {
+		name  string
+		facts deployers.Facts
+		want  bool
+	}{
+		{"another pair", factsOf(byFile, other), true},
+		{"ours", factsOf(byFile, ourProfile), false},
+		{"one of several", factsOf(byFile, other+strings.Replace(ourProfile, "default", "any", 1)), false},
+		{"half of ours", factsOf(byFile, "[server:default]\ncertificate = /etc/x/cert.pem\nprivate_key = /b\n"), false},
+		{"ours as a client", factsOf(byFile, other+"[client:default]\ncertificate = /etc/x/cert.pem\nprivate_key = /etc/x/key.pem\n"), false},
+		{"relative to where it runs", factsOf(byFile, "[server:default]\ncertificate = ./a\nprivate_key = /b\n"), false},
+		{"a flaw", factsOf(byFile, other+"oops\n"), false},
+		{"another name that leads to ours", with(factsOf(byFile, other), func(f *deployers.Facts) { f.Same = map[string][]string{"/etc/x/cert.pem": {"/a"}} }), false},
+	} {
+		plan, err := Deployer{}.Plan(sample.Target(Deployer{}, nil), lineage.Lineage{Name: "sip.example"}, test.facts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := plan.NotOurs != nil; got != test.want {
+			t.Errorf("%s: %v; %q", test.name, plan.NotOurs, plan.Notes())
+		}
+	}
+}

@@ -45,7 +45,8 @@ func (k observed) describe(plan *deployers.Plan, t deployers.Target, f deployers
 	}
 	k.addBeside(plan)
 	if known && len(ours) == 0 {
-		plan.Warn(deployers.Configuration, "name the target's paths there, or those in the target", "Kamailio does not take its certificates from %s: %s", plan.Files[0].Path, k.taken())
+		sure := !k.guessed && len(k.taking(plan.Files, k.tls.profiles)) == 0 // as a client it takes them too
+		plan.TakesElsewhere(sure, "name the target's paths there, or those in the target", "Kamailio does not take its certificates from "+plan.Files[0].Path, k.taken()...)
 	}
 	if plan.Found {
 		plan.Probes = k.probes(f.Listeners, plan.Names, ours)
@@ -97,8 +98,11 @@ func (k observed) addBeside(plan *deployers.Plan) {
 
 // using returns the server profiles that take one of the files; where tls.cfg
 // has no default profile, that of modparam counts as one.
-func (k observed) using(files []deployers.File) []tlsProfile {
-	return slices.DeleteFunc(k.servers(), func(p tlsProfile) bool {
+func (k observed) using(files []deployers.File) []tlsProfile { return k.taking(files, k.servers()) }
+
+// taking returns those of some profiles that take one of the files.
+func (k observed) taking(files []deployers.File, profiles []tlsProfile) []tlsProfile {
+	return slices.DeleteFunc(slices.Clone(profiles), func(p tlsProfile) bool {
 		return !slices.ContainsFunc(files, func(f deployers.File) bool {
 			return slices.ContainsFunc([]string{"certificate", "private_key", "certificate2", "private_key2"}, func(option string) bool {
 				return f.IsAt(k.tls.path(p, option))
@@ -116,13 +120,12 @@ func (k observed) servers() []tlsProfile {
 	return servers
 }
 
-// taken returns which profiles there are and what they name, for people.
-func (k observed) taken() string {
-	var parts []string
+// taken returns what the profiles name.
+func (k observed) taken() (takes []deployers.Taken) {
 	for _, p := range k.servers() {
-		parts = append(parts, fmt.Sprintf("%s takes %s", p.place(), k.tls.path(p, "certificate")))
+		takes = append(takes, deployers.Taken{Where: p.place(), File: k.tls.path(p, "certificate"), Key: k.tls.path(p, "private_key")})
 	}
-	return strings.Join(parts, ", ")
+	return takes
 }
 
 // probes returns probes of the listeners: with each name by which a client

@@ -95,6 +95,18 @@ func (c configuration) each(block []directive, seen map[string]bool, yield func(
 	return true
 }
 
+// mention notes the paths in the directives about certificates, in all blocks.
+func (c configuration) mention(block []directive, paths map[string]bool) {
+	for _, d := range block {
+		if strings.Contains(d.name(), "certificate") {
+			for _, word := range d.words[1:] {
+				paths[c.path(word)] = true
+			}
+		}
+		c.mention(d.block, paths)
+	}
+}
+
 // included returns the files that an include directive means, in the order of
 // glob(3), by which nginx finds them.
 func (c configuration) included(pattern string) []string {

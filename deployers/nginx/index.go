@@ -16,6 +16,7 @@ type serversRead struct {
 	servers   []serverBlock
 	naming    map[string][]int           // those that name a file, by its path
 	variable  []int                      // those that find a certificate by a variable
+	mentioned map[string]bool            // the paths in directives about any certificate
 	listeners map[address][]firstListens // each listener once, by its address
 	choices   map[string]*choice         // by listener
 	lost      map[int][]ignored          // by server
@@ -43,7 +44,10 @@ func readServers(dump string) serversRead {
 		return serversRead{err: err}
 	}
 	read := indexed(config.servers())
-	read.main, read.fronts = config.main, config.fronts()
+	read.main, read.fronts, read.mentioned = config.main, config.fronts(), map[string]bool{}
+	for _, directives := range config.files {
+		config.mention(directives, read.mentioned)
+	}
 	return read
 }
 
@@ -79,9 +83,41 @@ func (s serversRead) concerned(plan deployers.Plan) []int {
 		if f.Credential != "" {
 			at = append(at, s.naming[f.Credential]...)
 		}
+		for _, path := range f.Also {
+			at = append(at, s.naming[path]...)
+		}
 	}
 	slices.Sort(at)
 	return slices.Compact(at)
+}
+
+// answering returns the servers that have some names, as clients may ask for them, or else
+// those that answer for them, by their places. It is not sure where that takes a regular
+// expression which cannot be tried here.
+func (s serversRead) answering(names []string) (servers []int, sure bool) {
+	for number, server := range s.servers {
+		if server.hasTLS() && slices.ContainsFunc(server.exactNames(), func(name string) bool {
+			_, parent, _ := strings.Cut(name, ".")
+			return slices.Contains(names, name) || slices.Contains(names, anyLabel+parent)
+		}) {
+			servers = append(servers, number)
+		}
+	}
+	if servers != nil {
+		return servers, true
+	}
+	sure = true
+	for _, c := range s.choices {
+		for _, name := range append(slices.Clip(names), "") {
+			if name == "" && names != nil {
+				continue
+			}
+			server, known := c.of(name)
+			servers, sure = append(servers, server), sure && known
+		}
+	}
+	slices.Sort(servers)
+	return slices.Compact(servers), sure
 }
 
 // nameAt returns a name by which clients reach a server at one of its listeners, of

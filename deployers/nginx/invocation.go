@@ -183,6 +183,12 @@ func instanceOf(t deployers.Target, f deployers.Facts) instance {
 	return found
 }
 
+// isKnown reports whether it is known which configuration the target's nginx reads.
+func (i instance) isKnown(t deployers.Target, f deployers.Facts) bool {
+	isGuessed := i.says == "" && f.Systemd && (f.Unit.Running() || t.Unit != defaultUnit)
+	return !isGuessed && i.several == nil && i.others == nil
+}
+
 // defaultPID is the PID file of Debian's and Fedora's packages (their nginx.conf: pid
 // /run/nginx.pid).
 const defaultPID = "/run/nginx.pid"

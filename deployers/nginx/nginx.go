@@ -80,7 +80,7 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	dumped := f.Output(nginx.dump())
 	plan.Test.Passed = dumped.Failed == "" && dumped.Stdout != ""
 	nginx.tell(&plan, t, f)
-	followConfiguration(&plan, nginx, t.Options.(*Options), f)
+	followConfiguration(&plan, nginx, t, f)
 	countOldWorkers(&plan, f.Titles)
 	plan.Proof.Accepting = acceptingWorker
 	plan.Of = nginx.processes(plan.Of)
@@ -124,7 +124,7 @@ func countOldWorkers(plan *deployers.Plan, titles []string) {
 // followConfiguration adds to a plan what nginx's own configuration says about
 // the plan's files: the names that they are for, and where they are served.
 // Where it does not say, the listeners that were found stay the probes.
-func followConfiguration(plan *deployers.Plan, nginx instance, options *Options, f deployers.Facts) {
+func followConfiguration(plan *deployers.Plan, nginx instance, t deployers.Target, f deployers.Facts) {
 	command := nginx.dump()
 	dump := f.Output(command)
 	read := deployers.Once(f, "nginx", dump.Stdout, readServers)
@@ -136,14 +136,14 @@ func followConfiguration(plan *deployers.Plan, nginx instance, options *Options,
 		plan.Warn(deployers.Configuration, "run "+strings.Join(command, " "), "nginx's configuration could not be read, so it is not known which of its servers use these files: %s", why)
 		return
 	}
-	nginx.differs(plan, options, read.main)
+	nginx.differs(plan, t.Options.(*Options), read.main)
 	use := fileUse{plan: plan, read: read, asked: asked(f.Names), conflicts: deployers.Once(f, "nginx warnings", dump.Stderr, conflicts)}
 	for _, number := range read.concerned(*plan) {
 		use.consider(number)
 	}
 	plan.Names = use.names()
 	if use.servers == nil {
-		plan.Warn(deployers.Configuration, "let the server that should have it name both", "no server of nginx's configuration names %s and its key", plan.Files[0].Path)
+		use.tellElsewhere(nginx.isKnown(t, f))
 		return
 	}
 	if plan.Found {
@@ -154,6 +154,31 @@ func followConfiguration(plan *deployers.Plan, nginx instance, options *Options,
 		return
 	}
 	use.tellUnlooked()
+}
+
+// tellElsewhere notes that no server names the files, and what those have that clients
+// reach by the names of the leaf. What is known of the configuration may be of another nginx.
+func (u *fileUse) tellElsewhere(known bool) {
+	servers, sure := u.read.answering(u.asked)
+	var takes []deployers.Taken
+	for _, number := range servers {
+		server := u.read.servers[number]
+		if server.scripted {
+			sure = false
+		}
+		for _, pair := range server.pairs {
+			if !server.rejects {
+				takes = append(takes, deployers.Taken{Where: server.where, File: pair.certificate, Key: pair.key})
+			}
+		}
+	}
+	for _, f := range u.plan.Files { // as the certificate of a client, or half of a pair
+		sure = sure && !u.read.mentioned[f.Path] && !u.read.mentioned[f.Credential]
+	}
+	if !sure {
+		takes = nil
+	}
+	u.plan.TakesElsewhere(known && sure, "let the server that should have it name both", fmt.Sprintf("no server of nginx's configuration names %s and its key", u.plan.Files[0].Path), takes...)
 }
 
 // fileUse is how nginx's servers use the files of a plan.

@@ -107,9 +107,9 @@ func TestSaysWhatItsConfigurationLacks(t *testing.T) {
 	}{
 		{"named", deployers.Output{Stdout: dump}, nil, nil},
 		{"not named", deployers.Output{Stdout: dump}, func(t *deployers.Target) { t.Certificate, t.Key = "/srv/cert.pem", "/srv/key.pem" },
-			[]string{"no server of nginx's configuration names /srv/cert.pem and its key; let the server that should have it name both"}},
+			[]string{"no server of nginx's configuration names /srv/cert.pem and its key: /etc/nginx/nginx.conf:1 takes /etc/nginx/tls/fullchain.pem; let the server that should have it name both"}},
 		{"managed and not named", deployers.Output{Stdout: dump}, func(t *deployers.Target) { t.Directory, t.Certificate, t.Key = "/etc/nginx/tls", "", "" },
-			[]string{"no server of nginx's configuration names /etc/nginx/tls/current/fullchain.pem and its key; let the server that should have it name both"}},
+			[]string{"no server of nginx's configuration names /etc/nginx/tls/current/fullchain.pem and its key: /etc/nginx/nginx.conf:1 takes /etc/nginx/tls/fullchain.pem; let the server that should have it name both"}},
 		{"another key", deployers.Output{Stdout: dump}, func(t *deployers.Target) { t.Key = "/srv/key.pem" }, []string{
 			"/etc/nginx/nginx.conf:1: the server names /etc/nginx/tls/fullchain.pem, but another key; let it name both files of one pair",
 			"no server of nginx's configuration names /etc/nginx/tls/fullchain.pem and its key; let the server that should have it name both",

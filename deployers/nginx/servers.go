@@ -18,6 +18,8 @@ type serverBlock struct {
 	names   []string // its server_name, in lower case
 	pairs   []pairFiles
 	rejects bool // every handshake, by ssl_reject_handshake
+
+	scripted bool // its certificate is chosen by a program in Lua
 }
 
 // hasTLS reports whether the server serves a certificate at all.
@@ -143,14 +145,16 @@ type tlsSettings struct {
 	on                 []string // of the ssl directive, which there was up to 1.25.0
 	reject             []string // of ssl_reject_handshake
 	starttls, protocol []string // of mail
+	lua                bool
 }
 
 // tls returns what a block sets, or else has from the block around it, each
 // directive by itself (ngx_http_ssl_merge_srv_conf in
 // src/http/modules/ngx_http_ssl_module.c of 1.26).
 func (c configuration) tls(block directive, outer tlsSettings) tlsSettings {
-	var own tlsSettings
+	own := tlsSettings{lua: outer.lua}
 	for d := range c.in(block.block) {
+		own.lua = own.lua || strings.HasPrefix(d.name(), "ssl_certificate_by_lua")
 		if len(d.words) != 2 {
 			continue
 		}
@@ -182,13 +186,14 @@ func (c configuration) tls(block directive, outer tlsSettings) tlsSettings {
 		reject:       either(own.reject, outer.reject),
 		starttls:     either(own.starttls, outer.starttls),
 		protocol:     own.protocol,
+		lua:          own.lua,
 	}
 }
 
 func (c configuration) server(scheme string, outer tlsSettings, block directive) serverBlock {
 	server := serverBlock{scheme: scheme, where: block.where}
 	tls := c.tls(block, outer)
-	server.rejects = slices.Contains(tls.reject, "on")
+	server.rejects, server.scripted = slices.Contains(tls.reject, "on"), tls.lua
 	for d := range c.in(block.block) {
 		switch {
 		case d.name() == "listen" && len(d.words) > 1:

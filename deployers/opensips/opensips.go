@@ -261,7 +261,7 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 func (s observed) planFiles(plan *deployers.Plan, t deployers.Target, f deployers.Facts) error {
 	rows := 0
 	var ours []tlsDomain
-	var taken []string
+	var taken []deployers.Taken
 	half := ""
 	for _, d := range s.domains {
 		certificate, key := d.values["CERT_FILE"], d.values["PKEY_FILE"]
@@ -269,7 +269,7 @@ func (s observed) planFiles(plan *deployers.Plan, t deployers.Target, f deployer
 			rows++
 			continue
 		}
-		taken = append(taken, fmt.Sprintf("domain %s takes %s", d.name, certificate))
+		taken = append(taken, deployers.Taken{Where: "domain " + d.name, File: certificate, Key: key})
 		gets := plan.Writes(certificate, deployers.Fullchain, deployers.Combined)
 		if gets != plan.Writes(key, deployers.Key, deployers.Combined) {
 			half = fmt.Sprintf("domain %s takes %s with the key %s, and the target has only one of the two", d.name, certificate, key)
@@ -297,7 +297,11 @@ func (s observed) planFiles(plan *deployers.Plan, t deployers.Target, f deployer
 	case len(ours) == 0 && len(taken) == 0:
 		plan.Warn(deployers.Configuration, "define one in its script", "OpenSIPS lists no server domain, so nothing takes %s", plan.Files[0].Path)
 	case len(ours) == 0:
-		plan.Warn(deployers.Configuration, "name the target's paths there, or those in the target", "OpenSIPS does not take its certificates from %s: %s", plan.Files[0].Path, strings.Join(taken, ", "))
+		client := func(d tlsDomain) bool {
+			return plan.Writes(d.values["CERT_FILE"], deployers.Fullchain, deployers.Combined)
+		}
+		plan.TakesElsewhere(half == "" && !slices.ContainsFunc(s.all, client),
+			"name the target's paths there, or those in the target", "OpenSIPS does not take its certificates from "+plan.Files[0].Path, taken...)
 	}
 	activation, err := s.activation(t, f, deployers.Activation{}, "OpenSIPS reads the files that its script names only when it starts")
 	switch {

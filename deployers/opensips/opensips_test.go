@@ -443,3 +443,32 @@ modparam("httpd", "port", 8080)
 		t.Error("a script without a management interface has one")
 	}
 }
+
+// TestNotOurs is about what is said where no domain of the script takes the files: only
+// what is sure.
+func TestNotOurs(t *testing.T) {
+	silent := factsOf("", "")
+	silent.Answers = map[deployers.Query]deployers.Answer{{Channel: miFIFO, Method: "version"}: miSilent, {Channel: miFIFO, Method: "tls_list"}: miSilent}
+	others := tlsList(t, "script", "/path/", "/etc/opensips/tls/")
+	for _, test := range []struct {
+		name   string
+		change func(*deployers.Target)
+		facts  deployers.Facts
+		want   bool
+	}{
+		{"another pair", inScript, factsOf("3.6.8", others), true},
+		{"ours", inScript, factsOf("3.6.8", tlsList(t, "script")), false},
+		{"half of ours", inScript, factsOf("3.6.8", tlsList(t, "script", "/path/privkey", "/path/other")), false},
+		{"ours as a client", inScript, factsOf("3.6.8", others+strings.Replace(tlsList(t, "script"), "_SRV", "_CLI", 1)), false},
+		{"no answer", inScript, silent, false},
+		{"a database", inDatabase(ReloadAuto), factsOf("3.6.8", tlsList(t, "database")), false},
+	} {
+		plan, err := Deployer{}.Plan(sample.Target(Deployer{}, test.change), lineage.Lineage{Name: "sip.example"}, test.facts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := plan.NotOurs != nil; got != test.want {
+			t.Errorf("%s: %v; %q", test.name, plan.NotOurs, plan.Notes())
+		}
+	}
+}

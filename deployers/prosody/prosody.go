@@ -345,6 +345,8 @@ type view struct {
 	names []string // and these hosts under their own names
 	web   []string // while Prosody does not run: the names of their web services, which no probe has then
 	lead  string   // what would lead a host to it that should have it
+
+	taken []deployers.Taken // what hosts take that should have it
 }
 
 func newView(config *configuration, t deployers.Target, plan *deployers.Plan, f deployers.Facts) *view {
@@ -354,9 +356,9 @@ func newView(config *configuration, t deployers.Target, plan *deployers.Plan, f 
 		switch file.Content {
 		case deployers.Fullchain:
 			v.own = at
-			v.certificates = append(v.certificates, at)
+			v.certificates = slices.Concat(v.certificates, []string{at}, file.Also)
 		case deployers.Combined:
-			v.certificates = append(v.certificates, at)
+			v.certificates = slices.Concat(v.certificates, []string{at}, file.Also)
 		case deployers.Key:
 			v.key = at
 		}
@@ -600,7 +602,8 @@ func (v *view) probes(listeners []netip.AddrPort) []endpoint.Endpoint {
 	}
 	if !v.used {
 		remedy := cmp.Or(v.lead, fmt.Sprintf("set certificate = %q for the hosts that should have it", v.own))
-		v.plan.Warn(deployers.Configuration, remedy, "nothing in %s leads Prosody to %s", v.path, strings.Join(v.certificates, " or "))
+		says := fmt.Sprintf("nothing in %s leads Prosody to %s", v.path, strings.Join(v.certificates, " or "))
+		v.plan.TakesElsewhere(v.unread == nil && v.taken != nil, remedy, says, v.taken...)
 		for _, service := range v.kinds {
 			probes = append(probes, at(listeners, service, "")...)
 		}
@@ -696,6 +699,7 @@ func (v *view) servedOtherwise(host *section, service listenerKind, pairs []pair
 		v.plan.Warn(deployers.Configuration, fmt.Sprintf("write certificate = %q in its place", v.own), "the ssl option of %s counts for STARTTLS only, not for %s", host.name, service.scheme)
 	case !service.direct && covers(v.covered, host.name) && len(pairs) > 0:
 		v.lead = v.leadFrom(host, pairs[0].certificate)
+		v.taken = append(v.taken, deployers.Taken{Where: "host " + host.name, File: pairs[0].certificate, Key: pairs[0].key})
 		v.plan.Warn(deployers.Configuration, v.lead, "the target's certificate covers %s, for which Prosody takes %s", host.name, pairs[0].certificate)
 	}
 }

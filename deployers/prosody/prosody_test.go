@@ -319,7 +319,7 @@ func TestChoice(t *testing.T) {
 			probes: []string{"xmpp-client://127.0.0.1:5222", "xmpp-server://127.0.0.1:5269"},
 			notes: []string{
 				"the target's certificate covers chat.example, for which Prosody takes /etc/prosody/certs/chat.example.crt; take /etc/prosody/certs/chat.example.crt out of /etc/prosody/certs, where Prosody looks before it looks at certificate, if the host should have this one",
-				"nothing in /etc/prosody/prosody.cfg.lua leads Prosody to /etc/prosody/tls/current/fullchain.pem; take /etc/prosody/certs/chat.example.crt out of /etc/prosody/certs, where Prosody looks before it looks at certificate, if the host should have this one",
+				"nothing in /etc/prosody/prosody.cfg.lua leads Prosody to /etc/prosody/tls/current/fullchain.pem: host chat.example takes /etc/prosody/certs/chat.example.crt; take /etc/prosody/certs/chat.example.crt out of /etc/prosody/certs, where Prosody looks before it looks at certificate, if the host should have this one",
 			},
 		}, {
 			name:   "a client's directory is looked through before the certificate option",
@@ -332,7 +332,7 @@ func TestChoice(t *testing.T) {
 			probes: []string{"xmpp-client://127.0.0.1:5222", "xmpp-server://127.0.0.1:5269"},
 			notes: []string{
 				`the target's certificate covers chat.example, for which Prosody takes /etc/letsencrypt/live/chat.example/fullchain.pem; write certificates = "/etc/prosody/certs" in place of /etc/letsencrypt/live, where Prosody looks before it looks at certificate, if the host should have this one`,
-				`nothing in /etc/prosody/prosody.cfg.lua leads Prosody to /etc/prosody/certs/chat.example.crt; write certificates = "/etc/prosody/certs" in place of /etc/letsencrypt/live, where Prosody looks before it looks at certificate, if the host should have this one`,
+				`nothing in /etc/prosody/prosody.cfg.lua leads Prosody to /etc/prosody/certs/chat.example.crt: host chat.example takes /etc/letsencrypt/live/chat.example/fullchain.pem; write certificates = "/etc/prosody/certs" in place of /etc/letsencrypt/live, where Prosody looks before it looks at certificate, if the host should have this one`,
 			},
 		}, {
 			name:   "an ssl option is looked at before the tree",
@@ -483,6 +483,13 @@ func TestChoice(t *testing.T) {
 			}
 			if diff := cmp.Diff(test.notes, plan.Notes()); diff != "" {
 				t.Error("notes:", diff)
+			}
+			// What is sure to be taken in place of the target's is said; that nothing is known to take it is a note alone.
+			sure := slices.ContainsFunc(test.notes, func(note string) bool {
+				return strings.HasPrefix(note, "nothing in") && strings.Contains(note, " takes ")
+			})
+			if got := plan.NotOurs != nil; got != sure {
+				t.Errorf("taken elsewhere: %v", plan.NotOurs)
 			}
 		})
 	}

@@ -211,7 +211,7 @@ const classes = `Class|ClassOK|ClassUnexpected|ClassUsage|ClassRefused|ClassInst
 var told = map[string]string{
 	"time":                        `Time|Duration|Millisecond|Second|Minute|Hour|RFC3339|DateOnly`,
 	module + "internal/outcome":   `Outcome|Reason|AddressNotHere|NetworkApart|StepTaken|Deployed|Unchanged|Refused|Held|Planned|` + classes,
-	module + "internal/condition": `Condition|Conditions|Expiry|Presented|Ends|At|Crashed|InSync|Changed|Stale|Waiting|HeldBack|Broken|Expiring|Expired|Unknown`,
+	module + "internal/condition": `Condition|Conditions|Expiry|Presented|Ends|At|Crashed|InSync|Changed|Stale|NotOurs|Waiting|HeldBack|Broken|Expiring|Expired|Unknown`,
 	module + "internal/inspect":   `Examination|Verdict`,
 	module + "internal/served":    `Probe|Domain`,
 	module + "internal/srv":       `Answer`,

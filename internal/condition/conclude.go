@@ -52,6 +52,8 @@ func (k Known) Conclude(s state.Sighting) state.Sighting {
 		condition, since = Stale, *s.Differs
 	case s.Outage != nil:
 		condition, since = Stale, s.Outage.Since
+	case s.NotOurs != nil:
+		condition, since = NotOurs, k.lasting(NotOurs, s.Looked)
 	case k.blind(s):
 		condition, since = Unknown, k.lasting(Unknown, s.Looked)
 	}

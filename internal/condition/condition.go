@@ -22,6 +22,7 @@ const (
 	InSync   Condition = "in-sync"
 	Changed  Condition = "changed-by-others"
 	Stale    Condition = "stale"
+	NotOurs  Condition = Condition(outcome.NotOurs)
 	Waiting  Condition = "pending"
 	HeldBack Condition = "held"
 	Broken   Condition = "failed"
@@ -33,7 +34,7 @@ const (
 // Conditions returns all of them, the gravest first. Of two that apply, the
 // graver one is said.
 func Conditions() []Condition {
-	return []Condition{Expired, HeldBack, Changed, Broken, Expiring, Waiting, Stale, Unknown, InSync}
+	return []Condition{Expired, HeldBack, Changed, Broken, Expiring, Waiting, Stale, NotOurs, Unknown, InSync}
 }
 
 // Presented returns the leaf that counts for expiry: of those served the first

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/state"
@@ -191,6 +192,26 @@ func TestConditions(t *testing.T) {
 		})
 	}
 
+	for _, test := range []struct {
+		name   string
+		served []state.Served
+		known  Known
+		state  Condition
+		since  time.Time
+	}{
+		{"proven, and served from elsewhere", serves(fresh), Known{Record: proven(issued, -5)}, NotOurs, noon},
+		{"goes on being served from elsewhere", serves(fresh), Known{Record: proven(issued, -5), Before: before(NotOurs, -3, -1, issued, nil)}, NotOurs, hour(-3)},
+		{"served from elsewhere, and an old leaf", serves(old), Known{Issued: hour(-2)}, Stale, hour(-2)},
+		{"served from elsewhere, and pending", serves(fresh), Known{Record: pending(outcome.Deferred, "first-install", nil)}, Waiting, hour(-3)},
+		{"served from elsewhere, and nothing is seen", serves(nil), Known{}, NotOurs, noon},
+	} {
+		s := state.Sighting{Certificate: state.Certificate{Issued: fresh, Installed: fresh, Served: test.served, NotOurs: &deployers.NotOurs{}}, Looked: noon}
+		test.known.Looked = true
+		if s = test.known.Conclude(s); s.State != string(test.state) || *s.Since != test.since {
+			t.Errorf("%s: %s since %s instead of %s since %s", test.name, s.State, s.Since, test.state, test.since)
+		}
+	}
+
 	t.Run("what is installed cannot be looked at", func(t *testing.T) {
 		s := state.Sighting{Certificate: state.Certificate{Issued: fresh}, Looked: noon}
 		s = Known{}.Conclude(s)
@@ -247,12 +268,12 @@ func TestPresented(t *testing.T) {
 // The gravest come first, and each is there once.
 func TestAllConditions(t *testing.T) {
 	all := Conditions()
-	for _, pair := range [][2]Condition{{Expired, HeldBack}, {HeldBack, Changed}, {Changed, Broken}, {Broken, Expiring}, {Expiring, Waiting}, {Waiting, Stale}, {Stale, Unknown}, {Unknown, InSync}} {
+	for _, pair := range [][2]Condition{{Expired, HeldBack}, {HeldBack, Changed}, {Changed, Broken}, {Broken, Expiring}, {Expiring, Waiting}, {Waiting, Stale}, {Stale, NotOurs}, {NotOurs, Unknown}, {Unknown, InSync}} {
 		if graver, other := slices.Index(all, pair[0]), slices.Index(all, pair[1]); graver < 0 || graver > other {
 			t.Errorf("%s is not graver than %s in %v", pair[0], pair[1], all)
 		}
 	}
-	if len(all) != 9 {
+	if len(all) != 10 {
 		t.Errorf("there are %v", all)
 	}
 }

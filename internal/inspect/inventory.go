@@ -136,8 +136,9 @@ type glance struct {
 	looked      bool          // at what is installed
 	place       pairs.Place   // where that is
 	reloadsLeft *int
-	endangers   *string // what an activation would take from the service beside the target; nil: nothing that is known
-	stopped     bool    // somebody has stopped the service
+	notOurs     *deployers.NotOurs // what the service takes in place of the target's files; nil: nothing that is known
+	endangers   *string            // what an activation would take from the service beside the target; nil: nothing that is known
+	stopped     bool               // somebody has stopped the service
 
 	areFound bool                // the plan's probes were found, not written down
 	of       deployers.Processes // of the service
@@ -166,7 +167,7 @@ func (i inspection) glance(ctx context.Context, a prepare.Assignment) glance {
 	}
 	proven := i.record(a).Proven
 	g := glance{
-		assigned: a, reloadsLeft: plan.Activate.Left, stopped: i.stopped(ctx, a),
+		assigned: a, reloadsLeft: plan.Activate.Left, notOurs: plan.NotOurs, stopped: i.stopped(ctx, a),
 		areFound: plan.Found, of: plan.Of, proved: prepare.Proved(proven, plan),
 	}
 	var leaf *x509.Certificate
@@ -335,7 +336,7 @@ func (i inspection) conclude(g glance, observed []probe.Observation, before func
 	seen := state.Sighting{
 		Certificate: state.Certificate{
 			Lineage: l.Name, Target: t.Name, Service: t.Service,
-			Issued: g.issued, Installed: g.installed, Served: g.served(observed), ReloadsLeft: g.reloadsLeft,
+			Issued: g.issued, Installed: g.installed, Served: g.served(observed), ReloadsLeft: g.reloadsLeft, NotOurs: g.notOurs,
 		},
 		Looked:    i.began.UTC(), // and not now: the state was read then
 		Endangers: g.endangers,

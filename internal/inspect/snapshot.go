@@ -40,7 +40,7 @@ func remember(dir string, seen []state.Sighting, assigned []prepare.Assignment, 
 		old, new := before(a.Target.Name, a.Lineage.Name), now(a.Target.Name, a.Lineage.Name)
 		switch {
 		case new != nil && (old == nil || !old.Looked.After(new.Looked) || old.Looked.After(time.Now())):
-			all = append(all, *new)
+			all = append(all, forEverybody(*new))
 		case old != nil:
 			all = append(all, *old)
 		}
@@ -50,6 +50,13 @@ func remember(dir string, seen []state.Sighting, assigned []prepare.Assignment, 
 		return nil // nothing was deployed yet, so there is no state directory
 	}
 	return err
+}
+
+// forEverybody returns a sighting without what stands in the configuration of services,
+// which is for its readers alone.
+func forEverybody(s state.Sighting) state.Sighting {
+	s.NotOurs = nil
+	return s
 }
 
 // RunResult is what a run of deployments has come to, as far as the snapshot is
@@ -100,7 +107,7 @@ func (i inspection) seen(a prepare.Assignment, known map[install.Ref]Seen) glanc
 	}
 	leaf := describe(seen.Leaf)
 	return glance{
-		assigned: a, issued: leaf, installed: leaf, looked: true, areFound: seen.Plan.Found, reloadsLeft: seen.Plan.Activate.Left,
+		assigned: a, issued: leaf, installed: leaf, looked: true, areFound: seen.Plan.Found, reloadsLeft: seen.Plan.Activate.Left, notOurs: seen.Plan.NotOurs,
 		planned: prepare.Endpoints(seen.observations()), proved: prepare.Proved(i.record(a).Proven, seen.Plan), known: &seen,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -35,6 +36,7 @@ func Of(about About, ending Ending) Outcome {
 	o := Outcome{
 		Target: about.Target, Lineage: about.Lineage, Service: about.Service,
 		Previous: about.Previous, New: about.New, Findings: about.Findings, Notes: about.Notes, Steps: about.Steps,
+		NotOurs: about.Plan.NotOurs,
 	}
 	switch end := ending.(type) {
 	case Served, Waits, NothingToDo:
@@ -45,6 +47,7 @@ func Of(about About, ending Ending) Outcome {
 		}
 	}
 	ending.finish(&o, Subject{Target: about.Target, Plan: about.Plan})
+	o.tellNotOurs()
 	o.Detail = shortened(o.Detail)
 	return o
 }
@@ -59,6 +62,17 @@ func shortened(detail string) string {
 	}
 	begins := strings.ToValidUTF8(detail[:mostDetail], "")
 	return fmt.Sprintf("%s ... and %d bytes more", begins, len(detail)-len(begins))
+}
+
+// tellNotOurs says of what is served that it does not come from the target's files, in
+// place of the note that would.
+func (o *Outcome) tellNotOurs() {
+	n := o.NotOurs
+	if n == nil || o.Reason != "" || o.Result != Deployed && o.Result != Unchanged {
+		return
+	}
+	o.Reason, o.Detail, o.Remedy = NotOurs, n.Says, n.Remedy
+	o.Notes = slices.DeleteFunc(slices.Clone(o.Notes), func(note string) bool { return note == n.Check().String() })
 }
 
 // Served is a pair that was proven to be served.

@@ -16,6 +16,32 @@ import (
 
 func equal(a, b Outcome) bool { return reflect.DeepEqual(a, b) }
 
+// TestNotOurs wants what is served from elsewhere to be said once, and of a pair that is
+// served alone.
+func TestNotOurs(t *testing.T) {
+	n := deployers.NotOurs{File: "/c.pem", Says: "nothing names it", Remedy: "name it"}
+	about := About{Plan: deployers.Plan{NotOurs: &n, Checks: []deployers.Check{n.Check()}}, Notes: []string{"before", n.Check().String(), "after"}}
+	for _, test := range []struct {
+		ending Ending
+		reason Reason
+		notes  []string
+	}{
+		{Served{}, NotOurs, []string{"before", "after"}},
+		{NothingToDo{}, NotOurs, []string{"before", "after"}},
+		{Waits{For: &WaitError{Reason: FirstInstall, Detail: "nothing serves it"}}, FirstInstall, about.Notes},
+		{Failure{Prove, errPlain}, Unexpected, about.Notes},
+		{DryRun{about.Plan}, "", about.Notes},
+	} {
+		o := Of(about, test.ending)
+		if o.Reason != test.reason || !slices.Equal(o.Notes, test.notes) || o.NotOurs != &n {
+			t.Errorf("%T: %+v", test.ending, o)
+		}
+		if told := o.Detail == n.Says && o.Remedy == n.Remedy; told != (test.reason == NotOurs) {
+			t.Errorf("%T: %q; %q", test.ending, o.Detail, o.Remedy)
+		}
+	}
+}
+
 // TestOf is about what every ending comes to.
 func TestOf(t *testing.T) {
 	about := About{

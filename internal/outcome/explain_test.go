@@ -216,7 +216,7 @@ func TestExplainDynamic(t *testing.T) {
 func TestReasons(t *testing.T) {
 	want := map[Reason]Class{ // of those that no error has
 		FirstInstall: ClassWaiting, AddressNotHere: ClassWaiting, NetworkApart: ClassWaiting, OutsideWindow: ClassWaiting, OtherHost: ClassWaiting, Interrupted: ClassWaiting, Marked: ClassWaiting,
-		HeldByHand: ClassOK, HeldByRollback: ClassOK, NotCarried: ClassOK,
+		HeldByHand: ClassOK, HeldByRollback: ClassOK, NotOurs: ClassOK, NotCarried: ClassOK,
 	}
 	for _, e := range explanations() {
 		if _, explains := e.err.(Explained); !explains || e.reason == ControlFault {

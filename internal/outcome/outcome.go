@@ -72,7 +72,8 @@ type Outcome struct {
 	Findings      []lineage.Finding
 	Notes         []string
 	Steps         []StepTaken
-	Plan          *deployers.Plan // of a dry run
+	Plan          *deployers.Plan    // of a dry run
+	NotOurs       *deployers.NotOurs // what the service takes in place of the files; nil: those, or it is not known
 }
 
 // Report is what a run did.

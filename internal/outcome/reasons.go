@@ -74,6 +74,9 @@ const (
 	HeldByHand     Reason = "by-hand"
 	HeldByRollback Reason = "rollback"
 
+	// NotOurs is of a pair that is served, and does not come from the target's files.
+	NotOurs Reason = "not-ours"
+
 	Unexpected Reason = "unexpected"
 
 	// NotCarried is the code of a finding of deployments: attributes of the
@@ -118,7 +121,7 @@ func Reasons() []Row {
 	for _, reason := range []Reason{FirstInstall, AddressNotHere, NetworkApart, OutsideWindow, OtherHost, Marked} {
 		rows = append(rows, Row{reason, ClassWaiting})
 	}
-	for _, reason := range []Reason{HeldByHand, HeldByRollback, NotCarried} {
+	for _, reason := range []Reason{HeldByHand, HeldByRollback, NotOurs, NotCarried} {
 		rows = append(rows, Row{reason, ClassOK})
 	}
 	return rows

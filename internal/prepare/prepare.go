@@ -129,6 +129,14 @@ func (p *Preparer) Plan(ctx context.Context, a Assignment, bundle *lineage.Bundl
 		found.Names = lineage.Names(bundle.Leaf)
 	}
 	plan, err := deployer.Plan(a.Target.Target, a.Lineage, found)
+	if plan.NotOurs != nil {
+		if found.Same = sameFiles(plan); found.Same != nil {
+			plan, err = deployer.Plan(a.Target.Target, a.Lineage, found)
+		}
+	}
+	if plan.NotOurs != nil {
+		plan.NotOurs = p.notOurs(found.Unit, *plan.NotOurs)
+	}
 	if err != nil {
 		return plan, err
 	}

@@ -31,17 +31,18 @@ type deployJSON struct {
 
 // targetJSON is what became of one lineage at one target.
 type targetJSON struct {
-	Target     string        `json:"target"`
-	Lineage    string        `json:"lineage"`
-	Service    string        `json:"service"`
-	Result     string        `json:"result"`     // an outcome.Result
-	Reason     *string       `json:"reason"`     // a stable code; null: the result says it all
-	Detail     *string       `json:"detail"`     // a sentence for people
-	Remedy     *string       `json:"remedy"`     // what to do about it
-	Previous   *lineage.Leaf `json:"previous"`   // installed before; null: nothing was
-	New        *lineage.Leaf `json:"new"`        // to be installed; null: none could be read
-	Generation *string       `json:"generation"` // under which the previous pair is kept; null: none is
-	Steps      []stepJSON    `json:"steps"`      // in the order in which they were taken
+	Target     string             `json:"target"`
+	Lineage    string             `json:"lineage"`
+	Service    string             `json:"service"`
+	Result     string             `json:"result"`     // an outcome.Result
+	Reason     *string            `json:"reason"`     // a stable code; null: the result says it all
+	Detail     *string            `json:"detail"`     // a sentence for people
+	Remedy     *string            `json:"remedy"`     // what to do about it
+	Previous   *lineage.Leaf      `json:"previous"`   // installed before; null: nothing was
+	New        *lineage.Leaf      `json:"new"`        // to be installed; null: none could be read
+	Generation *string            `json:"generation"` // under which the previous pair is kept; null: none is
+	NotOurs    *deployers.NotOurs `json:"not_ours"`   // what the service takes in place of the target's files; null: those, or it is not known
+	Steps      []stepJSON         `json:"steps"`      // in the order in which they were taken
 }
 
 // stepJSON is a step that was taken.
@@ -58,7 +59,7 @@ func (d Deployment) JSON() any {
 		t := targetJSON{
 			Target: o.Target, Lineage: o.Lineage, Service: o.Service, Result: string(o.Result),
 			Reason: orNull(string(o.Reason)), Detail: orNull(o.Detail), Remedy: orNull(o.Remedy),
-			Previous: o.Previous, New: o.New, Generation: orNull(o.Generation), Steps: []stepJSON{},
+			Previous: o.Previous, New: o.New, Generation: orNull(o.Generation), NotOurs: o.NotOurs, Steps: []stepJSON{},
 		}
 		for _, s := range o.Steps {
 			t.Steps = append(t.Steps, stepJSON{string(s.Step), okOrFailed(s.OK), s.Took.Milliseconds()})
@@ -117,13 +118,13 @@ func (b Brief) Text() string {
 	var text strings.Builder
 	for _, o := range b.Outcomes {
 		text.WriteString(verdict(o))
+		if o.Result == outcome.Deployed {
+			fmt.Fprintf(&text, ": %s", stepLine(o.Steps))
+		}
 		for _, part := range []string{o.Detail, o.Remedy} {
 			if part != "" {
 				fmt.Fprintf(&text, "; %s", inLine(part))
 			}
-		}
-		if o.Result == outcome.Deployed {
-			fmt.Fprintf(&text, ": %s", stepLine(o.Steps))
 		}
 		text.WriteString("\n")
 	}

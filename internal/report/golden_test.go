@@ -441,11 +441,32 @@ func outcomes() []outcome.Outcome {
 			Target: "xmpp", Lineage: "im.example", Service: "prosody", Result: outcome.Refused, Reason: "name-missing", At: outcome.Validate,
 			Detail: "the leaf lacks sip.example", Remedy: "have the client put it in", New: newLeaf(), Findings: findings(),
 		},
+		{
+			Target: "copy", Lineage: "copy.example", Service: "nginx", Result: outcome.Deployed, Reason: outcome.NotOurs, Detail: elsewhere().Says, Remedy: elsewhere().Remedy,
+			New: newLeaf(), Notes: []string{"a note"}, NotOurs: elsewhere(), Steps: []outcome.StepTaken{{Step: outcome.Prove, OK: true, Took: 40 * time.Millisecond}},
+		},
+		{
+			Target: "edge", Lineage: "copy.example", Service: "generic", Result: outcome.RolledBack, Reason: outcome.NotProven, At: outcome.Prove, Detail: "it is not served", Remedy: "see why",
+			NotOurs: &deployers.NotOurs{File: "/etc/haproxy/tls/web.pem", Takes: []deployers.Taken{}, Says: "HAProxy's configuration names none of the target's files", Remedy: "name them"},
+		},
 		{Target: "mail", Lineage: "mx.example", Service: "generic", Result: outcome.Unchanged, Previous: newLeaf(), New: newLeaf(), Steps: []outcome.StepTaken{{Step: outcome.Validate, OK: true}}},
 		{
 			Target: "ftp", Lineage: "gone.example", Service: "generic", Result: outcome.Failed, Reason: "lineage-not-found", At: outcome.Validate,
 			Detail: "there is no lineage gone.example", Remedy: "certlatch doctor looks for it",
 		},
+	}
+}
+
+// elsewhere is what a service takes in place of a target's files.
+func elsewhere() *deployers.NotOurs {
+	return &deployers.NotOurs{
+		File: "/etc/nginx/tls/copy.example/current/fullchain.pem",
+		Takes: []deployers.Taken{{
+			Where: "/etc/nginx/conf.d/copy.conf:1",
+			File:  "/etc/letsencrypt/live/copy.example/fullchain.pem", Key: "/etc/letsencrypt/live/copy.example/privkey.pem",
+		}},
+		Says:   "no server of nginx's configuration names /etc/nginx/tls/copy.example/current/fullchain.pem and its key: /etc/nginx/conf.d/copy.conf:1 takes /etc/letsencrypt/live/copy.example/fullchain.pem",
+		Remedy: "let the server that should have it name both",
 	}
 }
 
@@ -487,8 +508,13 @@ func sightings() []state.Sighting {
 	out := pendingFor(sighting("out", 1), "outage")
 	out.State, out.Outage = string(condition.Waiting), &state.Outage{Since: noon.Add(-time.Minute), Remedy: "start it"}
 	out.Served = []state.Served{{Error: text("outage")}}
+	copied, unread := sighting("copy", 20), sighting("other", 20)
+	copied.State, copied.NotOurs = string(condition.NotOurs), elsewhere()
+	unread.State = string(condition.NotOurs) // as the snapshot has it
+	nothing := sighting("edge", 20)
+	nothing.State, nothing.NotOurs = string(condition.NotOurs), &deployers.NotOurs{Takes: []deployers.Taken{}, Says: "nothing names them", Remedy: "name them"}
 	return []state.Sighting{
-		sighting("web", 20), stale, sighting("ftp", 72), sighting("old", 93), pending, held, few, out,
+		sighting("web", 20), stale, sighting("ftp", 72), sighting("old", 93), pending, held, few, out, copied, unread, nothing,
 		{Looked: noon, Certificate: state.Certificate{Target: "new", Lineage: "new", Service: "nginx", State: string(condition.Unknown), Served: []state.Served{}}},
 	}
 }

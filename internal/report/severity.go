@@ -101,6 +101,9 @@ func alarms(s state.Sighting, now time.Time, expiry condition.Expiry) []alarm {
 	case condition.Unknown:
 		say(SeverityUnknown, "%s", blindness(s))
 	}
+	if says := notOurs(s); says != "" {
+		say(SeverityWarning, "%s", says)
+	}
 	if left := s.ReloadsLeft; left != nil && *left <= fewReloads {
 		say(SeverityWarning, "has %s left until it has to be restarted", Count(*left, "reload", "reloads"))
 	}
@@ -143,6 +146,18 @@ func servedAnyway(s state.Sighting) string {
 		if p.Leaf != nil && p.Leaf.Fingerprint == s.Issued.Fingerprint {
 			return fmt.Sprintf(", and serves %s for all that, which it has from elsewhere", s.Issued.Short())
 		}
+	}
+	return ""
+}
+
+// notOurs says that a service takes its certificate from elsewhere than the target's
+// files; empty: it is not known to. The snapshot does not tell from where.
+func notOurs(s state.Sighting) string {
+	switch {
+	case s.NotOurs != nil:
+		return "does not come from the target's files: " + s.NotOurs.Says + "; " + s.NotOurs.Remedy
+	case condition.Condition(s.State) == condition.NotOurs:
+		return "does not come from the target's files: certlatch doctor --target " + s.Target + " tells more"
 	}
 	return ""
 }

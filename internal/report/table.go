@@ -180,6 +180,9 @@ func (t table) details(text *strings.Builder, r row) {
 		say("%s", changed(s))
 		say("%s", remedyOfChange(s))
 	}
+	if says := notOurs(s); says != "" {
+		say("%s", says)
+	}
 	for _, p := range s.Served {
 		switch {
 		case p.Error != nil && p.Probe != nil:

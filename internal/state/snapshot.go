@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/lineage"
 )
@@ -29,6 +30,10 @@ type Certificate struct {
 	// ChainEnds is when the way to a trusted root ends, where that is before the leaf
 	// does; nil: it is not, as far as is known.
 	ChainEnds *time.Time `json:"chain_ends"`
+
+	// NotOurs is what the service takes in place of the target's files; nil: it takes
+	// those, or that is not known.
+	NotOurs *deployers.NotOurs `json:"not_ours"`
 
 	// ReloadsLeft is how many more reloads the service can bear before it has
 	// to be restarted; nil: no limit is known.
