@@ -65,6 +65,12 @@ func sourceOf(table string) (path string, ok bool) {
 	return path, made && filepath.IsAbs(path)
 }
 
+// isUnknown reports whether it cannot be read what a table is made of.
+func (postfixMaps) isUnknown(table string, f deployers.Facts) bool {
+	path, ok := sourceOf(table)
+	return !ok || len(f.Texts[path]) == 0
+}
+
 func (m postfixMaps) find(plan *deployers.Plan, f deployers.Facts) [][]string {
 	var copies [][]string
 	for _, table := range m.tables(f) {

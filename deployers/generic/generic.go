@@ -89,6 +89,9 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	if preset.copies != nil && options.Copies == nil {
 		plan.Activate.Copies = preset.copies.find(&plan, f)
 	}
+	if plan.Activate.Copies != nil || plan.Activate.Written {
+		plan.NotOurs = nil // those programs may bring the files to where they are taken
+	}
 	return plan, err
 }
 

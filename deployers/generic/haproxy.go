@@ -18,6 +18,8 @@ import (
 type haproxyRun struct {
 	dir   string   // -C: what paths are relative to
 	files []string // -f, absolute: files, or directories of *.cfg
+
+	unsure bool // not all of them may be known
 }
 
 // haproxyDefaults are the files from which the units of packages have the variables of
@@ -42,7 +44,9 @@ func haproxyOf(f deployers.Facts) haproxyRun {
 			run.files = append(run.files, argv[n+1:]...)
 		}
 	}
+	named := len(run.files)
 	run.files = slices.DeleteFunc(run.files, func(name string) bool { return name == "" }) // not to be believed
+	run.unsure = named > len(run.files)
 	if len(run.files) == 0 {
 		run.files = []string{haproxyConfig}
 	}
@@ -462,14 +466,14 @@ func (haproxyFiles) describe(plan *deployers.Plan, f deployers.Facts) bool {
 		plan.Warn(deployers.Configuration, "write probes for what it is for", "%s", what)
 	}
 	var probes []endpoint.Endpoint
-	var others []string
+	var others []deployers.Taken
 	var unprobed string
 	used, probed := false, false
 	for _, b := range read.binds {
 		at := slices.IndexFunc(b.files, func(file haproxyFile) bool { return writes(*plan, file.path) })
 		if at < 0 {
 			for _, file := range b.files {
-				others = append(others, file.path)
+				others = append(others, deployers.Taken{Where: b.where, File: file.path})
 			}
 			continue
 		}
@@ -486,8 +490,8 @@ func (haproxyFiles) describe(plan *deployers.Plan, f deployers.Facts) bool {
 		probes = append(probes, b.probes(file, f.Listeners)...)
 	}
 	if !used {
-		plan.Warn(deployers.Configuration, "let crt or crt-list name "+haproxyWants(*plan)+", or the target's combined what they name",
-			"HAProxy's configuration names none of the target's files; it takes %s", strings.Join(slices.Compact(slices.Sorted(slices.Values(others))), ", "))
+		plan.TakesElsewhere(read.isWhole(*plan), "let crt or crt-list name "+haproxyWants(*plan)+", or the target's combined what they name",
+			"HAProxy's configuration names none of the target's files", others...)
 		return true
 	}
 	if plan.Found {
@@ -499,11 +503,35 @@ func (haproxyFiles) describe(plan *deployers.Plan, f deployers.Facts) bool {
 	return true
 }
 
+// isWhole reports whether all of the configuration was read, and none of its words means a
+// file of a plan: a certificate of a client, or one of a bundle, which crt names without its
+// ending (configuration.txt section 3.1, ssl-load-extra-files).
+func (r haproxyReader) isWhole(plan deployers.Plan) bool {
+	for _, list := range r.lists {
+		if len(r.facts.Texts[list]) == 0 {
+			return false
+		}
+	}
+	for _, texts := range r.facts.Texts {
+		for _, text := range texts {
+			for line := range strings.Lines(text.Content) {
+				for _, word := range haproxyWords(line) {
+					means := r.file(word)
+					if slices.ContainsFunc(plan.Files, func(f deployers.File) bool { return f.IsAt(means) || strings.HasPrefix(f.Path, means+".") }) {
+						return false
+					}
+				}
+			}
+		}
+	}
+	return r.unread == nil && !r.unsure
+}
+
 // writes reports whether a plan writes a certificate that HAProxy takes by a path: that
 // of a file, or of a directory of which all are taken.
 func writes(plan deployers.Plan, path string) bool {
 	return slices.ContainsFunc(plan.Files, func(f deployers.File) bool {
-		return (f.Content == deployers.Combined || f.Content == deployers.Fullchain) && (f.Path == path || filepath.Dir(f.Path) == path)
+		return (f.Content == deployers.Combined || f.Content == deployers.Fullchain) && (f.IsAt(path) || filepath.Dir(f.Path) == path)
 	})
 }
 

@@ -93,7 +93,7 @@ frontend z
 			},
 		}, {
 			"none of them", "frontend a\n bind 127.0.0.1:443 ssl crt /srv/copy.pem\n bind :8443 ssl crt-list /list\n", "/srv/b.pem\n", []string{"https://127.0.0.1:443", "https://[::1]:443", "https://127.0.0.1:8443"}, nil,
-			[]string{"HAProxy's configuration names none of the target's files; it takes /srv/b.pem, /srv/copy.pem; let crt or crt-list name /etc/haproxy/tls/web.pem, or the target's combined what they name"},
+			[]string{"HAProxy's configuration names none of the target's files: /etc/haproxy/haproxy.cfg:2 takes /srv/copy.pem, /etc/haproxy/haproxy.cfg:3 takes /srv/b.pem; let crt or crt-list name /etc/haproxy/tls/web.pem, or the target's combined what they name"},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -40,7 +40,7 @@ func postfixWords(text string) []string {
 }
 
 func (p postfixInstances) wants(wants deployers.Wants, f deployers.Facts) deployers.Wants {
-	wants.Commands = append(wants.Commands, p.listed(), p.wrapper())
+	wants.Commands = slices.Concat(wants.Commands, [][]string{p.listed(), p.wrapper()}, postfixTakes{}.commands())
 	for _, dir := range p.dirs(f) {
 		wants.Commands = append(wants.Commands, p.takes(dir))
 	}
@@ -53,6 +53,7 @@ func (p postfixInstances) describe(plan *deployers.Plan, f deployers.Facts) bool
 			"what the preset tests and reloads is the primary instance of Postfix, and not %s", f.Unit.Name)
 		return true
 	}
+	shared := false
 	for _, dir := range p.dirs(f) {
 		enabled, files, _ := strings.Cut(f.Output(p.takes(dir)).Stdout, "\n")
 		taken := postfixWords(files)
@@ -60,6 +61,7 @@ func (p postfixInstances) describe(plan *deployers.Plan, f deployers.Facts) bool
 			return plan.Writes(path, deployers.Fullchain, deployers.Combined)
 		})
 		unit := "postfix@" + strings.TrimPrefix(filepath.Base(dir), "postfix-") + ".service" // as Debian 13 names it
+		shared = shared || at >= 0
 		switch {
 		case at >= 0 && enabled == "yes" && postfixWords(f.Output(p.wrapper()).Stdout) != nil:
 			plan.Fine(deployers.Configuration, "another instance of Postfix, %s, takes %s too, and is reloaded with the primary one", dir, taken[at])
@@ -69,6 +71,10 @@ func (p postfixInstances) describe(plan *deployers.Plan, f deployers.Facts) bool
 		case len(taken) > 0:
 			plan.Fine(deployers.Configuration, "another instance of Postfix, %s, takes %s: that is for a target of its own, without the preset, with unit: %s and probes such as smtp://ADDRESS:25", dir, strings.Join(taken, " "), unit)
 		}
+	}
+	isPrimary := isUsual("postfix.service", f) || f.Unit.Name == "postfix@-.service"
+	if tables := (postfixMaps{}).tables(f); isPrimary && !shared && !slices.ContainsFunc(tables, func(table string) bool { return (postfixMaps{}).isUnknown(table, f) }) {
+		compare(plan, "Postfix", "smtpd_tls_chain_files", postfixTakes{}.takes(f))
 	}
 	return true
 }

@@ -46,6 +46,7 @@ func presets() map[string]preset {
 			signal: "USR2", program: "turnserver",
 			schemes: map[uint16]string{5349: "tls", 443: "tls"},
 			about:   "coturn reads its certificate again on a SIGUSR2; its unit has no reload",
+			reads:   coturnTakes{},
 		},
 		// ejabberdctl reload_config lets ejabberd_pkix read certfiles again.
 		// It fails where ejabberd.yml is wrong, and ends well whatever becomes
@@ -58,6 +59,7 @@ func presets() map[string]preset {
 			activate: []string{"ejabberdctl", "reload_config"},
 			schemes:  map[uint16]string{5222: "xmpp-client", 5223: "xmpps-client", 5269: "xmpp-server", 5270: "xmpps-server", 5443: "https"},
 			about:    "ejabberdctl reload_config ends well even where a certificate was not taken; only the probes tell",
+			reads:    ejabberdTakes{},
 		},
 		// The unit's reload is haproxy -c and then a SIGUSR2, by which the
 		// master executes itself again and forks new workers
@@ -95,6 +97,7 @@ func presets() map[string]preset {
 			unit:    "dovecot.service",
 			test:    []string{"doveconf", "-n"},
 			schemes: map[uint16]string{143: "imap", 993: "tls", 995: "tls"},
+			reads:   dovecotTakes{},
 		},
 	}
 }
