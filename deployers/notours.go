@@ -41,7 +41,8 @@ func (n NotOurs) Check() Check { return NewCheck(Configuration, Warned, n.Remedy
 const mostTaken = 5
 
 // TakesElsewhere notes that nothing takes the plan's files, with what is known to be taken,
-// as a check and, where sure, as a condition. A service that finds a file in a way that is
+// as a check and, where sure, as a condition. Where nothing is taken nothing is served from
+// elsewhere. A service that finds a file in a way that is
 // not known here may find the plan's: so what is taken has to have fixed paths, and not to
 // be what systemd hands over.
 func (p *Plan) TakesElsewhere(sure bool, remedy, says string, takes ...Taken) {
@@ -50,7 +51,7 @@ func (p *Plan) TakesElsewhere(sure bool, remedy, says string, takes ...Taken) {
 	}
 	n := NotOurs{Takes: takes, Says: says, Remedy: remedy}
 	p.check(n.Check())
-	if unfixed := func(t Taken) bool { return !t.IsFixed() }; sure && len(p.Files) > 0 && !slices.ContainsFunc(takes, unfixed) {
+	if unfixed := func(t Taken) bool { return !t.IsFixed() }; sure && takes != nil && len(p.Files) > 0 && !slices.ContainsFunc(takes, unfixed) {
 		n.File = p.Files[0].Path
 		p.NotOurs = &n
 	}

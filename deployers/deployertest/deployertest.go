@@ -34,6 +34,7 @@ type suite struct {
 	room     string // that of the service
 	found    []string
 	seen     map[string]bool
+	tells    bool // it has said that the service takes other files than the target's
 }
 
 // flaws returns what is wrong with a service, the directory of package deployers

@@ -130,6 +130,20 @@ func TestFlaws(t *testing.T) {
 		{spoiled{plan: activation(deployers.Activation{Way: deployers.ReloadUnit, Unit: "x.service"})}, "only where Facts' Systemd says"},
 		{spoiled{plan: activation(deployers.Activation{Way: deployers.ReloadUnit, Unit: "x.service"})}, "reload a unit only where it CanReload"},
 		{spoiled{plan: activation(deployers.Activation{Way: deployers.RunCommand, Command: []string{"x"}})}, "let a service that is stopped wait for its start"},
+		{spoiled{plan: change(func(p *deployers.Plan) { p.NotOurs = nil })}, "put a configuration that names others into its testdata"},
+		{spoiled{plan: change(func(p *deployers.Plan) {
+			p.TakesElsewhere(true, "name it", "no", deployers.Taken{Where: "x", File: "/x"})
+		})}, "only where its configuration could be read"},
+		{spoiled{plan: change(func(p *deployers.Plan) {
+			if p.NotOurs != nil {
+				p.NotOurs.Remedy = ""
+			}
+		})}, "by Plan.TakesElsewhere, with a remedy"},
+		{spoiled{plan: change(func(p *deployers.Plan) {
+			if p.NotOurs != nil {
+				p.NotOurs.Takes[0].File = p.Files[0].Path
+			}
+		})}, "only where it takes none of the plan's"},
 		{undiscovered{nginx.Deployer{}}, "write a method Discover"},
 		{spoiled{discover: func(*deployers.Discovery) { panic("index -1") }}, "a panic with Discover"},
 		{spoiled{discover: func(d *deployers.Discovery) { d.Installed = true }}, "let Installed depend on the facts"},

@@ -18,6 +18,7 @@ type host struct {
 	systemd bool
 	unit    deployers.Unit
 	names   []string // of the new leaf
+	plain   bool     // its files and answers hold nothing
 	mute    bool     // nothing is found out: what the first call of Wants sees
 	content func(path string) string
 }
@@ -120,10 +121,10 @@ func plainHosts() []host {
 	found := []host{
 		{name: "that nothing was found out about yet", mute: true},
 		{name: "that nothing was found out about yet but that it has systemd", systemd: true, mute: true},
-		{name: "without systemd", content: quiet},
+		{name: "without systemd", content: quiet, plain: true},
 	}
 	for state, unit := range units() {
-		found = append(found, host{name: "whose unit is " + state, systemd: true, unit: unit, content: quiet})
+		found = append(found, host{name: "whose unit is " + state, systemd: true, unit: unit, content: quiet, plain: true})
 	}
 	return found
 }
@@ -175,6 +176,9 @@ func (h host) facts(d deployers.Deployer, t deployers.Target) (f deployers.Facts
 		if h.systemd && wants.Unit != "" && f.Unit.Name == "" {
 			f.Unit, news = h.unit, true
 			f.Unit.Name = wants.Unit
+			if f.Unit.ActiveState == "active" {
+				f.Unit.ExecStart = []string{"/usr/sbin/" + d.Name()}
+			}
 		}
 		if len(wants.Ports) > 0 && f.Listeners == nil {
 			f.Listeners, news = addresses(wants.Ports), true

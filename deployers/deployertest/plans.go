@@ -83,6 +83,9 @@ func (s *suite) checkPlans(blocks []deployers.Target) {
 			s.checkPlan("a target", block, h)
 		}
 	}
+	if !s.tells {
+		s.flaw("on no host it says that the service takes other files than the target's: note that by Plan.TakesElsewhere, and put a configuration that names others into its testdata")
+	}
 }
 
 // guard turns a panic into a flaw. It is deferred.
@@ -115,6 +118,7 @@ func (s *suite) checkPlan(name string, t deployers.Target, h host) {
 		wrong("begin the plan with deployers.NewPlan", "the plan is for %q, %q and %q", plan.Target, plan.Service, plan.Lineage)
 	}
 	checkSaid(plan, wrong)
+	s.checkNotOurs(plan, h, wrong)
 	if err != nil {
 		checkRefusal(err, facts, wrong)
 		return

@@ -154,6 +154,7 @@ func TestContributingServiceInParts(t *testing.T) {
 		"pocketd: no discovery: write a method Discover",
 		"pocketd: the comment of the type Deployer cites no source",
 		"pocketd: no block has the key config: write to testdata/options.yaml",
+		"note that by Plan.TakesElsewhere, and put a configuration that names others into its testdata",
 		"write a chapter on it",
 		"write a section on its block under SERVICE BLOCKS",
 		"name it at the key service",

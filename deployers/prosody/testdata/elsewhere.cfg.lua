@@ -1,0 +1,2 @@
+VirtualHost "web.example"
+	certificate = "/etc/letsencrypt/live/web.example/fullchain.pem"
