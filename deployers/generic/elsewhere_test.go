@@ -99,6 +99,9 @@ func TestTakesElsewhere(t *testing.T) {
 		{"a program of the target's", "haproxy", haproxy("frontend a\n bind :443 ssl crt /live/all.pem\n"), func(_ *deployers.Target, o *Options, _ *deployers.Facts) {
 			o.Activate = []string{"/usr/local/bin/bring"}
 		}, nil},
+		{"a reload of the target's", "haproxy", haproxy("frontend a\n bind :443 ssl crt /live/all.pem\n"), func(_ *deployers.Target, o *Options, _ *deployers.Facts) {
+			o.Activate = []string{"systemctl", "reload", "haproxy"}
+		}, []string{"/etc/haproxy/haproxy.cfg:2 takes /live/all.pem"}},
 		{"copies", "haproxy", haproxy("frontend a\n bind :443 ssl crt /live/all.pem\n"), func(_ *deployers.Target, o *Options, _ *deployers.Facts) {
 			o.Copies = [][]string{{"/usr/local/bin/bring"}}
 		}, nil},

@@ -89,7 +89,8 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	if preset.copies != nil && options.Copies == nil {
 		plan.Activate.Copies = preset.copies.find(&plan, f)
 	}
-	if plan.Activate.Copies != nil || plan.Activate.Written {
+	own := len(options.Activate) > 0 && !slices.Equal(options.Activate, preset.activate) && options.Activate[0] != "systemctl"
+	if own || plan.Activate.Copies != nil {
 		plan.NotOurs = nil // those programs may bring the files to where they are taken
 	}
 	return plan, err
