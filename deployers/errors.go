@@ -17,6 +17,7 @@ func (e *UnitError) Error() string {
 type NoWayError struct {
 	Target, Why, Remedy string
 	About               Aspect // what keeps it from that
+	NoTLS               bool   // the service does no TLS at all yet; it may be waiting for a first pair
 }
 
 func (e *NoWayError) Error() string { return "target " + e.Target + ": " + e.Why }

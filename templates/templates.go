@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"text/template"
@@ -39,6 +40,11 @@ func Services() []Service {
 		// util/prosodyctl of Prosody 13.0; packages may put advice before it.
 		{"prosody", []string{"prosodyctl", "about"}, Version{13, 0, 7}, `(?m)^Prosody (\d[\d.]*)`},
 	}
+}
+
+// Has reports whether there is a snippet for a service.
+func Has(name string) bool {
+	return slices.ContainsFunc(Services(), func(s Service) bool { return s.Name == name })
 }
 
 // Installed returns the version of a service, and that of its OpenSSL, from

@@ -268,7 +268,7 @@ func (k observed) activation(t deployers.Target, f deployers.Facts) (deployers.A
 	case f.Systemd && t.AllowRestart && k.about != deployers.Control: // not to know is no reason to restart it
 		return deployers.Activation{Way: deployers.RestartUnit, Unit: t.Unit, Why: k.why + "; allow_restart is set, so it is restarted"}, nil
 	case k.remedy != "":
-		noWay := &deployers.NoWayError{Target: t.Name, About: k.about, Why: k.why, Remedy: k.remedy}
+		noWay := &deployers.NoWayError{Target: t.Name, About: k.about, Why: k.why, Remedy: k.remedy, NoTLS: k.noTLS}
 		if k.about == deployers.Control {
 			return deployers.Activation{}, &deployers.UnreachableError{NoWayError: noWay}
 		}
@@ -365,6 +365,7 @@ type observed struct {
 	why    string           // why it cannot be told to reload; empty: it can
 	about  deployers.Aspect // what that is about
 	remedy string           // where nothing can be done before that is mended
+	noTLS  bool             // it has not loaded its module tls
 }
 
 func (k observed) answers() bool { return k.channel != deployers.Channel{} }
@@ -411,7 +412,7 @@ func (o *Options) observe(f deployers.Facts) observed {
 
 // take adds what Kamailio says of its TLS settings.
 func (k *observed) take(options deployers.Answer) {
-	if options.Fault != "" {
+	if k.noTLS = options.Fault != ""; k.noTLS {
 		k.about, k.why = deployers.Domains, "Kamailio answers tls.options with "+strconv.Quote(options.Fault)
 		k.remedy = "let Kamailio load its module tls (in Debian's kamailio.cfg: #!define WITH_TLS), and restart it"
 		return

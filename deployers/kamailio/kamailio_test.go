@@ -280,7 +280,7 @@ func TestActivation(t *testing.T) {
 			func() deployers.Activation { a := reload(ctl, sock); a.Left = nil; return a }(), nil,
 		}, {
 			"the module tls is not loaded", nil, factsOf(deployers.Answer{Fault: "command tls.options not found"}, ourProfile), deployers.Activation{},
-			&deployers.NoWayError{Target: "web", Why: `Kamailio answers tls.options with "command tls.options not found"`, Remedy: "let Kamailio load its module tls (in Debian's kamailio.cfg: #!define WITH_TLS), and restart it", About: deployers.Domains},
+			&deployers.NoWayError{Target: "web", Why: `Kamailio answers tls.options with "command tls.options not found"`, Remedy: "let Kamailio load its module tls (in Debian's kamailio.cfg: #!define WITH_TLS), and restart it", About: deployers.Domains, NoTLS: true},
 		}, {
 			"a stopped one takes the files at its start", nil, with(unreachable, func(f *deployers.Facts) { f.Unit.ActiveState = "inactive" }),
 			deployers.Activation{Way: deployers.NoWay, Unit: "kamailio.service", Wait: deployers.ServiceInactive}, nil,

@@ -245,15 +245,16 @@ func (r *run) validate(ctx context.Context, j job) (prepared, error) {
 		return p, &outcome.RefusedError{Findings: p.findings}
 	}
 	p.leaf = lineage.Describe(p.bundle.Leaf)
-	var err error
-	p.plan, err = r.plan(ctx, j, p.bundle)
+	var failed error
+	p.plan, failed = r.plan(ctx, j, p.bundle)
 	p.notes = p.plan.Notes()
-	if err != nil {
-		return p, err
+	if failed != nil && !prepare.HasNoTLS(failed) {
+		return p, failed
 	}
 	if a := p.plan.Activate; a.Why != "" && a.Way != deployers.NoWay {
 		p.notes = append(p.notes, a.Why)
 	}
+	var err error
 	if p.plan.Probes, err = prepare.NameProbes(p.plan.Probes, p.bundle.Leaf); err != nil {
 		return p, err
 	}
@@ -268,6 +269,12 @@ func (r *run) validate(ctx context.Context, j job) (prepared, error) {
 		p.notes = append(p.notes, note)
 	}
 	p.looked, p.first = true, prepare.NothingBefore(p.pair, p.known)
+	if p.plan, failed = prepare.FilesFirst(p.plan, failed, p.pair, p.known); failed != nil {
+		return p, failed
+	}
+	for _, made := range p.pair.Missing() {
+		p.notes = append(p.notes, made.String())
+	}
 	judged := prepare.CaseOf(j.target, p.bundle, p.findings, p.plan, p.pair.Chain())
 	judged.Force, judged.ByName, judged.Kept = r.req.Force, j.byName(), r.site.Config
 	if p.findings, err = r.prep.Judge(ctx, judged); err != nil {

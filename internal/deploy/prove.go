@@ -44,9 +44,9 @@ func (r *run) chooseProbes(ctx context.Context, a attempt) attempt {
 }
 
 // faultless returns the member with a fault where nothing could prove it: neither
-// now, nor when its service can be reached.
+// now, nor when its service can be reached or names its files.
 func (m member) faultless() member {
-	if len(m.counting) > 0 || m.isUnreached() {
+	if len(m.counting) > 0 || m.isUnreached() || prepare.IsFilesFirst(m.prepared.plan) {
 		return m
 	}
 	unproven := &outcome.NoProbeError{Target: m.prepared.job.target.Name}

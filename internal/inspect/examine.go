@@ -222,6 +222,9 @@ func (i inspection) open(ctx context.Context, a prepare.Assignment) evidence {
 	ev.plan, ev.planErr = i.plan(ctx, a, ev.bundle)
 	if ev.isComparable() {
 		ev.pair, ev.pairErr = i.site.Storage().Look(ctx, pairs.At(a.Target.Target, a.Lineage.Name, ev.plan), ev.bundle, "")
+		if ev.pairErr == nil {
+			ev.plan, ev.planErr = prepare.FilesFirst(ev.plan, ev.planErr, ev.pair, ev.record)
+		}
 	}
 	return ev
 }
@@ -317,6 +320,9 @@ func (i inspection) reading(ctx context.Context, ev evidence) (checks []deployer
 		return []deployers.Check{ev.fails(deployers.Reading, ev.pairErr)}
 	case !ev.pair.Whole():
 		checks = append(checks, warned(deployers.Reading, ev.deploy(), "nothing is installed yet, or not all of it"))
+		for _, made := range ev.pair.Missing() {
+			checks = append(checks, fine(deployers.Reading, "%s", made))
+		}
 	case ev.plan.Row != nil:
 		checks = append(checks, ev.readBy(prepare.Tried{User: ev.assigned.Target.Service}))
 	}
@@ -464,7 +470,7 @@ func (ev evidence) served(observed []probe.Observation) (checks []deployers.Chec
 	for _, err := range unanswered {
 		checks = append(checks, ev.silent(err))
 	}
-	if ev.plan.Found && len(checks) == 0 && !ev.isInactive() {
+	if ev.plan.Found && len(checks) == 0 && !ev.isInactive() && !prepare.IsFilesFirst(ev.plan) {
 		checks = append(checks, ev.unseen())
 	}
 	return checks
@@ -538,7 +544,15 @@ func (ev evidence) silent(err error) deployers.Check {
 	if outage := prepare.Outage(ev.assigned.Target, ev.record.Proven, err); outage != nil {
 		return ev.fails(deployers.Serving, outage)
 	}
+	if ev.isFirst() {
+		return warned(deployers.Serving, ev.deploy()+" installs the files first, and then waits for the service to name them", "%v", err)
+	}
 	return wrong(deployers.Serving, "see whether the service runs, and whether the probe reaches it", "%v", err)
+}
+
+// isFirst reports whether a deployment would have no pair to go back to.
+func (ev evidence) isFirst() bool {
+	return ev.isComparable() && ev.pairErr == nil && prepare.NothingBefore(ev.pair, ev.record)
 }
 
 // unseen returns the check of a service none of whose listeners says anything
@@ -547,7 +561,7 @@ func (ev evidence) unseen() deployers.Check {
 	if wait := prepare.Unreached(ev.plan, nil); wait != nil {
 		return ev.unreached(wait)
 	}
-	if first := ev.pairErr == nil && prepare.NothingBefore(ev.pair, ev.record); first && len(ev.plan.Probes) > 0 {
+	if ev.isFirst() && len(ev.plan.Probes) > 0 {
 		return warned(deployers.Serving, ev.deploy(), "no listener of the service completes a TLS handshake yet")
 	}
 	return ev.fails(deployers.Serving, prepare.Unserved(ev.assigned.Target, ev.plan, ev.record.Proven, outcome.NoListenerError{}, &outcome.NoProbeError{Target: ev.assigned.Target.Name}))

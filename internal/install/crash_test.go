@@ -199,7 +199,7 @@ func (p place) names(l layout, installed pair, before bool) []string {
 	switch {
 	case l == inPlace && installed.key == "":
 		return []string{"etc", "etc/certs", "etc/private"}
-	case l == inPlace:
+	case l != managed && installed.key != "":
 		return []string{"etc", "etc/certs", "etc/certs/cert.pem", "etc/private", "etc/private/key.pem"}
 	case installed.key == "":
 		return nil

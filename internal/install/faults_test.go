@@ -42,6 +42,8 @@ func TestFaults(t *testing.T) {
 		ordeals["recover committed "+string(l)] = ordeal{l, helpRecover, oldPair, cutOffCommitted, []pair{oldPair}}
 		ordeals["recover kept "+string(l)] = ordeal{l, helpRecover, oldPair, cutOffKept, []pair{newPair}}
 	}
+	ordeals["deploy first in-new"] = ordeal{inNew, helpDeploy, pair{}, nil, []pair{{}, newPair}}
+	ordeals["undo first in-new"] = ordeal{inNew, helpUndo, pair{}, nil, []pair{{}}}
 	results := make(chan map[string]int, len(ordeals))
 	t.Run("sweep", func(t *testing.T) {
 		for name, o := range ordeals {
@@ -200,6 +202,9 @@ func (p place) takesAnother(t *testing.T, l layout) string {
 	added := len(set.Files)
 	if l == managed {
 		added += 3 // the directory, the generation, and the link
+	}
+	if l == inNew && len(before) == 0 {
+		added += 3 // the directories, and the one above
 	}
 	if after := tree(t, p.root); len(after) != len(before)+added {
 		return fmt.Sprintf("with another set there is %q", after)

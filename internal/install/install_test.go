@@ -104,6 +104,73 @@ func TestDirectories(t *testing.T) {
 	}
 }
 
+// TestMissingDirectories wants those of files in place to be said beforehand, to be
+// made, and to be gone again after an undo.
+func TestMissingDirectories(t *testing.T) {
+	p := place{t.TempDir()}
+	set := p.set(inNew, newPair)
+	var want []Directory
+	for _, path := range []string{"etc", "etc/certs", "etc/private"} {
+		want = append(want, Directory{filepath.Join(p.root, path), os.Getegid(), 0o755})
+	}
+	if got, err := p.installer().Missing(set); err != nil || !slices.Equal(got, want) {
+		t.Errorf("missing are %v, %v", got, err)
+	}
+	tx := p.stage(t, set)
+	if got, err := p.installer().Missing(set); err != nil || got != nil {
+		t.Errorf("once they are made, missing are %v, %v", got, err)
+	}
+	for _, made := range want {
+		info, err := os.Stat(made.Path)
+		if err != nil || info.Mode() != fs.ModeDir|0o755 {
+			t.Errorf("%s: %v, %v", made, info, err)
+		}
+	}
+	if err := tx.Undo(); err != nil {
+		t.Fatal(err)
+	}
+	if left := tree(t, p.root); left != nil {
+		t.Errorf("left are %q", left)
+	}
+	deploy(t, p, set)
+	if have := p.current(t, set); !Same(set, have) {
+		t.Errorf("not installed: %q", contents(have))
+	}
+}
+
+// TestMissingBelowOthers wants no directory to be made below one that somebody else
+// may write to, and the line that makes it to be named.
+func TestMissingBelowOthers(t *testing.T) {
+	need.Root(t)
+	for name, open := range map[string]func(string) error{
+		"another owns it":   func(dir string) error { return os.Chown(dir, 1234, 0) },
+		"a group may write": func(dir string) error { return os.Chmod(dir, 0o775) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := place{t.TempDir()}
+			etc := filepath.Join(p.root, "etc")
+			if err := errors.Join(os.Mkdir(etc, 0o755), open(etc)); err != nil {
+				t.Fatal(err)
+			}
+			set := p.set(inNew, newPair)
+			_, planned := p.installer().Missing(set)
+			_, staged := p.installer().Stage([]Set{set})
+			for _, err := range []error{planned, staged} {
+				refused := new(PathError)
+				if !errors.As(err, &refused) || !strings.Contains(refused.Remedy, "install -d -m 0755 "+filepath.Dir(p.cert())) && !strings.Contains(refused.Remedy, "install -d -m 0755 "+filepath.Dir(p.key())) {
+					t.Errorf("got %v", err)
+				}
+			}
+			if left := tree(t, p.root); !slices.Equal(left, []string{"etc"}) {
+				t.Errorf("there is %q", left)
+			}
+			if managed, err := p.installer().Missing(p.set(managed, newPair)); err != nil || len(managed) != 2 {
+				t.Errorf("of a managed directory %v, %v", managed, err)
+			}
+		})
+	}
+}
+
 // TestStaged wants the new files to be complete before the commit, and their
 // names not to look like certificates.
 func TestStaged(t *testing.T) {
@@ -415,7 +482,9 @@ func TestRefusedPaths(t *testing.T) {
 		{"a directory", inPlace, func(p place) error { return os.Mkdir(p.cert(), 0o700) }, "is not a regular file", false},
 		{"a pipe", inPlace, func(p place) error { return unix.Mkfifo(p.key(), 0o600) }, "is not a regular file", false},
 		{"too large", inPlace, func(p place) error { return os.WriteFile(p.cert(), make([]byte, MaxSize+1), 0o600) }, "holds more than 256 KiB", false},
-		{"no directory", inPlace, func(p place) error { return os.Remove(filepath.Dir(p.cert())) }, "does not exist", true},
+		{"no directory, where others write", inPlace, func(p place) error {
+			return errors.Join(os.Remove(filepath.Dir(p.cert())), os.Chmod(filepath.Join(p.root, "etc"), 0o777))
+		}, "does not exist, and is not made below", true},
 		{"current is a directory", managed, func(p place) error {
 			return os.MkdirAll(filepath.Join(p.directory(), current), 0o700)
 		}, "is not a symlink", false},

@@ -147,6 +147,7 @@ type layout string
 
 const (
 	inPlace layout = "in-place" // in two directories
+	inNew   layout = "in-new"   // in place, in directories that are missing, and their parent too
 	managed layout = "managed"  // in a directory whose parent is missing too
 )
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/certlatch/certlatch/internal/account"
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/paths"
 )
@@ -223,8 +224,17 @@ func (t *Transaction) planSet(set Set) (entry, error) {
 	for _, f := range set.inCommitOrder() {
 		s := newSwap(filepath.Dir(f.Path), filepath.Base(f.Path), fileIdentity(f.Data))
 		d, err := t.openDir(s.Dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			return e, &PathError{s.Dir, "does not exist", "make the directory, or correct the path of " + s.Name}
+		if missing := errors.Is(err, fs.ErrNotExist); missing || err == nil && t.in.hasMade(s.Dir) {
+			if _, err := missingOn(s.Dir, true); err != nil {
+				return e, err
+			}
+			if err := t.planDirectories(s.Dir); err != nil {
+				return e, err
+			}
+			if missing {
+				e.Swaps = append(e.Swaps, s)
+				continue
+			}
 		}
 		if err != nil {
 			return e, err
@@ -359,25 +369,103 @@ func (s Set) directoryAttr() (attr disk.Attr, grants []disk.Grant) {
 	return attr, grants
 }
 
-// makeDirectories makes the missing directories of a managed set.
+// makeDirectories makes the missing directories of a set.
 func (t *Transaction) makeDirectories(set Set) error {
-	if set.Directory == "" {
-		return nil
-	}
-	attr, _ := set.directoryAttr()
 	for _, path := range t.journal.Made {
-		var err error
-		switch {
-		case path == set.Directory:
-			err = disk.MakeDir(path, attr)
-		case paths.Within(set.Directory, path):
-			err = disk.MakeDir(path, disk.Own(0o755))
+		if !set.needs(path) {
+			continue
 		}
-		if err != nil {
+		attr := disk.Own(aroundMode)
+		if path == set.Directory {
+			attr, _ = set.directoryAttr()
+		}
+		if err := disk.MakeDir(path, attr); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// aroundMode is the mode of directories that are made for files in place, and above a
+// managed one. Others than the target's may keep files there, and those files have
+// modes of their own.
+const aroundMode fs.FileMode = 0o755
+
+// directories returns the directories in which the files of a set are, or of a managed
+// one the generations.
+func (s Set) directories() (all []string) {
+	if s.Directory != "" {
+		return []string{s.Directory}
+	}
+	for _, f := range s.Files {
+		if dir := filepath.Dir(f.Path); !slices.Contains(all, dir) {
+			all = append(all, dir)
+		}
+	}
+	return all
+}
+
+// needs reports whether a directory is one of the set's, or on the way to it.
+func (s Set) needs(directory string) bool {
+	return slices.ContainsFunc(s.directories(), func(own string) bool { return paths.Within(own, directory) })
+}
+
+// Directory is one that a transaction would make. It belongs to whom certlatch runs as.
+type Directory struct {
+	Path string
+	GID  int
+	Mode fs.FileMode
+}
+
+func (d Directory) String() string {
+	return fmt.Sprintf("directory %s is made (%s, %04o)", d.Path, account.OwnerName(os.Geteuid(), d.GID), d.Mode)
+}
+
+// Missing returns the directories that a transaction with the set would make, outer
+// ones first. In place it fails with a *PathError where they are to be made by hand,
+// since somebody else may write above them.
+func (in *Installer) Missing(set Set) (missing []Directory, err error) {
+	for _, own := range set.directories() {
+		paths, err := missingOn(own, set.Directory == "")
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range paths {
+			made := Directory{path, os.Getegid(), aroundMode}
+			if path == set.Directory {
+				attr, _ := set.directoryAttr()
+				made.GID, made.Mode = attr.GID, attr.Mode
+			}
+			if !slices.Contains(missing, made) {
+				missing = append(missing, made)
+			}
+		}
+	}
+	return missing, nil
+}
+
+// missingOn returns the directories that are missing on the way to a path, outer ones
+// first. Where only below those that root keeps any may be made, it fails with a
+// *PathError otherwise.
+func missingOn(path string, guarded bool) (missing []string, err error) {
+	at := path
+	for ; ; at = filepath.Dir(at) {
+		d, err := disk.Open(at)
+		if err == nil {
+			kept := d.KeptBy(os.Geteuid())
+			d.Close()
+			if guarded && !kept && missing != nil {
+				return nil, &PathError{path, "does not exist, and is not made below " + at + ", since another user owns a directory on the way there, or may write to it", "make it (install -d -m 0755 " + path + "), or correct the path"}
+			}
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		missing = append(missing, at)
+	}
+	slices.Reverse(missing)
+	return missing, nil
 }
 
 func (t *Transaction) makeGeneration(set Set, e entry) error {

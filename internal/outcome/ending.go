@@ -124,10 +124,13 @@ func (e ByAnother) finish(o *Outcome, _ Subject) {
 // DryRun is what would be done.
 type DryRun struct{ Plan deployers.Plan }
 
-func (e DryRun) finish(o *Outcome, _ Subject) {
+func (e DryRun) finish(o *Outcome, of Subject) {
 	o.Result, o.Plan = Planned, &e.Plan
-	if e.Plan.Activate.Way == deployers.NoWay {
-		o.Detail = e.Plan.Activate.Why
+	if a := e.Plan.Activate; a.Way == deployers.NoWay {
+		o.Detail = a.Why
+		if a.Wait != deployers.NothingToDo {
+			o.Remedy = WaitFor(a).Remedy(of)
+		}
 	}
 }
 

@@ -72,8 +72,10 @@ func TestOf(t *testing.T) {
 			Outcome{Result: RolledBack, Reason: ReloadFailed, At: Activate, Detail: "no", Remedy: "look"}, ClassActivation},
 		{"planned", DryRun{deployers.Plan{Target: "web", Activate: deployers.Activation{Way: deployers.ReloadUnit, Why: "so"}}},
 			Outcome{Result: Planned, Plan: &deployers.Plan{Target: "web", Activate: deployers.Activation{Way: deployers.ReloadUnit, Why: "so"}}}, ClassOK},
-		{"planned, and not activated", DryRun{deployers.Plan{Activate: deployers.Activation{Way: deployers.NoWay, Why: "it does not run"}}},
-			Outcome{Result: Planned, Detail: "it does not run", Plan: &deployers.Plan{Activate: deployers.Activation{Way: deployers.NoWay, Why: "it does not run"}}}, ClassOK},
+		{"planned, and not activated", DryRun{deployers.Plan{Activate: deployers.Activation{Way: deployers.NoWay, Wait: deployers.OutsideUnit, Why: "it runs outside", Remedy: "end it"}}},
+			Outcome{Result: Planned, Detail: "it runs outside", Remedy: "end it", Plan: &deployers.Plan{Activate: deployers.Activation{Way: deployers.NoWay, Wait: deployers.OutsideUnit, Why: "it runs outside", Remedy: "end it"}}}, ClassOK},
+		{"planned, with nothing to activate", DryRun{deployers.Plan{Activate: deployers.Activation{Way: deployers.NoWay, Wait: deployers.NothingToDo, Why: "it takes them"}}},
+			Outcome{Result: Planned, Detail: "it takes them", Plan: &deployers.Plan{Activate: deployers.Activation{Way: deployers.NoWay, Wait: deployers.NothingToDo, Why: "it takes them"}}}, ClassOK},
 
 		{"invalid", Failure{Validate, &ConfigError{errPlain}},
 			Outcome{Result: Failed, Reason: Configuration, At: Validate, Detail: "plain", Remedy: "correct the configuration; certlatch config check looks at it"}, ClassUsage},

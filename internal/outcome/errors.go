@@ -12,6 +12,7 @@ import (
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/state"
+	"github.com/certlatch/certlatch/templates"
 )
 
 // Explained is an error that knows its own reason and remedy.
@@ -307,6 +308,9 @@ func (e *WaitError) result() Result {
 // Remedy returns what to do about the wait.
 func (e *WaitError) Remedy(of Subject) string {
 	unit := of.Plan.Activate.Unit
+	if e.Reason == FirstInstall {
+		return of.letBeNamed(cmp.Or(e.Cure, "and reload it"))
+	}
 	if e.Cure != "" {
 		return e.Cure
 	}
@@ -324,12 +328,27 @@ func (e *WaitError) Remedy(of Subject) string {
 		return "certlatch deploy --pending proves it when the address has come; or write probe: for target " + of.Target + ", at an address that this host always has"
 	case NetworkApart:
 		return of.letBeReached()
-	case FirstInstall:
-		return "let the service's configuration name " + of.firstFile() + "; certlatch deploy --pending then proves it"
 	default:
 		return "certlatch deploy --pending activates it then"
 	}
 }
+
+// letBeNamed returns what to do where a service does not name the files yet, and how it
+// is made to read its configuration then.
+func (of Subject) letBeNamed(reload string) string {
+	lines := ""
+	if of.Plan.Row == nil && templates.Has(of.Plan.Service) {
+		lines = fmt.Sprintf(" (certlatch template %s --target %s prints the lines)", of.Plan.Service, of.Target)
+	}
+	remedy := fmt.Sprintf("let the service's configuration name %s%s, %s; certlatch deploy --pending then proves it", of.firstFile(), lines, reload)
+	if of.Plan.Found && len(of.Plan.Probes) == 0 {
+		remedy += fmt.Sprintf(", with probe: [%q] in the target where it does not find the listener by itself", of.example())
+	}
+	return remedy
+}
+
+// example returns a probe as the service's could be.
+func (of Subject) example() string { return cmp.Or(of.Plan.Example, "https://127.0.0.1:443") }
 
 // letBeReached returns the remedy where a service has a network namespace of its own.
 func (of Subject) letBeReached() string {

@@ -178,7 +178,7 @@ func beforehand() []kind {
 			if e.Taken {
 				return "see who else listens there (ss -tlnp), and end it: certlatch deploy --pending then proves the renewal; or write probe: for target " + of.Target + ", at an address that only the service has"
 			}
-			return fmt.Sprintf("write probe: for target %s, for example probe: [%q], or probe: [] to prove nothing", of.Target, cmp.Or(of.Plan.Example, "https://127.0.0.1:443"))
+			return fmt.Sprintf("write probe: for target %s, for example probe: [%q], or probe: [] to prove nothing", of.Target, of.example())
 		})}},
 		{NoProbeName, ByStep, []match{
 			whenSome(func(e *NoNameError) bool { return e.OnlyCN }, func(*NoNameError, Subject) string {

@@ -26,6 +26,7 @@ import (
 // subject is what the errors of these tests are about.
 func subject(step Step) Subject {
 	return Subject{Target: "web", Step: step, Plan: deployers.Plan{
+		Service:  "nginx",
 		Test:     deployers.Test{Command: []string{"nginx", "-t"}},
 		Activate: deployers.Activation{Unit: "nginx.service", Command: []string{"nginx", "-s", "reload"}},
 		Files:    []deployers.File{{Path: "/etc/ssl/cert.pem"}, {Path: "/etc/ssl/key.pem"}},
@@ -315,7 +316,7 @@ func TestWaits(t *testing.T) {
 		{Reason(deployers.SharedMemoryLow), WaitingRestart, later, true, true},
 		{Reason(deployers.NothingToDo), Deferred, later, false, false},
 		{OtherHost, Deferred, "correct what is named, then certlatch deploy --pending; any other reload of nginx.service takes the new pair too, at that price", true, true},
-		{FirstInstall, Deferred, "let the service's configuration name /etc/ssl/cert.pem; certlatch deploy --pending then proves it", true, true},
+		{FirstInstall, Deferred, "let the service's configuration name /etc/ssl/cert.pem (certlatch template nginx --target web prints the lines), and reload it; certlatch deploy --pending then proves it", true, true},
 		{OutsideWindow, Deferred, later, false, true},
 	} {
 		wait := &WaitError{Reason: test.reason, Detail: "it waits"}
@@ -340,12 +341,12 @@ func TestWaits(t *testing.T) {
 	if got := (&WaitError{Reason: Reason(deployers.ServiceInactive)}).Remedy(of); got != "start the service; certlatch deploy --pending then proves it" {
 		t.Errorf("without a unit: %s", got)
 	}
-	first := "let the service's configuration name certificate; certlatch deploy --pending then proves it"
+	first := "let the service's configuration name certificate, and reload it; certlatch deploy --pending then proves it"
 	of.Plan.Row = &deployers.Row{}
 	if got := (&WaitError{Reason: FirstInstall}).Remedy(of); got != first {
 		t.Errorf("in a row: %s", got)
 	}
-	of.Plan.Row, of.Plan.Files = nil, nil
+	of.Plan.Row, of.Plan.Files, of.Plan.Service = nil, nil, "generic"
 	if got := (&WaitError{Reason: FirstInstall}).Remedy(of); got != first {
 		t.Errorf("without files: %s", got)
 	}

@@ -34,7 +34,9 @@ func (s files) Look(_ context.Context, at Place, bundle *lineage.Bundle, generat
 			p.set.Group = gid
 		}
 	}
-	p.installed, err = s.installer.Current(p.set)
+	if p.installed, err = s.installer.Current(p.set); err == nil && !p.Whole() {
+		p.missing, err = s.installer.Missing(p.set)
+	}
 	p.leaf = leafAmong(at.Files, p.installed, bundle)
 	return p, err
 }

@@ -111,8 +111,12 @@ type Pair struct {
 	Place     Place
 	set       install.Set
 	installed []install.File
+	missing   []install.Directory
 	leaf      *x509.Certificate // of what is installed; nil: there is none that can be read
 }
+
+// Missing returns the directories that are made for the pair, outer ones first.
+func (p Pair) Missing() []install.Directory { return p.missing }
 
 // Same reports whether what is installed is the bundle already, owner and mode
 // too.

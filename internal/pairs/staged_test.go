@@ -222,7 +222,7 @@ func TestStageFails(t *testing.T) {
 		h := newHost(t)
 		files, row := h.inFiles(t, "files"), h.inRow("a")
 		pairs := h.look(t, h.bundle(t), files, row)
-		if err := os.Remove(h.path("files")); err != nil {
+		if err := os.Mkdir(filepath.Join(h.path("files"), "cert.pem"), 0o755); err != nil {
 			t.Fatal(err)
 		}
 		staged, err := h.Stage(t.Context(), pairs)
