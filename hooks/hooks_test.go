@@ -183,8 +183,8 @@ func TestTelling(t *testing.T) {
 		call Call
 		want Telling
 	}{
-		{"certbot", called([]string{"RENEWED_LINEAGE=/x"}), TellAll},
-		{"", called([]string{"RENEWED_LINEAGE=/x"}), TellAll},
+		{"certbot", called([]string{"RENEWED_LINEAGE=/x"}), TellFailures},
+		{"", called([]string{"RENEWED_LINEAGE=/x"}), TellFailures},
 		{"acme.sh", called([]string{"CERT_FULLCHAIN_PATH=/x"}), TellFailures},
 		{"lego", called([]string{"LEGO_CERT_PATH=/x"}), TellFailures},
 		{"lego", called([]string{"LEGO_HOOK_CERT_PATH=/x", "LEGO_CERT_PATH=/x"}), TellNothing},
@@ -192,7 +192,7 @@ func TestTelling(t *testing.T) {
 		{"", called(nil, "deploy_cert"), TellNothing},
 		{"dehydrated", called(nil), TellAll},
 		{"", called(nil), TellAll},
-		{"acmetool", called([]string{"ACME_STATE_DIR=/x"}, "live-updated"), TellAll},
+		{"acmetool", called([]string{"ACME_STATE_DIR=/x"}, "live-updated"), TellFailures},
 		{"nosuch", called(nil, "deploy_cert"), TellAll},
 		{"", ambiguous, TellNothing},
 		{"acme.sh", ambiguous, TellFailures},

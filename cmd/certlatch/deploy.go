@@ -34,6 +34,7 @@ func (p *program) deployCommand() *cli.Command {
 			&cli.BoolFlag{Name: "all", Usage: "with --pending: whether due or not"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show the plan and change nothing"},
 			&cli.BoolFlag{Name: "force", Usage: "accept a downgrade, and take every step even if nothing changed"},
+			&cli.BoolFlag{Name: "now", Usage: "outside of a target's window too"},
 			jsonFlag(),
 		},
 		Action: func(c *cli.Context) error {
@@ -53,7 +54,7 @@ func (p *program) deployCommand() *cli.Command {
 			}
 			req := deploy.Request{
 				Lineages: c.Args().Slice(), Targets: c.StringSlice("target"),
-				Pending: c.Bool("pending"), All: c.Bool("all"), Force: c.Bool("force"),
+				Pending: c.Bool("pending"), All: c.Bool("all"), Force: c.Bool("force"), Now: c.Bool("now"),
 				Look: true, By: "deploy", Limits: deploy.HandLimits,
 			}
 			do := e.Deploy

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -28,7 +29,7 @@ func (p *program) hookCommand() *cli.Command {
 			"or auto (the default: told from the call). A lineage that no target wants is none of\n" +
 			"its business: exit 0. Ends within 100 seconds. Needs root.\n\n" +
 			"dehydrated and lego 5 would renew nothing else after a hook that failed, so theirs\n" +
-			"ends with 0 whatever happened; acme.sh's and lego 4's does where it waits (9).\n\n" +
+			"ends with 0 whatever happened; the others' does where it waits (9).\n\n" +
 			"Example: certbot renew --deploy-hook \"certlatch hook certbot\"\n\n" + exitsHelp + "\n" +
 			"For acmetool 42 says that an event is none of the hook's business.",
 		Flags: []cli.Flag{
@@ -72,6 +73,9 @@ func (p *program) hook(c *cli.Context) error {
 	}
 	*became = inSandbox(*became)
 	journalOutcomes(*became)
+	if telling == hooks.TellFailures && slices.ContainsFunc(became.Outcomes, func(o outcome.Outcome) bool { return o.Reason == outcome.Interrupted }) {
+		telling = hooks.TellAll // this is no wait that anybody has set up
+	}
 	code := hookStatus(report.ExitOf(became.Outcomes), telling)
 	if err := report.Write(p.stdout, report.Brief{Outcomes: became.Outcomes, Exit: code}, c.Bool("json")); err != nil {
 		p.log.Warn("what became of the hook's lineages could not be printed", "error", err) // which is no failure that a client should bear

@@ -86,9 +86,15 @@ func (r *run) servedAlready(a attempt) bool {
 // says that it could not be loaded again, or its row does.
 func (r *run) mayActivate(ctx context.Context, a attempt) error {
 	for _, m := range a.members {
-		if w := m.prepared.job.target.Window; w != nil && !w.Contains(time.Now()) {
+		t := m.prepared.job.target
+		w := t.Window
+		if w == nil || w.Contains(time.Now()) {
+			continue
+		}
+		if !r.req.Now {
 			return &outcome.WaitError{Reason: outcome.OutsideWindow, Detail: "it is activated between " + w.String()}
 		}
+		r.site.Log.Warn("activated outside of its window, so clients may notice", "target", t.Name, "window", w.String(), "activation", m.activate.String())
 	}
 	for _, m := range a.members {
 		other, about, err := owntest.Endangered(ctx, m.prepared.plan.Test, m.tested, m.serves(r.prep))

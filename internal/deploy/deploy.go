@@ -43,6 +43,7 @@ type Request struct {
 	Pending  bool     // only what is pending and due
 	All      bool     // with Pending: whether due or not
 	Force    bool     // accept a downgrade, and take every step
+	Now      bool     // outside of windows too
 	Look     bool     // a proven leaf is looked for again before it counts as unchanged
 	Coalesce bool     // with Lineages: whoever has the lock may take them along, and so does this run with those of others
 	By       string   // who asks, for the history

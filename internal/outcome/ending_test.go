@@ -95,7 +95,7 @@ func TestOf(t *testing.T) {
 		{"not undone, after a restart", Undone{At: Prove, Cause: &UnprovenError{What: "no"}, Back: true, Err: errPlain, Restarted: true},
 			Outcome{Result: RollbackFailed, Reason: NotProven, At: Prove, Detail: "no; going back failed: plain", Remedy: look + once, Once: true}, ClassUndoFailed},
 		{"waiting, after a restart", Waits{&WaitError{Reason: OutsideWindow, Detail: "it waits"}, true},
-			Outcome{Result: Deferred, Reason: OutsideWindow, Generation: "g2", Detail: "it waits", Remedy: "certlatch deploy --pending activates it then" + once, Once: true}, ClassWaiting},
+			Outcome{Result: Deferred, Reason: OutsideWindow, Generation: "g2", Detail: "it waits", Remedy: "certlatch deploy --pending activates it then, and with --now at once" + once, Once: true}, ClassWaiting},
 		{"restarted in vain before", ByAnother{state.Failure{Result: "rolled-back", Reason: "not-proven", Step: "prove", Detail: "no", Remedy: "look", Once: true}},
 			Outcome{Result: RolledBack, Reason: NotProven, At: Prove, Detail: "no", Remedy: "look", Once: true}, ClassNotProven},
 		{"undone, with the pair of an earlier run", Undone{At: Prove, Cause: &UnprovenError{What: "no"}},

@@ -328,6 +328,8 @@ func (e *WaitError) Remedy(of Subject) string {
 		return "certlatch deploy --pending proves it when the address has come; or write probe: for target " + of.Target + ", at an address that this host always has"
 	case NetworkApart:
 		return of.letBeReached()
+	case OutsideWindow:
+		return "certlatch deploy --pending activates it then, and with --now at once"
 	default:
 		return "certlatch deploy --pending activates it then"
 	}

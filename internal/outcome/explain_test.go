@@ -317,7 +317,7 @@ func TestWaits(t *testing.T) {
 		{Reason(deployers.NothingToDo), Deferred, later, false, false},
 		{OtherHost, Deferred, "correct what is named, then certlatch deploy --pending; any other reload of nginx.service takes the new pair too, at that price", true, true},
 		{FirstInstall, Deferred, "let the service's configuration name /etc/ssl/cert.pem (certlatch template nginx --target web prints the lines), and reload it; certlatch deploy --pending then proves it", true, true},
-		{OutsideWindow, Deferred, later, false, true},
+		{OutsideWindow, Deferred, "certlatch deploy --pending activates it then, and with --now at once", false, true},
 	} {
 		wait := &WaitError{Reason: test.reason, Detail: "it waits"}
 		got := Of(About{Target: "web", Generation: "g1", Plan: subject(Prove).Plan}, Waits{For: wait})
