@@ -78,8 +78,9 @@ func NewFinder(units Units, programs Programs, channels Channels) *Finder {
 // Bounds of what a deployer may ask for.
 const (
 	mostRounds = 10
-	mostTexts  = 500     // files for one path or glob
-	textLimit  = 1 << 20 // bytes of a file; a longer one is left out
+	mostTexts  = 500      // files for one path or glob
+	textLimit  = 1 << 20  // bytes of a file; a longer one is left out
+	globLimit  = 16 << 20 // bytes of all files of a glob; those behind are left out
 )
 
 // Of finds out what a deployer wants to know about a target's service, in
@@ -248,7 +249,7 @@ func processes(facts deployers.Facts) (pids []int, err error) {
 }
 
 // Texts reads the regular files that a path or glob names, by path. What cannot
-// be read, or is longer than 1 MiB, is left out.
+// be read, is longer than 1 MiB, or lies behind 16 MiB of others, is left out.
 func Texts(path string) []deployers.Text {
 	names, err := filepath.Glob(path)
 	if err != nil {
@@ -256,8 +257,10 @@ func Texts(path string) []deployers.Text {
 	}
 	slices.Sort(names)
 	var found []deployers.Text
+	total := 0
 	for _, name := range names[:min(len(names), mostTexts)] {
-		if content, _, err := disk.ReadFile(name, textLimit+1); err == nil && len(content) <= textLimit {
+		if content, _, err := disk.ReadFile(name, textLimit+1); err == nil && len(content) <= textLimit && total+len(content) <= globLimit {
+			total += len(content)
 			text := deployers.Text{Path: name, Content: string(content)}
 			if _, end, err := disk.Trace(name); err == nil && end != name {
 				text.Real = end

@@ -348,6 +348,16 @@ func TestTexts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	large := t.TempDir()
+	for i := range globLimit/textLimit + 1 {
+		if err := os.Link(filepath.Join(dir, "e.conf"), filepath.Join(large, fmt.Sprintf("%03d", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if found := Texts(filepath.Join(large, "*")); len(found) != globLimit/textLimit {
+		t.Errorf("of files that are too large together, %d are read", len(found))
+	}
+
 	found := Texts(filepath.Join(many, "*"))
 	if len(found) != mostTexts || filepath.Base(found[mostTexts-1].Path) != "499" {
 		t.Errorf("%d texts are read", len(found))
