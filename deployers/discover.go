@@ -32,9 +32,18 @@ type Instanced interface {
 	Serves(Process) bool
 }
 
+// Several is a Deployer of several services, which are looked for each by itself.
+type Several interface {
+	Deployer
+
+	// Each returns them, with the name of the Deployer.
+	Each() []Discoverer
+}
+
 // Discovery is what a service's own configuration takes its certificates from.
 type Discovery struct {
 	Installed bool   // there is such a service on this host
+	Preset    string // of generic, that is for it; empty: it has a deployer of its own
 	Role      string // what a target for it is called
 	Exact     bool   // a wildcard is no name for it
 
@@ -42,8 +51,9 @@ type Discovery struct {
 	Labels []string
 
 	// Where a pair would go that certlatch keeps for the service, holding
-	// {lineage}: a managed directory, or a certificate and a key.
-	Directory, Certificate, Key string
+	// {lineage}: a managed directory, or a certificate and a key, and beside them a
+	// file with both where the service takes one.
+	Directory, Certificate, Key, Combined string
 
 	// Lines are those of the service's configuration that name a pair, at
 	// {certificate} and {key}.
@@ -61,14 +71,16 @@ type Discovery struct {
 
 // Place is a place for a pair, and what leads a service to it, as in a Discovery.
 type Place struct {
-	Directory, Certificate, Key string
-	Lines                       []string
+	Directory, Certificate, Key, Combined string
+	Lines                                 []string
 }
 
 // Use is a place in a service's configuration that takes a certificate.
 type Use struct {
 	Where            string // for people
-	Certificate, Key string // as the service would open them; empty: it has none yet
+	Certificate, Key string // as the service would open them, of a file with both the same; empty: it has none yet
+	InDirectory      bool   // it is one of all files of a directory, which the service takes whatever they are
+	Source           string // the file that says so, of which the service's own user may be the owner; empty: root reads it too
 	Domain           string // of a database, which holds the certificate; empty: it is in files
 
 	InTree bool     // the certificate was found in Discovery.Tree, by its names
@@ -126,6 +138,7 @@ func (d *Discovery) Add(use Use) {
 		same.Where += ", " + use.Where
 	}
 	same.Names = Distinct(append(same.Names, use.Names...))
+	same.InDirectory = same.InDirectory || use.InDirectory
 	same.Either = Distinct(append(same.Either, use.Either...))
 	same.Twin, same.Unusual = same.Twin || use.Twin, same.Unusual || use.Unusual
 	same.Yields = Distinct(append(same.Yields, use.Yields...))

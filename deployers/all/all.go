@@ -23,6 +23,19 @@ func Deployers() []deployers.Deployer {
 	}
 }
 
+// Discoverers returns the services that are looked for on a host, each by itself.
+func Discoverers() (found []deployers.Discoverer) {
+	for _, d := range Deployers() {
+		if one, ok := d.(deployers.Discoverer); ok {
+			found = append(found, one)
+		}
+		if several, ok := d.(deployers.Several); ok {
+			found = append(found, several.Each()...)
+		}
+	}
+	return found
+}
+
 // For returns the deployer of a service, and reports whether there is one.
 func For(service string) (deployers.Deployer, bool) {
 	for _, d := range Deployers() {

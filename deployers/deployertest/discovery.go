@@ -13,9 +13,19 @@ import (
 	"github.com/certlatch/certlatch/internal/proposal"
 )
 
-// checkDiscovery wants certlatch init to find the service. One without a unit
-// of its own is none in particular, and is not looked for.
+// checkDiscovery wants certlatch init to find the service, or each of several. One
+// without a unit of its own is none in particular, and is not looked for.
 func (s *suite) checkDiscovery() {
+	if several, is := s.deployer.(deployers.Several); is {
+		for _, d := range several.Each() {
+			if d.Name() != s.deployer.Name() {
+				s.flaw("Each returns one that is called %s: let it have the Deployer's name", d.Name())
+				continue
+			}
+			s.checkDiscoverer(d)
+		}
+		return
+	}
 	d, ok := s.deployer.(deployers.Discoverer)
 	switch {
 	case !ok && s.unit() == "":
@@ -24,6 +34,10 @@ func (s *suite) checkDiscovery() {
 		s.flaw("no discovery: write a method Discover, which certlatch init finds the service by")
 		return
 	}
+	s.checkDiscoverer(d)
+}
+
+func (s *suite) checkDiscoverer(d deployers.Discoverer) {
 	if found, ok := s.discovered(d, host{name: "whose unit is absent", systemd: true, unit: units()["absent"], content: func(string) string { return "" }}, false); ok {
 		if found.Installed || found.Uses != nil || found.Unknown != nil {
 			s.flaw("Discover finds it on a host that has nothing of it: let Installed depend on the facts, and return where it is not: %+v", found)

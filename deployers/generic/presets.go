@@ -22,6 +22,7 @@ type preset struct {
 	about    string            // what an operator should know about the activation
 	copies   copyFinder        // finds what the service keeps as copies of the files; nil: it keeps none
 	reads    configured        // reads what the service runs with; nil: that is not read
+	finds    discoverer        // finds what the service takes its certificates from
 }
 
 // configured reads what a service runs with.
@@ -47,6 +48,7 @@ func presets() map[string]preset {
 			schemes: map[uint16]string{5349: "tls", 443: "tls"},
 			about:   "coturn reads its certificate again on a SIGUSR2; its unit has no reload",
 			reads:   coturnTakes{},
+			finds:   coturnPairs{},
 		},
 		// ejabberdctl reload_config lets ejabberd_pkix read certfiles again.
 		// It fails where ejabberd.yml is wrong, and ends well whatever becomes
@@ -60,6 +62,7 @@ func presets() map[string]preset {
 			schemes:  map[uint16]string{5222: "xmpp-client", 5223: "xmpps-client", 5269: "xmpp-server", 5270: "xmpps-server", 5443: "https"},
 			about:    "ejabberdctl reload_config ends well even where a certificate was not taken; only the probes tell",
 			reads:    ejabberdTakes{},
+			finds:    ejabberdPairs{},
 		},
 		// The unit's reload is haproxy -c and then a SIGUSR2, by which the
 		// master executes itself again and forks new workers
@@ -73,6 +76,7 @@ func presets() map[string]preset {
 			schemes: map[uint16]string{443: "https", 8443: "https"},
 			oneFile: true,
 			reads:   haproxyFiles{},
+			finds:   haproxyFiles{},
 		},
 		// smtpd reads the files as root when a process starts (pre_jail_init
 		// in smtpd.c of 3.10), and where it cannot use them it turns STARTTLS
@@ -87,6 +91,7 @@ func presets() map[string]preset {
 			schemes:  map[uint16]string{25: "smtp", 587: "smtp", 465: "tls"},
 			copies:   postfixMaps{},
 			reads:    postfixInstances{},
+			finds:    postfixPairs{},
 		},
 		// The unit's reload is doveadm reload, a SIGHUP to the master, which
 		// starts all services afresh (src/master/main.c of 2.4.1). It ends open
@@ -98,6 +103,7 @@ func presets() map[string]preset {
 			test:    []string{"doveconf", "-n"},
 			schemes: map[uint16]string{143: "imap", 993: "tls", 995: "tls"},
 			reads:   dovecotTakes{},
+			finds:   dovecotPairs{},
 		},
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/certlatch/certlatch/hooks"
 	"github.com/certlatch/certlatch/internal/account"
 	"github.com/certlatch/certlatch/internal/config"
+	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/facts"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
@@ -49,11 +50,7 @@ func (in Inspector) Survey(ctx context.Context) (proposal.Host, error) {
 	kept := keepersOf(host.Lineages)
 	var found []deployers.Facts  // of the services
 	var told []deployers.Process // of a service, that no target is proposed for
-	for _, d := range all.Deployers() {
-		discoverer, ok := d.(deployers.Discoverer)
-		if !ok {
-			continue
-		}
+	for _, discoverer := range all.Discoverers() {
 		units, loose, unknown, err := instances(ctx, prep.Facts, discoverer)
 		if err != nil {
 			return proposal.Host{}, err
@@ -66,7 +63,7 @@ func (in Inspector) Survey(ctx context.Context) (proposal.Host, error) {
 			case unreachable || ctx.Err() != nil:
 				return proposal.Host{}, err
 			case err != nil:
-				host.Unknown = append(host.Unknown, fmt.Sprintf("%s: %v", d.Name(), err))
+				host.Unknown = append(host.Unknown, fmt.Sprintf("%s: %v", service, err))
 			case service.Installed:
 				host.Services, found = append(host.Services, service), append(found, seen)
 			}
@@ -76,9 +73,15 @@ func (in Inspector) Survey(ctx context.Context) (proposal.Host, error) {
 				}
 			}
 			for _, use := range service.Uses {
+				if use.Source != "" {
+					host.Files[use.Source] = proposal.File{Foreign: !disk.IsRoots(use.Source)}
+				}
 				if use.Certificate != "" {
 					key, certificate := in.surveyKey(ctx, discoverer, unit, seen, host.Roots, use), surveyCertificate(host.Roots, kept, use.Certificate)
 					key.LinkedAt, certificate.LinkedAt = linkBelow(service.Tree, use.Key), linkBelow(service.Tree, use.Certificate)
+					if use.Key == use.Certificate {
+						certificate.User, certificate.Group, certificate.Mode = key.User, key.Group, key.Mode
+					}
 					host.Files[use.Key], host.Files[use.Certificate] = key, certificate
 				}
 			}

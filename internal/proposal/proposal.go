@@ -46,12 +46,15 @@ type Service struct {
 	deployers.Discovery
 }
 
+// Called returns what the service is called: its preset, where it has one.
+func (s Service) Called() string { return cmp.Or(s.Preset, s.Name) }
+
 // String returns the service, with its unit where that tells it from others.
 func (s Service) String() string {
 	if s.Unit == "" {
-		return s.Name
+		return s.Called()
 	}
-	return s.Name + " (" + s.Unit + ")"
+	return s.Called() + " (" + s.Unit + ")"
 }
 
 // File is what is at the path of a certificate, or of a key.
@@ -61,6 +64,7 @@ type File struct {
 	Link        bool     // the path itself is a symlink
 	LinkedAt    []string // the first link on the way to it below the service's tree; nil: there is none
 	NoDirectory bool     // not even its directory exists
+	Foreign     bool     // of a configuration: others than root could have written it
 	Kept        string   // the lineage, CLIENT:NAME, whose own file this is; empty: of none
 	KeptBy      string   // the client in whose directory it lies; empty: none
 
@@ -82,8 +86,10 @@ type Proposal struct {
 // Target is one target of the proposal.
 type Target struct {
 	Name, Service, Lineage      string
+	Preset                      string // of generic; empty: none
 	Unit                        string // empty: the service's usual one
 	Directory, Certificate, Key string
+	Combined                    string // a file with both, beside them; empty: there is none
 	User, Group                 string // of the files; empty: what a target has by default
 	Mode                        fs.FileMode
 	Domain                      string // of a row of a database, in place of files
@@ -96,6 +102,9 @@ type Target struct {
 	of    lineage.Lineage
 	Copy  string // the client whose own file the service takes, of which the target keeps a copy; empty: it does not
 }
+
+// Called returns what the target's service is called: its preset, where it has one.
+func (t Target) Called() string { return cmp.Or(t.Preset, t.Service) }
 
 // Step is something that the operator has to do.
 type Step struct {
@@ -160,7 +169,7 @@ func (m *maker) propose(s Service, use deployers.Use) {
 		m.out.Unknown = append(m.out.Unknown, concluded)
 		return
 	}
-	t := Target{Service: s.Name, Unit: s.Unit, Lineage: m.nameOf(*found.lineage), About: []string{concluded}}
+	t := Target{Service: s.Name, Preset: s.Preset, Unit: s.Unit, Lineage: m.nameOf(*found.lineage), About: []string{concluded}}
 	t.Settings, t.of = use.Settings, found.lineage.Lineage
 	if use.Note != "" {
 		t.About = append(t.About, use.Note)
@@ -173,13 +182,18 @@ func (m *maker) propose(s Service, use deployers.Use) {
 			"say whether %s or %s is to be renewed, since both clients keep a lineage of that name and neither leaf is installed: write the one here as lineage, take the # away, and have the other client give its own up",
 			found.lineage, found.rival)})
 	}
+	if m.Files[use.Source].Foreign {
+		t.Idle = true
+		t.Steps = slices.Insert(t.Steps, 0, Step{Says: fmt.Sprintf(
+			"see that %s is meant for %s: others than root could have written that into %s. Then take the # away", found.lineage, s, use.Source)})
+	}
 	if same := m.sameTarget(t); same != nil {
 		same.merge(t)
 		return
 	}
 	if other := m.overlappingTarget(t); other != nil {
 		t.Idle = true
-		t.About = append(t.About, fmt.Sprintf("The target for %s writes these files already, and each file is one target's: give this service its own.", other.Service))
+		t.About = append(t.About, fmt.Sprintf("The target for %s writes these files already, and each file is one target's: give this service its own.", other.Called()))
 	}
 	m.out.Targets = append(m.out.Targets, t)
 }
@@ -214,7 +228,7 @@ func (m *maker) nameOf(l Lineage) string {
 // to take for that.
 func (m *maker) placeFiles(t *Target, s Service, use deployers.Use, l Lineage) {
 	files := m.Files[use.Certificate].withKey(m.Files[use.Key])
-	why := whyNotWritten(use, files)
+	why := whyNotWritten(s, use, files)
 	directory, isManaged := managedDirectory(use)
 	place, moves := m.placeFor(s, use)
 	switch {
@@ -225,6 +239,9 @@ func (m *maker) placeFiles(t *Target, s Service, use deployers.Use, l Lineage) {
 		t.keepRights(m.Files[use.Key])
 	case why == "" && use.Certificate != "":
 		t.Certificate, t.Key = use.Certificate, use.Key
+		if use.Key == use.Certificate {
+			t.besideCombined(use)
+		}
 		t.keepRights(m.Files[use.Key])
 		if files.NoDirectory {
 			t.Steps = append(t.Steps, t.directoryStep())
@@ -252,6 +269,17 @@ func (m *maker) placeFiles(t *Target, s Service, use deployers.Use, l Lineage) {
 	}
 }
 
+// besideCombined lets the target write the file that holds both, and each alone beside
+// it, or above where the service takes all files of its directory.
+func (t *Target) besideCombined(use deployers.Use) {
+	t.Combined = use.Certificate
+	dir, name := filepath.Split(strings.TrimSuffix(use.Certificate, filepath.Ext(use.Certificate)))
+	if use.InDirectory {
+		dir = filepath.Dir(filepath.Clean(dir))
+	}
+	t.Certificate, t.Key = filepath.Join(dir, name+".fullchain.pem"), filepath.Join(dir, name+".privkey.pem")
+}
+
 // directoryStep returns the step that makes the directories of the target's files.
 func (t *Target) directoryStep() Step {
 	dirs := deployers.Distinct([]string{yamlValue(filepath.Dir(t.Certificate)), yamlValue(filepath.Dir(t.Key))})
@@ -261,7 +289,7 @@ func (t *Target) directoryStep() Step {
 // placeFor returns the place for files of the target's own, and reports whether the service's
 // tree has to move there for that: in a client's directories there is none.
 func (m *maker) placeFor(s Service, use deployers.Use) (place deployers.Place, moves bool) {
-	place = deployers.Place{Directory: s.Directory, Certificate: s.Certificate, Key: s.Key, Lines: s.Lines}
+	place = deployers.Place{Directory: s.Directory, Certificate: s.Certificate, Key: s.Key, Combined: s.Combined, Lines: s.Lines}
 	holdsRoot := slices.ContainsFunc(m.Roots, func(r lineage.Root) bool { return paths.Within(r.Dir, s.Tree) })
 	if s.Tree != "" && (m.Files[s.Tree].KeptBy != "" || holdsRoot) {
 		place, moves = s.Elsewhere, use.InTree || use.Certificate == ""
@@ -310,7 +338,7 @@ func managedDirectory(use deployers.Use) (directory string, is bool) {
 // ownFiles sets files of the target's own.
 func (t *Target) ownFiles(at deployers.Place, use deployers.Use, lineage string) {
 	fill := func(pattern string) string { return strings.ReplaceAll(pattern, "{lineage}", plainName(lineage)) }
-	t.Directory, t.Certificate, t.Key = fill(at.Directory), fill(at.Certificate), fill(at.Key)
+	t.Directory, t.Certificate, t.Key, t.Combined = fill(at.Directory), fill(at.Certificate), fill(at.Key), fill(at.Combined)
 	t.Idle = t.Certificate != "" && t.Certificate == use.Certificate // the file that is in the way has to be removed first
 }
 
@@ -330,7 +358,7 @@ func (t *Target) nameStep(s Service, use deployers.Use, at deployers.Place) Step
 	if t.Idle {
 		return Step{"remove the links, and the # before these lines; certlatch deploy then puts files there", []string{"rm " + use.Certificate + " " + use.Key}}
 	}
-	certificate, key := t.Certificate, t.Key
+	certificate, key := cmp.Or(t.Combined, t.Certificate), t.Key
 	if t.Directory != "" {
 		certificate, key = t.Directory+"/current/fullchain.pem", t.Directory+"/current/privkey.pem"
 	}
@@ -359,7 +387,7 @@ func (t *Target) setProbes(use deployers.Use, leaf lineage.Leaf) {
 
 // whyNotWritten returns why certlatch cannot write where the service looks;
 // empty: it can.
-func whyNotWritten(use deployers.Use, file File) string {
+func whyNotWritten(s Service, use deployers.Use, file File) string {
 	switch {
 	case use.Certificate == "":
 		return ""
@@ -369,7 +397,7 @@ func whyNotWritten(use deployers.Use, file File) string {
 		return "That is the self-signed certificate which Debian's package ssl-cert makes for whichever service, so certlatch leaves it alone and keeps a pair of the service's own."
 	case file.Link:
 		return "That is a link, or its key is one, which certlatch does not replace; it keeps a copy for the service."
-	case use.Key == use.Certificate:
+	case use.Key == use.Certificate && s.Preset == "":
 		return "That file holds certificate and key in one; certlatch keeps the two apart."
 	case use.Key == "":
 		return "Where its key lies could not be found out; certlatch keeps a pair of the service's own."
@@ -392,8 +420,8 @@ func isSnakeoil(path string) bool { return path == "/etc/ssl/certs/ssl-cert-snak
 // for the same service, or nil.
 func (m *maker) sameTarget(t Target) *Target {
 	at := slices.IndexFunc(m.out.Targets, func(o Target) bool {
-		return o.Service == t.Service && o.Unit == t.Unit && o.Lineage == t.Lineage && o.Domain == t.Domain &&
-			o.Directory == t.Directory && o.Certificate == t.Certificate && o.Key == t.Key
+		return o.Called() == t.Called() && o.Unit == t.Unit && o.Lineage == t.Lineage && o.Domain == t.Domain &&
+			o.Directory == t.Directory && o.Certificate == t.Certificate && o.Key == t.Key && o.Combined == t.Combined
 	})
 	if at < 0 {
 		return nil
@@ -442,7 +470,7 @@ func (m *maker) overlappingTarget(t Target) *Target {
 }
 
 func (t Target) paths() []string {
-	return slices.DeleteFunc([]string{t.Directory, t.Certificate, t.Key}, func(path string) bool { return path == "" })
+	return slices.DeleteFunc([]string{t.Directory, t.Certificate, t.Key, t.Combined}, func(path string) bool { return path == "" })
 }
 
 // targetName matches the names that a target may have.
@@ -452,15 +480,15 @@ var targetName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompil
 // service where two share a role, and by a unit that is not the usual one; where that leaves several with one name, with
 // their lineage, or a number.
 func (m *maker) nameTargets() {
-	role := func(service string) string {
-		at := slices.IndexFunc(m.Services, func(s Service) bool { return s.Name == service })
+	role := func(called string) string {
+		at := slices.IndexFunc(m.Services, func(s Service) bool { return s.Called() == called })
 		return m.Services[at].Role
 	}
 	of := func(t Target) string {
-		if slices.ContainsFunc(m.out.Targets, func(o Target) bool { return o.Service != t.Service && role(o.Service) == role(t.Service) }) {
-			return t.Service + instance(t.Unit)
+		if slices.ContainsFunc(m.out.Targets, func(o Target) bool { return o.Called() != t.Called() && role(o.Called()) == role(t.Called()) }) {
+			return t.Called() + instance(t.Unit)
 		}
-		return role(t.Service) + instance(t.Unit)
+		return role(t.Called()) + instance(t.Unit)
 	}
 	several := map[string]int{}
 	for _, t := range m.out.Targets {

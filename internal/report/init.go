@@ -12,7 +12,7 @@ import (
 func NextSteps(found proposal.Proposal, hooks []string) string {
 	var text strings.Builder
 	for _, t := range found.Targets {
-		fmt.Fprintf(&text, "\n%s: %s (%s)", t.Name, quotedName(t.Lineage), t.Service)
+		fmt.Fprintf(&text, "\n%s: %s (%s)", t.Name, quotedName(t.Lineage), t.Called())
 		if t.Idle {
 			text.WriteString(", commented out")
 		}
@@ -63,7 +63,7 @@ func Undecided(found proposal.Proposal) string {
 		if !t.Idle {
 			continue
 		}
-		fmt.Fprintf(&text, "\n%s (%s)\n", quotedName(t.Lineage), t.Service)
+		fmt.Fprintf(&text, "\n%s (%s)\n", quotedName(t.Lineage), t.Called())
 		for _, step := range t.Steps {
 			fmt.Fprintf(&text, "  to do: %s\n", step.Says)
 		}
