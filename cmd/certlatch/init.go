@@ -34,10 +34,10 @@ func (p *program) initCommand() *cli.Command {
 		Name:  "init",
 		Usage: "look at this host and write a first configuration",
 		Description: "Looks for the certificates that ACME clients keep, and for what nginx, Kamailio,\n" +
-			"OpenSIPS, Prosody and Asterisk take theirs from; brings the two together by names and\n" +
-			"paths, and writes a commented configuration. Where there is one, shows the targets that\n" +
-			"lineages without any could have, and adds them with --update, behind the last. Needs\n" +
-			"root.\n\n" +
+			"OpenSIPS, Prosody, Asterisk, HAProxy, Postfix, Dovecot, coturn and ejabberd take theirs\n" +
+			"from; brings the two together by names and paths, and writes a commented configuration.\n" +
+			"Where there is one, shows the targets that lineages without any could have, and adds\n" +
+			"them with --update, behind the last. Needs root.\n\n" +
 			"Example: certlatch init --print\n\n" +
 			"Exit codes: 0 done; 1 unexpected; 2 usage, or a configuration that is wrong or cannot be added to.",
 		Flags: []cli.Flag{

@@ -13,7 +13,7 @@ import (
 type coturnPairs struct{}
 
 // config returns the path of the configuration that coturn was started with, or would be.
-func (coturnPairs) config(f deployers.Facts) string {
+func (coturnPairs) config(f *deployers.Facts) string {
 	argv := f.Argv
 	if argv == nil {
 		argv = f.Unit.ExecStart
@@ -28,7 +28,7 @@ func (coturnPairs) config(f deployers.Facts) string {
 
 // read returns the last values of the configuration's keys, which stand before a = or a
 // blank; of those without one, that they are there.
-func (p coturnPairs) read(f deployers.Facts) (values map[string]string, ok bool) {
+func (p coturnPairs) read(f *deployers.Facts) (values map[string]string, ok bool) {
 	values = map[string]string{}
 	for _, text := range f.Texts[p.config(f)] {
 		ok = true
@@ -54,16 +54,15 @@ func (coturnPairs) doors(values map[string]string) []door {
 	return []door{{"tls", uint16(port)}}
 }
 
-func (p coturnPairs) asks(wants deployers.Wants, f deployers.Facts) deployers.Wants {
+func (p coturnPairs) asks(wants *deployers.Wants, f *deployers.Facts) {
 	wants.Argv = true
 	wants.Texts = append(wants.Texts, p.config(f))
 	values, _ := p.read(f)
 	wants.Ports = portsOf(wants.Ports, p.doors(values))
-	return wants
 }
 
-func (p coturnPairs) discover(f deployers.Facts) deployers.Discovery {
-	d := deployers.Discovery{
+func (p coturnPairs) discover(d *deployers.Discovery, f *deployers.Facts) {
+	*d = deployers.Discovery{
 		Role: "turn", Labels: []string{"turn", "stun", "turns"},
 		Directory: "/etc/coturn/{lineage}",
 		Lines:     []string{"cert={certificate}", "pkey={key}"},
@@ -86,5 +85,4 @@ func (p coturnPairs) discover(f deployers.Facts) deployers.Discovery {
 		presets()["coturn"].seen(&use, p.doors(values), f)
 		d.Add(use)
 	}
-	return d
 }

@@ -13,9 +13,9 @@ import (
 // discoverer finds what the configuration of a service says of its certificates.
 type discoverer interface {
 	// asks adds what must be known for that.
-	asks(deployers.Wants, deployers.Facts) deployers.Wants
+	asks(*deployers.Wants, *deployers.Facts)
 	// discover returns what it says, of a service that is known to be there.
-	discover(deployers.Facts) deployers.Discovery
+	discover(*deployers.Discovery, *deployers.Facts)
 }
 
 // service is one that a preset is for, as certlatch init looks for it.
@@ -47,16 +47,16 @@ func (s service) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 	wants := s.Deployer.Wants(t, f)
 	wants.Texts = append(wants.Texts, wanted(t.Unit))
 	if isUsed(f) {
-		wants = presets()[string(s.preset)].finds.asks(wants, f)
+		presets()[string(s.preset)].finds.asks(&wants, &f)
 	}
 	return wants
 }
 
-func (s service) Discover(_ deployers.Target, f deployers.Facts) deployers.Discovery {
+func (s service) Discover(_ deployers.Target, f deployers.Facts) (d deployers.Discovery) {
 	if !isUsed(f) {
-		return deployers.Discovery{}
+		return d
 	}
-	d := presets()[string(s.preset)].finds.discover(f)
+	presets()[string(s.preset)].finds.discover(&d, &f)
 	d.Installed, d.Preset = true, string(s.preset)
 	for i := range d.Uses {
 		d.Uses[i].Settings = []deployers.Setting{{Key: "preset", Value: d.Preset}}
@@ -71,7 +71,7 @@ type door struct {
 }
 
 // seen sets where a use can be seen: where the service listens, or else would.
-func (p preset) seen(use *deployers.Use, doors []door, f deployers.Facts) {
+func (p preset) seen(use *deployers.Use, doors []door, f *deployers.Facts) {
 	name := ""
 	if names := hosts(slices.Concat(use.Names, use.Hints)...); len(names) > 0 {
 		name = names[0]
@@ -101,7 +101,7 @@ func portsOf(ports []uint16, doors []door) []uint16 {
 type pemFiles []deployers.Text
 
 // read returns the files of a list as far as they are there, by their paths or globs.
-func readPEM(f deployers.Facts, names []string) (files pemFiles) {
+func readPEM(f *deployers.Facts, names []string) (files pemFiles) {
 	const most = 64 // that are compared with each other
 	for _, name := range names {
 		files = append(files, f.Texts[name]...)

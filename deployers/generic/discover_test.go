@@ -165,18 +165,24 @@ func TestDiscover(t *testing.T) {
 				"smtpd_tls_chain_files: /x/all.pem /x/all.pem as mail.example twin smtp://127.0.0.1:25?name=mail.example",
 			},
 		}, {
-			"Postfix: chain files that are not there yet", "postfix", postfix("", strings.Replace(pairOfMain, "chain_files =", "chain_files = /x/new.key /x/new.pem", 1)), "",
+			"Postfix: chain files that are not there yet", "postfix", postfix("", strings.Replace(pairOfMain, "chain_files =", "chain_files = /x/new.key /x/new.pem", 1)), "127.0.0.1:25",
 			[]string{"smtpd_tls_chain_files: /x/new.pem /x/new.key as mail.example"},
 		}, {
-			"Postfix: a key in the certificate's file", "postfix", postfix("", "smtpd_tls_cert_file = /x/all.pem\nsmtpd_tls_key_file = /x/all.pem\n"), "",
+			"Postfix: a key in the certificate's file", "postfix", postfix("", "smtpd_tls_cert_file = /x/all.pem\nsmtpd_tls_key_file = /x/all.pem\n"), "127.0.0.1:25",
 			[]string{"smtpd_tls_cert_file: /x/all.pem /x/all.pem as mail.example"},
+		}, {
+			"Postfix: in another unit", "postfix", postfix("submission inet n - y - - smtpd\n", "smtpd_tls_cert_file = /x/all.pem\nsmtpd_tls_key_file = /x/all.pem\n"), "",
+			[]string{
+				"smtpd_tls_cert_file: /x/all.pem /x/all.pem as mail.example smtp://127.0.0.1:25?name=mail.example",
+				"smtpd_tls_cert_file: /x/y.pem /x/y.key as mail.example smtp://127.0.0.1:587?name=mail.example",
+			},
 		}, {
 			"Postfix: no certificate", "postfix", postfix("", "smtpd_tls_cert_file =\n"), "",
 			[]string{"Postfix has no certificate, and receives mail without TLS (smtpd_tls_cert_file, smtpd_tls_key_file and smtpd_tls_security_level = may let it have both)"},
 		}, {
 			"Postfix: it cannot be asked", "postfix", nil, "", []string{"Postfix's settings cannot be read: exit status 1"},
 		}, {
-			"Postfix: tables of names", "postfix", withText(postfix("", pairOfMain), "/etc/postfix/sni", "# name\nB.example /x/all.pem\n.sub.example /x/a.key,\n  /x/a.pem\nbad\n"), "",
+			"Postfix: tables of names", "postfix", withText(postfix("", pairOfMain), "/etc/postfix/sni", "# name\nB.example /x/all.pem\n.sub.example /x/a.key,\n  /x/a.pem\nbad\n"), "127.0.0.1:25",
 			[]string{
 				"smtpd_tls_cert_file, /etc/postfix/sni: .sub.example: /x/a.pem /x/a.key as mail.example",
 				"/etc/postfix/sni: B.example: /x/all.pem /x/all.pem for b.example",

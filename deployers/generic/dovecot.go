@@ -39,7 +39,7 @@ type dovecotBlock struct {
 type dovecotListener struct{ service, name, port, ssl string }
 
 // read returns the blocks, and the listeners of which something is set.
-func (p dovecotPairs) read(f deployers.Facts) (blocks []dovecotBlock, listeners dovecotListeners) {
+func (p dovecotPairs) read(f *deployers.Facts) (blocks []dovecotBlock, listeners dovecotListeners) {
 	blocks = []dovecotBlock{{settings: map[string]string{}}}
 	var opened []string // the blocks around a line, as kind and name
 	for line := range strings.Lines(f.Output(p.settings()).Stdout) {
@@ -99,7 +99,7 @@ type dovecotListeners []dovecotListener
 
 // doors returns where Dovecot would listen for clients (conf.d/10-master.conf). Of POP3
 // without TLS there is a probe only where it is not at its usual port.
-func (l dovecotListeners) doors(f deployers.Facts) []door {
+func (l dovecotListeners) doors(f *deployers.Facts) []door {
 	usual := map[string]door{"imap": {"imap", 143}, "imaps": {"tls", 993}}
 	if f.Unit.Running() { // else there may be no such service
 		usual["pop3s"] = door{"tls", 995}
@@ -125,15 +125,14 @@ func (l dovecotListeners) doors(f deployers.Facts) []door {
 	return doors
 }
 
-func (p dovecotPairs) asks(wants deployers.Wants, f deployers.Facts) deployers.Wants {
+func (p dovecotPairs) asks(wants *deployers.Wants, f *deployers.Facts) {
 	wants.Commands = append(wants.Commands, p.settings())
 	_, listeners := p.read(f)
 	wants.Ports = portsOf(wants.Ports, listeners.doors(f))
-	return wants
 }
 
-func (p dovecotPairs) discover(f deployers.Facts) deployers.Discovery {
-	d := deployers.Discovery{
+func (p dovecotPairs) discover(d *deployers.Discovery, f *deployers.Facts) {
+	*d = deployers.Discovery{
 		Role: "imap", Labels: []string{"imap", "mail", "pop3", "pop"},
 		Directory: "/etc/dovecot/tls/{lineage}",
 		Lines:     []string{"ssl_server_cert_file = {certificate}", "ssl_server_key_file = {key}"},
@@ -147,10 +146,10 @@ func (p dovecotPairs) discover(f deployers.Facts) deployers.Discovery {
 	switch failed := f.Output(p.settings()).Failed; {
 	case failed != "":
 		d.AddUnknown("Dovecot's configuration cannot be read: " + failed)
-		return d
+		return
 	case all["ssl"] == "no":
 		d.AddUnknown("Dovecot serves without TLS: its configuration says ssl = no")
-		return d
+		return
 	}
 	doors := listeners.doors(f)
 	for _, block := range blocks {
@@ -176,7 +175,6 @@ func (p dovecotPairs) discover(f deployers.Facts) deployers.Discovery {
 	if len(d.Uses) == 0 {
 		d.AddUnknown("Dovecot has no certificate; " + "ssl_server_cert_file and ssl_server_key_file (2.3: ssl_cert and ssl_key) give it one")
 	}
-	return d
 }
 
 // dovecotPath returns the path of a file that a setting names; empty: it names none.

@@ -27,7 +27,7 @@ var ejabberdValue = sync.OnceValue(func() *regexp.Regexp {
 })
 
 // sections returns the lines of the configuration below its top keys, without comments.
-func (ejabberdPairs) sections(f deployers.Facts) (sections map[string]string, ok bool) {
+func (ejabberdPairs) sections(f *deployers.Facts) (sections map[string]string, ok bool) {
 	sections = map[string]string{}
 	for _, text := range f.Texts[ejabberdConfig] {
 		ok = true
@@ -110,15 +110,14 @@ func (ejabberdPairs) doors(sections map[string]string) (doors []door) {
 	return doors
 }
 
-func (p ejabberdPairs) asks(wants deployers.Wants, f deployers.Facts) deployers.Wants {
+func (p ejabberdPairs) asks(wants *deployers.Wants, f *deployers.Facts) {
 	sections, _ := p.sections(f)
 	wants.Texts = slices.Concat(wants.Texts, []string{ejabberdConfig}, absolute(p.certfiles(sections)))
 	wants.Ports = portsOf(wants.Ports, p.doors(sections))
-	return wants
 }
 
-func (p ejabberdPairs) discover(f deployers.Facts) deployers.Discovery {
-	d := deployers.Discovery{
+func (p ejabberdPairs) discover(d *deployers.Discovery, f *deployers.Facts) {
+	*d = deployers.Discovery{
 		Role: "xmpp", Labels: []string{"xmpp", "chat", "jabber", "im"},
 		Directory: "/etc/ejabberd/tls/{lineage}",
 		Lines:     []string{"certfiles:", "  - {certificate}", "  - {key}"},
@@ -152,11 +151,10 @@ func (p ejabberdPairs) discover(f deployers.Facts) deployers.Discovery {
 	case len(d.Uses) == 0:
 		d.AddUnknown("ejabberd has no certificate in a file of certfiles of " + ejabberdConfig)
 	}
-	return d
 }
 
 // absent returns those paths that lead to no file, globs aside.
-func absent(f deployers.Facts, paths []string) (missing []string) {
+func absent(f *deployers.Facts, paths []string) (missing []string) {
 	for _, path := range paths {
 		if filepath.IsAbs(path) && !strings.ContainsAny(path, "*?[{") && len(f.Texts[path]) == 0 {
 			missing = append(missing, path)

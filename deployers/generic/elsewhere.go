@@ -138,10 +138,7 @@ func (coturnTakes) describe(plan *deployers.Plan, f deployers.Facts) bool {
 // more, and ejabberdctl.cfg name another file.
 type ejabberdTakes struct{}
 
-const (
-	ejabberdConfig   = "/etc/ejabberd/ejabberd.yml"
-	ejabberdSettings = "/etc/ejabberd/ejabberdctl.cfg"
-)
+const ejabberdSettings = "/etc/ejabberd/ejabberdctl.cfg"
 
 func (ejabberdTakes) wants(wants deployers.Wants, f deployers.Facts) deployers.Wants {
 	wants.Texts = append(wants.Texts, ejabberdConfig, ejabberdSettings)

@@ -20,7 +20,7 @@ type haproxyTaken struct {
 // others of them, and the key is in a file with .key added to the name where it does not
 // stand with the certificate (configuration.txt of 3.0 section 5.1, crt, and section 3.1,
 // ssl-load-extra-files).
-func (b haproxyBind) taken(f deployers.Facts) (all []haproxyTaken) {
+func (b haproxyBind) taken(f *deployers.Facts) (all []haproxyTaken) {
 	for _, file := range b.files {
 		below := f.Texts[path.Join(file.path, "*")]
 		texts := slices.Clone(f.Texts[file.path])
@@ -44,23 +44,22 @@ func (b haproxyBind) taken(f deployers.Facts) (all []haproxyTaken) {
 	return all
 }
 
-func (haproxyFiles) asks(wants deployers.Wants, f deployers.Facts) deployers.Wants {
-	read, _ := readHAProxy(f)
+func (haproxyFiles) asks(wants *deployers.Wants, f *deployers.Facts) {
+	read, _ := readHAProxy(*f)
 	for _, b := range read.binds {
 		for _, file := range b.files {
 			wants.Texts = append(wants.Texts, file.path, file.path+".key", path.Join(file.path, "*"))
 		}
 	}
-	return wants
 }
 
-func (haproxyFiles) discover(f deployers.Facts) deployers.Discovery {
-	d := deployers.Discovery{
+func (haproxyFiles) discover(d *deployers.Discovery, f *deployers.Facts) {
+	*d = deployers.Discovery{
 		Role: "edge", Labels: []string{"www", "web", "edge"},
 		Certificate: "/etc/haproxy/{lineage}.fullchain.pem", Key: "/etc/haproxy/{lineage}.privkey.pem", Combined: "/etc/haproxy/{lineage}.pem",
 		Lines: []string{"crt {certificate}"},
 	}
-	read, ok := readHAProxy(f)
+	read, ok := readHAProxy(*f)
 	for _, b := range read.binds {
 		taken := b.taken(f)
 		for _, file := range taken {
@@ -83,7 +82,6 @@ func (haproxyFiles) discover(f deployers.Facts) deployers.Discovery {
 	case len(read.binds) == 0:
 		d.AddUnknown("HAProxy serves without TLS: no bind of " + strings.Join(read.files, " and ") + " has ssl crt FILE")
 	}
-	return d
 }
 
 // hasTwin reports whether another file has a certificate for the same names with a key of

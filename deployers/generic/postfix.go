@@ -2,6 +2,7 @@ package generic
 
 import (
 	"cmp"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -34,7 +35,7 @@ type postfixService struct {
 }
 
 // services returns those that receive mail with TLS, and the settings of main.cf.
-func (p postfixPairs) services(f deployers.Facts) (found []postfixService, main map[string]string) {
+func (p postfixPairs) services(f *deployers.Facts) (found []postfixService, main map[string]string) {
 	mainCommand, servicesCommand, ownCommand := p.settings()
 	main = map[string]string{}
 	for line := range strings.Lines(f.Output(mainCommand).Stdout) {
@@ -78,7 +79,7 @@ func postfixPort(name string) uint16 {
 	return uint16(port)
 }
 
-func (p postfixPairs) asks(wants deployers.Wants, f deployers.Facts) deployers.Wants {
+func (p postfixPairs) asks(wants *deployers.Wants, f *deployers.Facts) {
 	main, services, own := p.settings()
 	wants.Commands = append(wants.Commands, main, services, own)
 	found, settings := p.services(f)
@@ -90,7 +91,6 @@ func (p postfixPairs) asks(wants deployers.Wants, f deployers.Facts) deployers.W
 	for _, entry := range p.names(f) {
 		wants.Texts = append(wants.Texts, entry.files...)
 	}
-	return wants
 }
 
 // absolute returns those words that are absolute paths.
@@ -105,8 +105,8 @@ type postfixName struct {
 }
 
 // names returns the entries of the tables' sources.
-func (p postfixPairs) names(f deployers.Facts) (entries []postfixName) {
-	for _, table := range p.tables(f) {
+func (p postfixPairs) names(f *deployers.Facts) (entries []postfixName) {
+	for _, table := range p.tables(*f) {
 		path, _ := sourceOf(table)
 		for _, text := range f.Texts[path] {
 			for line := range strings.Lines(joinContinued(text.Content)) {
@@ -119,8 +119,8 @@ func (p postfixPairs) names(f deployers.Facts) (entries []postfixName) {
 	return entries
 }
 
-func (p postfixPairs) discover(f deployers.Facts) deployers.Discovery {
-	d := deployers.Discovery{
+func (p postfixPairs) discover(d *deployers.Discovery, f *deployers.Facts) {
+	*d = deployers.Discovery{
 		Role: "mail", Labels: []string{"mail", "smtp", "mx", "mx1"},
 		Directory: "/etc/postfix/tls/{lineage}",
 		Lines:     []string{"smtpd_tls_cert_file = {certificate}", "smtpd_tls_key_file = {key}"},
@@ -128,9 +128,20 @@ func (p postfixPairs) discover(f deployers.Facts) deployers.Discovery {
 	services, main := p.services(f)
 	if mainCommand, _, _ := p.settings(); f.Output(mainCommand).Failed != "" {
 		d.AddUnknown("Postfix's settings cannot be read: " + f.Output(mainCommand).Failed)
-		return d
+		return
 	}
 	var doors []door
+	for _, s := range services {
+		doors = append(doors, s.door)
+	}
+	elsewhere := f.Unit.Running() && len(f.Listeners) == 0 // in postfix@-.service, as Debian 12 has it
+	if elsewhere {
+		all := *f
+		for _, d := range doors {
+			all.Listeners = append(all.Listeners, netip.AddrPortFrom(netip.IPv4Unspecified(), d.port))
+		}
+		f = &all
+	}
 	taken := map[string][]door{} // by the files
 	for _, s := range services {
 		for _, use := range p.uses(s, f) {
@@ -139,7 +150,6 @@ func (p postfixPairs) discover(f deployers.Facts) deployers.Discovery {
 			use.Hints = hosts(main["myhostname"])
 			d.Add(use)
 		}
-		doors = append(doors, s.door)
 	}
 	for i, use := range d.Uses {
 		presets()["postfix"].seen(&d.Uses[i], taken[use.Certificate+"\x00"+use.Key], f)
@@ -151,15 +161,17 @@ func (p postfixPairs) discover(f deployers.Facts) deployers.Discovery {
 			d.Add(use)
 		}
 	}
+	for i := range d.Uses {
+		d.Uses[i].Unusual = d.Uses[i].Unusual || elsewhere
+	}
 	if len(d.Uses) == 0 {
 		d.AddUnknown("Postfix has no certificate, and receives mail without TLS (smtpd_tls_cert_file, smtpd_tls_key_file and smtpd_tls_security_level = may let it have both)")
 	}
-	return d
 }
 
 // uses returns what a service takes. Where there are smtpd_tls_chain_files, the other
 // settings do not count (postconf(5)).
-func (p postfixPairs) uses(s postfixService, f deployers.Facts) (uses []deployers.Use) {
+func (p postfixPairs) uses(s postfixService, f *deployers.Facts) (uses []deployers.Use) {
 	if list := absolute(postfixWords(s.settings["smtpd_tls_chain_files"])); len(list) > 0 {
 		uses = postfixList("smtpd_tls_chain_files", list, f)
 		for i := range uses {
@@ -184,7 +196,7 @@ func (p postfixPairs) uses(s postfixService, f deployers.Facts) (uses []deployer
 
 // postfixList returns the pairs of a list of files, in which a key stands before its
 // certificates: in one file, or in the next one.
-func postfixList(where string, list []string, f deployers.Facts) (uses []deployers.Use) {
+func postfixList(where string, list []string, f *deployers.Facts) (uses []deployers.Use) {
 	key := ""
 	for n, path := range list {
 		text := ""
