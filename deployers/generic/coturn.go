@@ -69,7 +69,7 @@ func (p coturnPairs) discover(d *deployers.Discovery, f *deployers.Facts) {
 	}
 	values, ok := p.read(f)
 	use := deployers.Use{
-		Where: p.config(f), Source: p.config(f), Certificate: values["cert"], Key: cmp.Or(values["pkey"], values["cert"]),
+		Where: p.config(f), Source: sourceFile(f.Texts[p.config(f)]), Certificate: values["cert"], Key: cmp.Or(values["pkey"], values["cert"]),
 		Hints: hosts(values["server-name"], values["realm"]),
 	}
 	switch _, off := values["no-tls"]; {

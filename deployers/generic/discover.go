@@ -44,11 +44,11 @@ func isUsed(f deployers.Facts) bool {
 func wanted(unit string) string { return "/etc/systemd/system/*.wants/" + unit }
 
 func (s service) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
-	wants := s.Deployer.Wants(t, f)
-	wants.Texts = append(wants.Texts, wanted(t.Unit))
-	if isUsed(f) {
-		presets()[string(s.preset)].finds.asks(&wants, &f)
+	if !isUsed(f) {
+		return deployers.Wants{Unit: t.Unit, Texts: []string{wanted(t.Unit)}}
 	}
+	wants := s.Deployer.Wants(t, f)
+	presets()[string(s.preset)].finds.asks(&wants, &f)
 	return wants
 }
 
@@ -86,6 +86,14 @@ func (p preset) seen(use *deployers.Use, doors []door, f *deployers.Facts) {
 		}
 		use.Unusual = use.Unusual || len(at) > 0 && p.schemes[d.port] != d.scheme
 	}
+}
+
+// sourceFile returns a file that was read, without links on the way; empty: it was not.
+func sourceFile(texts []deployers.Text) string {
+	if len(texts) == 0 {
+		return ""
+	}
+	return texts[0].At()
 }
 
 // portsOf returns the ports of doors, beside others.

@@ -131,7 +131,7 @@ func (p ejabberdPairs) discover(d *deployers.Discovery, f *deployers.Facts) {
 		uses = []deployers.Use{{Where: "certfiles", Certificate: missing[0], Key: missing[len(missing)-1]}}
 	}
 	for _, use := range uses {
-		use.Source = ejabberdConfig
+		use.Source = sourceFile(f.Texts[ejabberdConfig])
 		if len(uses) == 1 { // it is for all hosts
 			use.Names = names
 		}
