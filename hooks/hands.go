@@ -100,7 +100,7 @@ func (i Interest) does(command string) (does string, writes bool) {
 	}
 	unit := strings.TrimSuffix(i.Unit, ".service")
 	named := func(name string) bool { return word(command, name) }
-	if reloading().MatchString(command) && (named(i.Service) || named(unit) || slices.ContainsFunc(controls(i.Service), named)) {
+	if (named(i.Service) || named(unit) || slices.ContainsFunc(controls(i.Service), named)) && reloading().MatchString(command) {
 		if unit == "" {
 			unit = i.Service
 		}
@@ -147,11 +147,15 @@ func readCertbot(remedy string) Reader {
 		}
 		lines(text, func(number int, line string) {
 			key, value := certbotSetting(line)
+			hook := slices.Contains(certbotHooks, key)
+			if !hook && key != "installer" {
+				return // of thousands of files and targets, few lines are to be compared
+			}
 			for _, i := range wanted {
 				switch does, writes := i.does(value); {
-				case key == "installer" && value == i.Service && i.takes(renewed):
+				case !hook && value == i.Service && i.takes(renewed):
 					found = append(found, Hand{file, number, i.Target, "has certbot reload " + value + " itself, after all hooks, and point its sites to live/", false, remedy})
-				case slices.Contains(certbotHooks, key) && does != "":
+				case hook && does != "":
 					found = append(found, Hand{file, number, i.Target, "is a " + key + " that " + does, writes, takeOut})
 				}
 			}
@@ -202,10 +206,12 @@ func acmeshKept(line string) (key, value string) {
 func readAcmesh(file, text string, wanted []Interest) (found []Hand) {
 	lines(text, func(number int, line string) {
 		key, value := acmeshKept(line)
+		if key == "" {
+			return
+		}
 		isPath := strings.HasPrefix(key, "Le_Real")
 		for _, i := range wanted {
 			switch does, writes := i.does(value); {
-			case key == "":
 			case isPath && slices.Contains(i.Paths, path.Clean(value)):
 				found = append(found, Hand{file, number, i.Target, "has acme.sh write " + path.Clean(value) + " itself, before any hook", true, "write " + key + "='' there"})
 			case !isPath && does != "":
