@@ -301,6 +301,12 @@ func TestNextSteps(t *testing.T) {
 	}}
 	golden(t, "init.txt", NextSteps(found, []string{"certbot"}))
 	golden(t, "init-nothing.txt", NextSteps(proposal.Proposal{}, nil))
+	for range few {
+		found.Targets = append(found.Targets, found.Targets[1], found.Targets[0])
+		found.Targets[len(found.Targets)-1].Idle = false
+	}
+	found.Targets = append(found.Targets, found.Targets[0])
+	golden(t, "init-many.txt", NextSteps(found, nil))
 }
 
 // TestEntries compares log entries about outcomes with a golden file.

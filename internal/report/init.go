@@ -2,16 +2,27 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/certlatch/certlatch/internal/proposal"
 )
 
+// examples is how many are shown of targets that are not few.
+const examples = 3
+
 // NextSteps returns the text on what init has found, and what is left to do.
-// hooks are the clients that there is a hook to be installed for.
+// hooks are the clients that there is a hook to be installed for. Of many targets it
+// says what is to be decided, and for a few what is to be done.
 func NextSteps(found proposal.Proposal, hooks []string) string {
 	var text strings.Builder
-	for _, t := range found.Targets {
+	left, toDo := 0, 0
+	for i, t := range found.Targets {
+		if len(found.Targets) > few && i >= examples && !t.Idle {
+			left++
+			toDo += min(len(t.Steps), 1)
+			continue
+		}
 		fmt.Fprintf(&text, "\n%s: %s (%s)", t.Name, quotedName(t.Lineage), t.Called())
 		if t.Idle {
 			text.WriteString(", commented out")
@@ -24,6 +35,9 @@ func NextSteps(found proposal.Proposal, hooks []string) string {
 			}
 		}
 	}
+	if left > 0 {
+		fmt.Fprintf(&text, "\n%d more targets, with something to do for %d of them, stand in the file\n", left, toDo)
+	}
 	if len(found.Targets) == 0 {
 		text.WriteString("\nno target was found; an example stands in the file\n")
 	}
@@ -35,11 +49,8 @@ func NextSteps(found proposal.Proposal, hooks []string) string {
 	for _, client := range hooks {
 		fmt.Fprintf(&text, "    certlatch hook install %s\n", client)
 	}
-	for _, t := range found.Targets {
-		if !t.Idle {
-			fmt.Fprintf(&text, "    certlatch deploy --force --target %s\n", t.Name)
-			break
-		}
+	if slices.ContainsFunc(found.Targets, func(t proposal.Target) bool { return !t.Idle }) {
+		text.WriteString("    certlatch deploy --force\n")
 	}
 	return text.String()
 }

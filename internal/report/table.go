@@ -28,7 +28,7 @@ const (
 	barLength = 10
 	between   = 2
 	inset     = 3  // of what is below a certificate
-	few       = 20 // certificates, which are all shown
+	few       = 20 // certificates or targets, which are all shown
 )
 
 // row is a certificate as it is drawn.
