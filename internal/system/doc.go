@@ -3,7 +3,9 @@
 // scenario in testdata/script. A new scenario is a new txtar file there; the
 // words it may use are the table in script_test.go and those of
 // [testscript]. The scenarios in testdata/packages are about certlatch as its
-// packages install it, on each Debian that packages_test.go names for them.
+// packages install it, on each Debian that packages_test.go names for them. Those in
+// its directory hosts play the first hour with certlatch on the hosts that people have:
+// what the operator does there is said by operator and edit, and counted.
 //
 // BenchmarkTable measures on such hosts what certlatch promises of speed; make
 // bench runs it.

@@ -44,7 +44,10 @@ func TestPackages(t *testing.T) {
 		t.Fatal(err)
 	}
 	packages := makePackages(t)
-	programs := []string{goBuild(t, "pebble", "../tools", "build", "github.com/letsencrypt/pebble/v2/cmd/pebble")}
+	programs := []string{
+		goBuild(t, "pebble", "../tools", "build", "github.com/letsencrypt/pebble/v2/cmd/pebble"),
+		goBuild(t, "fakeopensips", "../..", "build", "./internal/system/fakeopensips"),
+	}
 	for _, c := range []struct {
 		name    string
 		image   recipe
@@ -52,7 +55,7 @@ func TestPackages(t *testing.T) {
 	}{
 		{"Debian 12", bookworm, []string{"deb", "units", "first-day"}},
 		{"Debian 13", judges, []string{"deb", "rpm", "repository", "judged"}},
-		{"Debian 13 with services", trixie, []string{"units", "services", "first-day"}},
+		{"Debian 13 with services", trixie, []string{"units", "services", "first-day", "hosts"}},
 	} {
 		st := stage{image: root(t, c.image), files: files, programs: programs}
 		for _, scripts := range c.scripts {

@@ -87,7 +87,7 @@ func (st stage) play(t *testing.T, dir string, environment ...string) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"host":      command("host [NAME=VALUE...] PROGRAM [ARGUMENT...]", (*scenario).runHost),
-			"exits":     command("exits STATUS host ...", (*scenario).exits),
+			"exits":     command("exits STATUS host|operator ...", (*scenario).exits),
 			"together":  command("together N host ...", (*scenario).together),
 			"rounds":    command("rounds COUNT host ...", (*scenario).rounds),
 			"timed":     command("timed LIMIT host ...", (*scenario).timed),
@@ -113,6 +113,10 @@ func (st stage) play(t *testing.T, dir string, environment ...string) {
 			"renewals":  command("renewals COUNT LINEAGE ADDRESS", (*scenario).renewals),
 			"until":     command("until host|exits|served ...", (*scenario).again),
 			"wait-unit": command("wait-unit UNIT STATE", (*scenario).waitUnit),
+
+			"newcomer": command("newcomer", (*scenario).newcomer),
+			"operator": command("operator PROGRAM [ARGUMENT...]", (*scenario).operator),
+			"edit":     command("edit PATH sed SCRIPT|put FILE", (*scenario).edit),
 
 			"wait-served": command("wait-served ADDRESS NAME FILE", (*scenario).waitServed),
 			"wait-says":   command("wait-says TEXT PROGRAM [ARGUMENT...]", (*scenario).waitSays),
@@ -222,7 +226,7 @@ func (s *scenario) status(ts *testscript.TestScript, args []string) (int, error)
 
 // exits runs a program inside and wants one exit status.
 func (s *scenario) exits(ts *testscript.TestScript, args []string) error {
-	if len(args) < 3 || args[1] != "host" {
+	if len(args) < 3 || args[1] != "host" && args[1] != "operator" {
 		return errUsage
 	}
 	status, err := s.status(ts, args[2:])
@@ -288,22 +292,30 @@ func (s *scenario) lineage(_ *testscript.TestScript, args []string) error {
 	if len(args) < 1 || len(args) > 2 {
 		return errUsage
 	}
-	leaf := s.ca.leaf(s, args[0])
-	if len(args) == 2 {
-		flaw, ok := flaws[args[1]]
-		if !ok {
-			return fmt.Errorf("no flaw is called %s; %s are", args[1], strings.Join(slices.Sorted(maps.Keys(flaws)), ", "))
-		}
-		leaf = flaw(s, s.ca, args[0])
+	if err := s.issue(args[0], args[1:]...); err != nil {
+		return err
 	}
-	pki.WriteCertbot(s, s.host.path("/etc/letsencrypt/live"), args[0], leaf)
 	return s.host.write("/root/ca.pem", s.ca.root(), "0644", "root")
+}
+
+// issue writes what certbot would keep of a lineage.
+func (s *scenario) issue(name string, flaw ...string) error {
+	leaf := s.ca.leaf(s, name)
+	if len(flaw) > 0 {
+		flawed, ok := flaws[flaw[0]]
+		if !ok {
+			return fmt.Errorf("no flaw is called %s; %s are", flaw[0], strings.Join(slices.Sorted(maps.Keys(flaws)), ", "))
+		}
+		leaf = flawed(s, s.ca, name)
+	}
+	pki.WriteCertbot(s, s.host.path("/etc/letsencrypt/live"), name, leaf)
+	return nil
 }
 
 // lineages makes a number of lineages, as lineage does, with the numbers from 1
 // on in their names.
-func (s *scenario) lineages(ts *testscript.TestScript, args []string) error {
-	if len(args) < 2 {
+func (s *scenario) lineages(_ *testscript.TestScript, args []string) error {
+	if len(args) < 2 || len(args) > 3 {
 		return errUsage
 	}
 	count, err := strconv.Atoi(args[0])
@@ -311,11 +323,11 @@ func (s *scenario) lineages(ts *testscript.TestScript, args []string) error {
 		return err
 	}
 	for n := range count {
-		if err := s.lineage(ts, append([]string{fmt.Sprintf(args[1], n+1)}, args[2:]...)); err != nil {
+		if err := s.issue(fmt.Sprintf(args[1], n+1), args[2:]...); err != nil {
 			return err
 		}
 	}
-	return nil
+	return s.host.write("/root/ca.pem", s.ca.root(), "0644", "root")
 }
 
 // json wants a value in the JSON document that the last command printed, such
