@@ -62,10 +62,11 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 	}
 	seen := options.observe(f)
 	loads, maybe := seen.loadsTLS()
+	without := seen.about == deployers.Domains && seen.remedy != ""
 	switch {
 	case !d.Installed:
 		return d
-	case seen.about == deployers.Domains && seen.remedy != "":
+	case without && !loads:
 		d.AddUnknown("Kamailio runs without TLS: " + seen.why + "; " + seen.remedy)
 		return d
 	case !seen.answers() && !loads:
@@ -80,7 +81,10 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 	own := seen.names()
 	for _, p := range seen.servers() {
 		use := deployers.Use{Where: p.place(), Certificate: seen.tls.path(p, "certificate"), Key: seen.tls.path(p, "private_key"), Hints: own}
-		if seen.about == deployers.Domains {
+		switch {
+		case without:
+			use.Note = "Kamailio runs without TLS. Its configuration loads it: once the target's files are there, restart it."
+		case seen.about == deployers.Domains:
 			use.Note = "A renewed pair waits for a restart: " + seen.why + ". Give the module tls a config file, or this target allow_restart: true."
 		}
 		if name := strings.ToLower(p.Options["server_name"]); name != "" && p.Options["server_name_mode"] != "2" {

@@ -536,7 +536,12 @@ func TestDiscover(t *testing.T) {
 	off := facts(deployers.Answer{Err: "it is stopped"}, debian)
 	off.Texts["/etc/kamailio/kamailio.cfg"] = []deployers.Text{{Path: "/etc/kamailio/kamailio.cfg", Content: "#!ifdef WITH_TLS\nloadmodule \"tls.so\"\n#!endif\n# #!define WITH_TLS\n"}}
 	sample.CheckUses(t, sample.Discover(Deployer{}, off), nil, "kamailio.service does not run, and /etc/kamailio/kamailio.cfg loads no TLS")
-	sample.CheckUses(t, sample.Discover(Deployer{}, facts(deployers.Answer{Fault: "method not found"}, debian)), nil, "Kamailio runs without TLS: ")
+	without := facts(deployers.Answer{Fault: "method not found"}, debian)
+	next := packaged
+	next.Note = "Kamailio runs without TLS. Its configuration loads it: once the target's files are there, restart it."
+	sample.CheckUses(t, sample.Discover(Deployer{}, without), []deployers.Use{next})
+	without.Texts["/etc/kamailio/kamailio.cfg"] = off.Texts["/etc/kamailio/kamailio.cfg"]
+	sample.CheckUses(t, sample.Discover(Deployer{}, without), nil, "Kamailio runs without TLS: ")
 
 	none := facts(deployers.Answer{Reply: "config: <null string>\ncertificate: /m.pem\nprivate_key: /m.key\n"}, debian)
 	sample.CheckUses(t, sample.Discover(Deployer{}, none), []deployers.Use{{
