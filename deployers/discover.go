@@ -65,7 +65,13 @@ type Discovery struct {
 	Tree      string
 	Elsewhere Place
 
-	Uses    []Use
+	Uses []Use
+
+	// Plain are uses that have no TLS so far, by the names that clients know. Nothing says
+	// that they are to have it but a lineage which is for these names, and which nothing
+	// else takes.
+	Plain []Use
+
 	Unknown []string // what could not be found out, and what to know, for people
 }
 

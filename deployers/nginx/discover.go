@@ -50,8 +50,35 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 		for number := range read.servers {
 			discoverServer(&d, read, number)
 		}
+		d.Plain = read.plain(d.Lines)
 	}
 	return d
+}
+
+// plain returns the web servers without TLS whose names no server has with TLS. The lines
+// are those that name a pair.
+func (s serversRead) plain(lines []string) (uses []deployers.Use) {
+	var served []string
+	for _, server := range s.servers {
+		if !server.hasTLS() {
+			continue
+		}
+		if server.certifiable() == nil {
+			return nil // for whatever name
+		}
+		served = append(served, server.certifiable()...)
+	}
+	isServed := func(name string) bool {
+		_, parent, _ := strings.Cut(name, ".")
+		return slices.Contains(served, name) || slices.Contains(served, "*."+parent)
+	}
+	for _, server := range s.servers {
+		names := server.exactNames()
+		if server.scheme == "https" && !server.hasTLS() && names != nil && !slices.ContainsFunc(names, isServed) {
+			uses = append(uses, deployers.Use{Where: server.where, Names: names, Lines: slices.Concat([]string{"listen 443 ssl;"}, lines)})
+		}
+	}
+	return uses
 }
 
 // discoverServer adds the pairs of a server that has TLS.

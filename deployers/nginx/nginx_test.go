@@ -442,3 +442,32 @@ http {
 	}, "/etc/nginx/nginx.conf:12: the server takes its certificate from no file that has a fixed path")
 	sample.CheckUses(t, sample.Discover(Deployer{}, factsOf(deployers.Output{Failed: "exit status 1"})), nil, "nginx refuses its configuration")
 }
+
+// TestDiscoverPlain wants servers without TLS to be told of, unless another server has
+// their names with TLS.
+func TestDiscoverPlain(t *testing.T) {
+	const plain, tls, forAll = `server { listen 80; server_name %s; }
+`, `server { listen 443 ssl; server_name www.example *.apps.example; ssl_certificate a.pem; ssl_certificate_key a.key; }
+`, `server { listen 443 ssl default_server; ssl_certificate a.pem; ssl_certificate_key a.key; }
+`
+	const mail = `}
+mail {
+	server { listen 25; server_name mail.example; protocol smtp; }
+`
+	for text, want := range map[string][][]string{
+		fmt.Sprintf(plain, "a.example b.example") + fmt.Sprintf(plain, "_") + fmt.Sprintf(plain, "~^c"): {{"a.example", "b.example"}},
+		fmt.Sprintf(plain, "a.example") + tls:                                                    {{"a.example"}},
+		fmt.Sprintf(plain, "www.example a.example") + fmt.Sprintf(plain, "x.apps.example") + tls: nil,
+		fmt.Sprintf(plain, "a.example") + forAll:                                                 nil,
+		mail:                                                                                     nil,
+	} {
+		dump := "# configuration file /etc/nginx/nginx.conf:\nhttp {\n" + text + "}\n"
+		var names [][]string
+		for _, use := range sample.Discover(Deployer{}, factsOf(deployers.Output{Stdout: dump})).Plain {
+			names = append(names, use.Names)
+		}
+		if diff := cmp.Diff(want, names); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", text, diff)
+		}
+	}
+}

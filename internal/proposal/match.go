@@ -194,6 +194,11 @@ func (r ranking) covers(l Lineage, name string) bool {
 	return slices.Contains(names, name) || !r.exact && slices.Contains(names, "*."+parent)
 }
 
+// coversAll reports whether the leaf of a lineage covers all names.
+func coversAll(l Lineage, names []string) bool {
+	return !slices.ContainsFunc(names, func(name string) bool { return !ranking{}.covers(l, name) })
+}
+
 // labelled returns the lineages with a name that begins with one of the labels.
 func (r ranking) labelled(labels []string) []Lineage {
 	return slices.DeleteFunc(slices.Clone(r.candidates), func(l Lineage) bool {

@@ -129,6 +129,11 @@ func Make(host Host) Proposal {
 		}
 		m.out.Unknown = append(m.out.Unknown, s.Unknown...)
 	}
+	for _, s := range host.Services {
+		for _, use := range s.Plain {
+			m.proposePlain(s, use)
+		}
+	}
 	m.nameTargets()
 	m.addUnused()
 	return m.out
@@ -196,6 +201,26 @@ func (m *maker) propose(s Service, use deployers.Use) {
 		t.About = append(t.About, fmt.Sprintf("The target for %s writes these files already, and each file is one target's: give this service its own.", other.Called()))
 	}
 	m.out.Targets = append(m.out.Targets, t)
+}
+
+// proposePlain adds a target for a use that has no TLS so far, where a lineage is for
+// all of its names and for no target.
+func (m *maker) proposePlain(s Service, use deployers.Use) {
+	found := m.match(s, use)
+	if found.lineage == nil || found.rival != nil || !coversAll(*found.lineage, use.Names) {
+		return
+	}
+	place := deployers.Place{Directory: s.Directory, Certificate: s.Certificate, Key: s.Key, Lines: use.Lines}
+	t := Target{Service: s.Name, Unit: s.Unit, Lineage: m.nameOf(*found.lineage), of: found.lineage.Lineage}
+	t.About = []string{fmt.Sprintf("%s: %s has no TLS yet. %s", s, use.Where, found.why)}
+	t.ownFiles(place, use, found.lineage.Name)
+	t.Steps = []Step{t.nameStep(s, use, place)}
+	isTaken := slices.ContainsFunc(m.out.Targets, func(o Target) bool { return o.of == t.of })
+	if same := m.sameTarget(t); same != nil {
+		same.merge(t)
+	} else if !isTaken {
+		m.out.Targets = append(m.out.Targets, t)
+	}
 }
 
 // describeUse returns what a use takes now, for people.

@@ -86,6 +86,10 @@ func TestMake(t *testing.T) {
 		u.Twin = true
 		return probed(u)
 	}
+	without := func(s Service, uses ...deployers.Use) Service {
+		s.Plain = uses
+		return s
+	}
 	for _, test := range []struct {
 		name     string
 		lineages []Lineage
@@ -104,6 +108,14 @@ func TestMake(t *testing.T) {
 			files: map[string]File{"/etc/kamailio/kamailio-selfsigned.pem": selfSigned("host")},
 			want:  []string{"web example " + own, "sip example /etc/kamailio/kamailio-selfsigned.pem", "xmpp example /etc/prosody/certs/x.crt"},
 			why:   "nginx: a takes /etc/nginx/keys/a.pem. certbot:example covers web.example.",
+		},
+		{
+			name: "no TLS yet", lineages: []Lineage{www, sip, mail},
+			services: []Service{
+				without(service(t, "nginx"), use("a", "", "www.example", "example"), use("b", "", "sip.example"), use("c", "", "mail.example", "imap.example"), use("d", "", "www.example")),
+				service(t, "prosody", use("host sip.example", "", "sip.example")),
+			},
+			want: []string{"xmpp sip.example /etc/prosody/certs/sip.example.crt", "web www.example /etc/nginx/tls/www.example to do"},
 		},
 		{
 			name: "each its own", lineages: []Lineage{www, sip, mail},
