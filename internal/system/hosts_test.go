@@ -37,7 +37,7 @@ var (
 	operates = regexp.MustCompile(`^(?:exits \d+ )?operator (.+)`)
 	edits    = regexp.MustCompile(`^edit (\S+) `)
 	renews   = regexp.MustCompile(`^host (?:certbot renew|acme\.sh --cron) `)
-	looks    = regexp.MustCompile(`^(?:(?:! )?(?:stdout|stderr)|served|(?:exits \d )?host certlatch (?:status|check|history|doctor)\b)`)
+	looks    = regexp.MustCompile(`^(?:(?:! )?(?:stdout|stderr)|served|host shows|(?:exits \d )?host certlatch (?:status|check|history|doctor)\b)`)
 )
 
 // measureEffort counts what a script has the operator do. After the operator's first
