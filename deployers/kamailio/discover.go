@@ -67,7 +67,7 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 	case !d.Installed:
 		return d
 	case without && !loads:
-		d.AddUnknown("Kamailio runs without TLS: " + seen.why + "; " + seen.remedy)
+		d.AddUnknown("Kamailio runs without TLS: " + seen.why + "; let it load its module tls (in Debian's kamailio.cfg: #!define WITH_TLS), call certlatch init again, and restart it when the files that its tls.cfg names are there")
 		return d
 	case !seen.answers() && !loads:
 		d.AddUnknown(absent(t, f) + ", and " + options.config(f) + " loads no TLS (in Debian's: #!define WITH_TLS)")
