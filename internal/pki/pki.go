@@ -214,6 +214,16 @@ func NoServerAuth() Option {
 	}
 }
 
+// KeyUsage sets what the key may be used for; 0 leaves the extension out.
+func KeyUsage(usage x509.KeyUsage) Option {
+	return func(r *request) { r.template.KeyUsage = usage }
+}
+
+// IsCA makes the leaf the certificate of a CA.
+func IsCA() Option {
+	return func(r *request) { r.template.IsCA = true }
+}
+
 // NoUsages leaves the extended key usage extension out.
 func NoUsages() Option {
 	return func(r *request) { r.template.ExtKeyUsage = nil }
