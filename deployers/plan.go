@@ -175,10 +175,16 @@ type Row struct {
 // an activation of the target makes it load anew: that of a row at each, that in
 // files at a restart.
 type Beside struct {
-	Name             string // for people
-	Row              *Row   // that holds the pair; nil: it is in files
-	Certificate, Key string
+	Name             string              // for people
+	Row              *Row                // that holds the pair; nil: it is in files
+	Certificate, Key string              // empty: there is no pair, only what is read too
 	Probes           []endpoint.Endpoint // where it is served; none: that cannot be seen
+
+	// Called reports whether a control call loads the files as well, and is refused as a
+	// whole where one of them cannot be used: the service then goes on with what it has.
+	Called bool
+	Reads  []string // other files that are read with them
+	Reader *Account // who reads the files; nil: root
 }
 
 // DatabaseURL is where a database is: mysql://USER:PASSWORD@HOST:PORT/NAME,

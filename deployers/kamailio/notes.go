@@ -84,16 +84,47 @@ func (k observed) half(plan deployers.Plan) string {
 	return ""
 }
 
-// addBeside adds the pairs of the other profiles, without which Kamailio does not
-// start; a reload is refused as a whole and does no harm.
+// addBeside adds what the profiles take besides the target's pair. Where a file of it
+// cannot be used, Kamailio neither starts nor reloads anything (tls_domain.c of 6.0.1,
+// ksr_tls_fix_domain and load_private_key). What a profile leaves to defaults is left out.
 func (k observed) addBeside(plan *deployers.Plan) {
-	for _, p := range k.servers() {
-		certificate, key := k.tls.path(p, "certificate"), k.tls.path(p, "private_key")
-		ours := plan.Writes(certificate, deployers.Fullchain, deployers.Combined) || plan.Writes(key, deployers.Key, deployers.Combined)
-		if !ours && strings.HasPrefix(certificate, "/") && strings.HasPrefix(key, "/") {
-			plan.Beside = append(plan.Beside, deployers.Beside{Name: "Kamailio's " + p.place(), Certificate: certificate, Key: key})
+	if k.flaw != nil {
+		return // it is not read to its end
+	}
+	reader := plan.Reader
+	add := func(p tlsProfile, certificate, key string, reads ...string) {
+		plan.Beside = append(plan.Beside, deployers.Beside{Name: "Kamailio's " + p.place(), Certificate: certificate, Key: key, Reads: reads, Called: true, Reader: &reader})
+	}
+	for _, p := range k.tls.profiles {
+		file := func(option string) string {
+			if path := k.tls.path(p, option); p.Options[option] != "" && isFile(path) {
+				return path
+			}
+			return ""
+		}
+		for _, second := range []string{"", "2"} {
+			certificate, key := file("certificate"+second), file("private_key"+second)
+			ours := plan.Writes(certificate, deployers.Fullchain, deployers.Combined) || plan.Writes(key, deployers.Key, deployers.Combined)
+			if !ours && certificate != "" && key != "" {
+				add(p, certificate, key)
+			}
+		}
+		var reads []string
+		for _, option := range []string{"ca_list", "crl"} {
+			if path := file(option); path != "" {
+				reads = append(reads, path)
+			}
+		}
+		if reads != nil {
+			add(p, "", "", reads...)
 		}
 	}
+}
+
+// isFile reports whether what tls.cfg names is a file whose place is known, and not a key
+// of an engine or of a provider (KEY_PREFIX of tls_openssl.h).
+func isFile(path string) bool {
+	return strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "/engine:") && !strings.HasPrefix(path, "/uri:")
 }
 
 // using returns the server profiles that take one of the files; where tls.cfg

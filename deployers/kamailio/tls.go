@@ -317,9 +317,13 @@ type tlsConfig struct {
 
 // path returns the file that an option of a profile names (tls_domain.c,
 // ksr_tls_fill_missing and fix_shm_pathname). Paths that begin with a dot
-// begin at the directory that Kamailio runs in, which is not known.
+// begin at the directory that Kamailio runs in, which is not known. A profile for
+// clients takes nothing from modparam (tls_mod.c, cli_defaults).
 func (c tlsConfig) path(p tlsProfile, option string) string {
-	path := cmp.Or(p.Options[option], c.modparam[option])
+	path := p.Options[option]
+	if path == "" && p.Server {
+		path = c.modparam[option]
+	}
 	if path == "" || path[0] == '/' || path[0] == '.' {
 		return path
 	}

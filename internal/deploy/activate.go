@@ -111,14 +111,14 @@ func (r *run) mayActivate(ctx context.Context, a attempt) error {
 // endangers fails with an *outcome.WaitError where an activation would end what the
 // service has in memory besides.
 func (r *run) endangers(ctx context.Context, a attempt) error {
-	besides := r.prep.Besides(r.site.World.Databases)
+	besides := r.prep.Besides(r.site.World)
 	for _, m := range a.members {
-		other, about, err := besides.Endangered(ctx, m.prepared.plan.Beside, m.activate.Way)
+		_, wait, err := besides.Endangered(ctx, m.prepared.plan.Beside, m.activate)
 		if err != nil {
 			return err
 		}
-		if other != nil {
-			return outcome.EndangersError(other.Name, about, m.activate)
+		if wait != nil {
+			return wait
 		}
 	}
 	return nil

@@ -422,12 +422,11 @@ func (i inspection) judgeOwnTest(ctx context.Context, ev evidence, failed error)
 
 // endangered says what an activation would take from the service beside the target.
 func (i inspection) endangered(ctx context.Context, ev evidence) []deployers.Check {
-	other, about, err := i.beside.Endangered(ctx, ev.plan.Beside, ev.plan.Activate.Way)
+	_, wait, err := i.beside.Endangered(ctx, ev.plan.Beside, ev.plan.Activate)
 	switch {
 	case err != nil && ev.pairErr == nil:
 		return []deployers.Check{ev.fails(deployers.Reload, err)}
-	case other != nil:
-		wait := outcome.EndangersError(other.Name, about, ev.plan.Activate)
+	case wait != nil:
 		return []deployers.Check{warned(deployers.Reload, wait.Remedy(subjectOf(ev.assigned, ev.plan)), "%v", wait)}
 	}
 	return nil

@@ -48,7 +48,7 @@ func (in Inspector) begin(prep *prepare.Preparer) (inspection, error) {
 	st, unread, err := in.Site.State()
 	spares := sync.OnceValue(func() []prepare.Spare { return prep.Spares(in.Site.Config) })
 	return inspection{
-		site: in.Site, prep: prep, tests: owntest.NewRunner(in.Site.World.Programs), beside: prep.Besides(in.Site.World.Databases),
+		site: in.Site, prep: prep, tests: owntest.NewRunner(in.Site.World.Programs), beside: prep.Besides(in.Site.World),
 		began: began, state: st, unread: unread, later: sync.OnceValues(in.later), spares: spares,
 	}, err
 }

@@ -182,7 +182,7 @@ func (i inspection) glance(ctx context.Context, a prepare.Assignment) glance {
 		g.place = pairs.At(a.Target.Target, a.Lineage.Name, plan)
 		installed, unseen = i.site.Storage().Leaf(ctx, g.place, bundle)
 		g.looked, g.installed = unseen == nil, describe(installed)
-		if other, _, failed := i.beside.Endangered(ctx, plan.Beside, plan.Activate.Way); failed == nil && other != nil {
+		if other, _, failed := i.beside.Endangered(ctx, plan.Beside, plan.Activate); failed == nil && other != nil {
 			g.endangers = &other.Name
 		}
 		err = cmp.Or(unseen, err)

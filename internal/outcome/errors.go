@@ -380,6 +380,16 @@ func EndangersError(name string, about error, a deployers.Activation) *WaitError
 		"%s is served now and could not be loaded again (%v); to %s would take its TLS away", name, about, a)}
 }
 
+// RefusedLoadError returns the wait of an activation that the service would refuse, since
+// it could not load something else.
+func RefusedLoadError(name string, about error, a deployers.Activation) *WaitError {
+	return &WaitError{
+		Reason: OtherHost,
+		Detail: fmt.Sprintf("%s could not be loaded (%v): to %s would fail for that, and the service go on with what it has", name, about, a),
+		Cure:   fmt.Sprintf("correct %s: %v; then certlatch deploy --pending", name, about),
+	}
+}
+
 // NotCarriedFinding returns the finding about attributes that a new file has
 // not got from the one that it replaces.
 func NotCarriedFinding(n install.NotCarried) lineage.Finding {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/certlatch/certlatch/deployers"
+	"github.com/certlatch/certlatch/internal/command"
 	"github.com/certlatch/certlatch/internal/disk"
 	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
@@ -27,10 +28,12 @@ import (
 // Besides is needed. It may be used by several goroutines.
 type Besides struct {
 	databases pairs.Databases
+	programs  Programs
 	observe   func(context.Context, []endpoint.Endpoint) []probe.Observation
 
 	mutex  sync.Mutex
 	tables map[tableOf]*judged
+	files  map[string]flaw // by their paths
 }
 
 type tableOf struct {
@@ -57,27 +60,31 @@ type flaw struct {
 }
 
 // Besides returns a Besides that has not looked at anything yet.
-func (p *Preparer) Besides(databases pairs.Databases) *Besides {
+func (p *Preparer) Besides(world World) *Besides {
 	observe := func(ctx context.Context, at []endpoint.Endpoint) []probe.Observation {
 		return p.Observe(ctx, at, func() {})
 	}
-	return &Besides{databases: databases, observe: observe, tables: map[tableOf]*judged{}}
+	return &Besides{databases: world.Databases, programs: world.Programs, observe: observe, tables: map[tableOf]*judged{}, files: map[string]flaw{}}
 }
 
-// Endangered returns something that a service has in memory beside a target and
-// could not load again when it is activated in a way, and why; nil: there is none. It
-// fails with an *outcome.DatabaseError where that cannot be looked at.
-func (b *Besides) Endangered(ctx context.Context, beside []deployers.Beside, way deployers.Way) (other *deployers.Beside, about error, err error) {
+// Endangered returns something that a service has beside a target and could not load
+// when it is activated, and the wait for that; nil: there is none. It fails with an
+// *outcome.DatabaseError where that cannot be looked at.
+func (b *Besides) Endangered(ctx context.Context, beside []deployers.Beside, a deployers.Activation) (other *deployers.Beside, wait *outcome.WaitError, err error) {
 	for _, other := range beside {
-		if other.Row == nil && way != deployers.RestartUnit {
+		called := other.Called && a.Way == deployers.CallControl
+		if other.Row == nil && a.Way != deployers.RestartUnit && !called {
 			continue
 		}
 		found, err := b.flawOf(ctx, other)
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, nil, err
-		}
-		if found.err != nil && (found.lost || b.servesValid(ctx, other)) {
-			return &other, found.err, nil
+		case found.err == nil || !found.lost && !b.servesValid(ctx, other):
+		case called:
+			return &other, outcome.RefusedLoadError(other.Name, found.err, a), nil
+		default:
+			return &other, outcome.EndangersError(other.Name, found.err, a), nil
 		}
 	}
 	return nil, nil, nil
@@ -86,10 +93,50 @@ func (b *Besides) Endangered(ctx context.Context, beside []deployers.Beside, way
 // flawOf returns what is wrong with a pair.
 func (b *Besides) flawOf(ctx context.Context, other deployers.Beside) (flaw, error) {
 	if other.Row == nil {
-		return judgeFiles(other, time.Now()), nil
+		return b.flawOfFiles(ctx, other), nil
 	}
 	flaws, err := b.flawsOf(ctx, *other.Row)
 	return flaws[rowOf{other.Row.Domain, other.Row.Type}], err
+}
+
+// flawOfFiles returns what is wrong with a pair in files, which several targets may have
+// beside them.
+func (b *Besides) flawOfFiles(ctx context.Context, other deployers.Beside) flaw {
+	paths := slices.Clone(other.Reads)
+	if other.Certificate != "" {
+		paths = append(paths, other.Certificate, other.Key)
+	}
+	key := fmt.Sprintf("%q %v", paths, other.Reader)
+	b.mutex.Lock()
+	found, known := b.files[key]
+	b.mutex.Unlock()
+	if known {
+		return found
+	}
+	if other.Certificate != "" {
+		found = judgeFiles(other, time.Now())
+	}
+	if unread := b.unreadable(ctx, other.Reader, paths); unread != nil && !found.lost {
+		found = flaw{unread, true}
+	}
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	b.files[key] = found
+	return found
+}
+
+// unreadable returns why an account cannot read files; nil: it can, or that cannot be
+// tried.
+func (b *Besides) unreadable(ctx context.Context, reader *deployers.Account, paths []string) error {
+	if reader == nil {
+		return nil
+	}
+	tried := TryToRead(ctx, b.programs, []Trial{{As: *reader, Paths: paths}})
+	unreadable, is := errors.AsType[*command.UnreadableError](tried[0].Err)
+	if !is {
+		return nil
+	}
+	return unreadable
 }
 
 // servesValid reports whether something shows a leaf that is valid by its dates.

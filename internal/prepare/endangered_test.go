@@ -75,13 +75,55 @@ func TestBesideInFiles(t *testing.T) {
 		{"/good.pem", "/good.pem", "no certificate and key in PEM"},
 	} {
 		beside := []deployers.Beside{{Name: "other", Certificate: dir + test.certificate, Key: dir + test.key}}
-		b := NewPreparer(World{}).Besides(nil)
-		found, about, err := b.Endangered(t.Context(), beside, deployers.RestartUnit)
-		if err != nil || (found != nil) != (test.says != "") || about != nil && !strings.Contains(about.Error(), test.says) {
-			t.Errorf("%s with %s: %v, %v, %v", test.certificate, test.key, found, about, err)
+		b := NewPreparer(World{}).Besides(World{})
+		found, wait, err := b.Endangered(t.Context(), beside, restart)
+		if err != nil || (found != nil) != (test.says != "") || wait != nil && !strings.Contains(wait.Error(), test.says) {
+			t.Errorf("%s with %s: %v, %v, %v", test.certificate, test.key, found, wait, err)
 		}
-		if found, _, err := b.Endangered(t.Context(), beside, deployers.CallControl); err != nil || found != nil {
+		if found, _, err := b.Endangered(t.Context(), beside, call); err != nil || found != nil {
 			t.Errorf("%s with %s: a reload endangers %v, %v", test.certificate, test.key, found, err)
+		}
+		beside[0].Called = true
+		if _, wait, err := b.Endangered(t.Context(), beside, call); err != nil || (wait != nil) != (test.says != "") || wait != nil && !strings.Contains(wait.Error(), "would fail for that") {
+			t.Errorf("%s with %s: a call that loads it: %v, %v", test.certificate, test.key, wait, err)
+		}
+	}
+}
+
+var (
+	restart = deployers.Activation{Way: deployers.RestartUnit, Unit: "x.service"}
+	call    = deployers.Activation{Way: deployers.CallControl, Calls: []deployers.Query{{Method: "tls.reload"}}}
+)
+
+// TestBesideUnreadable is about files that the service's account cannot read, and that
+// are tried once.
+func TestBesideUnreadable(t *testing.T) {
+	good := pki.NewCA(t, "Root").Leaf(t)
+	dir := t.TempDir()
+	write(t, dir+"/good.pem", string(good.Fullchain))
+	write(t, dir+"/good.key", string(good.Key))
+	root := &deployers.Account{User: "root"}
+	for _, test := range []struct {
+		beside deployers.Beside
+		denied string
+		want   bool
+	}{
+		{deployers.Beside{Certificate: dir + "/good.pem", Key: dir + "/good.key", Reader: root}, "", false},
+		{deployers.Beside{Certificate: dir + "/good.pem", Key: dir + "/good.key", Reader: root}, dir + "/good.key", true},
+		{deployers.Beside{Certificate: dir + "/good.pem", Key: dir + "/good.key"}, dir + "/good.key", false},
+		{deployers.Beside{Reads: []string{"/ca.pem"}, Reader: root}, "/ca.pem", true},
+		{deployers.Beside{Reads: []string{"/ca.pem"}, Reader: root}, "/crl.pem", false},
+	} {
+		programs := &trier{closed: []string{test.denied}}
+		b := NewPreparer(World{}).Besides(World{Programs: programs})
+		test.beside.Called = true
+		for _, way := range []deployers.Activation{call, restart} {
+			if _, wait, err := b.Endangered(t.Context(), []deployers.Beside{test.beside}, way); err != nil || (wait != nil) != test.want {
+				t.Errorf("%+v without %s: %v, %v", test.beside, test.denied, wait, err)
+			}
+		}
+		if len(programs.trials) > 1 {
+			t.Errorf("%+v was tried %d times", test.beside, len(programs.trials))
 		}
 	}
 }
@@ -126,7 +168,7 @@ func TestEndangered(t *testing.T) {
 		{"expired, of a client's", rows.Entry{Domain: "b", Type: 1, Certificate: old.Fullchain, Key: old.Key}, deployers.Beside{Row: row("b", 1)}, "good", false},
 	} {
 		db := &tables{rows: []rows.Entry{test.row}}
-		b := NewPreparer(World{}).Besides(db)
+		b := NewPreparer(World{}).Besides(World{Databases: db})
 		b.observe = func(_ context.Context, all []endpoint.Endpoint) (seen []probe.Observation) {
 			for _, e := range all {
 				o := probe.Observation{Endpoint: e}
@@ -139,9 +181,9 @@ func TestEndangered(t *testing.T) {
 		}
 		beside := []deployers.Beside{test.beside}
 		for range 2 {
-			other, about, err := b.Endangered(t.Context(), beside, deployers.CallControl)
-			if err != nil || (other != nil) != test.want || (about != nil) != test.want {
-				t.Errorf("%s: %v, %v, %v", test.name, other, about, err)
+			other, wait, err := b.Endangered(t.Context(), beside, call)
+			if err != nil || (other != nil) != test.want || (wait != nil) != test.want {
+				t.Errorf("%s: %v, %v, %v", test.name, other, wait, err)
 			}
 		}
 		if db.read != 1 {
@@ -149,11 +191,11 @@ func TestEndangered(t *testing.T) {
 		}
 	}
 	db := &tables{fails: errors.New("gone")}
-	_, _, err := NewPreparer(World{}).Besides(db).Endangered(t.Context(), []deployers.Beside{{Row: row("b", 2)}}, deployers.CallControl)
+	_, _, err := NewPreparer(World{}).Besides(World{Databases: db}).Endangered(t.Context(), []deployers.Beside{{Row: row("b", 2)}}, call)
 	if down, is := errors.AsType[*outcome.DatabaseError](err); !is || down.Error() != "gone" {
 		t.Errorf("got %v", err)
 	}
-	if _, _, err := NewPreparer(World{}).Besides(db).Endangered(t.Context(), nil, deployers.CallControl); err != nil || db.read != 1 {
+	if _, _, err := NewPreparer(World{}).Besides(World{Databases: db}).Endangered(t.Context(), nil, call); err != nil || db.read != 1 {
 		t.Errorf("a plan without others reads the table: %v", err)
 	}
 }

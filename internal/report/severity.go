@@ -108,7 +108,7 @@ func alarms(s state.Sighting, now time.Time, expiry condition.Expiry) []alarm {
 		say(SeverityWarning, "has %s left until it has to be restarted", Count(*left, "reload", "reloads"))
 	}
 	if s.Endangers != nil {
-		say(SeverityWarning, "its next reload would take the TLS of %s away", *s.Endangers)
+		say(SeverityWarning, "its next reload could not load %s", *s.Endangers)
 	}
 	slices.SortStableFunc(all, func(a, b alarm) int { return cmp.Compare(b.level, a.level) })
 	return all

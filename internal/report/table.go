@@ -200,7 +200,7 @@ func (t table) details(text *strings.Builder, r row) {
 		say("%s left until it has to be restarted: certlatch doctor --target %s tells more", Count(*left, "reload", "reloads"), s.Target)
 	}
 	if s.Endangers != nil {
-		say("the next reload would take the TLS of %s away: certlatch doctor --target %s tells more", *s.Endangers, s.Target)
+		say("the next reload could not load %s: certlatch doctor --target %s tells more", *s.Endangers, s.Target)
 	}
 	switch c := condition.Condition(s.State); {
 	case s.Since == nil:
