@@ -15,7 +15,7 @@ import (
 // bring the same there.
 type Shared struct {
 	Problem
-	Differ bool // they take different lineages, so one would undo what the other did
+	Differ bool // one would undo what the other did: they take different lineages, or a directory's generations are for one
 }
 
 // Shared returns the targets that write to one place under two names, as of now.
@@ -36,7 +36,7 @@ func (c *Config) Shared() (found []Shared) {
 					What:   fmt.Sprintf("%s is the place of %s of target %s in line %d by a link", s.mine, s.path, other.Name, other.Line),
 					Remedy: "give each target a path of its own, or let one of the two go",
 				},
-				Differ: t.Lineage != other.Lineage && !(mine.glob() && its.glob()),
+				Differ: s.inTree || t.Lineage != other.Lineage && !(mine.glob() && its.glob()),
 			})
 		}
 	}
@@ -64,6 +64,7 @@ type written struct {
 type shared struct {
 	written
 	mine, where string
+	inTree      bool // it is within a directory whose generations are one target's
 }
 
 // Writers looks at the directories that the targets write to.
@@ -84,7 +85,8 @@ func (c *Config) Writers() Writers {
 
 // Before returns the target, and its path, that already writes another lineage to where a
 // target would write one, and comes before it in the file. There is none where it would
-// write the same lineage there.
+// write the same lineage there, but in a directory: each target lets go of generations there
+// that are not its own.
 func (w Writers) Before(t Target, l lineage.Lineage, exists func(client, name string) bool) (other Target, path string, is bool) {
 	i := slices.IndexFunc(w.cfg.Targets, func(o Target) bool { return o.Name == t.Name })
 	for _, s := range w.with(i, l.Name) {
@@ -94,7 +96,7 @@ func (w Writers) Before(t Target, l lineage.Lineage, exists func(client, name st
 		if !names.glob() {
 			name = names.literal()
 		}
-		if !other.Wants(l) && exists(client, name) {
+		if (s.inTree || !other.Wants(l)) && exists(client, name) {
 			return other, s.path, true
 		}
 	}
@@ -119,7 +121,7 @@ func (w Writers) with(i int, name string) (found []shared) {
 	for _, mine := range w.of(i, name) {
 		tell := func(other written) {
 			if !slices.ContainsFunc(found, func(s shared) bool { return s.target == other.target }) {
-				found = append(found, shared{other, mine.path, mine.where})
+				found = append(found, shared{other, mine.path, mine.where, mine.tree || other.tree})
 			}
 		}
 		for _, other := range w.at(mine.path, name, i) {

@@ -55,7 +55,7 @@ func (e *AmbiguousError) Error() string {
 }
 
 // SharedPlaceError is a target whose files are those of another one, by a link, which
-// brings another lineage there.
+// brings another lineage there, or keeps its generations there.
 type SharedPlaceError struct{ Other, Path, Lineage, Config string }
 
 func (e *SharedPlaceError) Error() string {
