@@ -195,7 +195,7 @@ func (p *program) isRevoked(ctx context.Context, leaf, issuer *x509.Certificate)
 // show prints a report, and returns its exit code as an error.
 func (p *program) show(c *cli.Context, became outcome.Report) error {
 	became = inSandbox(became)
-	deployment := report.Deployment{Outcomes: became.Outcomes, Exit: report.ExitOf(became.Outcomes)}
+	deployment := report.Deployment{Outcomes: became.Outcomes, NotDue: became.NotDue, Exit: report.ExitOf(became.Outcomes)}
 	return p.print(c, deployment, deployment.Exit)
 }
 

@@ -216,7 +216,7 @@ var told = map[string]string{
 	module + "internal/inspect":   `Examination|Verdict`,
 	module + "internal/served":    `Probe|Domain`,
 	module + "internal/srv":       `Answer`,
-	module + "internal/state":     `Certificate|Entry|Sighting|Snapshot|Unclaimed|Ahead`,
+	module + "internal/state":     `Certificate|Entry|Pending|Sighting|Snapshot|Unclaimed|Ahead`,
 	module + "internal/lineage":   `Leaf|Finding|Refused|Describe`,
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/beside"
 	"github.com/certlatch/certlatch/internal/install"
+	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
 	"github.com/certlatch/certlatch/internal/pairs"
 	"github.com/certlatch/certlatch/internal/prepare"
@@ -318,7 +319,7 @@ func (e *Engine) locked(ctx context.Context, req Request, work func(context.Cont
 // report returns what was done. Of lineages that were only taken along, their
 // own callers are told.
 func (r *run) report(became []ended) outcome.Report {
-	var report outcome.Report
+	report := outcome.Report{NotDue: r.notDue(became)}
 	for _, e := range became {
 		if e.job.requested {
 			report.Outcomes = append(report.Outcomes, e.outcome)
@@ -327,6 +328,18 @@ func (r *run) report(became []ended) outcome.Report {
 		}
 	}
 	return report
+}
+
+// notDue returns what is pending and was not tried, since a run of what is due leaves it.
+func (r *run) notDue(became []ended) []state.Pending {
+	if !r.req.Pending || r.req.All {
+		return nil
+	}
+	scope := prepare.Scope{Lineages: r.req.Lineages, Targets: r.req.Targets}
+	return r.memory.pending(func(ref install.Ref) bool {
+		was := func(e ended) bool { return e.job.ref() == ref }
+		return r.site.Config.HasTarget(ref.Target) && scope.Names(ref.Target, lineage.Lineage{Name: ref.Lineage}) && !slices.ContainsFunc(became, was)
+	})
 }
 
 // inOrder returns what became of jobs in their order.

@@ -79,6 +79,18 @@ func (m *memory) takenAlong() []string {
 	return names
 }
 
+// pending returns what is pending of some, but for what is held.
+func (m *memory) pending(some func(install.Ref) bool) (found []state.Pending) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	for _, record := range m.state.Records {
+		if record.Pending != nil && m.state.Held(record.Target) == nil && some(install.Ref{Target: record.Target, Lineage: record.Lineage}) {
+			found = append(found, *record.Pending)
+		}
+	}
+	return found
+}
+
 // lastActivation returns when certlatch last activated a target's service.
 func (m *memory) lastActivation(t config.Target) time.Time {
 	m.mutex.Lock()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/condition"
+	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
@@ -86,6 +87,30 @@ func TestNextAttemptsAreNear(t *testing.T) {
 	}
 	if state.OutsideWindow != string(outcome.OutsideWindow) {
 		t.Errorf("the state takes %s for the word of what waits for its window", state.OutsideWindow)
+	}
+}
+
+// TestNoFailureIsForgotten wants whatever did not end well to stay pending with its reason,
+// whoever asked and however far it came, and a run of what is pending to say so.
+func TestNoFailureIsForgotten(t *testing.T) {
+	target := config.Target{Target: deployers.Target{Name: "web", Window: new(deployers.Window)}}
+	cfg := &config.Config{Targets: []config.Target{target}}
+	for _, row := range outcome.Reasons() {
+		if row.Class == outcome.ClassOK {
+			continue
+		}
+		for _, result := range []outcome.Result{outcome.Refused, outcome.RolledBack, outcome.RollbackFailed, outcome.WaitingRestart, outcome.Deferred, outcome.Failed} {
+			m := &memory{state: new(state.State)}
+			end := ended{job: job{target: target}, outcome: outcome.Outcome{Target: "web", Lineage: "a", Result: result, Reason: row.Reason}}
+			changed := m.note(end, noon)
+			left := (&run{site: prepare.Site{Config: cfg}, memory: m, req: Request{Pending: true}}).report(nil).NotDue
+			if held := row.Reason == outcome.ServiceCrashed; !changed || (len(left) == 0) != held || !held && left[0].Reason != string(row.Reason) {
+				t.Errorf("%s, %s: left is %+v", result, row.Reason, left)
+			}
+			if pending := m.get(install.Ref{Target: "web", Lineage: "a"}).Pending; pending == nil || pending.Reason != string(row.Reason) {
+				t.Errorf("%s, %s: pending is %+v", result, row.Reason, pending)
+			}
+		}
 	}
 }
 

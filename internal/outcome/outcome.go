@@ -14,6 +14,7 @@ import (
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/state"
 )
 
 // Result is how a deployment ended. The words are fixed by the contract.
@@ -79,6 +80,7 @@ type Outcome struct {
 // Report is what a run did.
 type Report struct {
 	Outcomes []Outcome
+	NotDue   []state.Pending // what it was asked for and left, since its time has not come
 }
 
 // Retriable reports whether an outcome is a failure after which the previous

@@ -8,12 +8,14 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/lineage"
 	"github.com/certlatch/certlatch/internal/outcome"
+	"github.com/certlatch/certlatch/internal/state"
 )
 
 // Deployment is what hook, deploy and rollback have to show.
 type Deployment struct {
 	Outcomes []outcome.Outcome
-	Failure  error // what kept the run from happening; nil: nothing did
+	NotDue   []state.Pending // what was left, since its time has not come
+	Failure  error           // what kept the run from happening; nil: nothing did
 	Exit     int
 }
 
@@ -83,7 +85,7 @@ func okOrFailed(ok bool) string {
 func (d Deployment) Text() string {
 	var text block
 	if len(d.Outcomes) == 0 {
-		text.WriteString("nothing to do\n")
+		fmt.Fprintf(&text, "nothing to do%s\n", d.notDue())
 	}
 	for _, o := range d.Outcomes {
 		fmt.Fprintf(&text, "%s\n", verdict(o))
@@ -111,6 +113,24 @@ func (d Deployment) Text() string {
 		}
 	}
 	return text.String()
+}
+
+// notDue says what is pending and was left; empty: nothing.
+func (d Deployment) notDue() string {
+	if len(d.NotDue) == 0 {
+		return ""
+	}
+	var next *time.Time
+	for _, p := range d.NotDue {
+		if p.Next != nil && (next == nil || p.Next.Before(*next)) {
+			next = p.Next
+		}
+	}
+	when := "not before the lineage changes"
+	if next != nil {
+		when = "the next from " + next.UTC().Format(time.RFC3339) + " on"
+	}
+	return fmt.Sprintf(" now: what is pending is not due (%d, %s); certlatch deploy --pending --all tries it at once", len(d.NotDue), when)
 }
 
 // Text returns one line a target.
