@@ -19,6 +19,7 @@ func TestPorts(t *testing.T) {
 	}{
 		{"nothing is known", "", "", []uint16{5061}},
 		{"the configuration tells", "listen=udp:127.0.0.1:5060\nlisten=tls:127.0.0.1:8443\n  listen = \"tls:[::1]:7443\" advertise 192.0.2.1:443\n#listen=tls:127.0.0.1:9443\nlisten=tls:eth0\n", "", []uint16{5061, 8443, 7443}},
+		{"in a list of several lines", "listen=udp:127.0.0.1:5060\n    tls:127.0.0.1:8443\n    tls:127.0.0.1:7443 mhomed=1\n", "", []uint16{5061, 8443, 7443}},
 		{"in the form of later versions", "socket = {\n  bind = tls:127.0.0.1:8443;\n  name = \"a\";\n}\n", "", []uint16{5061, 8443}},
 		{"Kamailio tells", "", "af: IPv4\nproto: udp\naddress: 127.0.0.1\nport: 5060\nagname: none\naf: IPv4\nproto: tls\naddress: 127.0.0.1\nport: 8443\nagname: none", []uint16{5061, 8443}},
 	} {

@@ -118,12 +118,12 @@ func isSwitch(name string) bool {
 	return false
 }
 
-// parameter reads what is set for the core: to the end of the line, or a block
-// (Kamailio's socket = {bind = ...; name = ...;}).
+// parameter reads what is set for the core: a value, or a block (Kamailio's
+// socket = {bind = ...; name = ...;}).
 func (r *reader) parameter(name string, maybe bool) {
 	t := r.next()
 	if !t.is("{") {
-		r.add(maybe, name, r.words(t)...)
+		r.add(maybe, name, r.words(name, t)...)
 		return
 	}
 	for t = r.next(); t.kind != end && !t.is("}"); t = r.next() {
@@ -135,14 +135,14 @@ func (r *reader) parameter(name string, maybe bool) {
 			r.unread(t)
 			continue
 		}
-		r.add(maybe, name+"."+key.text, r.words(r.next())...)
+		r.add(maybe, name+"."+key.text, r.words("", r.next())...)
 	}
 }
 
-// words reads what stands to the end of a line, beginning with a token.
-func (r *reader) words(t token) (words []string) {
-	for first := true; t.kind != end && (first || !t.line) && !t.is(";") && !t.is("}"); first = false {
-		if first || t.space {
+// words reads the value of a parameter, beginning with a token.
+func (r *reader) words(name string, t token) (words []string) {
+	for first := true; t.kind != end && (first || !r.follows(name, t)) && !t.is(";") && !t.is("}"); first = false {
+		if first || t.space || t.line {
 			words = append(words, "")
 		}
 		words[len(words)-1] += t.text
@@ -150,4 +150,33 @@ func (r *reader) words(t token) (words []string) {
 	}
 	r.unread(t)
 	return words
+}
+
+// follows reports whether a token belongs to what follows the value of a parameter: it is
+// the name of another one, or begins a line, and no further socket of a list (id_lst of
+// cfg.y). Of those that are one word alone it knows none.
+func (r *reader) follows(name string, t token) bool {
+	behind := r.behind()
+	if t.kind == word && behind == '=' {
+		return true
+	}
+	lists := name == "alias" || name == "listen" && r.dialect == Kamailio
+	return t.line && (!lists || t.kind == word && strings.IndexByte(":.-", behind) < 0)
+}
+
+// behind returns the first character behind the last token that is no blank; 0: there is
+// none.
+func (r *reader) behind() byte {
+	for i := len(r.inputs) - 1; i >= 0; i-- {
+		in := r.inputs[i]
+		for at := in.at; at < len(in.text); at++ {
+			if !isBlank(in.text[at]) {
+				return in.text[at]
+			}
+		}
+		if in.path != "" {
+			break
+		}
+	}
+	return 0
 }
