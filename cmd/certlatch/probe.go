@@ -91,9 +91,9 @@ func dnsHelp() string {
 // probeDomain probes what a domain's SRV records name.
 func (p *program) probeDomain(c *cli.Context, trust policy.Trust) error {
 	kind, domain, _ := strings.Cut(c.Args().First(), ":")
-	domain = strings.ToLower(strings.TrimSuffix(domain, "."))
+	domain, isHost := endpoint.ASCII(domain)
 	_, notAddress := netip.ParseAddr(domain)
-	if !slices.Contains([]srv.Kind{srv.SIP, srv.XMPP}, srv.Kind(kind)) || !endpoint.IsHost(domain) || notAddress == nil {
+	if !slices.Contains([]srv.Kind{srv.SIP, srv.XMPP}, srv.Kind(kind)) || !isHost || notAddress == nil {
 		return &usageError{fmt.Sprintf("%q is neither sip:DOMAIN nor xmpp:DOMAIN", c.Args().First()), "for example: certlatch probe --dns sip:example.org"}
 	}
 	result := report.Domain(served.ProbeDomain(c.Context, srv.Kind(kind), domain, trust))

@@ -97,10 +97,9 @@ func (c *configuration) cannotRead(where, what string) {
 	}
 }
 
-// find returns the section of a host, or nil. Prosody has names in lower case
-// (nameprep).
+// find returns the section of a host, or nil.
 func (c *configuration) find(name string) *section {
-	at := slices.IndexFunc(c.hosts, func(s *section) bool { return s.name == strings.ToLower(name) })
+	at := slices.IndexFunc(c.hosts, func(s *section) bool { return s.name == nameprep(name) })
 	if at < 0 {
 		return nil
 	}
@@ -112,9 +111,15 @@ func (c *configuration) section(name string, component bool) *section {
 	if s := c.find(name); s != nil {
 		return s
 	}
-	s := &section{name: strings.ToLower(name), component: component, options: map[string]any{}}
+	s := &section{name: nameprep(name), component: component, options: map[string]any{}}
 	c.hosts = append(c.hosts, s)
 	return s
+}
+
+// nameprep returns the name of a host as Prosody has it: in lower case, and without
+// letters that have none other (RFC 3491, RFC 3454 table B.2; seen with libicu 76.1).
+func nameprep(name string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(strings.ToLower(name), "ß", "ss"), "ς", "σ")
 }
 
 // raw returns the value of an option in a section; nil where there is none, or

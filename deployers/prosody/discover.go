@@ -35,13 +35,13 @@ func (Deployer) Discover(t deployers.Target, f deployers.Facts) deployers.Discov
 		if host.options["enabled"] == false || host.name == "localhost" {
 			continue
 		}
-		if !endpoint.IsHost(host.name) {
-			d.AddUnknown(fmt.Sprintf("%s is not a name in ASCII, so nothing is proposed for it", host.name))
+		if !isHost(host.name) {
+			d.AddUnknown(fmt.Sprintf("%s is no name that can be asked for, so nothing is proposed for it", host.name))
 			continue
 		}
 		d.Add(view.use(host, taken[host.name], &d))
 		https := view.kinds[slices.IndexFunc(view.kinds, func(k listenerKind) bool { return k.service == "https" })]
-		if name := view.nameAt(host, https); name != host.name && endpoint.IsHost(name) {
+		if name := view.nameAt(host, https); name != host.name && isHost(name) {
 			d.Add(view.useOf("https of host "+host.name, name, view.chosen(host, https)))
 		}
 	}
@@ -90,6 +90,7 @@ func (v *view) use(host *section, taken string, d *deployers.Discovery) deployer
 
 // useOf returns the use of pairs of which any is taken under a name.
 func (v *view) useOf(where, name string, pairs []pairFiles) deployers.Use {
+	name, _ = endpoint.ASCII(name)
 	use := deployers.Use{Where: where, Names: []string{name}}
 	if len(pairs) > 0 {
 		use.Certificate, use.Key = pairs[0].certificate, pairs[0].key

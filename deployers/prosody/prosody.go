@@ -115,7 +115,10 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	if probes := view.probes(listeners); plan.Found {
 		plan.Probes = probes
 	}
-	plan.Names = slices.Concat(view.names, view.web)
+	for _, name := range slices.Concat(view.names, view.web) {
+		name, _ = endpoint.ASCII(name)
+		plan.Names = append(plan.Names, name)
+	}
 	for _, unread := range config.unread {
 		plan.Warn(deployers.Configuration, "", "%s", unread)
 	}
@@ -205,7 +208,7 @@ func (c *configuration) named() []string {
 		}
 	}
 	for _, host := range c.hosts {
-		for name := host.name; endpoint.IsHost(name); _, name, _ = strings.Cut(name, ".") {
+		for name := host.name; isHost(name); _, name, _ = strings.Cut(name, ".") {
 			add(c.base(name), name)
 		}
 	}
@@ -265,6 +268,12 @@ func candidates(base, name string) []pairFiles {
 	}
 }
 
+// isHost reports whether a name is one that clients can ask for.
+func isHost(name string) bool {
+	_, is := endpoint.ASCII(name)
+	return is
+}
+
 // treeDepth is how many directories deep Prosody looks, the first included.
 const treeDepth = 3
 
@@ -307,7 +316,8 @@ const multiplexed = "multiplex_ssl"
 // services returns the kinds with the ports of the configuration; direct TLS of
 // XMPP has none by default (plugins/mod_c2s.lua, mod_s2s.lua, mod_http.lua). Behind
 // the ports of mod_net_multiplex are all of them: at ports those of STARTTLS, at
-// ssl_ports those of direct TLS (plugins/mod_net_multiplex.lua of 13.0.1).
+// ssl_ports those of direct TLS (plugins/mod_net_multiplex.lua of 13.0.1), of which
+// https shows what the others do.
 func (c *configuration) services() []listenerKind {
 	return []listenerKind{
 		{service: "c2s", scheme: "xmpp-client", ports: slices.Concat(c.ports("c2s_ports", 5222), c.ports("ports")), users: true},
@@ -318,7 +328,6 @@ func (c *configuration) services() []listenerKind {
 		{service: "https", scheme: "https", ports: c.ports("https_ports", 5281), direct: true},
 		{service: multiplexed, scheme: "xmpps-client", ports: c.ports("ssl_ports"), direct: true, users: true},
 		{service: multiplexed, scheme: "xmpps-server", ports: c.ports("ssl_ports"), direct: true},
-		{service: multiplexed, scheme: "https", ports: c.ports("ssl_ports"), direct: true},
 	}
 }
 
@@ -373,10 +382,10 @@ func newView(config *configuration, t deployers.Target, plan *deployers.Plan, f 
 	v.had = certifiedNames(installed.Content)
 	v.covered = slices.Clone(v.had)
 	for _, name := range f.Names {
-		v.covered = append(v.covered, strings.ToLower(name))
+		v.covered = append(v.covered, endpoint.Unicode(strings.ToLower(name)))
 	}
 	if v.covered == nil { // most lineages have the name of their first host
-		v.covered = []string{strings.Replace(plan.Lineage, "_.", "*.", 1)}
+		v.covered = []string{endpoint.Unicode(strings.Replace(plan.Lineage, "_.", "*.", 1))}
 	}
 	tree := config.tree()
 	if indexed(tree, v.own) {
@@ -412,9 +421,10 @@ func (v *view) add(path string, names []string) {
 	}
 }
 
-// certifiedNames returns the names under which Prosody files a certificate: DNS
-// names and the common name. A file that begins with anything else than a
-// certificate is not looked into.
+// certifiedNames returns the names under which Prosody files a certificate: DNS names,
+// international ones in their own letters, and the common name as it is (util/x509.lua of
+// 13.0.1, get_identities). A file that begins with anything else than a certificate is not
+// looked into.
 func certifiedNames(text string) []string {
 	if !strings.HasPrefix(text, "-----BEGIN CERTIFICATE-----\n") {
 		return nil
@@ -423,13 +433,11 @@ func certifiedNames(text string) []string {
 	if err != nil {
 		return nil
 	}
-	names := []string{}
-	for _, name := range append(slices.Clone(certs[0].DNSNames), certs[0].Subject.CommonName) {
-		if name = strings.ToLower(name); name != "" && !slices.Contains(names, name) {
-			names = append(names, name)
-		}
+	names := []string{strings.ToLower(certs[0].Subject.CommonName)}
+	for _, name := range certs[0].DNSNames {
+		names = append(names, endpoint.Unicode(strings.ToLower(name)))
 	}
-	return names
+	return deployers.Distinct(slices.DeleteFunc(names, func(name string) bool { return name == "" }))
 }
 
 // found returns the pairs of which Prosody takes any for a host: those of the
@@ -493,9 +501,6 @@ func (v *view) chosen(host *section, service listenerKind) []pairFiles {
 	}
 	name := v.nameAt(host, service)
 	pairs := v.found(name)
-	if service.service == multiplexed && name != host.name { // which knows hosts by their own names alone
-		pairs = nil
-	}
 	global, isGlobal := v.pair(v.global)
 	switch {
 	case pairs == nil && isGlobal:
@@ -558,7 +563,7 @@ func (v *view) ofService(service listenerKind) []pairFiles {
 func (v *view) nameAt(host *section, service listenerKind) string {
 	for _, option := range []string{service.service + "_host", "http_host"} {
 		name := v.text(host.name, option)
-		if name != "" && service.direct && (option != "http_host" || service.scheme == "https") {
+		if name != "" && service.direct && (option != "http_host" || service.service == "https") {
 			return strings.ToLower(name)
 		}
 	}
@@ -573,10 +578,8 @@ func (v *view) probes(listeners []netip.AddrPort) []endpoint.Endpoint {
 		if host.options["enabled"] == false {
 			continue
 		}
-		if !endpoint.IsHost(host.name) {
-			// Prosody 13.0 knows it by neither stream nor SNI in its xn-- form.
-			v.plan.Warn(deployers.Serving, "where the target is for that host alone, write probe: [], and look yourself: openssl s_client -starttls xmpp -xmpphost "+host.name+" -connect HOST:5222",
-				"%s is not a name in ASCII, and Prosody answers for it under no other, so nothing is looked for under it", host.name)
+		if !isHost(host.name) {
+			v.plan.Warn(deployers.Serving, "correct it, with its accents composed (NFC)", "%s is no name that can be asked for, so nothing is looked for under it", host.name)
 			continue
 		}
 		for _, service := range v.kinds {
@@ -584,8 +587,9 @@ func (v *view) probes(listeners []netip.AddrPort) []endpoint.Endpoint {
 			pairs, found := v.chosen(host, service), at(listeners, service, name)
 			switch {
 			case service.users && host.component:
-			case service.service == multiplexed && service.scheme == "https" && name == host.name: // as the others
-			case service.direct && len(pairs) > 1 && (v.found(name) == nil || service.service == multiplexed && name != host.name):
+			case service.direct && !endpoint.IsHost(name):
+				v.unasked(service, name, len(found) > 0 && slices.ContainsFunc(pairs, v.owns))
+			case service.direct && len(pairs) > 1 && v.found(name) == nil:
 				v.servedAny(service, name, len(found) > 0)
 			case slices.ContainsFunc(pairs, v.owns):
 				v.served(host, pairs, name)
@@ -640,7 +644,7 @@ func covers(names []string, host string) bool {
 func (v *view) others(listeners []netip.AddrPort) []deployers.Other {
 	var others []deployers.Other
 	for _, host := range v.hosts {
-		if slices.Contains(v.names, host.name) || !endpoint.IsHost(host.name) {
+		if slices.Contains(v.names, host.name) || !isHost(host.name) {
 			continue
 		}
 		other := deployers.Other{Name: host.name, Says: failuresOf(host.name)}
@@ -657,6 +661,7 @@ func (v *view) others(listeners []netip.AddrPort) []deployers.Other {
 // at returns the probes for one name at the listeners of a service.
 func at(listeners []netip.AddrPort, service listenerKind, name string) []endpoint.Endpoint {
 	var probes []endpoint.Endpoint
+	name, _ = endpoint.ASCII(name)
 	for _, addr := range listeners {
 		if slices.Contains(service.ports, addr.Port()) {
 			probes = append(probes, endpoint.At(service.scheme, addr, name))
@@ -683,10 +688,34 @@ func (v *view) served(host *section, pairs []pairFiles, name string) {
 	}
 }
 
+// unasked adds a check of an international name at direct TLS. Prosody 13.0.1 knows it
+// there as it is written, so it turns away who asks as RFC 6066 section 3 has it (alert
+// unrecognized_name; measured), unless SERVICE_host is what they ask for.
+func (v *view) unasked(service listenerKind, name string, served bool) {
+	if !served {
+		return
+	}
+	ascii, _ := endpoint.ASCII(name)
+	remedy := fmt.Sprintf("write %s_host = %q for that host", service.service, ascii)
+	if v.inPlace(v.base(ascii), ascii) == nil {
+		remedy += ", and " + v.inItsPlace(ascii)
+	}
+	v.plan.Warn(deployers.Serving, remedy, "%s turns away who asks for %s, as clients do for %s, so it is not probed", service.service, ascii, name)
+}
+
+// inItsPlace says how Prosody finds a certificate by a name that it has not filed it under.
+func (v *view) inItsPlace(name string) string {
+	return fmt.Sprintf("keep its certificate and key at %s/%s.crt and .key", v.tree(), name)
+}
+
 // servedAny adds a check of a name for which direct TLS shows any certificate.
 func (v *view) servedAny(service listenerKind, name string, listens bool) {
 	if listens {
-		v.plan.Warn(deployers.Serving, "issue a certificate for that name, or correct "+service.service+"_host or http_host",
+		remedy := "issue a certificate for that name, or correct " + service.service + "_host or http_host"
+		if endpoint.Unicode(name) != name {
+			remedy = v.inItsPlace(name)
+		}
+		v.plan.Warn(deployers.Serving, remedy,
 			"no certificate is for %s, under which %s shows any that is in %s, so it is not probed", name, service.service, v.tree())
 	}
 }

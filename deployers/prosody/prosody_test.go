@@ -256,7 +256,7 @@ func TestChoice(t *testing.T) {
 			files: map[string]string{"/etc/prosody/certs/chat.example.crt": chat},
 			probes: []string{
 				c2s("chat.example"), "xmpp-server://127.0.0.1:5222?name=chat.example",
-				"xmpps-client://127.0.0.1:5281?name=chat.example", "xmpps-server://127.0.0.1:5281?name=chat.example", "https://127.0.0.1:5281?name=www.chat.example",
+				"xmpps-client://127.0.0.1:5281?name=chat.example", "xmpps-server://127.0.0.1:5281?name=chat.example",
 				"xmpp-server://127.0.0.1:5222?name=rooms.chat.example", "xmpps-server://127.0.0.1:5281?name=rooms.chat.example",
 			},
 			names: []string{"chat.example", "rooms.chat.example"},
@@ -408,12 +408,33 @@ func TestChoice(t *testing.T) {
 				"/etc/prosody/prosody.cfg.lua:2: certificates is computed, so what it comes to is not known",
 			},
 		}, {
-			name:   "a host that is not enabled, and one with an international name",
+			name:   "a host that is not enabled, and one whose name nobody can ask for",
 			target: crt(nil),
-			config: `https_ports = {} VirtualHost "chat.example" VirtualHost "off.chat.example" enabled = false VirtualHost "bücher.example"`,
+			config: "https_ports = {} VirtualHost 'chat.example' VirtualHost 'off.chat.example' enabled = false VirtualHost 'bu\u0308cher.example'",
 			probes: []string{c2s("chat.example"), s2s("chat.example")},
 			names:  []string{"chat.example"},
-			notes:  []string{"bücher.example is not a name in ASCII, and Prosody answers for it under no other, so nothing is looked for under it; where the target is for that host alone, write probe: [], and look yourself: openssl s_client -starttls xmpp -xmpphost bücher.example -connect HOST:5222"},
+			notes:  []string{"bu\u0308cher.example is no name that can be asked for, so nothing is looked for under it; correct it, with its accents composed (NFC)"},
+		}, {
+			name:   "international names, found by the ASCII of the certificate, and nowhere by direct TLS",
+			target: crt(nil),
+			config: `c2s_direct_tls_ports = { 5223 } https_ports = {} VirtualHost "BÜCHER.example" Component "rooms.bücher.example" "muc" VirtualHost "xn--mnchen-3ya.example"`,
+			files:  map[string]string{"/etc/prosody/certs/chat.example.crt": certificateFor(t, "xn--bcher-kva.example", "*.xn--bcher-kva.example", "xn--mnchen-3ya.example")},
+			probes: []string{c2s("xn--bcher-kva.example"), s2s("xn--bcher-kva.example"), s2s("rooms.xn--bcher-kva.example")},
+			names:  []string{"xn--bcher-kva.example", "rooms.xn--bcher-kva.example"},
+			notes:  []string{`c2s_direct_tls turns away who asks for xn--bcher-kva.example, as clients do for bücher.example, so it is not probed; write c2s_direct_tls_host = "xn--bcher-kva.example" for that host, and keep its certificate and key at /etc/prosody/certs/xn--bcher-kva.example.crt and .key`},
+		}, {
+			name: "international names by their place, and by the name that direct TLS is asked for",
+			target: crt(func(t *deployers.Target) {
+				t.Certificate, t.Key = "/etc/prosody/certs/xn--bcher-kva.example.crt", "/etc/prosody/certs/xn--bcher-kva.example.key"
+			}),
+			config: `c2s_direct_tls_ports = { 5223 } https_ports = {}
+				VirtualHost "bücher.example" c2s_direct_tls_host = "xn--bcher-kva.example" VirtualHost "straße.example"`,
+			coming: []string{"xn--bcher-kva.example", "strasse.example"},
+			probes: []string{
+				c2s("xn--bcher-kva.example"), s2s("xn--bcher-kva.example"), "xmpps-client://127.0.0.1:5223?name=xn--bcher-kva.example",
+				c2s("strasse.example"), s2s("strasse.example"), "xmpps-client://127.0.0.1:5223?name=strasse.example",
+			},
+			names: []string{"xn--bcher-kva.example", "strasse.example"},
 		}, {
 			name: "by the names that the new leaf brings, before there is a certificate",
 			target: crt(func(t *deployers.Target) {
@@ -517,6 +538,7 @@ func TestOthers(t *testing.T) {
 		}
 	}
 	want := map[string][]string{
+		"bücher.example":      {"xmpp-client://127.0.0.1:5222?name=xn--bcher-kva.example", "xmpp-server://127.0.0.1:5269?name=xn--bcher-kva.example"},
 		"other.example":       {"xmpp-client://127.0.0.1:5222?name=other.example", "xmpp-server://127.0.0.1:5269?name=other.example"},
 		"rooms.other.example": {"xmpp-server://127.0.0.1:5269?name=rooms.other.example"},
 	}
@@ -769,8 +791,10 @@ VirtualHost "none.example"
 VirtualHost "ssl.example"
 	ssl = { certificate = "/tls/ssl.pem"; key = "/tls/ssl.key" }
 VirtualHost "bücher.example"
+VirtualHost "bu` + "\u0308" + `cher.example"
 Component "rooms.tree.example" "muc"
 `,
+		"/etc/prosody/certs/books.crt":    certificateFor(t, "xn--bcher-kva.example"),
 		"/etc/prosody/certs/anything.crt": certificateFor(t, "tree.example"),
 	}}
 	target := deployers.Target{Options: Deployer{}.Options()}
@@ -782,7 +806,11 @@ Component "rooms.tree.example" "muc"
 		},
 		{Where: "host none.example", Names: []string{"none.example"}},
 		{Where: "host ssl.example", Certificate: "/tls/ssl.pem", Key: "/tls/ssl.key", Names: []string{"ssl.example"}, Lines: []string{`ssl = { certificate = "{certificate}", key = "{key}" }`}},
-	}, "bücher.example is not a name in ASCII")
+		{
+			Where: "host bücher.example", Certificate: "/etc/prosody/certs/books.crt", Key: "/etc/prosody/certs/books.key",
+			InTree: true, Names: []string{"xn--bcher-kva.example"},
+		},
+	}, "bu\u0308cher.example is no name that can be asked for")
 }
 
 // TestStopped wants the names of web services to count before there is a listener.

@@ -365,13 +365,17 @@ func (u *unit) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// hostName is a DNS name, with or without a wildcard, or an IP address, in
-// lower case and without a closing dot.
+// hostName is a DNS name, with or without a wildcard, or an IP address, as
+// certificates have them: in ASCII, in lower case and without a closing dot.
 type hostName string
 
 func (n *hostName) UnmarshalText(text []byte) error {
-	name := strings.ToLower(strings.TrimSuffix(string(text), "."))
-	if !endpoint.IsHost(strings.TrimPrefix(name, "*.")) {
+	below, isWildcard := strings.CutPrefix(string(text), "*.")
+	name, isHost := endpoint.ASCII(below)
+	if isWildcard {
+		name = "*." + name
+	}
+	if !isHost {
 		return &complaint{fmt.Sprintf("%.80q is neither a DNS name nor an IP address", text), "write it as it stands in the certificate, an international name in its xn-- form"}
 	}
 	*n = hostName(name)

@@ -21,9 +21,9 @@ import (
 // Endpoint is where to make a handshake, and what to ask for there.
 type Endpoint struct {
 	Scheme string // a Scheme.Name
-	Host   string // an address or a name; IPv6 without brackets
+	Host   string // an address or a name (ASCII); IPv6 without brackets
 	Port   uint16
-	Name   string // the SNI name, for XMPP also the domain; empty: to be filled in from the leaf
+	Name   string // the SNI name (ASCII), for XMPP also the domain; empty: to be filled in from the leaf
 	Key    string // "", "rsa" or "ecdsa": the type of key that must be proven
 	Proxy  string // "" or "v1": the version of the PROXY protocol that is wanted first
 }
@@ -96,8 +96,12 @@ func Parse(text string) (Endpoint, error) {
 	if e.Port == 0 {
 		return Endpoint{}, fmt.Errorf("probe %q needs a port: %s has no usual one", text, u.Scheme)
 	}
-	if !IsHost(e.Host) {
+	host, isHost := ASCII(e.Host)
+	if !isHost {
 		return Endpoint{}, fmt.Errorf("probe %q: %q is neither a DNS name nor an IP address; write an international name in its xn-- form", text, e.Host)
+	}
+	if !IsHost(e.Host) {
+		e.Host = host
 	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
@@ -108,9 +112,11 @@ func Parse(text string) (Endpoint, error) {
 		if len(values) != 1 {
 			return Endpoint{}, fmt.Errorf("probe %q: the parameter %q stands there more than once", text, key)
 		}
-		switch value := values[0]; {
-		case key == "name" && IsHost(strings.TrimSuffix(value, ".")):
-			e.Name = strings.ToLower(strings.TrimSuffix(value, "."))
+		value := values[0]
+		name, isHost := ASCII(value)
+		switch {
+		case key == "name" && isHost:
+			e.Name = name
 		case key == "key" && (value == "rsa" || value == "ecdsa"):
 			e.Key = value
 		case key == "proxy" && value == "v1":

@@ -21,6 +21,8 @@ func TestParse(t *testing.T) {
 		"xmpp-server://h":                        {Scheme: "xmpp-server", Host: "h", Port: 5269},
 		"xmpps-client://h:5223":                  {Scheme: "xmpps-client", Host: "h", Port: 5223},
 		"xmpps-server://h:5270":                  {Scheme: "xmpps-server", Host: "h", Port: 5270},
+		"xmpp-client://h?name=MÜNCHEN.Example":   {Scheme: "xmpp-client", Host: "h", Port: 5222, Name: "xn--mnchen-3ya.example"},
+		"https://münchen.example":                {Scheme: "https", Host: "xn--mnchen-3ya.example", Port: 443},
 		"smtp://h":                               {Scheme: "smtp", Host: "h", Port: 25},
 		"imap://h":                               {Scheme: "imap", Host: "h", Port: 143},
 		"pop3://h":                               {Scheme: "pop3", Host: "h", Port: 110},

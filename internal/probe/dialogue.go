@@ -35,8 +35,8 @@ type dialogue struct {
 }
 
 // startTLS says what an endpoint's scheme wants said before TLS starts, which
-// for most schemes is nothing.
-func startTLS(ctx context.Context, conn net.Conn, e endpoint.Endpoint) error {
+// for most schemes is nothing; for XMPP it is about a domain.
+func startTLS(ctx context.Context, conn net.Conn, e endpoint.Endpoint, domain string) error {
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	d := &dialogue{conn: conn, in: bufio.NewReader(conn), left: clearLimit}
@@ -49,9 +49,9 @@ func startTLS(ctx context.Context, conn net.Conn, e endpoint.Endpoint) error {
 	}
 	switch e.Scheme {
 	case "xmpp-client":
-		err = d.xmpp("xmlns='jabber:client'", e.Name)
+		err = d.xmpp("xmlns='jabber:client'", domain)
 	case "xmpp-server":
-		err = d.xmpp("xmlns='jabber:server' xmlns:db='jabber:server:dialback'", e.Name)
+		err = d.xmpp("xmlns='jabber:server' xmlns:db='jabber:server:dialback'", domain)
 	case "smtp":
 		err = d.smtp()
 	case "imap":

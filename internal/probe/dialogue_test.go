@@ -139,6 +139,41 @@ func TestDialogue(t *testing.T) {
 	}
 }
 
+// TestInternationalDomain wants a domain to be asked for by its U-labels, and by its
+// A-labels only where the server does not know it so.
+func TestInternationalDomain(t *testing.T) {
+	leaf := pki.SelfSigned(t)
+	by := func(domain string) string { return strings.Replace(clientHeader, "a.example", domain, 1) }
+	unknown := streamHeader + "<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>"
+	for _, conversations := range [][][]turn{
+		{{{by("münchen.example"), streamHeader + offersTLS}, {startTLSTag, proceed}}},
+		{{{by("münchen.example"), unknown}}, {{by("xn--mnchen-3ya.example"), streamHeader + offersTLS}, {startTLSTag, proceed}}},
+	} {
+		listener := listen(t, "127.0.0.1:0")
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for _, turns := range conversations {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				if play(t, conn, turns) && len(turns) > 1 {
+					tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{pair(t, leaf)}}).Handshake()
+				}
+				silence(conn)
+				conn.Close()
+			}
+		}()
+		e := endpoint.At("xmpp-client", netip.MustParseAddrPort(listener.Addr().String()), "xn--mnchen-3ya.example")
+		if seen := Handshake(t.Context(), e); seen.Err != nil || !seen.Leaf().Equal(leaf.Cert) {
+			t.Errorf("saw %+v", seen)
+		}
+		listener.Close()
+		<-done
+	}
+}
+
 // TestDialogueRefusesWhatIsBehind wants whatever comes behind the server's
 // go-ahead to be refused before TLS starts, also what looks like TLS.
 func TestDialogueRefusesWhatIsBehind(t *testing.T) {
@@ -196,7 +231,7 @@ func TestDialogueReadsInBlocks(t *testing.T) {
 			}
 			defer conn.Close()
 			c := &counted{Conn: conn}
-			if err := startTLS(t.Context(), c, e); err != nil {
+			if err := startTLS(t.Context(), c, e, e.Name); err != nil {
 				t.Fatal(err)
 			}
 			if c.reads > len(turns) { // each turn is one write of the server
@@ -217,7 +252,7 @@ func TestDialogueInSmallPieces(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			if err := startTLS(t.Context(), byByte{conn}, e); err != nil {
+			if err := startTLS(t.Context(), byByte{conn}, e, e.Name); err != nil {
 				t.Fatal(err)
 			}
 			if rest, err := io.ReadAll(conn); string(rest) != "rest" || err != nil {

@@ -75,28 +75,41 @@ func (o Observation) CipherSuite() string { return tls.CipherSuiteName(o.Cipher)
 //
 // It offers the groups of elliptic curves, and the hybrid ones, which take either
 // side some more time, only to a server that refuses those.
+//
+// For an XMPP domain with an international name it asks as clients do, by its U-labels
+// (RFC 7622 section 3.2), and by its A-labels only a server that does not know it so.
 func Handshake(ctx context.Context, e endpoint.Endpoint) Observation {
 	ctx, cancel := context.WithTimeout(ctx, Limit)
 	defer cancel()
-	seen := handshake(ctx, e, []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521})
-	if failed, ok := errors.AsType[*Error](seen.Err); ok && failed.Kind == Alert {
-		if again := handshake(ctx, e, nil); again.Err == nil {
-			return again
-		}
+	domain, groups := endpoint.Unicode(e.Name), []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521}
+	seen := handshake(ctx, e, domain, groups)
+	failed, _ := errors.AsType[*Error](seen.Err)
+	switch {
+	case failed == nil:
+		return seen
+	case failed.Kind == Alert:
+		groups = nil
+	case failed.Kind == DomainUnknown && domain != e.Name:
+		domain = e.Name
+	default:
+		return seen
+	}
+	if again := handshake(ctx, e, domain, groups); again.Err == nil {
+		return again
 	}
 	return seen
 }
 
-// handshake is Handshake with some groups (RFC 8446 section 4.2.7); nil: all that
-// crypto/tls knows.
-func handshake(ctx context.Context, e endpoint.Endpoint, groups []tls.CurveID) Observation {
+// handshake is Handshake with an XMPP domain in one form, and with some groups (RFC
+// 8446 section 4.2.7); nil: all that crypto/tls knows.
+func handshake(ctx context.Context, e endpoint.Endpoint, domain string, groups []tls.CurveID) Observation {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", e.Address())
 	if err != nil {
 		return Observation{Endpoint: e, Err: connectError(e, err)}
 	}
 	defer conn.Close()
 	seen := Observation{Endpoint: e, Peer: peerOf(conn)}
-	if err := startTLS(ctx, conn, e); err != nil {
+	if err := startTLS(ctx, conn, e, domain); err != nil {
 		seen.Err = err
 		return seen
 	}
