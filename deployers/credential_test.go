@@ -138,3 +138,30 @@ func TestFilesOfUnit(t *testing.T) {
 		}
 	}
 }
+
+// TestReadAgain is about who reads the files of a service that was started as root.
+func TestReadAgain(t *testing.T) {
+	turnserver := IDs{Known: true, UID: 110, GID: 115, Groups: []uint32{115}}
+	for _, test := range []struct {
+		name string
+		user string
+		runs IDs
+		way  Way
+		want Account
+	}{
+		{"who is told", "", turnserver, SignalPID, Account{Runs: turnserver}},
+		{"who is asked", "", turnserver, CallControl, Account{Runs: turnserver}},
+		{"a start reads as root", "", turnserver, RestartUnit, Account{}},
+		{"a reload may start another", "", turnserver, ReloadUnit, Account{}},
+		{"still root", "", IDs{Known: true}, SignalPID, Account{}},
+		{"by a capability", "", IDs{Known: true, UID: 110, ReadsAll: true}, SignalPID, Account{}},
+		{"not known", "", IDs{}, SignalPID, Account{}},
+		{"by the unit", "turnserver", IDs{}, SignalPID, Account{User: "turnserver"}},
+	} {
+		facts := Facts{Unit: Unit{User: test.user}, Runs: test.runs}
+		plan := Plan{Reader: facts.account(), Activate: Activation{Way: test.way}}.ReadAgain(facts)
+		if diff := cmp.Diff(test.want, plan.Reader); diff != "" {
+			t.Errorf("%s: %s", test.name, diff)
+		}
+	}
+}

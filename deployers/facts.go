@@ -48,7 +48,8 @@ type Facts struct {
 	Activated time.Time
 
 	// Where systemd makes up whom the unit runs as (DynamicUser=): which of its User
-	// and Group exist only while it runs, and what its main process runs under.
+	// and Group exist only while it runs, and what its main process runs under; that
+	// also of a unit without a User.
 	DynamicUser, DynamicGroup bool
 	Runs                      IDs
 

@@ -237,10 +237,11 @@ type Account struct {
 	User, Group         string
 	SupplementaryGroups []string
 
-	// Dynamic is set where there is such a user only while the unit runs; Runs is
-	// then what its main process runs under. An empty Group comes and goes with it.
+	// Dynamic is set where there is such a user only while the unit runs. An empty
+	// Group comes and goes with it.
 	Dynamic bool
-	Runs    IDs
+
+	Runs IDs // what its main process runs under, where that goes before the names
 }
 
 // IDs is what a process runs under; the zero IDs are not known.
@@ -248,6 +249,7 @@ type IDs struct {
 	Known    bool
 	UID, GID uint32
 	Groups   []uint32 // supplementary
+	ReadsAll bool     // by a capability
 }
 
 // NewPlan begins a plan with what is alike for every service: the files of
@@ -306,11 +308,25 @@ func NewPlan(t Target, l lineage.Lineage, f Facts, scheme string) Plan {
 
 // account returns whom the unit runs as.
 func (f Facts) account() Account {
-	a := Account{User: f.Unit.User, Group: f.Unit.Group, SupplementaryGroups: f.Unit.SupplementaryGroups, Dynamic: f.DynamicUser, Runs: f.Runs}
+	a := Account{User: f.Unit.User, Group: f.Unit.Group, SupplementaryGroups: f.Unit.SupplementaryGroups, Dynamic: f.DynamicUser}
+	if f.DynamicUser {
+		a.Runs = f.Runs
+	}
 	if f.DynamicGroup {
 		a.Group = ""
 	}
 	return a
+}
+
+// ReadAgain returns a plan as it is for a service that was started as root and is root no
+// more, where that process is told to read the files again: coturn with proc-user, for
+// one, then keeps what it has. Who reads after a reload or a command is not known.
+func (p Plan) ReadAgain(f Facts) Plan {
+	reads := f.Unit.User == "" && f.Runs.Known && f.Runs.UID != 0 && !f.Runs.ReadsAll
+	if way := p.Activate.Way; reads && p.Reader.User == "" && (way == SignalPID || way == CallControl) {
+		p.Reader = Account{Runs: f.Runs}
+	}
+	return p
 }
 
 // fileGroup returns the group of files that an account is to read, where none was

@@ -145,8 +145,8 @@ func Grants(readers []deployers.Reader) ([]disk.Grant, error) {
 // with an *UnknownError.
 func CredentialOf(a deployers.Account) (Credential, error) {
 	switch {
-	case a.Dynamic && a.Runs.Known:
-		return Credential{User: a.User, UID: a.Runs.UID, GID: a.Runs.GID, Groups: a.Runs.Groups}, nil
+	case a.Runs.Known:
+		return Credential{User: cmp.Or(a.User, UserName(int(a.Runs.UID))), UID: a.Runs.UID, GID: a.Runs.GID, Groups: a.Runs.Groups}, nil
 	case a.Dynamic:
 		return madeUp(a)
 	}

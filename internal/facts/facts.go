@@ -204,9 +204,14 @@ func (f *Finder) begin(ctx context.Context, commands [][]string, first func(form
 	}
 }
 
-// lookAtUser finds out whom a unit runs as, where systemd makes that up.
+// lookAtUser finds out whom a unit runs as, where systemd makes that up, and what it has
+// become, where it is started as root.
 func lookAtUser(facts *deployers.Facts) (err error) {
 	unit := facts.Unit
+	if unit.User == "" && unit.Running() && unit.MainPID != 0 {
+		facts.Runs, err = process.IDs(unit.MainPID)
+		return err
+	}
 	if !unit.DynamicUser {
 		return nil
 	}

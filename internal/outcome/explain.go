@@ -203,6 +203,9 @@ func beforehand() []kind {
 			if reader := of.Plan.Reader; reader.Dynamic && reader.Group == "" && len(reader.SupplementaryGroups) == 0 {
 				return of.letDynamicRead()
 			}
+			if e.At == e.Path {
+				return fmt.Sprintf("set group: and mode: of target %s so that %s can read it", of.Target, e.User)
+			}
 			return fmt.Sprintf("let %s pass %s, or set group: and mode: of target %s", e.User, e.At, of.Target)
 		})}},
 	}

@@ -88,6 +88,7 @@ func explanations() []explained {
 		{"an account", &account.UnknownError{}, "", "account-unknown", "create it, or correct user: and group: of target web"},
 		{"an account that goes with its unit", &account.TransientError{}, "", "account-transient", letDynamicRead},
 		{"an unreadable file", &command.UnreadableError{User: "www-data", At: "/etc/ssl"}, "", "unreadable", "let www-data pass /etc/ssl, or set group: and mode: of target web"},
+		{"a file itself", &command.UnreadableError{User: "www-data", Path: "/etc/a.key", At: "/etc/a.key"}, "", "unreadable", "set group: and mode: of target web so that www-data can read it"},
 		{"a crash", &CrashedError{What: "it died"}, "", "service-crashed", "find out why (journalctl), then certlatch release web; nothing is deployed to it until then"},
 		{"a test that failed before", &TestError{Before: true}, "", "test-failed-before", "correct the service's configuration; the renewal did not break it"},
 		{"a test", &TestError{}, "", "test-failed", "run nginx -t and look at what it says of these files"},

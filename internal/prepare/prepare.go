@@ -142,7 +142,7 @@ func (p *Preparer) Plan(ctx context.Context, a Assignment, bundle *lineage.Bundl
 	}
 	plan.Checks = append(plan.Checks, p.mountedOver(found.Unit, plan)...)
 	plan = wouldNotSee(found.Unit, plan)
-	return deployers.HandOver(a.Target.Target, found, plan)
+	return deployers.HandOver(a.Target.Target, found, plan.ReadAgain(found))
 }
 
 // mountedOver returns a check that names the directories of a plan's files in whose

@@ -6,11 +6,13 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/certlatch/certlatch/deployers"
 )
 
-// IDs returns what a process opens files as: its fsuid, fsgid and supplementary
-// groups (proc_pid_status(5)); not known: it has ended.
+// IDs returns what a process opens files as: its fsuid, fsgid, supplementary groups and
+// effective capabilities (proc_pid_status(5)); not known: it has ended.
 func IDs(pid int) (deployers.IDs, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if isGone(err) {
@@ -28,6 +30,11 @@ func parseIDs(status string) (deployers.IDs, error) {
 	found := 0
 	for line := range strings.Lines(status) {
 		key, value, _ := strings.Cut(line, ":")
+		if key == "CapEff" {
+			set, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+			ids.ReadsAll = err != nil || set&(1<<unix.CAP_DAC_OVERRIDE|1<<unix.CAP_DAC_READ_SEARCH) != 0
+			continue
+		}
 		if key != "Uid" && key != "Gid" && key != "Groups" {
 			continue
 		}
