@@ -240,8 +240,11 @@ func (f *farm) Restart(context.Context, string) error {
 
 func (f *farm) Close() {}
 
-func (f *farm) Ask(context.Context, []string) (command.Output, error) {
+func (f *farm) Ask(_ context.Context, argv []string) (command.Output, error) {
 	f.ask()
+	if filepath.Base(argv[0]) != "nginx" {
+		return command.Output{}, fmt.Errorf("run %s: there is only nginx", argv[0])
+	}
 	return command.Output{Stdout: f.dump}, nil
 }
 
