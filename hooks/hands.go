@@ -156,7 +156,7 @@ func readCertbot(remedy string) Reader {
 				case !hook && value == i.Service && i.takes(renewed):
 					found = append(found, Hand{file, number, i.Target, "has certbot reload " + value + " itself, after all hooks, and point its sites to live/", false, remedy})
 				case hook && does != "":
-					found = append(found, Hand{file, number, i.Target, "is a " + key + " that " + does, writes, takeOut})
+					found = append(found, Hand{file, number, i.Target, "is a " + key + " that " + does, writes, ending(value, takeOut)})
 				}
 			}
 		})
@@ -166,6 +166,14 @@ func readCertbot(remedy string) Reader {
 
 // takeOut is the remedy for a line.
 const takeOut = "take that line out"
+
+// ending returns what ends a command, which may call certlatch as well.
+func ending(command, remedy string) string {
+	if strings.Contains(command, "certlatch") {
+		return "leave nothing but certlatch's call in it"
+	}
+	return remedy
+}
 
 // certbotRuns returns the commands of certbot's hooks.
 func certbotRuns(text string) (commands string) {
@@ -215,7 +223,7 @@ func readAcmesh(file, text string, wanted []Interest) (found []Hand) {
 			case isPath && slices.Contains(i.Paths, path.Clean(value)):
 				found = append(found, Hand{file, number, i.Target, "has acme.sh write " + path.Clean(value) + " itself, before any hook", true, "write " + key + "='' there"})
 			case !isPath && does != "":
-				found = append(found, Hand{file, number, i.Target, "is a command of acme.sh's (" + key + ") that " + does, writes, "write " + key + "='' there"})
+				found = append(found, Hand{file, number, i.Target, "is a command of acme.sh's (" + key + ") that " + does, writes, ending(value, "write "+key+"='' there")})
 			}
 		}
 	})

@@ -82,3 +82,20 @@ func TestRuns(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestRemedies wants a command that calls certlatch as well to go on doing that.
+func TestRemedies(t *testing.T) {
+	for hook, want := range map[string]string{
+		"systemctl reload kamailio":                         "take that line out",
+		"systemctl reload kamailio; certlatch hook certbot": "leave nothing but certlatch's call in it",
+		"certlatch hook certbot":                            "",
+	} {
+		got := ""
+		for _, hand := range readCertbot("")("/etc/letsencrypt/renewal/x.conf", "renew_hook = "+hook+"\n", wantedHere) {
+			got += hand.Remedy
+		}
+		if got != want {
+			t.Errorf("%s: %q", hook, got)
+		}
+	}
+}

@@ -529,7 +529,7 @@ func sightings() []state.Sighting {
 // is known, and one of nobody knows whom; and a refused one that is served from elsewhere.
 func changes() []state.Sighting {
 	known := pendingFor(differing(sighting("web", 1), condition.Changed, time.Minute), "staging-issuer")
-	known.Changed = &state.Changed{Proven: *oldLeaf(), Generation: "20261123T110000Z-abababab", Time: noon.Add(-time.Hour), By: []string{"/etc/letsencrypt/renewal-hooks/deploy/deploy.sh:2"}}
+	known.Changed = &state.Changed{Proven: *oldLeaf(), Generation: "20261123T110000Z-abababab", Time: noon.Add(-time.Hour), By: []string{"/etc/letsencrypt/renewal-hooks/deploy/deploy.sh:2", "/etc/cron.d/a:1", "/etc/cron.d/b:1", "/etc/cron.d/c:1"}}
 	unknown := differing(sighting("sip", 1), condition.Changed, time.Minute)
 	unknown.Changed = &state.Changed{Proven: *newLeaf(), Generation: "20261123T110000Z-cdcdcdcd", Time: noon.Add(-time.Hour)}
 	elsewhere := pendingFor(sighting("mail", 1), "staging-issuer")

@@ -126,12 +126,18 @@ func difference(s state.Sighting, now time.Time) string {
 	return fmt.Sprintf("%s is not installed for %s", wanted.Short(), roughly(now.Sub(*s.Differs)))
 }
 
+// mostBy is how many are named who write to a target's files.
+const mostBy = 3
+
 // changed says that somebody has put another pair in place of the proven one, what is
 // served now, and who is known to do so.
 func changed(s state.Sighting) string {
 	by := "certlatch doctor names who is known to write there"
-	if len(s.Changed.By) > 0 {
-		by = "known to write there: " + strings.Join(s.Changed.By, ", ")
+	if known := s.Changed.By; len(known) > 0 {
+		by = "known to write there: " + strings.Join(known[:min(len(known), mostBy)], ", ")
+		if more := len(known) - mostBy; more > 0 {
+			by += fmt.Sprintf(" and %d more", more)
+		}
 	}
 	return fmt.Sprintf("changed by others: installed is %s, proven was %s, served %s (%s)", short(s.Installed), s.Changed.Proven.Short(), servedLeaves(s), by)
 }
