@@ -16,10 +16,13 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// How much is read: files of each kind, and scripts that run scripts.
+// How much is read, since who keeps lineages may name whatever he likes: files of each
+// kind, scripts that files name, in all and one by another, and bytes of each.
 const (
-	maxBeside = 500
-	deepest   = 3
+	maxBeside   = 500
+	maxFollowed = 100
+	deepest     = 3
+	maxScript   = 64 << 10
 )
 
 // Beside returns checks of who else writes the targets' files here, or reloads their
@@ -90,6 +93,8 @@ type search struct {
 	wanted []hooks.Interest
 	read   map[string]bool
 	found  []hooks.Hand
+
+	followed int // scripts that were read since others name them
 }
 
 // look adds who acts by the files of a kind, and by what they run, down to a depth. One
@@ -97,13 +102,16 @@ type search struct {
 func (s *search) look(watched hooks.Watched, depth int, by string) {
 	files, _ := filepath.Glob(watched.Files)
 	for _, file := range files[:min(len(files), maxBeside)] {
-		if s.read[file] {
+		if s.read[file] || by != "" && s.followed >= maxFollowed {
 			continue
 		}
 		s.read[file] = true
 		text, is := script(file, watched.Run)
 		if !is {
 			continue
+		}
+		if by != "" {
+			s.followed++
 		}
 		for _, hand := range watched.Read(file, text, s.wanted) {
 			if by != "" {
@@ -126,7 +134,7 @@ func script(file string, isRun bool) (string, bool) {
 	if info, err := os.Stat(file); err != nil || isRun && info.Mode()&0o111 == 0 {
 		return "", false
 	}
-	text, _, err := disk.ReadFile(file, maxFile)
+	text, _, err := disk.ReadFile(file, maxScript)
 	return string(text), err == nil && !bytes.Contains(text[:min(len(text), 1024)], []byte{0})
 }
 

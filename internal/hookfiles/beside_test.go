@@ -2,6 +2,7 @@ package hookfiles
 
 import (
 	"encoding/base64"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -79,5 +80,21 @@ func TestBeside(t *testing.T) {
 		if strings.HasSuffix(hand.File, "/deeper.sh") && !strings.HasSuffix(hand.Does, "run by "+at("bin/copy.sh")) {
 			t.Errorf("%s %s", hand.File, hand.Does)
 		}
+	}
+}
+
+// Whoever keeps lineages has no more scripts looked at than a bound.
+func TestBesideIsBounded(t *testing.T) {
+	dir := t.TempDir()
+	for n := range maxFollowed + 10 {
+		conf, script := "[renewalparams]\n", filepath.Join(dir, fmt.Sprintf("%d.sh", n))
+		write(t, script, "nginx -s reload\n", 0o755)
+		conf += "post_hook = " + script + "\nrenew_hook = " + filepath.Join(dir, "0.sh") + "\n" // which is read once
+		write(t, filepath.Join(dir, "renewal", fmt.Sprintf("%03d.conf", n)), conf, 0o600)
+	}
+	found := Hands([]lineage.Root{{Client: "certbot", Dir: filepath.Join(dir, "live")}}, []hooks.Interest{{Target: "web", Service: "nginx", Takes: func(lineage.Lineage) bool { return true }}})
+	found = slices.DeleteFunc(found, func(h hooks.Hand) bool { return !strings.HasPrefix(h.File, dir) })
+	if len(found) != maxFollowed {
+		t.Errorf("%d scripts were looked at", len(found))
 	}
 }
