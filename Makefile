@@ -8,10 +8,10 @@ VERSION  ?= $(or $(call archived,tag),$(call archived,commit),$(if $(wildcard .g
 FUZZTIME ?= 30s
 
 # Releases are static. They have no pages of urfave/cli's, and no HTTP/2, which
-# nothing that certlatch asks needs (0.4 MB). Libraries and rooms that are used once a run
-# are compiled without inlining (0.4 MB).
-ONCE     = database/sql encoding/xml mime/... net/http net/textproto text/... flag github.com/coreos/... github.com/go-sql-driver/... github.com/godbus/... github.com/lib/pq/... github.com/urfave/... gopkg.in/... github.com/xrash/... $(ROOMS:%=github.com/certlatch/certlatch/%)
-ROOMS    = cmd/certlatch hooks internal/hookfiles internal/proposal internal/report
+# nothing that certlatch asks needs (0.4 MB). Libraries, and packages of its own, that are
+# used once a run are compiled without inlining (0.4 MB).
+ONCE     = database/sql encoding/xml mime/... net/http net/textproto text/... flag github.com/coreos/... github.com/go-sql-driver/... github.com/godbus/... github.com/lib/pq/... github.com/urfave/... gopkg.in/... github.com/xrash/... $(OWN)
+OWN      = $(addprefix github.com/certlatch/certlatch/,internal/report internal/proposal cmd/certlatch hooks internal/hookfiles)
 GO_BUILD = CGO_ENABLED=0 go build -tags urfave_cli_no_docs,nethttpomithttp2 $(ONCE:%=-gcflags=%=-l) -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.release=$(VERSION)'
 
 TOOLS = .build/bin/pebble .build/bin/staticcheck .build/bin/govulncheck .build/bin/demo .build/bin/packages
