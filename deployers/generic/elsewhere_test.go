@@ -43,6 +43,11 @@ func TestTakesElsewhere(t *testing.T) {
 		takes  []string
 	}{
 		{"main.cf", "postfix", postfix("smtpd_tls_cert_file = /live/c.pem\nsmtpd_tls_chain_files =\ntlsproxy_tls_cert_file = /live/c.pem\n", ""), nil, []string{"smtpd_tls_cert_file takes /live/c.pem"}},
+		{"no list", "postfix", postfix("smtpd_tls_chain_files = none\nsmtpd_tls_cert_file = /live/c.pem\n", ""), nil, []string{"smtpd_tls_cert_file takes /live/c.pem"}},
+		{"ours in another instance", "postfix", postfix("smtpd_tls_cert_file = /live/c.pem\n", ""), func(_ *deployers.Target, _ *Options, f *deployers.Facts) {
+			f.Outputs[strings.Join(postfixInstances{}.listed(), "\x00")] = deployers.Output{Stdout: "/etc/postfix-out\n"}
+			f.Outputs[strings.Join(postfixInstances{}.takes("/etc/postfix-out"), "\x00")] = deployers.Output{Stdout: "yes\n/etc/x/cert.pem\n"}
+		}, nil},
 		{"a service of master.cf", "postfix", postfix("smtpd_tls_cert_file = /live/c.pem\n", "smtps/inet/smtpd_tls_chain_files = /a.key, /etc/x/cert.pem\n"), nil, nil},
 		{"as a client", "postfix", postfix("smtpd_tls_cert_file = /live/c.pem\nsmtp_tls_chain_files = /etc/x/key.pem, /etc/x/cert.pem\n", ""), nil, nil},
 		{"no certificate", "postfix", postfix("smtpd_tls_cert_file =\nsmtpd_tls_chain_files = none\n", ""), nil, nil},

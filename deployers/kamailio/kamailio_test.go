@@ -559,6 +559,15 @@ func TestDiscover(t *testing.T) {
 // TestNotOurs is about what is said where no profile takes the files: only what is sure.
 func TestNotOurs(t *testing.T) {
 	const other = "[server:default]\ncertificate = /a\nprivate_key = /b\n"
+	stopped := func(config string) deployers.Facts {
+		return with(factsOf(byFile, other), func(f *deployers.Facts) {
+			f.Unit.ActiveState, f.Unit.MainPID = "inactive", 0
+			f.Texts[usualConfig] = []deployers.Text{{Path: usualConfig, Content: config + "\n"}}
+			for _, channel := range []deployers.Channel{ctl, sock} {
+				f.Answers[deployers.Query{Channel: channel, Method: "tls.options"}] = deployers.Answer{Err: "connection refused"}
+			}
+		})
+	}
 	for _, test := range []struct {
 		name  string
 		facts deployers.Facts
@@ -571,6 +580,8 @@ func TestNotOurs(t *testing.T) {
 		{"ours as a client", factsOf(byFile, other+"[client:default]\ncertificate = /etc/x/cert.pem\nprivate_key = /etc/x/key.pem\n"), false},
 		{"relative to where it runs", factsOf(byFile, "[server:default]\ncertificate = ./a\nprivate_key = /b\n"), false},
 		{"a flaw", factsOf(byFile, other+"oops\n"), false},
+		{"a file that depends on what is not known", stopped(`modparam("tls", "config", TLS_CFG)`), false},
+		{"the file of its configuration", stopped(`modparam("tls", "config", "/etc/kamailio/tls.cfg")`), true},
 		{"another name that leads to ours", with(factsOf(byFile, other), func(f *deployers.Facts) { f.Same = map[string][]string{"/etc/x/cert.pem": {"/a"}} }), false},
 	} {
 		plan, err := Deployer{}.Plan(sample.Target(Deployer{}, nil), lineage.Lineage{Name: "sip.example"}, test.facts)

@@ -36,6 +36,7 @@ func TestNotOurs(t *testing.T) {
 		{"by Lua in the server", server(live + "ssl_certificate_by_lua_block { x() }"), nil, ""},
 		{"half of ours", server("ssl_certificate /etc/x/cert.pem; ssl_certificate_key /live/privkey.pem;"), nil, ""},
 		{"ours, and every handshake is refused", server(ours + "ssl_reject_handshake on;"), nil, ""},
+		{"every handshake is refused", server(live + "ssl_reject_handshake on;"), nil, ""},
 		{"ours as a client", server(live + "location / { proxy_ssl_certificate /etc/x/cert.pem; }"), nil, ""},
 		{"a credential", server("ssl_certificate /run/credentials/nginx.service/web.pem; ssl_certificate_key /run/credentials/nginx.service/web.key;"), nil, ""},
 		{"by a regular expression that cannot be tried", server(live+"server_name other.example;") + server(other+"server_name ~^(?<=x)web;"), nil, ""},

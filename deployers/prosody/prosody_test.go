@@ -762,6 +762,30 @@ func TestIncludes(t *testing.T) {
 	}
 }
 
+// TestNotOurs wants nothing to be said of what Prosody takes where a part of its
+// configuration could not be read.
+func TestNotOurs(t *testing.T) {
+	for config, want := range map[string]bool{
+		`VirtualHost "chat.example" certificate = "/srv/a.crt"`:                                            true,
+		`VirtualHost "chat.example" certificate = "/srv/a.crt" if x then certificate = "/srv/own.crt" end`: false,
+		`VirtualHost "chat.example" certificate = "/srv/a.crt" ssl = { certificate = base .. "own.crt" }`:  false,
+		`certificates = base VirtualHost "chat.example" certificate = "/srv/a.crt"`:                        false,
+		`VirtualHost "chat.example" certificate = "/srv/own.crt"`:                                          false,
+	} {
+		target := crt(func(t *deployers.Target) { t.Certificate, t.Key = "/srv/own.crt", "/srv/own.key" })
+		host := fakeHost{files: map[string]string{
+			configPath: config, "/usr/bin/prosodyctl": "#!lua", "/srv/a.crt": certificateFor(t, "chat.example"), "/srv/own.crt": certificateFor(t, "chat.example"),
+		}}
+		plan, err := Deployer{}.Plan(target, lineage.Lineage{Name: "chat.example"}, host.facts(t, target))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := plan.NotOurs != nil; got != want {
+			t.Errorf("%s: %v; %q", config, plan.NotOurs, plan.Notes())
+		}
+	}
+}
+
 // FuzzConfig holds that any text is read to its end, and that a text
 // which is a literal is read as what it was written from.
 func FuzzConfig(f *testing.F) {
