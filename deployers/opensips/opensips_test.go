@@ -460,7 +460,7 @@ func TestNotOurs(t *testing.T) {
 		{"ours", inScript, factsOf("3.6.8", tlsList(t, "script")), false},
 		{"half of ours", inScript, factsOf("3.6.8", tlsList(t, "script", "/path/privkey", "/path/other")), false},
 		{"the other half of ours", inScript, factsOf("3.6.8", tlsList(t, "script", "/path/fullchain", "/path/other")), false},
-		{"ours as a client", inScript, factsOf("3.6.8", others+strings.Replace(tlsList(t, "script"), "_SRV", "_CLI", 1)), false},
+		{"ours as a client", inScript, factsOf("3.6.8", others+"\n"+strings.Replace(tlsList(t, "script"), "_SRV", "_CLI", 1)), false},
 		{"no answer", inScript, silent, false},
 		{"a database", inDatabase(ReloadAuto), factsOf("3.6.8", tlsList(t, "database")), false},
 	} {
