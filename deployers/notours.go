@@ -37,14 +37,13 @@ func (t Taken) IsFixed() bool {
 // Check returns what doctor and notes say of it.
 func (n NotOurs) Check() Check { return NewCheck(Configuration, Warned, n.Remedy, "%s", n.Says) }
 
-// mostTaken is how many files that are taken are named.
-const mostTaken = 5
+// MostTaken is how many files that are taken people are told of.
+const MostTaken = 5
 
 // TakesElsewhere notes that nothing takes the plan's files, with what is known to be taken,
-// as a check and, where sure, as a condition. Where nothing is taken nothing is served from
-// elsewhere. A service that finds a file in a way that is
-// not known here may find the plan's: so what is taken has to have fixed paths, and not to
-// be what systemd hands over.
+// as a check and, where sure, as a condition. Where nothing is taken, nothing is served from
+// elsewhere. A service that finds a file in a way that is not known here may find the plan's:
+// so what is taken has to have fixed paths.
 func (p *Plan) TakesElsewhere(sure bool, remedy, says string, takes ...Taken) {
 	if takes = Distinct(takes); takes != nil {
 		says += ": " + named(takes)
@@ -60,10 +59,10 @@ func (p *Plan) TakesElsewhere(sure bool, remedy, says string, takes ...Taken) {
 // named returns what is taken, for people, and not more than they read.
 func named(takes []Taken) string {
 	var parts []string
-	for _, t := range takes[:min(len(takes), mostTaken)] {
+	for _, t := range takes[:min(len(takes), MostTaken)] {
 		parts = append(parts, t.String())
 	}
-	if more := len(takes) - mostTaken; more > 0 {
+	if more := len(takes) - MostTaken; more > 0 {
 		parts = append(parts, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(parts, ", ")

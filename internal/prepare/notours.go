@@ -9,9 +9,6 @@ import (
 	"github.com/certlatch/certlatch/internal/disk"
 )
 
-// mostTaken is how many files are named that a service takes in place of a plan's.
-const mostTaken = 5
-
 // sameFiles returns, by the path of a plan's file, what the service takes in its place by
 // other names that lead to it, and to what a renewal puts there; nil: nothing does.
 func sameFiles(plan deployers.Plan) map[string][]string {
@@ -86,6 +83,6 @@ func (p *Preparer) notOurs(unit deployers.Unit, n deployers.NotOurs) *deployers.
 			}
 		}
 	}
-	n.Takes = append([]deployers.Taken{}, n.Takes[:min(len(n.Takes), mostTaken)]...)
+	n.Takes = append([]deployers.Taken{}, n.Takes[:min(len(n.Takes), deployers.MostTaken)]...)
 	return &n
 }

@@ -88,7 +88,7 @@ func TestNotOurs(t *testing.T) {
 		want  int // what is told; -1: nothing
 	}{
 		{"a file", deployers.Unit{MainPID: 7}, "", takes(file, 1), 1},
-		{"many", deployers.Unit{}, "", takes(file, 9), mostTaken},
+		{"many", deployers.Unit{}, "", takes(file, 9), deployers.MostTaken},
 		{"none", deployers.Unit{MainPID: 7}, "", takes(file, 0), 0},
 		{"not there", deployers.Unit{MainPID: 7}, "", takes(file+"x", 1), -1},
 		{"something is mounted over it", deployers.Unit{MainPID: 7}, file, takes(file, 1), -1},
