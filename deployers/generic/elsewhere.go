@@ -138,26 +138,29 @@ func (coturnTakes) describe(plan *deployers.Plan, f deployers.Facts) bool {
 // more, and ejabberdctl.cfg name another file.
 type ejabberdTakes struct{}
 
-const ejabberdSettings = "/etc/ejabberd/ejabberdctl.cfg"
+const (
+	ejabberdFile    = "/etc/ejabberd/ejabberd.yml"
+	ejabberdCtlFile = "/etc/ejabberd/ejabberdctl.cfg"
+)
 
 func (ejabberdTakes) wants(wants deployers.Wants, f deployers.Facts) deployers.Wants {
-	wants.Texts = append(wants.Texts, ejabberdConfig, ejabberdSettings)
+	wants.Texts = append(wants.Texts, ejabberdFile, ejabberdCtlFile)
 	return wants
 }
 
 var ejabberdKey = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\b\w*certfiles?['"]?\s*:\s*(.*)$`) })
 
 func (ejabberdTakes) describe(plan *deployers.Plan, f deployers.Facts) bool {
-	for _, text := range f.Texts[ejabberdSettings] {
+	for _, text := range f.Texts[ejabberdCtlFile] {
 		for line := range strings.Lines(text.Content) {
-			if value, is := strings.CutPrefix(strings.TrimSpace(line), "EJABBERD_CONFIG_PATH="); is && strings.Trim(value, `"'`) != ejabberdConfig {
+			if value, is := strings.CutPrefix(strings.TrimSpace(line), "EJABBERD_CONFIG_PATH="); is && strings.Trim(value, `"'`) != ejabberdFile {
 				return false
 			}
 		}
 	}
 	var takes []deployers.Taken
 	listed := false
-	for _, text := range f.Texts[ejabberdConfig] {
+	for _, text := range f.Texts[ejabberdFile] {
 		if strings.Contains(text.Content, "include_config_file") || strings.Contains(text.Content, "define_macro") {
 			return false
 		}

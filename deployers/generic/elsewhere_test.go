@@ -31,7 +31,7 @@ func TestTakesElsewhere(t *testing.T) {
 	coturn := func(content string, more ...string) deployers.Facts {
 		return deployers.Facts{Texts: text("/etc/turnserver.conf", content), Argv: append([]string{"/usr/bin/turnserver", "-c", "/etc/turnserver.conf", "--pidfile="}, more...)}
 	}
-	ejabberd := func(content string) deployers.Facts { return deployers.Facts{Texts: text(ejabberdConfig, content)} }
+	ejabberd := func(content string) deployers.Facts { return deployers.Facts{Texts: text(ejabberdFile, content)} }
 	haproxy := func(content string) deployers.Facts {
 		return deployers.Facts{Texts: text("/etc/haproxy/haproxy.cfg", content), Argv: []string{"haproxy", "-f", "/etc/haproxy/haproxy.cfg"}}
 	}
@@ -81,11 +81,11 @@ func TestTakesElsewhere(t *testing.T) {
 		{"a glob", "ejabberd", ejabberd("certfiles:\n- /etc/x/*.pem\n"), nil, nil},
 		{"another file besides", "ejabberd", ejabberd("certfiles:\n- /live/c.pem\ninclude_config_file: /x.yml\n"), nil, nil},
 		{"another file in its place", "ejabberd", ejabberd("certfiles:\n- /live/c.pem\n"), func(_ *deployers.Target, _ *Options, f *deployers.Facts) {
-			f.Texts[ejabberdSettings] = []deployers.Text{{Content: "#X\n EJABBERD_CONFIG_PATH='/srv/e.yml'\n"}}
+			f.Texts[ejabberdCtlFile] = []deployers.Text{{Content: "#X\n EJABBERD_CONFIG_PATH='/srv/e.yml'\n"}}
 		}, nil},
 
 		{"the usual file, as Debian says", "ejabberd", ejabberd("certfiles:\n- /live/c.pem\n"), func(_ *deployers.Target, _ *Options, f *deployers.Facts) {
-			f.Texts[ejabberdSettings] = []deployers.Text{{Content: "EJABBERD_CONFIG_PATH=/etc/ejabberd/ejabberd.yml\n"}}
+			f.Texts[ejabberdCtlFile] = []deployers.Text{{Content: "EJABBERD_CONFIG_PATH=/etc/ejabberd/ejabberd.yml\n"}}
 		}, []string{"/etc/ejabberd/ejabberd.yml takes /live/c.pem"}},
 		{"by an option of the unit", "ejabberd", ejabberd("certfiles:\n- /live/c.pem\n"), func(_ *deployers.Target, _ *Options, f *deployers.Facts) {
 			f.Unit.ExecStart = []string{"/bin/sh", "-c", "ejabberdctl --config /srv/e.yml foreground"}
