@@ -150,40 +150,52 @@ func (ejabberdTakes) wants(wants deployers.Wants, f deployers.Facts) deployers.W
 
 var ejabberdKey = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\b\w*certfiles?['"]?\s*:\s*(.*)$`) })
 
-func (ejabberdTakes) describe(plan *deployers.Plan, f deployers.Facts) bool {
-	for _, text := range f.Texts[ejabberdCtlFile] {
-		for line := range strings.Lines(text.Content) {
-			if value, is := strings.CutPrefix(strings.TrimSpace(line), "EJABBERD_CONFIG_PATH="); is && strings.Trim(value, `"'`) != ejabberdFile {
-				return false
-			}
-		}
-	}
+func (e ejabberdTakes) describe(plan *deployers.Plan, f deployers.Facts) bool {
 	var takes []deployers.Taken
-	listed := false
 	for _, text := range f.Texts[ejabberdFile] {
 		if strings.Contains(text.Content, "include_config_file") || strings.Contains(text.Content, "define_macro") {
 			return false
 		}
+		for _, path := range e.values(text.Content) {
+			takes = append(takes, deployers.Taken{Where: text.Path, File: path})
+		}
+	}
+	if e.isOther(f) || !isUsual("ejabberd.service", f) {
+		return false
+	}
+	compare(plan, "ejabberd", "certfiles", takes)
+	return true
+}
+
+// isOther reports whether ejabberd is told to read another file.
+func (ejabberdTakes) isOther(f deployers.Facts) bool {
+	for _, text := range f.Texts[ejabberdCtlFile] {
 		for line := range strings.Lines(text.Content) {
-			line, _, _ = strings.Cut(strings.TrimSpace(line), "#")
-			values, isItem := strings.CutPrefix(line, "- ")
-			match := ejabberdKey().FindStringSubmatch(line)
-			switch {
-			case match != nil:
-				values, listed = match[1], strings.TrimSpace(match[1]) == ""
-			case line == "" || listed && isItem:
-			default:
-				values, listed = "", false
-			}
-			for _, value := range strings.FieldsFunc(values, func(r rune) bool { return strings.ContainsRune("[]{}, \t\"'", r) }) {
-				if match != nil || isItem {
-					takes = append(takes, deployers.Taken{Where: text.Path, File: value})
-				}
+			if value, is := strings.CutPrefix(strings.TrimSpace(line), "EJABBERD_CONFIG_PATH="); is && strings.Trim(value, `"'`) != ejabberdFile {
+				return true
 			}
 		}
 	}
-	if isUsual("ejabberd.service", f) && !strings.Contains(strings.Join(f.Unit.ExecStart, " "), "--config") {
-		compare(plan, "ejabberd", "certfiles", takes)
+	return strings.Contains(strings.Join(f.Unit.ExecStart, " "), "--config")
+}
+
+// values returns what stands behind such keys, in their line or as a list below.
+func (ejabberdTakes) values(config string) (values []string) {
+	listed := false
+	for line := range strings.Lines(config) {
+		line, _, _ = strings.Cut(strings.TrimSpace(line), "#")
+		item, isItem := strings.CutPrefix(line, "- ")
+		match := ejabberdKey().FindStringSubmatch(line)
+		switch {
+		case match != nil:
+			item, listed = match[1], strings.TrimSpace(match[1]) == ""
+		case line == "":
+			continue
+		case !listed || !isItem:
+			listed = false
+			continue
+		}
+		values = append(values, strings.FieldsFunc(item, func(r rune) bool { return strings.ContainsRune("[]{}, \t\"'", r) })...)
 	}
-	return true
+	return values
 }
