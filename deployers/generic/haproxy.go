@@ -465,7 +465,7 @@ func (haproxyFiles) describe(plan *deployers.Plan, f deployers.Facts) bool {
 	for _, what := range read.unread {
 		plan.Warn(deployers.Configuration, "write probes for what it is for", "%s", what)
 	}
-	var probes []endpoint.Endpoint
+	var probes, named []endpoint.Endpoint
 	var others []deployers.Taken
 	var unprobed string
 	used, probed := false, false
@@ -488,6 +488,7 @@ func (haproxyFiles) describe(plan *deployers.Plan, f deployers.Facts) bool {
 		}
 		probed = true
 		probes = append(probes, b.probes(file, f.Listeners)...)
+		named = append(named, b.probes(file, []netip.AddrPort{b.address})...)
 	}
 	if !used {
 		plan.TakesElsewhere(read.isWhole(*plan), "let crt or crt-list name "+haproxyWants(*plan)+", or the target's combined what they name",
@@ -495,6 +496,9 @@ func (haproxyFiles) describe(plan *deployers.Plan, f deployers.Facts) bool {
 		return true
 	}
 	if plan.Found {
+		if len(probes) == 0 && f.Unit.Running() {
+			probes = named // it has not been reloaded since, or only a moment ago: its workers start after the job
+		}
 		plan.Probes = deployers.Distinct(probes)
 		if !probed {
 			plan.Unprobed = unprobed

@@ -544,7 +544,11 @@ func (ev evidence) silent(err error) deployers.Check {
 		return ev.fails(deployers.Serving, outage)
 	}
 	if ev.isFirst() {
-		return warned(deployers.Serving, ev.deploy()+" installs the files first, and then waits for the service to name them", "%v", err)
+		remedy := "let the service serve the files there; certlatch deploy --pending then proves it"
+		if !ev.pair.Whole() {
+			remedy = ev.deploy() + " first; then " + remedy
+		}
+		return warned(deployers.Serving, remedy, "%v", err)
 	}
 	return wrong(deployers.Serving, "see whether the service runs, and whether the probe reaches it", "%v", err)
 }

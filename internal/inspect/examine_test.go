@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/deployers/generic"
+	"github.com/certlatch/certlatch/internal/account"
 	"github.com/certlatch/certlatch/internal/command"
 	"github.com/certlatch/certlatch/internal/config"
 	"github.com/certlatch/certlatch/internal/lineage"
@@ -108,6 +110,8 @@ func TestExamine(t *testing.T) {
 		}, deployers.Reading, "error: user \"nobody-of-that-name\" does not exist..."},
 		{"an owner that is not there", func(s *scene) { s.target.User = "nobody-of-that-name" }, deployers.Reading, "error: user \"nobody-of-that-name\" does not exist..."},
 		{"silent", func(s *scene) { s.world.shown = nil }, deployers.Serving, "error: tls://127.0.0.1:443?name=web.example: nothing listens there; see whether the service runs, and whether the probe reaches it"},
+		{"silent before the first deployment", func(s *scene) { s.world.shown = nil; s.remove("key.pem") }, deployers.Serving, "warning: tls://127.0.0.1:443?name=web.example: nothing listens there; certlatch deploy web.example first; then let the service serve the files there; certlatch deploy --pending then proves it"},
+		{"without a directory", func(s *scene) { s.remove("key.pem"); s.target.Key = filepath.Join(s.dir, "tls", "key.pem") }, deployers.Reading, "warning: nothing is installed yet, or not all of it; certlatch deploy web.example\nok: directory DIR/tls is made (OWNER, 0755)"},
 		{"a wildcard", func(s *scene) { s.renew("web.example", pki.Names("*.example")) }, deployers.Serving, "error: probe tls://127.0.0.1:443 names no host and every name of the leaf is a wildcard; add ?name=NAME to the probe"},
 		{"stopped", func(s *scene) {
 			s.world.units["web.service"] = deployers.Unit{LoadState: "loaded", ActiveState: "inactive"}
@@ -153,7 +157,7 @@ func TestExamine(t *testing.T) {
 			got := says(s.checks(), test.about)
 			renewed := lineage.Describe(s.renewed.Cert)
 			want := strings.NewReplacer(
-				"DIR", s.dir, "READER", me(), "FIRST", lineage.Describe(s.first.Cert).Short(), "RENEWED", renewed.Short(), "UNTIL", renewed.NotAfter.Format("2006-01-02 15:04 MST"),
+				"DIR", s.dir, "READER", me(), "OWNER", account.OwnerName(os.Geteuid(), os.Getegid()), "FIRST", lineage.Describe(s.first.Cert).Short(), "RENEWED", renewed.Short(), "UNTIL", renewed.NotAfter.Format("2006-01-02 15:04 MST"),
 			).Replace(test.want)
 			if begins, cut := strings.CutSuffix(want, "..."); cut && strings.HasPrefix(got, begins) {
 				return

@@ -395,3 +395,65 @@ func (c *countedUnits) Unit(_ context.Context, name string) (deployers.Unit, err
 }
 
 func (*countedUnits) Close() {}
+
+// TestFilesFirst is about whether the files of a first pair come before anything of
+// its service could take them.
+func TestFilesFirst(t *testing.T) {
+	dir := t.TempDir()
+	leaf := pki.NewCA(t, "Root").Leaf(t)
+	bundle, _ := lineage.Parse(lineage.Lineage{}, leaf.Fullchain, nil, leaf.Key)
+	place := pairs.Place{Ref: install.Ref{Target: "web", Lineage: "a"}, Files: []deployers.File{{Path: filepath.Join(dir, "cert.pem"), Content: deployers.Fullchain, Mode: 0o600}}}
+	storage := Site{Store: state.View(filepath.Join(dir, "state"))}.Storage()
+	noTLS := &deployers.NoWayError{Why: "it has no TLS", Remedy: "load it", NoTLS: true}
+	other := &deployers.NoWayError{Why: "it does not answer"}
+	reload := deployers.Activation{Way: deployers.ReloadUnit, Unit: "web.service"}
+	unseen := deployers.Plan{Found: true, Activate: reload}
+	with := func(change func(*deployers.Plan)) deployers.Plan {
+		plan := unseen
+		change(&plan)
+		return plan
+	}
+	waits := state.Record{Pending: &state.Pending{Failure: state.Failure{Reason: string(outcome.FirstInstall)}}}
+	for _, test := range []struct {
+		name      string
+		installed bool
+		record    state.Record
+		plan      deployers.Plan
+		failed    error
+		want      string // why it waits; empty: the plan stays, and what it failed with
+	}{
+		{"no listener", false, state.Record{}, unseen, nil, "no TLS listener of the service is known that could take the files yet"},
+		{"no listener, and it waits", true, waits, unseen, nil, "no TLS listener of the service is known that could take the files yet"},
+		{"no TLS", false, state.Record{}, with(func(p *deployers.Plan) { p.Found = false }), noTLS, "it has no TLS"},
+		{"a pair is there", true, state.Record{}, unseen, nil, ""},
+		{"a pair is there, and no TLS", true, state.Record{}, unseen, noTLS, ""},
+		{"a pair was proven", false, state.Record{Proven: &state.Proof{}}, unseen, nil, ""},
+		{"another fault", false, state.Record{}, unseen, other, ""},
+		{"a written probe", false, state.Record{}, with(func(p *deployers.Plan) { p.Found = false }), nil, ""},
+		{"a listener", false, state.Record{}, with(func(p *deployers.Plan) { p.Probes = make([]endpoint.Endpoint, 1) }), nil, ""},
+		{"it is named where nothing can look", false, state.Record{}, with(func(p *deployers.Plan) { p.Unprobed = "QUIC" }), nil, ""},
+		{"a stopped service", false, state.Record{}, with(func(p *deployers.Plan) { p.Activate.Way, p.Activate.Wait = deployers.NoWay, deployers.ServiceInactive }), nil, ""},
+		{"a row", false, state.Record{}, with(func(p *deployers.Plan) { p.Row = new(deployers.Row) }), nil, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			os.Remove(place.Files[0].Path)
+			if test.installed {
+				write(t, place.Files[0].Path, string(bundle.FullchainPEM()))
+			}
+			pair, err := storage.Look(t.Context(), place, bundle, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan, failed := FilesFirst(test.plan, test.failed, pair, test.record)
+			if test.want == "" {
+				if failed != test.failed || !reflect.DeepEqual(plan, test.plan) || IsFilesFirst(plan) {
+					t.Errorf("got %+v, %v", plan, failed)
+				}
+				return
+			}
+			if failed != nil || !IsFilesFirst(plan) || plan.Activate.Why != test.want || plan.Activate.Unit != "web.service" || plan.Activate.Way != deployers.NoWay {
+				t.Errorf("got %+v, %v", plan.Activate, failed)
+			}
+		})
+	}
+}

@@ -129,7 +129,7 @@ func (want opensipsFlags) fake() string {
 	if !want.script {
 		flags = append(flags, "-database="+want.url)
 	}
-	return "ExecStart=/usr/sbin/opensips " + strings.Join(flags, " ")
+	return "Type=notify\nExecStart=/usr/sbin/opensips " + strings.Join(flags, " ")
 }
 
 // realOpenSIPS copies this machine's OpenSIPS into the host.

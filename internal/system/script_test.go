@@ -96,6 +96,7 @@ func (st stage) play(t *testing.T, dir string, environment ...string) {
 			"as":        command("as USER PROGRAM [ARGUMENT...]", (*scenario).as),
 			"put":       command("put FILE PATH [MODE [OWNER]]", (*scenario).put),
 			"example":   command("example PAGE HEADING FILE", (*scenario).example),
+			"follow":    command("follow PAGE HEADING", (*scenario).follow),
 			"lineage":   command("lineage NAME [FLAW]", (*scenario).lineage),
 			"lineages":  command("lineages COUNT FORMAT [FLAW]", (*scenario).lineages),
 			"pebble":    command("pebble", (*scenario).pebble),
@@ -265,24 +266,83 @@ func (s *scenario) put(ts *testscript.TestScript, args []string) error {
 	return s.host.write(args[1], []byte(ts.ReadFile(args[0])), args[2], args[3])
 }
 
-// example writes the configuration that a page of the manual has below a heading into
-// a file of the script.
+// example writes the configuration that a page of the manual, or README, has below a
+// heading into a file of the script.
 func (s *scenario) example(ts *testscript.TestScript, args []string) error {
 	if len(args) != 3 {
 		return errUsage
 	}
-	page, err := os.ReadFile(filepath.Join("../../packaging/man", args[0]+".md"))
+	blocks, err := quoted(args[0], args[1], "yaml")
 	if err != nil {
 		return err
 	}
-	_, section, found := strings.Cut(string(page), "\n## "+args[1]+"\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	_, text, has := strings.Cut(section, "\n```yaml\n")
-	text, _, _ = strings.Cut(text, "\n```\n")
-	if !found || !has {
-		return fmt.Errorf("%s has no example below %q", args[0], args[1])
+	return os.WriteFile(ts.MkAbs(args[2]), []byte(blocks[0]), 0o644)
+}
+
+// follow runs the commands that a page of the manual, or README, has below a heading,
+// one after the other. Each has to end with 0, or as the comment behind it says.
+func (s *scenario) follow(ts *testscript.TestScript, args []string) error {
+	if len(args) != 2 {
+		return errUsage
 	}
-	return os.WriteFile(ts.MkAbs(args[2]), []byte(text+"\n"), 0o644)
+	blocks, err := quoted(args[0], args[1], "sh")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(strings.Join(blocks, "")) {
+		want := 0
+		if _, says, commented := strings.Cut(line, " # ends with "); commented {
+			if want, err = strconv.Atoi(strings.Trim(says[:min(2, len(says))], ":\n ")); err != nil {
+				return err
+			}
+		}
+		ts.Logf("$ %s", line)
+		status, err := s.status(ts, []string{"sh", "-c", line})
+		if err != nil {
+			return err
+		}
+		if status != want {
+			return mismatchf("%s ends with %d, want %d", line, status, want)
+		}
+	}
+	return nil
+}
+
+// quoted returns the blocks of a language that a page of the manual, or README, has
+// below a heading, up to the next of its level or above.
+func quoted(page, heading, language string) (blocks []string, err error) {
+	path := filepath.Join("../../packaging/man", page+".md")
+	if page == "README" {
+		path = "../../README.md"
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	level, inside := 0, false
+	fence, block := "", ""
+	for line := range strings.Lines(string(text)) {
+		marks := len(line) - len(strings.TrimLeft(line, "#"))
+		switch {
+		case fence != "" && line == "```\n":
+			if inside && fence == "```"+language+"\n" {
+				blocks = append(blocks, block)
+			}
+			fence, block = "", ""
+		case fence != "":
+			block += line
+		case strings.HasPrefix(line, "```"):
+			fence = line
+		case line == strings.Repeat("#", marks)+" "+heading+"\n":
+			level, inside = marks, true
+		case marks > 0 && marks <= level:
+			inside = false
+		}
+	}
+	if blocks == nil {
+		return nil, fmt.Errorf("%s has no block of %s below %q", page, language, heading)
+	}
+	return blocks, nil
 }
 
 // lineage renews a lineage as certbot would, below /etc/letsencrypt, with a

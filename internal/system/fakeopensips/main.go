@@ -93,6 +93,11 @@ func main() {
 	if err := o.start(); err != nil {
 		log.Fatal(err)
 	}
+	if *fifo != "" {
+		if err := o.openFIFO(*fifo); err != nil {
+			log.Fatal(err)
+		}
+	}
 	ended := make(chan error)
 	serve := func(module func(address string) error, address string) {
 		if address != "" {
@@ -102,7 +107,25 @@ func main() {
 	serve(o.serveFIFO, *fifo)
 	serve(o.serveDatagrams, *socket)
 	serve(o.serveHTTP, *httpd)
+	if err := tellStarted(); err != nil {
+		log.Fatal(err)
+	}
 	log.Fatal(<-ended)
+}
+
+// tellStarted tells systemd that the start is over (sd_notify(3)), as the parent of the
+// real one does by its end.
+func tellStarted() error {
+	address := os.Getenv("NOTIFY_SOCKET")
+	if address == "" {
+		return nil
+	}
+	conn, err := net.Dial("unixgram", address)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Write([]byte("READY=1"))
+	return errors.Join(err, conn.Close())
 }
 
 // parse returns a script. It fails where OpenSIPS would stop reading it.
@@ -372,18 +395,20 @@ func (o *opensips) reload() string {
 	return `"result":"OK"` // seen with 3.6.8, with a row that cannot be used too
 }
 
-// serveFIFO answers at a FIFO, as mi_fifo does (fifo_fnc.c of 3.6.8).
-func (o *opensips) serveFIFO(path string) error {
+// openFIFO makes a FIFO, at which calls are answered as mi_fifo does (fifo_fnc.c of 3.6.8).
+func (o *opensips) openFIFO(path string) (err error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := errors.Join(syscall.Mkfifo(path, 0o660), os.Chmod(path, 0o660)); err != nil {
 		return fmt.Errorf("make %s: %w", path, err)
 	}
-	var err error
-	if o.fifo, err = os.OpenFile(path, os.O_RDWR, 0); err != nil {
-		return err
-	}
+	o.fifo, err = os.OpenFile(path, os.O_RDWR, 0)
+	return err
+}
+
+// serveFIFO answers the calls of the FIFO that is open.
+func (o *opensips) serveFIFO(string) error {
 	call := regexp.MustCompile(`^:([^:./\\]+):(.*)$`)
 	for buffer := make([]byte, 4096); ; {
 		n, err := o.fifo.Read(buffer)
