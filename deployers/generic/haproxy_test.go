@@ -1,6 +1,7 @@
 package generic
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -130,6 +131,24 @@ frontend z
 				}
 			}
 		})
+	}
+}
+
+// TestHAProxyNotReloadedYet is about a bind that the configuration has and nobody
+// listens at: where HAProxy runs, it is looked at all the same.
+func TestHAProxyNotReloadedYet(t *testing.T) {
+	for state, want := range map[string]string{"active": "[https://127.0.0.1:8443]", "inactive": "[]"} {
+		unit := up("haproxy.service", true)
+		unit.ActiveState = state
+		target := presetTarget("haproxy", func(t *deployers.Target, _ *Options) { t.Combined = "/etc/haproxy/tls/web.pem" })
+		plan, err := Deployer{}.Plan(target, lineage.Lineage{Name: "web.example"}, deployers.Facts{
+			Systemd: true, Unit: unit,
+			Listeners: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:443")},
+			Texts:     map[string][]deployers.Text{haproxyConfig: {{Path: haproxyConfig, Content: "frontend a\n mode http\n bind 127.0.0.1:8443 ssl crt /etc/haproxy/tls/web.pem\n"}}},
+		})
+		if got := fmt.Sprint(plan.Probes); err != nil || got != want {
+			t.Errorf("%s: got %s, %v", state, got, err)
+		}
 	}
 }
 
