@@ -309,7 +309,7 @@ func (s *scenario) follow(ts *testscript.TestScript, args []string) error {
 }
 
 // quoted returns the blocks of a language that a page of the manual, or README, has
-// below a heading, up to the next of its level or above.
+// below a heading, up to the next one.
 func quoted(page, heading, language string) (blocks []string, err error) {
 	path := filepath.Join("../../packaging/man", page+".md")
 	if page == "README" {
@@ -319,24 +319,26 @@ func quoted(page, heading, language string) (blocks []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	level, inside := 0, false
-	fence, block := "", ""
+	inside := false
+	indent, fence, block := "", "", ""
 	for line := range strings.Lines(string(text)) {
+		if bare := strings.TrimLeft(line, " "); fence == "" && strings.HasPrefix(bare, "```") {
+			indent = line[:len(line)-len(bare)] // that of an item of a list
+		}
+		line = strings.TrimPrefix(line, indent)
 		marks := len(line) - len(strings.TrimLeft(line, "#"))
 		switch {
 		case fence != "" && line == "```\n":
 			if inside && fence == "```"+language+"\n" {
 				blocks = append(blocks, block)
 			}
-			fence, block = "", ""
+			indent, fence, block = "", "", ""
 		case fence != "":
 			block += line
 		case strings.HasPrefix(line, "```"):
 			fence = line
-		case line == strings.Repeat("#", marks)+" "+heading+"\n":
-			level, inside = marks, true
-		case marks > 0 && marks <= level:
-			inside = false
+		case marks > 0:
+			inside = line[marks:] == " "+heading+"\n"
 		}
 	}
 	if blocks == nil {
