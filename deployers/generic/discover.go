@@ -76,16 +76,19 @@ func (p preset) seen(use *deployers.Use, doors []door, f *deployers.Facts) {
 	if names := hosts(slices.Concat(use.Names, use.Hints)...); len(names) > 0 {
 		name = names[0]
 	}
-	for _, d := range deployers.Distinct(doors) {
-		at := slices.DeleteFunc(slices.Clone(f.Listeners), func(l netip.AddrPort) bool { return l.Port() != d.port })
-		if at == nil && !f.Unit.Running() {
-			at = []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), d.port)}
+	for _, d := range doors {
+		listeners := f.Listeners
+		if !f.Unit.Running() {
+			listeners = []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), d.port)}
 		}
-		for _, listener := range at {
-			use.Probes = deployers.Distinct(append(use.Probes, endpoint.At(d.scheme, listener, name)))
+		for _, l := range listeners {
+			if l.Port() == d.port {
+				use.Probes = append(use.Probes, endpoint.At(d.scheme, l, name))
+				use.Unusual = use.Unusual || p.schemes[d.port] != d.scheme
+			}
 		}
-		use.Unusual = use.Unusual || len(at) > 0 && p.schemes[d.port] != d.scheme
 	}
+	use.Probes = deployers.Distinct(use.Probes)
 }
 
 // sourceFile returns a file that was read, without links on the way; empty: it was not.
@@ -108,7 +111,7 @@ func portsOf(ports []uint16, doors []door) []uint16 {
 // both.
 type pemFiles []deployers.Text
 
-// read returns the files of a list as far as they are there, by their paths or globs.
+// readPEM returns the files of a list as far as they are there, by their paths or globs.
 func readPEM(f *deployers.Facts, names []string) (files pemFiles) {
 	const most = 64 // that are compared with each other
 	for _, name := range names {

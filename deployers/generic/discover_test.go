@@ -154,7 +154,10 @@ func TestDiscover(t *testing.T) {
 	}{
 		{
 			"Postfix: main.cf, and a service with files of its own", "postfix", postfix("submission inet  n - y - - smtpd -o smtpd_tls_cert_file=/x/y.pem\n", pairOfMain), "0.0.0.0:25 0.0.0.0:587",
-			[]string{"smtpd_tls_cert_file: /x/a.pem /x/a.key as mail.example", "smtpd_tls_cert_file: /x/y.pem /x/y.key as mail.example"},
+			[]string{
+				"smtpd_tls_cert_file: /x/a.pem /x/a.key as mail.example smtp://127.0.0.1:25?name=mail.example",
+				"smtpd_tls_cert_file: /x/y.pem /x/y.key as mail.example smtp://127.0.0.1:587?name=mail.example",
+			},
 		}, {
 			"Postfix: other ports, and one without TLS", "postfix", postfix("2465 inet n - y - - smtpd -o smtpd_tls_wrappermode=yes\n127.0.0.1:10025 inet n - y - - smtpd\n", pairOfMain), "0.0.0.0:25 [::]:2465 127.0.0.1:10025",
 			[]string{"smtpd_tls_cert_file: /x/a.pem /x/a.key as mail.example smtp://127.0.0.1:25?name=mail.example tls://[::1]:2465?name=mail.example"},

@@ -151,8 +151,11 @@ func (p postfixPairs) discover(d *deployers.Discovery, f *deployers.Facts) {
 			d.Add(use)
 		}
 	}
-	for i, use := range d.Uses {
-		presets()["postfix"].seen(&d.Uses[i], taken[use.Certificate+"\x00"+use.Key], f)
+	for i := range d.Uses {
+		use := &d.Uses[i]
+		at := taken[use.Certificate+"\x00"+use.Key]
+		presets()["postfix"].seen(use, at, f)
+		use.Unusual = use.Unusual || len(at) < len(doors) // the others have another pair
 	}
 	for _, entry := range p.names(f) {
 		for _, use := range postfixList(entry.where, entry.files, f) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/deployers/all"
+	"github.com/certlatch/certlatch/internal/endpoint"
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
@@ -42,6 +43,11 @@ func TestPresetTargets(t *testing.T) {
 	ofAll.InDirectory = true
 	sourced := use("certfiles", "/e/cert.pem", "www.example")
 	sourced.Source = "/e/ejabberd.yml"
+	elsewhere := use("certfiles", "/e/cert.pem", "other.example", "www.example")
+	elsewhere.Unusual = true
+	for _, name := range elsewhere.Names {
+		elsewhere.Probes = append(elsewhere.Probes, endpoint.Endpoint{Scheme: "xmpp-client", Host: "127.0.0.1", Port: 15222, Name: name})
+	}
 	for _, test := range []struct {
 		name     string
 		services []Service
@@ -68,6 +74,9 @@ func TestPresetTargets(t *testing.T) {
 		}, {
 			"a configuration that root alone wrote", []Service{withPreset(t, "ejabberd", sourced)}, map[string]File{"/e/ejabberd.yml": {}},
 			[]string{"xmpp www.example /e/cert.pem"}, "preset: ejabberd",
+		}, {
+			"a name that the leaf lacks", []Service{withPreset(t, "ejabberd", elsewhere)}, nil,
+			[]string{"xmpp www.example /e/cert.pem xmpp-client://127.0.0.1:15222 xmpp-client://127.0.0.1:15222?name=www.example"}, "",
 		}, {
 			"several with one role or name", []Service{
 				service(t, "prosody", use("host", "/p.pem", "www.example")), withPreset(t, "ejabberd", use("certfiles", "/e.pem", "www.example")),

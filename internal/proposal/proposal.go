@@ -406,6 +406,9 @@ func (t *Target) setProbes(use deployers.Use, leaf lineage.Leaf) {
 		if use.Twin {
 			probe.Key = keyFamily(leaf.Key)
 		}
+		if t.Preset != "" && !(ranking{}).covers(Lineage{Leaf: leaf}, probe.Name) {
+			probe.Name = "" // the service serves the certificate under other names too
+		}
 		t.Probes = append(t.Probes, probe)
 	}
 }
