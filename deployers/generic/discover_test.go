@@ -180,6 +180,11 @@ func TestDiscover(t *testing.T) {
 				"smtpd_tls_cert_file: /x/y.pem /x/y.key as mail.example smtp://127.0.0.1:587?name=mail.example",
 			},
 		}, {
+			"Postfix as it is installed", "postfix", postfix("", strings.ReplaceAll(pairOfMain, "/x/a.pem", snakeoil)), "0.0.0.0:25", []string{"smtpd_tls_cert_file: " + snakeoil + " /x/a.key for mail.example as mail.example"},
+		}, {
+			"Postfix as it is installed, for this host alone", "postfix", postfix("", strings.ReplaceAll(pairOfMain, "/x/a.pem", snakeoil)), "127.0.0.1:25 [::1]:25",
+			[]string{"Postfix has the certificate of Debian's package ssl-cert, and nothing says that others than this host are to trust it, so no target is proposed"},
+		}, {
 			"Postfix: no certificate", "postfix", postfix("", "smtpd_tls_cert_file =\n"), "",
 			[]string{"Postfix has no certificate, and receives mail without TLS (smtpd_tls_cert_file, smtpd_tls_key_file and smtpd_tls_security_level = may let it have both)"},
 		}, {

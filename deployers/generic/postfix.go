@@ -148,6 +148,13 @@ func (p postfixPairs) discover(d *deployers.Discovery, f *deployers.Facts) {
 			at := use.Certificate + "\x00" + use.Key
 			taken[at] = append(taken[at], s.door)
 			use.Hints = hosts(main["myhostname"])
+			if use.Certificate == snakeoil {
+				use.Names = use.Hints
+			}
+			if use.Certificate == snakeoil && (use.Names == nil || f.Unit.Running() && !isPublic(f.Listeners)) {
+				d.AddUnknown("Postfix has the certificate of Debian's package ssl-cert, and nothing says that others than this host are to trust it, so no target is proposed")
+				continue
+			}
 			d.Add(use)
 		}
 	}
@@ -167,9 +174,18 @@ func (p postfixPairs) discover(d *deployers.Discovery, f *deployers.Facts) {
 	for i := range d.Uses {
 		d.Uses[i].Unusual = d.Uses[i].Unusual || elsewhere
 	}
-	if len(d.Uses) == 0 {
+	if len(d.Uses) == 0 && d.Unknown == nil {
 		d.AddUnknown("Postfix has no certificate, and receives mail without TLS (smtpd_tls_cert_file, smtpd_tls_key_file and smtpd_tls_security_level = may let it have both)")
 	}
+}
+
+// snakeoil is the certificate of Debian's package ssl-cert, with which its Postfix begins:
+// many a host only sends mail by that, so there has to be a sign that it is for others.
+const snakeoil = "/etc/ssl/certs/ssl-cert-snakeoil.pem"
+
+// isPublic reports whether others than this host can reach a listener.
+func isPublic(listeners []netip.AddrPort) bool {
+	return slices.ContainsFunc(listeners, func(l netip.AddrPort) bool { return !l.Addr().IsLoopback() })
 }
 
 // uses returns what a service takes. Where there are smtpd_tls_chain_files, the other
