@@ -82,7 +82,7 @@ func TestPresetTargets(t *testing.T) {
 				service(t, "prosody", use("host", "/p.pem", "www.example")), withPreset(t, "ejabberd", use("certfiles", "/e.pem", "www.example")),
 				withPreset(t, "postfix", use("a", "/m.pem", "www.example")), withPreset(t, "dovecot", use("b", "/m.pem", "www.example")),
 			}, nil,
-			[]string{"prosody www.example /p.pem", "ejabberd www.example /e.pem", "mail www.example /m.pem", "imap www.example /m.pem idle"},
+			[]string{"prosody www.example /p.pem", "ejabberd www.example /e.pem", "mail www.example /m.pem", "imap www.example /etc/dovecot/tls/www.example to do"},
 			"The target for postfix writes these files already",
 		},
 	} {

@@ -254,6 +254,9 @@ func (m *maker) nameOf(l Lineage) string {
 func (m *maker) placeFiles(t *Target, s Service, use deployers.Use, l Lineage) {
 	files := m.Files[use.Certificate].withKey(m.Files[use.Key])
 	why := whyNotWritten(s, use, files)
+	if other := m.overlappingTarget(Target{Certificate: use.Certificate, Key: use.Key}); why == "" && s.Preset != "" && other != nil && other.Called() != s.Called() {
+		why = fmt.Sprintf("The target for %s writes these files already, and each file is one target's, so this one keeps a copy for the service.", other.Called())
+	}
 	directory, isManaged := managedDirectory(use)
 	place, moves := m.placeFor(s, use)
 	switch {
