@@ -171,7 +171,7 @@ func (s *scenario) edit(ts *testscript.TestScript, args []string) error {
 }
 
 // newcomer makes the host one of somebody who has heard of certlatch: the package is at
-// /root/certlatch.deb, and Pebble is a CA that the host trusts and that its clients take
+// /root/certlatch.deb, and Pebble is a CA that the host trusts and that certbot takes
 // by default.
 func (s *scenario) newcomer(ts *testscript.TestScript, args []string) error {
 	if len(args) != 0 {
@@ -186,8 +186,7 @@ func (s *scenario) newcomer(ts *testscript.TestScript, args []string) error {
 	}
 	for path, content := range map[string]string{
 		"/etc/ssl/certs/ca-certificates.crt":       roots,
-		"/etc/letsencrypt/cli.ini":                 certbotDefaults,
-		"/root/.acme.sh/account.conf":              "DEFAULT_ACME_SERVER='https://127.0.0.1:14000/dir'\n",
+		"/root/.config/letsencrypt/cli.ini":        certbotDefaults,
 		"/usr/lib/python3/dist-packages/hurry.pth": hurry,
 		"/usr/local/bin/sleep":                     hurrySleep,
 		"/root/certlatch.deb":                      ts.ReadFile(ts.Getenv("NEW") + ".deb"),

@@ -35,6 +35,8 @@ var trixie = recipe{
 	// that others want. A scenario starts what it is about; only nginx runs
 	// from the start.
 	`--customize-hook=chroot "$1" systemctl disable --quiet ` + strings.Join(disabled, " "),
+	// For the host that has no ACME client before its operator installs one.
+	`--customize-hook=chroot "$1" sh -c 'mkdir /var/cache/certbot && cd /var/cache/certbot && apt-get download certbot python3-certbot'`,
 	// Modules of nginx are loaded by the scenarios that are about them.
 	`--customize-hook=rm "$1"/etc/nginx/modules-enabled/*`,
 	"trixie",
