@@ -39,8 +39,8 @@ type Activation struct {
 	Copies [][]string
 
 	// After is what the service must say of itself after a call that it
-	// answered with success. Otherwise the activation has failed, and may
-	// have had an effect.
+	// answered with success, or after a restart, once it serves. Otherwise the
+	// activation has failed, and may have had an effect.
 	After []Expect
 
 	// FaultKeepsOld is set where a service that answers with a fault has taken

@@ -239,13 +239,14 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 	options := t.Options.(*Options)
 	plan := deployers.NewPlan(t, l, f, "sips")
 	plan.NeverStaples = true // none of its modules knows of OCSP (master of 2026-08-20)
-	seen := options.observe(f, read(f))
+	parsed := read(f)
+	seen := options.observe(f, parsed)
 	if seen.version != "" {
 		plan.Fine(deployers.Control, "OpenSIPS %s answers at %s", seen.version, options.MI.Address)
 	}
 	var err error
 	if options.Database != "" {
-		err = options.planRow(&plan, seen, t, f)
+		err = options.planRow(&plan, seen, parsed, t, f)
 	} else {
 		err = seen.planFiles(&plan, t, f)
 	}
@@ -352,7 +353,7 @@ func remedyOfMI(t deployers.Target) string {
 }
 
 // planRow completes the plan for a domain of the database.
-func (o *Options) planRow(plan *deployers.Plan, seen observed, t deployers.Target, f deployers.Facts) error {
+func (o *Options) planRow(plan *deployers.Plan, seen observed, s script, t deployers.Target, f deployers.Facts) error {
 	plan.Files, plan.Directory = nil, ""
 	plan.Row = &deployers.Row{Database: o.Database, Table: string(o.Table), Domain: strings.ReplaceAll(o.Domain, "{lineage}", plan.Lineage), Type: int(o.Type)}
 	at := slices.IndexFunc(seen.all, func(d tlsDomain) bool {
@@ -387,6 +388,13 @@ func (o *Options) planRow(plan *deployers.Plan, seen observed, t deployers.Targe
 	}
 	var err error
 	plan.Activate, err = seen.activation(t, f, o.reload(t, plan.Row, seen), o.unsafe(seen))
+	if plan.Activate.Way == deployers.RestartUnit && at < 0 && s.path != "" && s.foreign == "" && s.param("tls_mgm", "db_url") == "" {
+		plan.Activate = deployers.Activation{
+			Way: deployers.NoWay, Unit: t.Unit, Wait: deployers.RestartNotAllowed,
+			Why:    s.path + " gives the module tls_mgm no db_url, so OpenSIPS takes no domain from a database, and a restart would be for nothing",
+			Remedy: "set certificate and key for target " + t.Name + " in place of opensips.database; or give tls_mgm the database, and restart " + t.Unit,
+		}
+	}
 	return err
 }
 
@@ -572,7 +580,7 @@ func (s observed) activation(t deployers.Target, f deployers.Facts, reload deplo
 			Remedy: "restart " + t.Unit + " when it suits, or set opensips: {reload: always} for target " + t.Name + " if this version bears tls_reload, never if it does not",
 		}, nil
 	case f.Systemd && t.AllowRestart:
-		return deployers.Activation{Way: deployers.RestartUnit, Unit: t.Unit, Why: unsafe + "; allow_restart is set, so it is restarted"}, nil
+		return deployers.Activation{Way: deployers.RestartUnit, Unit: t.Unit, After: reload.After, Why: unsafe + "; allow_restart is set, so it is restarted"}, nil
 	}
 	return deployers.Activation{Way: deployers.NoWay, Unit: t.Unit, Wait: deployers.RestartNotAllowed, Why: unsafe}, nil
 }

@@ -107,6 +107,10 @@ func TestActivation(t *testing.T) {
 		return a
 	}
 	restart := deployers.Activation{Way: deployers.RestartUnit, Unit: "opensips.service", Why: scriptWhy + "; allow_restart is set, so it is restarted"}
+	fresh := restart // of a domain of the database
+	fresh.Why, fresh.After = crashWhy+"; allow_restart is set, so it is restarted", reload.After
+	without := factsOf("4.1.0-dev", "")
+	without.Texts = map[string][]deployers.Text{scriptPath: {{Path: scriptPath, Content: scriptOfTwo}}}
 	unreachable := factsOf("", "")
 	unreachable.Answers = map[deployers.Query]deployers.Answer{{Channel: miFIFO, Method: "version"}: miSilent, {Channel: miFIFO, Method: "tls_list"}: miSilent}
 	unversioned := factsOf("", database)
@@ -148,9 +152,14 @@ func TestActivation(t *testing.T) {
 		{"unless it shall not", inDatabase(ReloadNever), factsOf("3.6.8", database), waits("opensips: {reload: never} is set"), nil},
 		{"4.1 would crash", inDatabase(ReloadAuto), factsOf("4.1.0-dev", database), waits(crashWhy), nil},
 		{
-			"so it is restarted", allowed(inDatabase(ReloadAuto)), factsOf("4.1.0-dev", database),
-			deployers.Activation{Way: deployers.RestartUnit, Unit: "opensips.service", Why: crashWhy + "; allow_restart is set, so it is restarted"}, nil,
+			"but not where it takes nothing from a database", allowed(inDatabase(ReloadAuto)), without,
+			deployers.Activation{
+				Way: deployers.NoWay, Unit: "opensips.service", Wait: deployers.RestartNotAllowed,
+				Why:    scriptPath + " gives the module tls_mgm no db_url, so OpenSIPS takes no domain from a database, and a restart would be for nothing",
+				Remedy: "set certificate and key for target web in place of opensips.database; or give tls_mgm the database, and restart opensips.service",
+			}, nil,
 		},
+		{"so it is restarted", allowed(inDatabase(ReloadAuto)), factsOf("4.1.0-dev", database), fresh, nil},
 		{"or asked for all that", inDatabase(ReloadAlways), factsOf("4.1.0-dev", database), reload, nil},
 		{"one that cannot be asked is not told", inDatabase(ReloadAuto), unreachable, deployers.Activation{}, mute(miSilent.Err)},
 		{"not to know is no reason to restart it", allowed(inDatabase(ReloadAuto)), unreachable, deployers.Activation{}, mute(miSilent.Err)},

@@ -393,6 +393,23 @@ func (r *run) askAfterwards(ctx context.Context, a attempt) (attempt, error) {
 	return a, failed
 }
 
+// askRestarted is askAfterwards for a service that was restarted. One that does not answer
+// within a moment is not known to lack anything.
+func (r *run) askRestarted(ctx context.Context, a attempt) (attempt, error) {
+	after := a.members[0].activate.After
+	if !a.activated || a.activation().Way != deployers.RestartUnit || len(after) == 0 {
+		return a, nil
+	}
+	for end := time.Now().Add(dying); ; time.Sleep(dyingTick) {
+		switch answer := r.site.World.Channels.Call(ctx, after[0].Query); {
+		case answer.Err == "":
+			return r.askAfterwards(ctx, a)
+		case answer.Sent || ctx.Err() != nil || time.Now().After(end):
+			return a, nil
+		}
+	}
+}
+
 // warnUnless says what an activation has done beside its target, or takes it back
 // where the next one has mended it.
 func (r *run) warnUnless(m member, expect deployers.Expect, holds bool) member {

@@ -207,6 +207,9 @@ func (r *run) prove(ctx context.Context, a attempt) (attempt, error) {
 	a = a.each(member.waitToBeReached)
 	switch {
 	case proof == nil && !a.isUnreached():
+		if a, proof = r.askRestarted(ctx, a); proof != nil {
+			return a, proof
+		}
 		for i, m := range a.members {
 			a.members[i] = m.displaced(counted[i])
 		}

@@ -131,6 +131,7 @@ func TestCalls(t *testing.T) {
 	expects := func(all ...deployers.Expect) hook {
 		return called(func(a *deployers.Activation) { a.After = all })
 	}
+	restarts := activated(deployers.Activation{Way: deployers.RestartUnit, Unit: "web.service", After: []deployers.Expect{expecting("a", false), expecting("b", true)}})
 	lists := func(texts ...string) hook {
 		var all []deployers.Answer
 		for _, text := range texts {
@@ -164,6 +165,10 @@ func TestCalls(t *testing.T) {
 		{"what it does not say beside", on{"before": expects(expecting("a", false), expecting("b", true)), "begin": lists("a")}, "deployed", "bsctapr", "call one", "new new new -", "b is dropped"},
 		{"what it does not say beside until it is undone", on{"before": expects(expecting("b", true)), "begin": lists("a", "b"), "tell 1": ignored()}, "rolled-back (not-proven) at prove", "bsctaPur", "call one, call one", "old old old again", "not: b is dropped"},
 		{"what it does not say beside, nor when it is undone", on{"before": expects(expecting("b", true)), "begin": lists("a"), "tell 1": ignored()}, "rolled-back (not-proven) at prove", "bsctaPur", "call one, call one", "old old old again", "b is dropped; look at b"},
+		{"what it says after a restart", on{"before": restarts, "begin": lists("a b"), "tell": after(isRestarted)}, "deployed", "bsctapr", "restart", "new new new -", "not: dropped"},
+		{"what it does not say beside after a restart", on{"before": restarts, "begin": answers("list", unreachable, deployers.Answer{Reply: "a"}), "tell": after(isRestarted)}, "deployed", "bsctapr", "restart", "new new new -", "b is dropped"},
+		{"what it does not say after a restart", on{"before": restarts, "begin": lists("b"), "tell": after(isRestarted)}, "rolled-back (dropped) at prove", "bsctaPur", "restart, restart", "old old old never alone", ""},
+		{"no answer after a restart", on{"before": restarts, "begin": answers("list", unreachable), "tell": after(isRestarted)}, "deployed", "bsctapr", "restart", "new new new -", "not: dropped"},
 	}, func(*world) {})
 }
 
