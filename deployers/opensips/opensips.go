@@ -263,7 +263,7 @@ func (s observed) planFiles(plan *deployers.Plan, t deployers.Target, f deployer
 	rows := 0
 	var ours []tlsDomain
 	var taken []deployers.Taken
-	half := ""
+	half, reader := "", plan.Reader
 	for _, d := range s.domains {
 		certificate, key := d.values["CERT_FILE"], d.values["PKEY_FILE"]
 		if !d.script() {
@@ -276,7 +276,7 @@ func (s observed) planFiles(plan *deployers.Plan, t deployers.Target, f deployer
 			half = fmt.Sprintf("domain %s takes %s with the key %s, and the target has only one of the two", d.name, certificate, key)
 			plan.Warn(deployers.Configuration, bothFiles, "%s", half)
 		} else if !gets {
-			plan.Beside = append(plan.Beside, deployers.Beside{Name: d.called(), Certificate: certificate, Key: key, Probes: s.probes(d, f)})
+			plan.Beside = append(plan.Beside, deployers.Beside{Name: d.called(), Certificate: certificate, Key: key, Probes: s.probes(d, f), Reader: &reader})
 		}
 		if gets {
 			ours = append(ours, d)
