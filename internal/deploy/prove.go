@@ -51,7 +51,7 @@ func (m member) faultless() member {
 	}
 	unproven := &outcome.NoProbeError{Target: m.prepared.job.target.Name}
 	if len(m.away) > 0 { // whether the service would answer is not known
-		unproven.Away, unproven.Taken = m.away[0].Err, prepare.IsTaken(m.away[0])
+		unproven.Away, unproven.Taken, unproven.Diverted = m.away[0].Err, prepare.IsTaken(m.away[0]), prepare.IsDiverted(m.away[0])
 		m.fault = unproven
 		return m
 	}
@@ -94,10 +94,10 @@ func (a attempt) isUnreached() bool {
 }
 
 // noteAway notes at which addresses a member is not proven, since they are not this
-// host's.
+// host's, or a packet filter leads away from them.
 func (m member) noteAway() member {
 	for _, o := range m.away {
-		if note := o.Err.Error() + ", and it is not proven there"; prepare.IsNotHere(o) && !slices.Contains(m.notes, note) {
+		if note := o.Err.Error() + ", and it is not proven there"; (prepare.IsNotHere(o) || prepare.IsDiverted(o)) && !slices.Contains(m.notes, note) {
 			m.notes = append(slices.Clip(m.notes), note)
 		}
 	}

@@ -485,6 +485,8 @@ func (ev evidence) away(o probe.Observation, others bool) deployers.Check {
 		return warned(deployers.Serving, "write a probe at an address that this host always has; or else certlatch deploy --pending proves a renewal when the address has come", "%v", o.Err)
 	case prepare.WhyUnreached(o) != "":
 		return ev.unreached(prepare.Unreached(ev.plan, []probe.Observation{o}))
+	case prepare.IsDiverted(o):
+		return warned(deployers.Serving, "let the rule (nft list ruleset) leave alone what this host itself asks there, or write a probe at an address that no rule is about", "%v", o.Err)
 	}
 	return warned(deployers.Serving, "see who else listens there (ss -tlnp), or write a probe that reaches only the service", "%v", o.Err)
 }

@@ -114,6 +114,8 @@ type NoProbeError struct {
 	Away   error // why what listens there is not the service's; nil: nothing is known of that
 	Taken  bool  // since another process of this host listens there, alone or beside the service
 
+	Diverted bool // since a packet filter leads elsewhere what this host asks there
+
 	// Unprobed is why the service has the files only where no probe can look, by its
 	// own configuration; empty: that is not known.
 	Unprobed string

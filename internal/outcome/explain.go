@@ -178,6 +178,9 @@ func beforehand() []kind {
 			if e.Taken {
 				return "see who else listens there (ss -tlnp), and end it: certlatch deploy --pending then proves the renewal; or write probe: for target " + of.Target + ", at an address that only the service has"
 			}
+			if e.Diverted {
+				return "let the rule (nft list ruleset) leave alone what this host itself asks there, or write probe: for target " + of.Target + ", at an address that no rule is about, or probe: [] to prove nothing"
+			}
 			return fmt.Sprintf("write probe: for target %s, for example probe: [%q], or probe: [] to prove nothing", of.Target, of.example())
 		})}},
 		{NoProbeName, ByStep, []match{

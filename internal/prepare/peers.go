@@ -34,6 +34,9 @@ func (e *AwayError) Error() string {
 	case process.Apart:
 		return fmt.Sprintf("%s: the service has a network namespace of its own, which is not to be reached from here", e.Probe)
 	}
+	if e.Peer == process.Diverted {
+		return fmt.Sprintf("%s: a rule of this host leads what it asks there elsewhere (nftables, iptables)", e.Probe)
+	}
 	if e.Peer == process.Shared {
 		return fmt.Sprintf("%s: another process than the service's listens there, too, and gets some of the connections", e.Probe)
 	}
@@ -74,6 +77,13 @@ func (p *Preparer) Look(ctx context.Context, looks []Look, done func()) [][]prob
 	}
 	for n, o := range p.Observe(ctx, going, done) {
 		*into[n] = o
+	}
+	for i, look := range looks {
+		for k, o := range seen[i] {
+			if look.Found && o.Diverted {
+				seen[i][k] = probe.Observation{Endpoint: o.Endpoint, Err: &AwayError{o.Endpoint, AddressOf(o), process.Diverted}}
+			}
+		}
 	}
 	return seen
 }
@@ -245,6 +255,13 @@ func isApart(o probe.Observation) bool {
 func IsTaken(o probe.Observation) bool {
 	away, is := errors.AsType[*AwayError](o.Err)
 	return is && (away.Peer == process.Another || away.Peer == process.Shared)
+}
+
+// IsDiverted reports whether an observation is of a found probe from which a packet
+// filter of this host leads away.
+func IsDiverted(o probe.Observation) bool {
+	away, is := errors.AsType[*AwayError](o.Err)
+	return is && away.Peer == process.Diverted
 }
 
 // IsNotHere reports whether an observation is of a found probe whose address this

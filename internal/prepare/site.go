@@ -138,7 +138,9 @@ func (channels) Call(ctx context.Context, query deployers.Query) deployers.Answe
 }
 
 func (network) Observe(ctx context.Context, at []endpoint.Endpoint, done func()) []probe.Observation {
-	return observe(ctx, at, probe.Handshake, done)
+	return observe(ctx, at, func(ctx context.Context, e endpoint.Endpoint) probe.Observation {
+		return probe.HandshakeAsking(ctx, e, process.EndsAt)
+	}, done)
 }
 
 func (network) Prove(ctx context.Context, until time.Time, wants []probe.Want) []probe.Seen {

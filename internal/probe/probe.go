@@ -33,6 +33,7 @@ type Observation struct {
 	Version, Cipher uint16              // of crypto/tls
 	ALPN            string              // the protocol agreed on; empty: none
 	ClientAuth      bool                // the server asked for a client certificate
+	Diverted        bool                // the connection did not end where it was made to
 	Err             error               // an *Error
 }
 
@@ -53,6 +54,10 @@ func (o Observation) At(other endpoint.Endpoint) *Observation {
 	}
 	return &Observation{Endpoint: other, Err: &Error{Endpoint: other, Kind: ConnectTimeout, Err: failed.Err}}
 }
+
+// Ending reports whether a connection ended where it was made to, as far as that is
+// known, given the addresses of both sides.
+type Ending func(server, client netip.AddrPort) bool
 
 // Protocol returns the name of the version of TLS that was agreed on.
 func (o Observation) Protocol() string { return tls.VersionName(o.Version) }
@@ -79,10 +84,16 @@ func (o Observation) CipherSuite() string { return tls.CipherSuiteName(o.Cipher)
 // For an XMPP domain with an international name it asks as clients do, by its U-labels
 // (RFC 7622 section 3.2), and by its A-labels only a server that does not know it so.
 func Handshake(ctx context.Context, e endpoint.Endpoint) Observation {
+	return HandshakeAsking(ctx, e, nil)
+}
+
+// HandshakeAsking is Handshake, and asks while the connection is up whether it ended
+// where it was made to.
+func HandshakeAsking(ctx context.Context, e endpoint.Endpoint, ended Ending) Observation {
 	ctx, cancel := context.WithTimeout(ctx, Limit)
 	defer cancel()
 	domain, groups := endpoint.Unicode(e.Name), []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521}
-	seen := handshake(ctx, e, domain, groups)
+	seen := handshake(ctx, e, domain, groups, ended)
 	failed, _ := errors.AsType[*Error](seen.Err)
 	switch {
 	case failed == nil:
@@ -94,7 +105,7 @@ func Handshake(ctx context.Context, e endpoint.Endpoint) Observation {
 	default:
 		return seen
 	}
-	if again := handshake(ctx, e, domain, groups); again.Err == nil {
+	if again := handshake(ctx, e, domain, groups, ended); again.Err == nil {
 		return again
 	}
 	return seen
@@ -102,7 +113,7 @@ func Handshake(ctx context.Context, e endpoint.Endpoint) Observation {
 
 // handshake is Handshake with an XMPP domain in one form, and with some groups (RFC
 // 8446 section 4.2.7); nil: all that crypto/tls knows.
-func handshake(ctx context.Context, e endpoint.Endpoint, domain string, groups []tls.CurveID) Observation {
+func handshake(ctx context.Context, e endpoint.Endpoint, domain string, groups []tls.CurveID, ended Ending) Observation {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", e.Address())
 	if err != nil {
 		return Observation{Endpoint: e, Err: connectError(e, err)}
@@ -115,6 +126,12 @@ func handshake(ctx context.Context, e endpoint.Endpoint, domain string, groups [
 	}
 	config := seen.config()
 	config.CurvePreferences = groups
+	if ended != nil {
+		config.VerifyPeerCertificate = func([][]byte, [][]*x509.Certificate) error { // the server's end is up until it has had an answer
+			seen.Diverted = !ended(addressOf(conn.RemoteAddr()), addressOf(conn.LocalAddr()))
+			return nil
+		}
+	}
 	client := tls.Client(conn, config)
 	err = client.HandshakeContext(ctx)
 	if err != nil && !seen.ClientAuth {
@@ -140,12 +157,14 @@ func Addresses(ctx context.Context, name string) []netip.Addr {
 }
 
 // peerOf returns the address that a connection was made to.
-func peerOf(conn net.Conn) netip.Addr {
-	at, is := conn.RemoteAddr().(*net.TCPAddr)
+func peerOf(conn net.Conn) netip.Addr { return addressOf(conn.RemoteAddr()).Addr() }
+
+func addressOf(addr net.Addr) netip.AddrPort {
+	at, is := addr.(*net.TCPAddr)
 	if !is {
-		return netip.Addr{}
+		return netip.AddrPort{}
 	}
-	return at.AddrPort().Addr().Unmap()
+	return netip.AddrPortFrom(at.AddrPort().Addr().Unmap(), uint16(at.Port))
 }
 
 // config returns the configuration of a client that notes what it sees in the

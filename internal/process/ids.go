@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/certlatch/certlatch/deployers"
 )
 
@@ -25,14 +23,15 @@ func IDs(pid int) (deployers.IDs, error) {
 }
 
 func parseIDs(status string) (deployers.IDs, error) {
-	const last = 3 // of real, effective, saved and file system ID
+	const last = 3               // of real, effective, saved and file system ID
+	const readsAll = 1<<1 | 1<<2 // CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH (include/uapi/linux/capability.h)
 	ids := deployers.IDs{Known: true}
 	found := 0
 	for line := range strings.Lines(status) {
 		key, value, _ := strings.Cut(line, ":")
 		if key == "CapEff" {
 			set, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
-			ids.ReadsAll = err != nil || set&(1<<unix.CAP_DAC_OVERRIDE|1<<unix.CAP_DAC_READ_SEARCH) != 0
+			ids.ReadsAll = err != nil || set&readsAll != 0
 			continue
 		}
 		if key != "Uid" && key != "Gid" && key != "Groups" {

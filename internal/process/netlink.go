@@ -58,11 +58,12 @@ const (
 
 	sizeofDiagRequest = 56 // struct inet_diag_req_v2, include/uapi/linux/inet_diag.h
 	sizeofDiagMsg     = 72 // struct inet_diag_msg, the same
+
+	stateListen = 10 // TCP_LISTEN, include/net/tcp_states.h
 )
 
 // diagRequest asks for all listening TCP sockets of a family.
 func diagRequest(family uint8) []byte {
-	const stateListen = 10 // TCP_LISTEN, include/net/tcp_states.h
 	native := binary.NativeEndian
 	request := make([]byte, unix.SizeofNlMsghdr, unix.SizeofNlMsghdr+sizeofDiagRequest)
 	native.PutUint32(request[0:], uint32(cap(request)))

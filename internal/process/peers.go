@@ -11,12 +11,13 @@ import (
 type Peer int
 
 const (
-	Own     Peer = iota // one of the processes that are asked about
-	Nobody              // this host, where nobody listens there
-	Another             // another process of this host
-	Shared              // now one of the processes, and now another one
-	Apart               // not the processes, which have a network namespace of their own
-	NotHere             // another host, or none: the address is none of this host's
+	Own      Peer = iota // one of the processes that are asked about
+	Nobody               // this host, where nobody listens there
+	Another              // another process of this host
+	Shared               // now one of the processes, and now another one
+	Apart                // not the processes, which have a network namespace of their own
+	NotHere              // another host, or none: the address is none of this host's
+	Diverted             // whoever a packet filter of this host leads to; see EndsAt
 )
 
 // Peers returns whom connections from here to some addresses reach, seen from some
@@ -27,7 +28,7 @@ const (
 // several with the same one each gets some (socket(7), SO_REUSEPORT).
 //
 // It does not look through rules that redirect connections, such as those of
-// nftables.
+// nftables; EndsAt does, for one connection.
 func Peers(pids []int, at []netip.AddrPort) ([]Peer, error) {
 	listening, err := listeningSockets(openDiag, "/proc/self/net/tcp", "/proc/self/net/tcp6")
 	if err != nil {
