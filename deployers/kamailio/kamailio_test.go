@@ -1,6 +1,7 @@
 package kamailio
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"os"
@@ -393,6 +394,42 @@ func TestChecks(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestBeside is about what Kamailio reads beside the target's pair.
+func TestBeside(t *testing.T) {
+	const others = "[server:any]\nserver_name = b.example\ncertificate = /b/cert.pem\nprivate_key = key.pem\ncrl = /b/crl.pem\n" +
+		"[server:192.0.2.2:5061]\ncertificate = ./cert.pem\nprivate_key = /c/key.pem\n" +
+		"[server:192.0.2.3:5061]\ncertificate = /d/cert.pem\nprivate_key = /engine:id\n" +
+		"[server:192.0.2.4:5061]\ncertificate = /e/cert.pem\n" +
+		"[client:default]\nca_list = /peers.pem\n"
+	for _, test := range []struct {
+		name, tls string
+		want      []string
+	}{
+		{"the target's own", ourProfile, nil},
+		{"others", ourProfile + others, []string{
+			"Kamailio's [server:any] (/etc/kamailio/tls.cfg:4): /b/cert.pem /etc/kamailio/key.pem []",
+			"Kamailio's [server:any] (/etc/kamailio/tls.cfg:4):   [/b/crl.pem]",
+			"Kamailio's [client:default] (/etc/kamailio/tls.cfg:17):   [/peers.pem]",
+		}},
+		{"of a file that is not read to its end", ourProfile + others + "nonsense\n", nil},
+	} {
+		plan, err := Deployer{}.Plan(sample.Target(Deployer{}, nil), lineage.Lineage{Name: "sip.example"}, factsOf(byFile, test.tls))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, b := range plan.Beside {
+			got = append(got, fmt.Sprintf("%s: %s %s %s", b.Name, b.Certificate, b.Key, b.Reads))
+			if !b.Called || b.Reader == nil {
+				t.Errorf("%s: %+v", test.name, b)
+			}
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%s: %s", test.name, diff)
+		}
 	}
 }
 
