@@ -108,11 +108,17 @@ func sorted(names []string) []string {
 // TestMissingParent lets two transactions make the directories that both need, so
 // that those go with the last one that is undone.
 func TestMissingParent(t *testing.T) {
+	for _, l := range []layout{inNew, managed} {
+		t.Run(string(l), func(t *testing.T) { testMissingParent(t, l) })
+	}
+}
+
+func testMissingParent(t *testing.T, l layout) {
 	p := place{t.TempDir()}
 	in := p.installer()
 	var open []*Transaction
 	for _, name := range []string{"one", "two", "three"} {
-		tx, err := in.Stage([]Set{p.neighbour(managed, name, newPair)})
+		tx, err := in.Stage([]Set{p.neighbour(l, name, newPair)})
 		if err != nil {
 			t.Fatal(err)
 		}
