@@ -156,7 +156,7 @@ type Unit struct {
 	Credentials          []Credential
 	RefreshesCredentials bool
 
-	Hidden []Hidden // what it would not see when it is started; nil where it runs
+	Hidden []Hidden // what it would not see when it is started; nil where it runs without a root of its own
 
 	// ExecStart is the command that starts it, with systemd's specifiers resolved
 	// and variables of the environment not, but for those of a unit that does not run

@@ -176,8 +176,8 @@ func (p *Preparer) mountedOver(unit deployers.Unit, plan deployers.Plan) []deplo
 		"%s does not see %s as this host does, since something is mounted over it, and so not what is put there either", unit.Name, strings.Join(hidden, " and "))}
 }
 
-// wouldNotSee says of a unit that does not run which files of a plan it would not see
-// when it is started, which would fail then: to start it is no remedy.
+// wouldNotSee says of a unit that does not run, or has a root of its own, which files of a
+// plan it would not see when it is started, which would fail then: to start it is no remedy.
 func wouldNotSee(unit deployers.Unit, plan deployers.Plan) deployers.Plan {
 	if len(unit.Hidden) == 0 {
 		return plan

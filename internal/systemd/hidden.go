@@ -9,8 +9,14 @@ import (
 
 // hidingProperties are those of a service that decide what it will see of this host's
 // files (org.freedesktop.systemd1(5)). They are asked for where no process of it can be
-// looked at.
-const hidingProperties = "InaccessiblePaths TemporaryFileSystem BindPaths BindReadOnlyPaths PrivateTmp ProtectHome RootDirectory"
+// looked at, or has a root of its own, by which its paths are others.
+const hidingProperties = "InaccessiblePaths TemporaryFileSystem BindPaths BindReadOnlyPaths PrivateTmp ProtectHome"
+
+// hasRoot reports whether a service has another root than this host.
+func hasRoot(properties map[string]any) bool {
+	root := property[string](properties, "RootDirectory")
+	return root != "" && root != "/" || property[string](properties, "RootImage") != ""
+}
 
 // hidden returns what a service will not see, or see again, as systemd.exec(5) has it.
 func hidden(properties map[string]any) (all []deployers.Hidden) {
@@ -19,8 +25,11 @@ func hidden(properties map[string]any) (all []deployers.Hidden) {
 			all = append(all, deployers.Hidden{Path: path, By: by})
 		}
 	}
-	root := property[string](properties, "RootDirectory")
-	if root != "" && root != "/" {
+	image, root := property[string](properties, "RootImage"), property[string](properties, "RootDirectory")
+	switch {
+	case image != "":
+		hide("RootImage="+image, "/")
+	case hasRoot(properties):
 		hide("RootDirectory="+root, "/")
 		all = append(all, deployers.Hidden{Path: root})
 	}

@@ -139,7 +139,7 @@ func (m *Manager) Unit(ctx context.Context, name string) (deployers.Unit, error)
 
 // serviceProperties are those that only services have. Older versions lack the
 // last ones: credentials are read since 247, imported since 254.
-const serviceProperties = "User Group SupplementaryGroups MainPID NRestarts Result ControlGroup ExecStart DynamicUser " +
+const serviceProperties = "User Group SupplementaryGroups MainPID NRestarts Result ControlGroup ExecStart DynamicUser RootDirectory RootImage " +
 	"LoadCredential LoadCredentialEncrypted ImportCredential"
 
 // importProperty is ImportCredential with the patterns by which credentials are renamed,
@@ -206,7 +206,7 @@ func (m *Manager) properties(ctx context.Context, name string) (map[string]any, 
 			return nil, err
 		}
 	}
-	if property[uint32](properties, "MainPID") == 0 {
+	if property[uint32](properties, "MainPID") == 0 || hasRoot(properties) {
 		for key := range strings.FieldsSeq(hidingProperties) {
 			if err := ask(key); err != nil {
 				return nil, err
