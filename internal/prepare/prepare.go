@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -141,8 +142,26 @@ func (p *Preparer) Plan(ctx context.Context, a Assignment, bundle *lineage.Bundl
 		return plan, err
 	}
 	plan.Checks = append(plan.Checks, p.mountedOver(found.Unit, plan)...)
-	plan = wouldNotSee(found.Unit, plan)
+	plan = p.withoutIPv6(wouldNotSee(found.Unit, plan))
 	return deployers.HandOver(a.Target.Target, found, plan.ReadAgain(found))
+}
+
+// withoutIPv6 returns a plan whose found probes are at this host's loopback address of
+// IPv4, where it has none of IPv6: what listens at the wildcard of IPv6 has that too
+// (ipv6(7), IPV6_V6ONLY), and nobody can listen at ::1.
+func (p *Preparer) withoutIPv6(plan deployers.Plan) deployers.Plan {
+	v6 := func(e endpoint.Endpoint) bool { return e.Host == "::1" }
+	if !plan.Found || !slices.ContainsFunc(plan.Probes, v6) || len(p.Elsewhere([]netip.Addr{netip.IPv6Loopback()})) == 0 {
+		return plan
+	}
+	probes := slices.Clone(plan.Probes)
+	for i, e := range probes {
+		if v6(e) {
+			probes[i].Host = "127.0.0.1"
+		}
+	}
+	plan.Probes = deployers.Distinct(probes)
+	return plan
 }
 
 // mountedOver returns a check that names the directories of a plan's files in whose

@@ -195,8 +195,8 @@ func (s netlinkSocket) Close() error { return unix.Close(s.fd) }
 // address, by the type of the route that it has there (rtnetlink(7), RTM_GETROUTE).
 func isHere(open func() (io.ReadWriteCloser, error), addr netip.Addr) (bool, error) {
 	addr = addr.Unmap()
-	if addr.IsLoopback() || addr.IsUnspecified() {
-		return true, nil
+	if addr.Is4() && addr.IsLoopback() || addr.IsUnspecified() {
+		return true, nil // ::1 is not, where IPv6 is turned off
 	}
 	conn, err := open()
 	if err != nil {
