@@ -5,9 +5,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/certlatch/certlatch/deployers"
 	"github.com/certlatch/certlatch/internal/condition"
 	"github.com/certlatch/certlatch/internal/install"
 	"github.com/certlatch/certlatch/internal/lineage"
+	"github.com/certlatch/certlatch/internal/pairs"
 	"github.com/certlatch/certlatch/internal/prepare"
 	"github.com/certlatch/certlatch/internal/state"
 )
@@ -73,6 +75,26 @@ func TestChangedByRunSince(t *testing.T) {
 	})
 	if i.isChanged(g) {
 		t.Error("it is put down to others")
+	}
+}
+
+// What is issued may have been put into a row by a run that is under way; another pair not.
+func TestChangedRow(t *testing.T) {
+	s := newScene(t, "")
+	s.prove(s.first)
+	i, _ := s.open()
+	all, err := prepare.Lineages(s.Site.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := lineage.Describe(s.renewed.Cert)
+	g := glance{assigned: prepare.Assign(s.Site.Config, all)[0], place: pairs.Place{Row: new(deployers.Row)}, installed: &leaf, issued: &leaf}
+	if i.isChanged(g) {
+		t.Error("the issued pair is put down to others")
+	}
+	g.issued = nil
+	if !i.isChanged(g) {
+		t.Error("another pair is not put down to others")
 	}
 }
 

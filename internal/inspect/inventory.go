@@ -355,9 +355,13 @@ func (i inspection) conclude(g glance, observed []probe.Observation, before func
 }
 
 // isChanged reports whether somebody else has installed what there is: it is not a run's
-// that is under way, was cut off, or has ended since the state was read.
+// that is under way, was cut off, or has ended since the state was read. A row has no
+// journal that would tell of a run, so the issued pair counts as a run's there.
 func (i inspection) isChanged(g glance) bool {
 	if g.installed == nil || !g.place.IsChanged(g.installed.Fingerprint, i.record(g.assigned)) {
+		return false
+	}
+	if g.place.Row != nil && g.issued != nil && g.issued.Fingerprint == g.installed.Fingerprint {
 		return false
 	}
 	unfinished, st := i.later()
