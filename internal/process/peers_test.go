@@ -99,7 +99,8 @@ func TestIsHereByTables(t *testing.T) {
 		// As Linux 6.18 prints them.
 		trie: "Local:\n  +-- 192.0.2.0/24 2 0 2\n     |-- 192.0.2.0\n        /24 link UNICAST\n     |-- 192.0.2.7\n        /32 host LOCAL\n     |-- 198.51.100.0\n        /24 host LOCAL\n     |-- x\n        /32 host LOCAL\n",
 		route: "fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     eth0\n" +
-			"20010db8000000000000000000000007 80 00000000000000000000000000000000 00 00000000000000000000000000000000 00000000 00000002 00000000 80200001     eth0\nnot a route\n",
+			"20010db8000000000000000000000007 80 00000000000000000000000000000000 00 00000000000000000000000000000000 00000000 00000002 00000000 80200001     eth0\nnot a route\n" +
+			"00000000000000000000000000000001 80 00000000000000000000000000000000 00 00000000000000000000000000000000 00000000 00000004 00000000 80200001       lo\n",
 	} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -113,8 +114,10 @@ func TestIsHereByTables(t *testing.T) {
 			t.Errorf("%s: %v, %v", text, here, err)
 		}
 	}
-	if here, err := isHereByTables(netip.MustParseAddr("2001:db8::7"), trie, dir+"/none"); err != nil || here {
-		t.Errorf("without IPv6: %v, %v", here, err)
+	for _, text := range []string{"2001:db8::7", "::1"} {
+		if here, err := isHereByTables(netip.MustParseAddr(text), trie, dir+"/none"); err != nil || here {
+			t.Errorf("%s without IPv6: %v, %v", text, here, err)
+		}
 	}
 	if _, err := isHereByTables(netip.MustParseAddr("192.0.2.7"), dir+"/none", route); err == nil {
 		t.Error("without a table it is known")

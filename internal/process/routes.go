@@ -23,7 +23,7 @@ const (
 // two tables.
 func isHereByTables(addr netip.Addr, trie, route string) (bool, error) {
 	addr = addr.Unmap().WithZone("")
-	if addr.IsLoopback() || addr.IsUnspecified() {
+	if addr.Is4() && addr.IsLoopback() || addr.IsUnspecified() {
 		return true, nil
 	}
 	table, parse := trie, new(trieReader).local
