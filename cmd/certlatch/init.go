@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -99,7 +100,7 @@ func (p *program) init(c *cli.Context) error {
 }
 
 // initAgain shows the targets that are proposed for lineages which no target of the
-// configuration takes, and adds them where it is to.
+// configuration takes, and for services that have no target, and adds them where it is to.
 func (p *program) initAgain(ctx context.Context, path string, update bool) error {
 	cfg, err := config.Load(path)
 	if err != nil {
@@ -117,7 +118,10 @@ func (p *program) initAgain(ctx context.Context, path string, update bool) error
 	if err != nil {
 		return err
 	}
-	proposed = proposed.Beyond(cfg.Demand().Takes, cfg.HasTarget)
+	hasService := func(name string) bool {
+		return slices.ContainsFunc(cfg.Targets, func(t config.Target) bool { return t.Service == name })
+	}
+	proposed = proposed.Beyond(cfg.Demand().Takes, hasService, cfg.HasTarget)
 	var entries string
 	for _, t := range proposed.Targets {
 		entry, err := t.Entry()

@@ -139,10 +139,11 @@ func Make(host Host) Proposal {
 	return m.out
 }
 
-// Beyond returns the proposal without targets for lineages that are claimed already, and
-// with other names for those whose name is taken.
-func (p Proposal) Beyond(isClaimed func(lineage.Lineage) bool, isTaken func(name string) bool) Proposal {
-	p.Targets = slices.DeleteFunc(slices.Clone(p.Targets), func(t Target) bool { return isClaimed(t.of) })
+// Beyond returns the proposal without targets for lineages that are claimed already, but
+// for those of services that have none yet, and with other names for those whose name is
+// taken.
+func (p Proposal) Beyond(isClaimed func(lineage.Lineage) bool, isServed func(service string) bool, isTaken func(name string) bool) Proposal {
+	p.Targets = slices.DeleteFunc(slices.Clone(p.Targets), func(t Target) bool { return isClaimed(t.of) && isServed(t.Service) })
 	given := map[string]bool{}
 	for i := range p.Targets {
 		name := p.Targets[i].Name
