@@ -283,9 +283,6 @@ func surveyPath(roots []lineage.Root, path string) proposal.File {
 	if info, err := os.Lstat(path); err == nil {
 		file.Link = info.Mode().Type() == fs.ModeSymlink
 	}
-	if _, err := os.Stat(filepath.Dir(path)); errors.Is(err, fs.ErrNotExist) {
-		file.NoDirectory = true
-	}
 	if at := slices.IndexFunc(roots, func(r lineage.Root) bool { return r.Holds(path) }); at >= 0 {
 		file.KeptBy = roots[at].Client
 	}

@@ -88,7 +88,7 @@ func TestSurveyFiles(t *testing.T) {
 		s.path("own/copy.pem"):                  {Leaf: &renewed},
 		s.path("own/none.pem"):                  {},
 		s.path("own/not-there.pem"):             {},
-		s.path("no-directory/not-there.pem"):    {NoDirectory: true},
+		s.path("no-directory/not-there.pem"):    {},
 		s.path("own/link.pem"):                  {Leaf: &renewed, Link: true, Kept: "certbot:web.example", KeptBy: "certbot"},
 		beside:                                  {Leaf: &renewed, Kept: "certbot:web.example", KeptBy: "certbot"},
 		s.path("archive/web.example/cert1.pem"): {Leaf: &first, KeptBy: "certbot"},

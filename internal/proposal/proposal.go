@@ -59,14 +59,13 @@ func (s Service) String() string {
 
 // File is what is at the path of a certificate, or of a key.
 type File struct {
-	Leaf        *lineage.Leaf // of a certificate; nil: none could be read
-	SelfIssued  bool
-	Link        bool     // the path itself is a symlink
-	LinkedAt    []string // the first link on the way to it below the service's tree; nil: there is none
-	NoDirectory bool     // not even its directory exists
-	Foreign     bool     // of a configuration: others than root could have written it
-	Kept        string   // the lineage, CLIENT:NAME, whose own file this is; empty: of none
-	KeptBy      string   // the client in whose directory it lies; empty: none
+	Leaf       *lineage.Leaf // of a certificate; nil: none could be read
+	SelfIssued bool
+	Link       bool     // the path itself is a symlink
+	LinkedAt   []string // the first link on the way to it below the service's tree; nil: there is none
+	Foreign    bool     // of a configuration: others than root could have written it
+	Kept       string   // the lineage, CLIENT:NAME, whose own file this is; empty: of none
+	KeptBy     string   // the client in whose directory it lies; empty: none
 
 	// Of a key that the service can read: the owner, group and mode that it has, as
 	// far as a target would not give it those by default.
@@ -272,14 +271,8 @@ func (m *maker) placeFiles(t *Target, s Service, use deployers.Use, l Lineage) {
 			t.besideCombined(use)
 		}
 		t.keepRights(m.Files[use.Key])
-		if files.NoDirectory {
-			t.Steps = append(t.Steps, t.directoryStep())
-		}
 	default:
 		t.ownFiles(place, use, l.Name)
-		if m.Files[place.Certificate].NoDirectory {
-			t.Steps = append(t.Steps, t.directoryStep())
-		}
 	}
 	if why != "" {
 		t.About, t.Copy = append(t.About, why), files.KeptBy
@@ -307,12 +300,6 @@ func (t *Target) besideCombined(use deployers.Use) {
 		dir = filepath.Dir(filepath.Clean(dir))
 	}
 	t.Certificate, t.Key = filepath.Join(dir, name+".fullchain.pem"), filepath.Join(dir, name+".privkey.pem")
-}
-
-// directoryStep returns the step that makes the directories of the target's files.
-func (t *Target) directoryStep() Step {
-	dirs := deployers.Distinct([]string{yamlValue(filepath.Dir(t.Certificate)), yamlValue(filepath.Dir(t.Key))})
-	return Step{"make the directory", []string{"install -d " + strings.Join(dirs, " ")}}
 }
 
 // placeFor returns the place for files of the target's own, and reports whether the service's
@@ -351,7 +338,7 @@ func (t *Target) keepRights(key File) {
 
 // withKey returns what is true of a certificate and its key together.
 func (f File) withKey(key File) File {
-	f.Link, f.NoDirectory = f.Link || key.Link, f.NoDirectory || key.NoDirectory
+	f.Link = f.Link || key.Link
 	f.KeptBy = cmp.Or(f.KeptBy, key.KeptBy)
 	f.LinkedAt = deployers.Distinct(slices.Concat(f.LinkedAt, key.LinkedAt))
 	return f

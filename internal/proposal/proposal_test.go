@@ -189,11 +189,6 @@ func TestMake(t *testing.T) {
 			want:     []string{"web www.example /etc/nginx/tls/www.example to do"},
 		},
 		{
-			name: "a directory that is missing", lineages: []Lineage{www},
-			services: []Service{service(t, "nginx", use("a", own, "www.example"))}, files: map[string]File{own: {NoDirectory: true}},
-			want: []string{"web www.example " + own + " to do"},
-		},
-		{
 			name: "two services with one file", lineages: []Lineage{three},
 			services: []Service{service(t, "nginx", use("a", "/both.pem", "web.example")), service(t, "prosody", use("host", "/both.pem", "xmpp.example"))},
 			want:     []string{"web example /both.pem", "xmpp example /both.pem idle"},
@@ -402,8 +397,8 @@ func TestTree(t *testing.T) {
 		{"a directory that holds a client's", "/etc/letsencrypt", ours, map[string]File{ours.Certificate: {KeptBy: "certbot"}},
 			certs + "/im.example.crt", "let prosody name", `certificates = "/etc/prosody/certs"`},
 		{"its own, which is a link to a client's", certs, inTree(certs+"/im.example/fullchain.pem", certs+"/im.example/privkey.pem"),
-			map[string]File{certs: {KeptBy: "certbot"}, certs + "/im.example/fullchain.pem": {KeptBy: "certbot"}, "/etc/prosody/tls/{lineage}.crt": {NoDirectory: true}},
-			"/etc/prosody/tls/im.example.crt", "make the directory", "install -d /etc/prosody/tls" + `certificates = "/etc/prosody/tls"`},
+			map[string]File{certs: {KeptBy: "certbot"}, certs + "/im.example/fullchain.pem": {KeptBy: "certbot"}},
+			"/etc/prosody/tls/im.example.crt", "let prosody name", `certificates = "/etc/prosody/tls"`},
 		{"a client's, for a host without a certificate", live, deployers.Use{Where: "host im.example", Names: []string{"im.example"}}, map[string]File{live: {KeptBy: "certbot"}},
 			certs + "/im.example.crt", "let prosody name", `certificates = "/etc/prosody/certs"`},
 		{"a link in its own", certs, linked, map[string]File{linked.Certificate: {KeptBy: "certbot", LinkedAt: []string{certs + "/linked"}}, linked.Key: {LinkedAt: []string{certs + "/linked"}}},
