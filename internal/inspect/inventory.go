@@ -62,9 +62,9 @@ func (in Inspector) inventory(ctx context.Context, prep *prepare.Preparer, scope
 	looked := eachOnce(slices.DeleteFunc(slices.Clone(assigned), func(a prepare.Assignment) bool { return !wanted(a) }))
 	seen, whole := i.sight(ctx, looked, known)
 	seen, whole, assigned = withoutLeft(looked, seen, whole, assigned)
-	unclaimed := unclaimedAmong(in.Site.Config, all, readSnapshot(in.Site.Config.Run).Unclaimed)
+	unclaimed, kept := unclaimedAmong(in.Site.Config, all, readSnapshot(in.Site.Config.Run).Unclaimed)
 	if looksAtUnclaimed {
-		unclaimed = i.serving(ctx, unclaimed, seen)
+		unclaimed = i.serving(ctx, unclaimed, kept, seen)
 	}
 	if i.unread != nil {
 		return seen, unclaimed, i.unread // and the snapshot stays, which knows what was held

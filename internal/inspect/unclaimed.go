@@ -17,8 +17,8 @@ import (
 // This file looks at lineages that no target takes.
 
 // unclaimedAmong returns the lineages that no target takes, with where they were seen to be
-// served before. Nothing is read of them.
-func unclaimedAmong(cfg *config.Config, all []lineage.Lineage, before []state.Unclaimed) (unclaimed []state.Unclaimed) {
+// served before, and each as it is kept. Nothing is read of them.
+func unclaimedAmong(cfg *config.Config, all []lineage.Lineage, before []state.Unclaimed) (unclaimed []state.Unclaimed, kept []lineage.Lineage) {
 	demand := cfg.Demand()
 	served := map[lineage.Lineage]*string{}
 	for _, b := range before {
@@ -28,47 +28,43 @@ func unclaimedAmong(cfg *config.Config, all []lineage.Lineage, before []state.Un
 		if !demand.Takes(l) {
 			u := state.Unclaimed{Lineage: l.Name, Client: l.Client}
 			u.Served = served[lineage.Lineage{Client: u.Client, Name: u.Lineage}]
-			unclaimed = append(unclaimed, u)
+			unclaimed, kept = append(unclaimed, u), append(kept, l)
 		}
 	}
-	return unclaimed
+	return unclaimed, kept
 }
 
 // What is looked at of lineages that no target takes: a handshake costs the service
-// something, and one lineage that is served is as good a warning as all of them.
+// something, and one lineage that is served is as good a warning as all of them. Whoever
+// may write to a client's directory decides how many there are.
 const (
-	mostUnclaimed = 16
-	mostAddresses = 4
+	mostUnclaimedRead = 64
+	mostUnclaimed     = 16
+	mostAddresses     = 4
 )
 
-// serving looks for lineages that no target takes at the addresses where certificates of
-// targets were seen, under the names of the lineages.
-func (i inspection) serving(ctx context.Context, unclaimed []state.Unclaimed, seen []state.Sighting) []state.Unclaimed {
-	if len(unclaimed) == 0 {
-		return nil // and no lineage is read again
-	}
+// serving looks for lineages that no target takes, which are kept in the same order, at
+// the addresses where certificates of targets were seen, under the names of the lineages.
+func (i inspection) serving(ctx context.Context, unclaimed []state.Unclaimed, kept []lineage.Lineage, seen []state.Sighting) []state.Unclaimed {
 	addresses := answering(seen)
+	if len(addresses) == 0 {
+		return unclaimed
+	}
 	var looks []prepare.Look
 	var leaves []*x509.Certificate
 	var of []int
-	for _, spare := range i.spares() {
-		if len(looks) == mostUnclaimed {
-			break
-		}
-		n := slices.IndexFunc(unclaimed, func(u state.Unclaimed) bool {
-			return u.Lineage == spare.Lineage.Name && u.Client == spare.Lineage.Client
-		})
-		name := firstHost(spare.Leaf)
-		if n < 0 || name == "" {
+	for n := range unclaimed[:min(len(unclaimed), mostUnclaimedRead)] {
+		bundle, _ := i.prep.Bundle(kept[n])
+		if bundle == nil || firstHost(bundle.Leaf) == "" || len(looks) == mostUnclaimed {
 			continue
 		}
 		unclaimed[n].Served = nil
 		look := prepare.Look{}
 		for _, at := range addresses {
-			at.Name = name
+			at.Name = firstHost(bundle.Leaf)
 			look.At = append(look.At, at)
 		}
-		looks, leaves, of = append(looks, look), append(leaves, spare.Leaf), append(of, n)
+		looks, leaves, of = append(looks, look), append(leaves, bundle.Leaf), append(of, n)
 	}
 	for k, observed := range i.prep.Look(ctx, looks, func() {}) {
 		for _, o := range observed {
@@ -131,7 +127,7 @@ const mostNamed = 5
 // unclaimedChecks names lineages that no target takes. It is a warning where one is known
 // to be served, since nobody brings the next certificate there.
 func unclaimedChecks(cfg *config.Config, all []lineage.Lineage) (checks []deployers.Check) {
-	found := unclaimedAmong(cfg, all, readSnapshot(cfg.Run).Unclaimed)
+	found, _ := unclaimedAmong(cfg, all, readSnapshot(cfg.Run).Unclaimed)
 	slices.SortStableFunc(found, func(a, b state.Unclaimed) int {
 		switch {
 		case (a.Served == nil) == (b.Served == nil):
