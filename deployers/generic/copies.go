@@ -9,54 +9,6 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 )
 
-// copyFinder finds what a service keeps as copies of the files that it takes.
-type copyFinder interface {
-	// wants adds what must be known for that.
-	wants(deployers.Wants, deployers.Facts) deployers.Wants
-	// find returns the argument lists that renew the copies of a plan's files, and puts
-	// what was found into the plan.
-	find(*deployers.Plan, deployers.Facts) [][]string
-}
-
-// postfixMaps are the tables of tls_server_sni_maps. postmap -F puts the content of the
-// files that a table names into an indexed file, so smtpd goes on with what was
-// there when that was made (postconf(5) and postmap(1) of 3.10).
-type postfixMaps struct{}
-
-// settings are the commands that print what main.cf, and what master.cf for services of
-// its own, say of the tables.
-func (postfixMaps) settings() [][]string {
-	const setting = "tls_server_sni_maps"
-	return [][]string{{"postconf", "-h", "-x", setting}, {"postconf", "-P", "-x", "*/*/" + setting}}
-}
-
-func (m postfixMaps) wants(wants deployers.Wants, f deployers.Facts) deployers.Wants {
-	wants.Commands = append(wants.Commands, m.settings()...)
-	for _, table := range m.tables(f) {
-		if path, ok := sourceOf(table); ok {
-			wants.Texts = append(wants.Texts, path)
-		}
-	}
-	return wants
-}
-
-// tables returns the tables, such as lmdb:/etc/postfix/sni.
-func (m postfixMaps) tables(f deployers.Facts) []string {
-	var tables []string
-	for _, argv := range m.settings() {
-		for line := range strings.Lines(f.Output(argv).Stdout) {
-			if name, value, ok := strings.Cut(line, " = "); ok && strings.HasSuffix(name, "/tls_server_sni_maps") {
-				line = value
-			}
-			split := func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) }
-			for _, table := range strings.FieldsFunc(line, split) {
-				tables = append(tables, strings.TrimPrefix(table, "proxy:")) // which reads it by another process (proxymap(8))
-			}
-		}
-	}
-	return deployers.Distinct(tables)
-}
-
 // sourceOf returns the file that postmap makes a table of, and reports whether it is made
 // of one.
 func sourceOf(table string) (path string, ok bool) {
@@ -65,22 +17,20 @@ func sourceOf(table string) (path string, ok bool) {
 	return path, made && filepath.IsAbs(path)
 }
 
-// isUnknown reports whether it cannot be read what a table is made of.
-func (postfixMaps) isUnknown(table string, f deployers.Facts) bool {
-	path, ok := sourceOf(table)
-	return !ok || len(f.Texts[path]) == 0
-}
-
-func (m postfixMaps) find(plan *deployers.Plan, f deployers.Facts) [][]string {
+// postfixCopies returns the argument lists that renew the copies of a plan's files in tables
+// of tls_server_sni_maps, and puts what was found into the plan. postmap -F puts the content
+// of the files that a table names into an indexed file, so smtpd goes on with what was
+// there when that was made (postconf(5) and postmap(1) of 3.10).
+func postfixCopies(plan *deployers.Plan, f *deployers.Facts) [][]string {
 	var copies [][]string
-	for _, table := range m.tables(f) {
+	for _, table := range (postfix{}).read(f).tables {
 		path, ok := sourceOf(table)
 		if !ok {
 			plan.Warn(deployers.Configuration, "renew its copies by generic: {copies: [[program, argument]]}, if it holds any of these files", "of tls_server_sni_maps %s, it is not known how its copies are renewed", table)
 			continue
 		}
 		renew := []string{"postmap", "-F", table}
-		switch named, other := m.entries(f.Texts[path], *plan, f.Names); {
+		switch named, other := postfixNamed(postfixEntries(table, f), *plan, f.Names); {
 		case named:
 			copies = append(copies, renew)
 			plan.Fine(deployers.Configuration, "%s holds copies of the files, which %s renews before each reload", table, strings.Join(renew, " "))
@@ -93,22 +43,34 @@ func (m postfixMaps) find(plan *deployers.Plan, f deployers.Facts) [][]string {
 	return copies
 }
 
-// entries reports whether the source of a table names one of a plan's files, and returns
-// the first of some names for which it has none of them.
-func (postfixMaps) entries(source []deployers.Text, plan deployers.Plan, names []string) (named bool, other string) {
-	contents := []deployers.Content{deployers.Fullchain, deployers.Chain, deployers.Key, deployers.Combined}
-	for _, text := range source {
+// postfixEntry is an entry of a table of tls_server_sni_maps.
+type postfixEntry struct {
+	where, name string
+	files       []string // in their order: each key before its certificate
+}
+
+// postfixEntries returns the entries of a table's source.
+func postfixEntries(table string, f *deployers.Facts) (entries []postfixEntry) {
+	path, _ := sourceOf(table)
+	for _, text := range f.Texts[path] {
 		for line := range strings.Lines(joinContinued(text.Content)) {
-			words := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) })
-			if len(words) == 0 || strings.HasPrefix(words[0], "#") {
-				continue
+			if words := postfixWords(line); len(words) > 1 && !strings.HasPrefix(words[0], "#") {
+				entries = append(entries, postfixEntry{path + ": " + words[0], words[0], absolute(words[1:])})
 			}
-			switch {
-			case slices.ContainsFunc(words[1:], func(path string) bool { return plan.Writes(path, contents...) }):
-				named = true
-			case other == "" && slices.ContainsFunc(names, func(name string) bool { return isKeyOf(words[0], name) }):
-				other = words[0]
-			}
+		}
+	}
+	return entries
+}
+
+// postfixNamed reports whether entries name one of a plan's files, and returns the first of
+// some names for which they have none of them.
+func postfixNamed(entries []postfixEntry, plan deployers.Plan, names []string) (named bool, other string) {
+	for _, entry := range entries {
+		switch {
+		case slices.ContainsFunc(entry.files, func(path string) bool { return writesAny(plan, path) }):
+			named = true
+		case other == "" && slices.ContainsFunc(names, func(name string) bool { return isKeyOf(entry.name, name) }):
+			other = entry.name
 		}
 	}
 	return named, other

@@ -10,14 +10,6 @@ import (
 	"github.com/certlatch/certlatch/internal/lineage"
 )
 
-// discoverer finds what the configuration of a service says of its certificates.
-type discoverer interface {
-	// asks adds what must be known for that.
-	asks(*deployers.Wants, *deployers.Facts)
-	// discover returns what it says, of a service that is known to be there.
-	discover(*deployers.Discovery, *deployers.Facts)
-}
-
 // service is one that a preset is for, as certlatch init looks for it.
 type service struct {
 	Deployer
@@ -48,7 +40,7 @@ func (s service) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 		return deployers.Wants{Unit: t.Unit, Texts: []string{wanted(t.Unit)}}
 	}
 	wants := s.Deployer.Wants(t, f)
-	presets()[string(s.preset)].finds.asks(&wants, &f)
+	presets()[string(s.preset)].reads.asks(&wants, &f)
 	return wants
 }
 
@@ -56,7 +48,7 @@ func (s service) Discover(_ deployers.Target, f deployers.Facts) (d deployers.Di
 	if !isUsed(f) {
 		return d
 	}
-	presets()[string(s.preset)].finds.discover(&d, &f)
+	presets()[string(s.preset)].reads.discover(&d, &f)
 	d.Installed, d.Preset = true, string(s.preset)
 	for i := range d.Uses {
 		d.Uses[i].Settings = []deployers.Setting{{Key: "preset", Value: d.Preset}}

@@ -11,22 +11,36 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 )
 
-// dovecotPairs finds what Dovecot takes, by what doveconf prints of its configuration
-// (doveconf(1) of 2.3.19 and 2.4.1).
-type dovecotPairs struct{}
+// dovecot reads what doveconf prints of Dovecot's configuration (doveconf(1) of 2.3.19 and
+// 2.4.1).
+type dovecot struct{}
 
-// settings is the command that prints what is set otherwise than usual, and of 2.3 where
-// the keys are, which it hides without -P.
-func (dovecotPairs) settings() []string { return []string{"doveconf", "-n", "-P"} }
+// settings is the command that prints what is set otherwise than usual.
+func (dovecot) settings() []string { return []string{"doveconf", "-n"} }
 
-// dovecotNames are the settings that name a certificate and its key: of 2.4, and of 2.3,
-// where they hold the content, or a < before the path of a file with it.
-func dovecotNames() [][]string {
-	return [][]string{
-		{"ssl_server_cert_file", "ssl_server_key_file"}, {"ssl_server_alt_cert_file", "ssl_server_alt_key_file"},
-		{"ssl_cert", "ssl_key"}, {"ssl_alt_cert", "ssl_alt_key"},
+// secrets is the command that prints passwords too, and where the keys of 2.3 are.
+func (p dovecot) secrets() []string { return append(p.settings(), "-P") }
+
+// hidden stands in the place of secrets (hide_secrets_from_value in
+// src/config/doveconf.c of 2.3.21, where the value of ssl_key is one).
+const hidden = "# hidden"
+
+// output returns what is known of the settings.
+func (p dovecot) output(f *deployers.Facts) deployers.Output {
+	if all := f.Output(p.secrets()); all.Stdout != "" && all.Failed == "" {
+		return all
 	}
+	return f.Output(p.settings())
 }
+
+// dovecotNames are the settings that name a certificate: of 2.4, and of 2.3, where they
+// hold the content, or a < before the path of a file with it.
+func dovecotNames() []string {
+	return []string{"ssl_server_cert_file", "ssl_server_alt_cert_file", "ssl_cert", "ssl_alt_cert"}
+}
+
+// dovecotKey returns the setting of the key for a certificate's.
+func dovecotKey(name string) string { return strings.Replace(name, "cert", "key", 1) }
 
 // dovecotBlock is a part of the configuration: what is for all, or for what its filters
 // (local_name, local, protocol) let through.
@@ -39,10 +53,10 @@ type dovecotBlock struct {
 type dovecotListener struct{ service, name, port, ssl string }
 
 // read returns the blocks, and the listeners of which something is set.
-func (p dovecotPairs) read(f *deployers.Facts) (blocks []dovecotBlock, listeners dovecotListeners) {
+func (p dovecot) read(f *deployers.Facts) (blocks []dovecotBlock, listeners dovecotListeners) {
 	blocks = []dovecotBlock{{settings: map[string]string{}}}
 	var opened []string // the blocks around a line, as kind and name
-	for line := range strings.Lines(f.Output(p.settings()).Stdout) {
+	for line := range strings.Lines(p.output(f).Stdout) {
 		line = strings.TrimSpace(line)
 		head, opens := strings.CutSuffix(line, "{")
 		name, value, sets := strings.Cut(line, "=")
@@ -125,47 +139,67 @@ func (l dovecotListeners) doors(f *deployers.Facts) []door {
 	return doors
 }
 
-func (p dovecotPairs) asks(wants *deployers.Wants, f *deployers.Facts) {
-	wants.Commands = append(wants.Commands, p.settings())
+func (p dovecot) wants(wants *deployers.Wants, f *deployers.Facts) {
+	if isUsual("dovecot.service", f) {
+		wants.Commands = append(wants.Commands, p.settings())
+	}
+}
+
+func (p dovecot) describe(plan *deployers.Plan, f *deployers.Facts) {
+	output := p.output(f)
+	if output.Failed != "" || !isUsual("dovecot.service", f) || f.CommandLine().Options("-c") != nil {
+		return
+	}
+	var all []deployers.Use
+	blocks, _ := p.read(f)
+	for _, block := range blocks {
+		all = append(all, block.pairs("")...)
+	}
+	if blocks[0].settings["ssl"] != "no" {
+		compare(plan, "Dovecot", "ssl_server_cert_file (ssl_cert before 2.4)", all, output.Stdout)
+	}
+}
+
+func (p dovecot) asks(wants *deployers.Wants, f *deployers.Facts) {
+	if strings.Contains(f.Output(p.settings()).Stdout, "_key = "+hidden) {
+		wants.Commands = append(wants.Commands, p.secrets())
+	}
 	_, listeners := p.read(f)
 	wants.Ports = portsOf(wants.Ports, listeners.doors(f))
 }
 
-func (p dovecotPairs) discover(d *deployers.Discovery, f *deployers.Facts) {
+func (p dovecot) discover(d *deployers.Discovery, f *deployers.Facts) {
 	*d = deployers.Discovery{
 		Role: "imap", Labels: []string{"imap", "mail", "pop3", "pop"},
 		Directory: "/etc/dovecot/tls/{lineage}",
 		Lines:     []string{"ssl_server_cert_file = {certificate}", "ssl_server_key_file = {key}"},
 	}
 	sign := "" // before the path of a file
-	if strings.HasPrefix(f.Output(p.settings()).Stdout, "# 2.3.") {
+	output := p.output(f)
+	if strings.HasPrefix(output.Stdout, "# 2.3.") {
 		sign, d.Lines = "<", []string{"ssl_cert = <{certificate}", "ssl_key = <{key}"}
 	}
 	blocks, listeners := p.read(f)
-	all := blocks[0].settings
-	switch failed := f.Output(p.settings()).Failed; {
-	case failed != "":
-		d.AddUnknown("Dovecot's configuration cannot be read: " + failed)
+	switch {
+	case output.Failed != "":
+		d.AddUnknown("Dovecot's configuration cannot be read: " + output.Failed)
 		return
-	case all["ssl"] == "no":
+	case blocks[0].settings["ssl"] == "no":
 		d.AddUnknown("Dovecot serves without TLS: its configuration says ssl = no")
 		return
 	}
 	doors := listeners.doors(f)
 	for _, block := range blocks {
-		if strings.Contains(block.filters, "protocol ") && block.isPair() {
+		uses := block.pairs(sign)
+		if strings.Contains(block.filters, "protocol ") && uses != nil {
 			d.AddUnknown(block.filters + " has a certificate of its own, for which no target is proposed: write one with probes of that protocol")
 			continue
 		}
-		var uses []deployers.Use
-		for _, names := range dovecotNames() {
-			certificate, key := dovecotPath(block.settings[names[0]]), dovecotPath(block.settings[names[1]])
-			if certificate != "" {
-				lines := []string{names[0] + " = " + sign + "{certificate}", names[1] + " = " + sign + "{key}"}
-				uses = append(uses, deployers.Use{Where: strings.TrimPrefix(block.filters+": "+names[0], ": "), Certificate: certificate, Key: key, Lines: lines})
-			}
-		}
+		uses = slices.DeleteFunc(uses, func(use deployers.Use) bool { return !filepath.IsAbs(use.Certificate) })
 		for _, use := range uses {
+			if !filepath.IsAbs(use.Key) {
+				use.Key = ""
+			}
 			use.Names, use.Twin = block.names(), len(uses) > 1
 			presets()["dovecot"].seen(&use, doors, f)
 			block.atAddress(&use)
@@ -177,13 +211,27 @@ func (p dovecotPairs) discover(d *deployers.Discovery, f *deployers.Facts) {
 	}
 }
 
-// dovecotPath returns the path of a file that a setting names; empty: it names none.
+// pairs returns what a block names, as paths or as it stands there. A sign stands before
+// the paths that are to be named.
+func (b dovecotBlock) pairs(sign string) (uses []deployers.Use) {
+	for _, name := range dovecotNames() {
+		if certificate := dovecotPath(b.settings[name]); certificate != "" {
+			uses = append(uses, deployers.Use{
+				Where: strings.TrimPrefix(b.filters+": "+name, ": "), Certificate: certificate, Key: dovecotPath(b.settings[dovecotKey(name)]),
+				Lines: []string{name + " = " + sign + "{certificate}", dovecotKey(name) + " = " + sign + "{key}"},
+			})
+		}
+	}
+	return uses
+}
+
+// dovecotPath returns the path of a file that a setting names, or else the value itself;
+// empty: it is not shown.
 func dovecotPath(value string) string {
-	path := strings.Trim(strings.TrimSpace(strings.TrimPrefix(value, "<")), `"`)
-	if !filepath.IsAbs(path) {
+	if strings.HasPrefix(value, hidden) {
 		return ""
 	}
-	return path
+	return strings.Trim(strings.TrimSpace(strings.TrimPrefix(value, "<")), `"`)
 }
 
 // names returns those by which clients come for whom the block is; nil: for whichever.
@@ -194,11 +242,6 @@ func (b dovecotBlock) names() (names []string) {
 		}
 	}
 	return names
-}
-
-// isPair reports whether the block names a certificate.
-func (b dovecotBlock) isPair() bool {
-	return slices.ContainsFunc(dovecotNames(), func(names []string) bool { return b.settings[names[0]] != "" })
 }
 
 // atAddress lets a use be probed at the address of this host that the block is for, if it

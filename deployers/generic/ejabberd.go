@@ -11,12 +11,28 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 )
 
-// ejabberdPairs finds what ejabberd takes: the files of certfiles, of which it brings
-// certificates and keys together by itself and chooses by names (ejabberd_pkix of 24.12).
-type ejabberdPairs struct{}
+// ejabberd reads the files of certfiles, of which ejabberd brings certificates and keys
+// together by itself and chooses by names (ejabberd_pkix and ejabberd_options of 24.12).
+type ejabberd struct{}
 
-// ejabberdConfig is the configuration of Debian's package, and the default of ejabberdctl.
-const ejabberdConfig = "/etc/ejabberd/ejabberd.yml"
+// ejabberdConfig is the configuration of Debian's package, and the default of ejabberdctl,
+// for which ejabberdctl.cfg may name another.
+const (
+	ejabberdConfig  = "/etc/ejabberd/ejabberd.yml"
+	ejabberdCtlFile = "/etc/ejabberd/ejabberdctl.cfg"
+)
+
+// isOther reports whether ejabberd is told to read another file.
+func (ejabberd) isOther(f *deployers.Facts) bool {
+	for _, text := range f.Texts[ejabberdCtlFile] {
+		for line := range strings.Lines(text.Content) {
+			if value, is := strings.CutPrefix(strings.TrimSpace(line), "EJABBERD_CONFIG_PATH="); is && strings.Trim(value, `"'`) != ejabberdConfig {
+				return true
+			}
+		}
+	}
+	return strings.Contains(strings.Join(f.Unit.ExecStart, " "), "--config")
+}
 
 // ejabberdSection matches a key at the top of the configuration, and what stands behind it.
 var ejabberdSection = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^["']?([a-z][a-z0-9_]*)["']?:(.*)$`) })
@@ -27,7 +43,7 @@ var ejabberdValue = sync.OnceValue(func() *regexp.Regexp {
 })
 
 // sections returns the lines of the configuration below its top keys, without comments.
-func (ejabberdPairs) sections(f *deployers.Facts) (sections map[string]string, ok bool) {
+func (ejabberd) sections(f *deployers.Facts) (sections map[string]string, ok bool) {
 	sections = map[string]string{}
 	for _, text := range f.Texts[ejabberdConfig] {
 		ok = true
@@ -49,8 +65,8 @@ func (ejabberdPairs) sections(f *deployers.Facts) (sections map[string]string, o
 // runs as can write them.
 const mostCertfiles = 16
 
-// certfiles returns what the configuration names as such.
-func (ejabberdPairs) certfiles(sections map[string]string) []string {
+// certfiles returns what the configuration names as such, as far as it is followed.
+func (ejabberd) certfiles(sections map[string]string) []string {
 	list := ejabberdList(sections["certfiles"])
 	return list[:min(len(list), mostCertfiles)]
 }
@@ -85,7 +101,7 @@ func ejabberdItems(section string) (items []map[string]string) {
 }
 
 // doors returns where ejabberd listens with TLS (ejabberd.yml.example).
-func (ejabberdPairs) doors(sections map[string]string) (doors []door) {
+func (ejabberd) doors(sections map[string]string) (doors []door) {
 	for _, values := range ejabberdItems(sections["listen"]) {
 		port, err := strconv.ParseUint(values["port"], 10, 16)
 		direct, later := values["tls"] == "true", values["starttls"] == "true" || values["starttls_required"] == "true"
@@ -110,20 +126,42 @@ func (ejabberdPairs) doors(sections map[string]string) (doors []door) {
 	return doors
 }
 
-func (p ejabberdPairs) asks(wants *deployers.Wants, f *deployers.Facts) {
-	sections, _ := p.sections(f)
-	wants.Texts = slices.Concat(wants.Texts, []string{ejabberdConfig}, absolute(p.certfiles(sections)))
-	wants.Ports = portsOf(wants.Ports, p.doors(sections))
+func (ejabberd) wants(wants *deployers.Wants, _ *deployers.Facts) {
+	wants.Texts = append(wants.Texts, ejabberdConfig, ejabberdCtlFile)
 }
 
-func (p ejabberdPairs) discover(d *deployers.Discovery, f *deployers.Facts) {
+// describe is not sure where another file, or a macro, may hold more.
+func (e ejabberd) describe(plan *deployers.Plan, f *deployers.Facts) {
+	unsure := e.isOther(f) || !isUsual("ejabberd.service", f)
+	var texts []string
+	for _, text := range f.Texts[ejabberdConfig] {
+		unsure = unsure || strings.Contains(text.Content, "include_config_file") || strings.Contains(text.Content, "define_macro")
+		texts = append(texts, text.Content)
+	}
+	sections, _ := e.sections(f)
+	var all []deployers.Use
+	for _, path := range ejabberdList(sections["certfiles"]) {
+		all = append(all, deployers.Use{Where: ejabberdConfig, Certificate: path})
+	}
+	if !unsure {
+		compare(plan, "ejabberd", "certfiles", all, texts...)
+	}
+}
+
+func (e ejabberd) asks(wants *deployers.Wants, f *deployers.Facts) {
+	sections, _ := e.sections(f)
+	wants.Texts = append(wants.Texts, absolute(e.certfiles(sections))...)
+	wants.Ports = portsOf(wants.Ports, e.doors(sections))
+}
+
+func (e ejabberd) discover(d *deployers.Discovery, f *deployers.Facts) {
 	*d = deployers.Discovery{
 		Role: "xmpp", Labels: []string{"xmpp", "chat", "jabber", "im"},
 		Directory: "/etc/ejabberd/tls/{lineage}",
 		Lines:     []string{"certfiles:", "  - {certificate}", "  - {key}"},
 	}
-	sections, ok := p.sections(f)
-	list := p.certfiles(sections)
+	sections, ok := e.sections(f)
+	list := e.certfiles(sections)
 	names := hosts(ejabberdList(sections["hosts"])...)
 	files := readPEM(f, absolute(slices.Clone(list)))
 	uses := files.pairs("certfiles")
@@ -135,7 +173,7 @@ func (p ejabberdPairs) discover(d *deployers.Discovery, f *deployers.Facts) {
 		if len(uses) == 1 { // it is for all hosts
 			use.Names = names
 		}
-		presets()["ejabberd"].seen(&use, p.doors(sections), f)
+		presets()["ejabberd"].seen(&use, e.doors(sections), f)
 		d.Add(use)
 	}
 	for _, other := range list {

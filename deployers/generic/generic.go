@@ -57,10 +57,7 @@ func (Deployer) Wants(t deployers.Target, f deployers.Facts) deployers.Wants {
 		wants.Texts = []string{programFile(f.Unit.MainPID)}
 	}
 	if preset.reads != nil {
-		wants = preset.reads.wants(wants, f)
-	}
-	if preset.copies != nil {
-		wants = preset.copies.wants(wants, f)
+		preset.reads.wants(&wants, &f)
 	}
 	return wants
 }
@@ -79,15 +76,14 @@ func (Deployer) Plan(t deployers.Target, l lineage.Lineage, f deployers.Facts) (
 			plan.Probes[i].Scheme = cmp.Or(preset.schemes[p.Port], "tls")
 		}
 	}
-	known := preset.reads != nil && preset.reads.describe(&plan, f)
-	if preset.oneFile && t.Combined == "" && !known {
-		plan.Warn(deployers.Configuration, "set combined, unless its configuration names them apart", "%s usually reads certificate and key from one file", options.Preset)
+	if preset.reads != nil {
+		preset.reads.describe(&plan, &f)
 	}
 	var err error
 	plan.Activate, err = options.activation(t, f)
 	plan.Activate.Copies = options.Copies
 	if preset.copies != nil && options.Copies == nil {
-		plan.Activate.Copies = preset.copies.find(&plan, f)
+		plan.Activate.Copies = preset.copies(&plan, &f)
 	}
 	own := len(options.Activate) > 0 && !slices.Equal(options.Activate, preset.activate) && options.Activate[0] != "systemctl"
 	if own || plan.Activate.Copies != nil {

@@ -156,9 +156,9 @@ func TestPostfixMaps(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			target := presetTarget("postfix", func(t *deployers.Target, _ *Options) { t.Certificate, t.Key = "/etc/x/cert.pem", "/etc/x/key.pem" })
 			facts := deployers.Facts{Systemd: true, Unit: up("postfix.service", true), Names: []string{"mail.example"}, Texts: map[string][]deployers.Text{}, Outputs: map[string]deployers.Output{}}
-			for i, argv := range (postfixMaps{}).settings() {
-				facts.Outputs[strings.Join(argv, "\x00")] = deployers.Output{Stdout: []string{test.tables, test.services}[i]}
-			}
+			main, _, own := postfix{}.commands()
+			facts.Outputs[strings.Join(main, "\x00")] = deployers.Output{Stdout: "tls_server_sni_maps = " + test.tables}
+			facts.Outputs[strings.Join(own, "\x00")] = deployers.Output{Stdout: test.services}
 			wants := Deployer{}.Wants(target, facts).Texts
 			for path, content := range test.sources {
 				facts.Texts[path] = []deployers.Text{{Path: path, Content: content}}

@@ -419,18 +419,17 @@ func haproxyWords(line string) []string {
 // haproxyFiles is what is known of the configuration of HAProxy.
 type haproxyFiles struct{}
 
-func (haproxyFiles) wants(wants deployers.Wants, f deployers.Facts) deployers.Wants {
+func (haproxyFiles) wants(wants *deployers.Wants, f *deployers.Facts) {
 	wants.Argv = true
 	wants.Texts = append(wants.Texts, haproxyDefaults()...)
 	if _, asked := f.Texts[haproxyDefaults()[0]]; !asked {
-		return wants
+		return
 	}
-	read, ok := readHAProxy(f)
+	read, ok := readHAProxy(*f)
 	wants.Texts = slices.Concat(wants.Texts, read.globs(), read.lists)
 	if ok {
 		wants.Ports = read.ports()
 	}
-	return wants
 }
 
 // ports returns the ports at which TLS is served.
@@ -446,9 +445,9 @@ func (r haproxyReader) ports() []uint16 {
 }
 
 // describe puts into a plan what HAProxy runs with: its test, who takes the files, and
-// where that can be seen. It reports whether that is known.
-func (haproxyFiles) describe(plan *deployers.Plan, f deployers.Facts) bool {
-	read, ok := readHAProxy(f)
+// where that can be seen.
+func (haproxyFiles) describe(plan *deployers.Plan, f *deployers.Facts) {
+	read, ok := readHAProxy(*f)
 	usual := presets()["haproxy"].test
 	switch started := read.test(); {
 	case slices.Equal(plan.Test.Command, usual):
@@ -460,7 +459,10 @@ func (haproxyFiles) describe(plan *deployers.Plan, f deployers.Facts) bool {
 		plan.Warn(deployers.Configuration, "leave test out, or let it be "+strings.Join(started, " "), "HAProxy is started with %s, and the target's test is %s", strings.Join(read.files, " and "), strings.Join(plan.Test.Command, " "))
 	}
 	if !ok {
-		return false
+		if !slices.ContainsFunc(plan.Files, func(file deployers.File) bool { return file.Content == deployers.Combined }) {
+			plan.Warn(deployers.Configuration, "set combined, unless its configuration names them apart", "haproxy usually reads certificate and key from one file")
+		}
+		return
 	}
 	for _, what := range read.unread {
 		plan.Warn(deployers.Configuration, "write probes for what it is for", "%s", what)
@@ -493,7 +495,7 @@ func (haproxyFiles) describe(plan *deployers.Plan, f deployers.Facts) bool {
 	if !used {
 		plan.TakesElsewhere(read.isWhole(*plan), "let crt or crt-list name "+haproxyWants(*plan)+", or the target's combined what they name",
 			"HAProxy's configuration names none of the target's files", others...)
-		return true
+		return
 	}
 	if plan.Found {
 		if len(probes) == 0 && f.Unit.Running() {
@@ -504,7 +506,6 @@ func (haproxyFiles) describe(plan *deployers.Plan, f deployers.Facts) bool {
 			plan.Unprobed = unprobed
 		}
 	}
-	return true
 }
 
 // isWhole reports whether all of the configuration was read, and none of its words means a

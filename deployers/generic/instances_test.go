@@ -18,11 +18,10 @@ func TestPostfixInstances(t *testing.T) {
 		{"the target's, with the wrapper", "postfix.service", "/usr/sbin/postmulti -p --", "yes\n/tls/k.pem, /tls/c.pem\n", "takes /tls/c.pem too, and is reloaded with the primary one"},
 		{"a target for another", "postfix@out.service", "", "", "is the primary instance of Postfix, and not postfix@out.service"},
 	} {
-		instances := postfixInstances{}
+		main, _, _ := postfix{}.commands()
 		f := deployers.Facts{Systemd: true, Unit: up(test.unit, true), Outputs: map[string]deployers.Output{
-			strings.Join(instances.listed(), "\x00"):                  {Stdout: "/etc/postfix-out\n"},
-			strings.Join(instances.wrapper(), "\x00"):                 {Stdout: test.wrapper + "\n"},
-			strings.Join(instances.takes("/etc/postfix-out"), "\x00"): {Stdout: test.takes},
+			strings.Join(main, "\x00"):                                {Stdout: "multi_instance_directories = /etc/postfix-out\nmulti_instance_wrapper = " + test.wrapper + "\n"},
+			strings.Join(postfixInstance("/etc/postfix-out"), "\x00"): {Stdout: test.takes},
 		}}
 		plan, err := Deployer{}.Plan(target, lineage.Lineage{Name: "mail.example"}, f)
 		if err != nil {

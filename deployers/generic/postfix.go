@@ -2,6 +2,7 @@ package generic
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -11,61 +12,117 @@ import (
 	"github.com/certlatch/certlatch/deployers"
 )
 
-// postfixPairs finds what the primary instance of Postfix takes (postconf(5) and
-// postconf(1) of 3.10).
-type postfixPairs struct{ postfixMaps }
+// postfix reads what the primary instance of Postfix runs with (postconf(5) and postconf(1)
+// of 3.10).
+type postfix struct{}
 
-// settings are the commands that print main.cf's settings of TLS, the services of
-// master.cf, and what these have of their own.
-func (postfixPairs) settings() (main, services, own []string) {
-	main = append([]string{"postconf", "-x", "myhostname", "smtpd_tls_security_level", "smtpd_use_tls", "smtpd_tls_chain_files"}, slices.Concat(postfixNames()...)...)
-	return main, []string{"postconf", "-M"}, []string{"postconf", "-P", "-x"}
+// commands print main.cf's settings, each as NAME = VALUE, the services of master.cf, and
+// what these have of their own.
+func (postfix) commands() (main, services, own []string) {
+	main = []string{"postconf", "-x", "myhostname", "multi_instance_directories", "multi_instance_wrapper", "tls_server_sni_maps", "smtpd_tls_security_level", "smtpd_use_tls"}
+	for _, program := range []string{"smtpd_tls_", "tlsproxy_tls_", "smtp_tls_", "lmtp_tls_", "tlsproxy_client_"} {
+		for _, kind := range []string{"chain_files", "cert_file", "eccert_file", "dcert_file"} {
+			main = append(main, program+kind)
+		}
+	}
+	return append(main, "smtpd_tls_key_file", "smtpd_tls_eckey_file"), []string{"postconf", "-M"}, []string{"postconf", "-P", "-x"}
 }
 
-// postfixNames are the settings that name a certificate and its key, by types of keys.
-func postfixNames() [][]string {
-	return [][]string{{"smtpd_tls_cert_file", "smtpd_tls_key_file"}, {"smtpd_tls_eccert_file", "smtpd_tls_eckey_file"}}
+// postfixConfig is what they print.
+type postfixConfig struct {
+	main     map[string]string            // main.cf's settings
+	own      map[string]map[string]string // those of a service's own, as NAME/TYPE
+	services []postfixService
+	tables   []string // of tls_server_sni_maps, such as lmdb:/etc/postfix/sni
+	failed   string   // why they cannot be read
 }
 
-// postfixService is one of master.cf that receives mail.
+// postfixService is one of master.cf that receives mail with TLS.
 type postfixService struct {
-	name     string            // service/type, as in postconf -P
+	name     string            // as in postconf -P
 	settings map[string]string // main.cf's, and its own in place of them
+	own      map[string]string
 	door     door
 }
 
-// services returns those that receive mail with TLS, and the settings of main.cf.
-func (p postfixPairs) services(f *deployers.Facts) (found []postfixService, main map[string]string) {
-	mainCommand, servicesCommand, ownCommand := p.settings()
-	main = map[string]string{}
-	for line := range strings.Lines(f.Output(mainCommand).Stdout) {
+func (p postfix) read(f *deployers.Facts) postfixConfig {
+	mainCommand, servicesCommand, ownCommand := p.commands()
+	main, services, own := f.Output(mainCommand), f.Output(servicesCommand), f.Output(ownCommand)
+	c := postfixConfig{main: map[string]string{}, own: map[string]map[string]string{}, failed: cmp.Or(main.Failed, services.Failed, own.Failed)}
+	for line := range strings.Lines(main.Stdout) {
 		name, value, _ := strings.Cut(line, "=")
-		main[strings.TrimSpace(name)] = strings.TrimSpace(value)
+		c.set(c.main, strings.TrimSpace(name), strings.TrimSpace(value))
 	}
-	for line := range strings.Lines(f.Output(servicesCommand).Stdout) {
-		fields := strings.Fields(line)
-		if len(fields) < 8 || fields[1] != "inet" || fields[7] != "smtpd" && fields[7] != "postscreen" {
-			continue
-		}
-		s := postfixService{name: fields[0] + "/inet", settings: map[string]string{}, door: door{scheme: "smtp", port: postfixPort(fields[0])}}
-		for name, value := range main {
-			s.settings[name] = value
-		}
-		for line := range strings.Lines(f.Output(ownCommand).Stdout) {
-			if own, is := strings.CutPrefix(line, s.name+"/"); is {
-				name, value, _ := strings.Cut(own, "=")
-				s.settings[strings.TrimSpace(name)] = strings.TrimSpace(value)
+	for line := range strings.Lines(own.Stdout) {
+		name, value, _ := strings.Cut(line, "=")
+		if parts := strings.SplitN(strings.TrimSpace(name), "/", 3); len(parts) == 3 {
+			service := parts[0] + "/" + parts[1]
+			if c.own[service] == nil {
+				c.own[service] = map[string]string{}
 			}
-		}
-		level := s.settings["smtpd_tls_security_level"]
-		if s.settings["smtpd_tls_wrappermode"] == "yes" {
-			s.door.scheme, level = "tls", "encrypt"
-		}
-		if level == "may" || level == "encrypt" || level == "" && s.settings["smtpd_use_tls"] == "yes" {
-			found = append(found, s)
+			c.set(c.own[service], parts[2], strings.TrimSpace(value))
 		}
 	}
-	return found, main
+	c.tables = deployers.Distinct(c.tables)
+	for line := range strings.Lines(services.Stdout) {
+		if s, ok := c.service(strings.Fields(line)); ok {
+			c.services = append(c.services, s)
+		}
+	}
+	return c
+}
+
+func (c *postfixConfig) set(settings map[string]string, name, value string) {
+	settings[name] = value
+	if name == "tls_server_sni_maps" {
+		for _, table := range postfixWords(value) {
+			c.tables = append(c.tables, strings.TrimPrefix(table, "proxy:")) // which reads it by another process (proxymap(8))
+		}
+	}
+}
+
+// service returns that of a line of master.cf; ok: it receives mail with TLS.
+func (c *postfixConfig) service(fields []string) (s postfixService, ok bool) {
+	if len(fields) < 8 || fields[1] != "inet" || fields[7] != "smtpd" && fields[7] != "postscreen" {
+		return s, false
+	}
+	s = postfixService{name: fields[0] + "/inet", settings: maps.Clone(c.main), door: door{scheme: "smtp", port: postfixPort(fields[0])}}
+	s.own = c.own[s.name]
+	maps.Copy(s.settings, s.own)
+	level := s.settings["smtpd_tls_security_level"]
+	if s.settings["smtpd_tls_wrappermode"] == "yes" {
+		s.door.scheme, level = "tls", "encrypt"
+	}
+	return s, level == "may" || level == "encrypt" || level == "" && s.settings["smtpd_use_tls"] == "yes"
+}
+
+// pairs returns what the service names: the files of smtpd_tls_chain_files, each alone, or
+// where there are none, what the other settings name, which else do not count (postconf(5)).
+func (s postfixService) pairs() (uses []deployers.Use, chained bool) {
+	where := func(name string) string {
+		if _, is := s.own[name]; is {
+			return s.name + "/" + name
+		}
+		return name
+	}
+	const chain = "smtpd_tls_chain_files"
+	for _, path := range postfixWords(s.settings[chain]) {
+		if path != "none" {
+			uses = append(uses, deployers.Use{Where: where(chain), Certificate: path})
+		}
+	}
+	if uses != nil {
+		return uses, true
+	}
+	for _, names := range [][]string{{"smtpd_tls_cert_file", "smtpd_tls_key_file"}, {"smtpd_tls_eccert_file", "smtpd_tls_eckey_file"}} {
+		if certificate := s.settings[names[0]]; certificate != "" && certificate != "none" {
+			uses = append(uses, deployers.Use{
+				Where: where(names[0]), Certificate: certificate, Key: cmp.Or(s.settings[names[1]], certificate),
+				Lines: []string{names[0] + " = {certificate}", names[1] + " = {key}"},
+			})
+		}
+	}
+	return uses, false
 }
 
 // postfixPort returns the port of a service's name in master.cf: [ADDRESS:]PORT (master(5));
@@ -79,17 +136,57 @@ func postfixPort(name string) uint16 {
 	return uint16(port)
 }
 
-func (p postfixPairs) asks(wants *deployers.Wants, f *deployers.Facts) {
-	main, services, own := p.settings()
+func (p postfix) wants(wants *deployers.Wants, f *deployers.Facts) {
+	main, services, own := p.commands()
 	wants.Commands = append(wants.Commands, main, services, own)
-	found, settings := p.services(f)
-	for _, s := range found {
-		wants.Ports = portsOf(wants.Ports, []door{s.door})
-		wants.Texts = append(wants.Texts, absolute(postfixWords(s.settings["smtpd_tls_chain_files"]))...)
+	c := p.read(f)
+	for _, table := range c.tables {
+		if path, ok := sourceOf(table); ok {
+			wants.Texts = append(wants.Texts, path)
+		}
 	}
-	wants.Texts = append(wants.Texts, absolute(postfixWords(settings["smtpd_tls_chain_files"]))...)
-	for _, entry := range p.names(f) {
-		wants.Texts = append(wants.Texts, entry.files...)
+	for _, dir := range c.instances() {
+		wants.Commands = append(wants.Commands, postfixInstance(dir))
+	}
+}
+
+// describe is not sure where a table may hold what it is made of in a way that is not known.
+func (p postfix) describe(plan *deployers.Plan, f *deployers.Facts) {
+	if name, is := strings.CutPrefix(f.Unit.Name, "postfix@"); is && name != "-.service" {
+		plan.Warn(deployers.Configuration, "leave preset out, so that the unit is reloaded, and write probes such as smtp://ADDRESS:25",
+			"what the preset tests and reloads is the primary instance of Postfix, and not %s", f.Unit.Name)
+		return
+	}
+	c := p.read(f)
+	unsure := c.describeInstances(plan, f) || c.failed != "" || !isUsual("postfix.service", f) && f.Unit.Name != "postfix@-.service"
+	for _, table := range c.tables {
+		path, ok := sourceOf(table)
+		unsure = unsure || !ok || len(f.Texts[path]) == 0
+	}
+	if unsure {
+		return
+	}
+	var all []deployers.Use
+	for _, s := range c.services {
+		uses, _ := s.pairs()
+		all = append(all, uses...)
+	}
+	main, _, own := p.commands()
+	compare(plan, "Postfix", "smtpd_tls_chain_files", all, f.Output(main).Stdout, f.Output(own).Stdout)
+}
+
+func (p postfix) asks(wants *deployers.Wants, f *deployers.Facts) {
+	c := p.read(f)
+	for _, s := range c.services {
+		wants.Ports = portsOf(wants.Ports, []door{s.door})
+		if uses, chained := s.pairs(); chained {
+			wants.Texts = append(wants.Texts, certificatesOf(uses)...)
+		}
+	}
+	for _, table := range c.tables {
+		for _, entry := range postfixEntries(table, f) {
+			wants.Texts = append(wants.Texts, entry.files...)
+		}
 	}
 }
 
@@ -98,40 +195,27 @@ func absolute(words []string) []string {
 	return slices.DeleteFunc(words, func(word string) bool { return !filepath.IsAbs(word) })
 }
 
-// postfixName is an entry of a table of tls_server_sni_maps.
-type postfixName struct {
-	where, name string
-	files       []string // in their order: each key before its certificate
-}
-
-// names returns the entries of the tables' sources.
-func (p postfixPairs) names(f *deployers.Facts) (entries []postfixName) {
-	for _, table := range p.tables(*f) {
-		path, _ := sourceOf(table)
-		for _, text := range f.Texts[path] {
-			for line := range strings.Lines(joinContinued(text.Content)) {
-				if words := postfixWords(line); len(words) > 1 && !strings.HasPrefix(words[0], "#") {
-					entries = append(entries, postfixName{path + ": " + words[0], strings.ToLower(words[0]), absolute(words[1:])})
-				}
-			}
-		}
+// certificatesOf returns the files of uses, as far as their paths are absolute.
+func certificatesOf(uses []deployers.Use) (files []string) {
+	for _, use := range uses {
+		files = append(files, use.Certificate)
 	}
-	return entries
+	return absolute(files)
 }
 
-func (p postfixPairs) discover(d *deployers.Discovery, f *deployers.Facts) {
+func (p postfix) discover(d *deployers.Discovery, f *deployers.Facts) {
 	*d = deployers.Discovery{
 		Role: "mail", Labels: []string{"mail", "smtp", "mx", "mx1"},
 		Directory: "/etc/postfix/tls/{lineage}",
 		Lines:     []string{"smtpd_tls_cert_file = {certificate}", "smtpd_tls_key_file = {key}"},
 	}
-	services, main := p.services(f)
-	if mainCommand, _, _ := p.settings(); f.Output(mainCommand).Failed != "" {
-		d.AddUnknown("Postfix's settings cannot be read: " + f.Output(mainCommand).Failed)
+	c := p.read(f)
+	if c.failed != "" {
+		d.AddUnknown("Postfix's settings cannot be read: " + c.failed)
 		return
 	}
 	var doors []door
-	for _, s := range services {
+	for _, s := range c.services {
 		doors = append(doors, s.door)
 	}
 	elsewhere := f.Unit.Running() && len(f.Listeners) == 0 // in postfix@-.service, as Debian 12 has it
@@ -143,11 +227,11 @@ func (p postfixPairs) discover(d *deployers.Discovery, f *deployers.Facts) {
 		f = &all
 	}
 	taken := map[string][]door{} // by the files
-	for _, s := range services {
-		for _, use := range p.uses(s, f) {
+	for _, s := range c.services {
+		for _, use := range s.uses(f) {
 			at := use.Certificate + "\x00" + use.Key
 			taken[at] = append(taken[at], s.door)
-			use.Hints = hosts(main["myhostname"])
+			use.Hints = hosts(c.main["myhostname"])
 			if use.Certificate == snakeoil {
 				use.Names = use.Hints
 			}
@@ -164,11 +248,13 @@ func (p postfixPairs) discover(d *deployers.Discovery, f *deployers.Facts) {
 		presets()["postfix"].seen(use, at, f)
 		use.Unusual = use.Unusual || len(at) < len(doors) // the others have another pair
 	}
-	for _, entry := range p.names(f) {
-		for _, use := range postfixList(entry.where, entry.files, f) {
-			use.Names, use.Lines = hosts(entry.name), []string{entry.name + " {key} {certificate}"}
-			presets()["postfix"].seen(&use, doors, f)
-			d.Add(use)
+	for _, table := range c.tables {
+		for _, entry := range postfixEntries(table, f) {
+			for _, use := range postfixList(entry.where, entry.files, f) {
+				use.Names, use.Lines = hosts(entry.name), []string{entry.name + " {key} {certificate}"}
+				presets()["postfix"].seen(&use, doors, f)
+				d.Add(use)
+			}
 		}
 	}
 	for i := range d.Uses {
@@ -188,25 +274,17 @@ func isPublic(listeners []netip.AddrPort) bool {
 	return slices.ContainsFunc(listeners, func(l netip.AddrPort) bool { return !l.Addr().IsLoopback() })
 }
 
-// uses returns what a service takes. Where there are smtpd_tls_chain_files, the other
-// settings do not count (postconf(5)).
-func (p postfixPairs) uses(s postfixService, f *deployers.Facts) (uses []deployers.Use) {
-	if list := absolute(postfixWords(s.settings["smtpd_tls_chain_files"])); len(list) > 0 {
-		uses = postfixList("smtpd_tls_chain_files", list, f)
+// uses returns what the service takes of files that can be found.
+func (s postfixService) uses(f *deployers.Facts) []deployers.Use {
+	uses, chained := s.pairs()
+	files := certificatesOf(uses)
+	if chained && len(files) > 0 {
+		uses = postfixList(uses[0].Where, files, f)
 		for i := range uses {
 			uses[i].Lines = []string{"smtpd_tls_chain_files = {key}, {certificate}"}
 		}
-	} else {
-		for _, names := range postfixNames() {
-			certificate, key := s.settings[names[0]], s.settings[names[1]]
-			if filepath.IsAbs(certificate) {
-				uses = append(uses, deployers.Use{
-					Where: names[0], Certificate: certificate, Key: cmp.Or(key, certificate),
-					Lines: []string{names[0] + " = {certificate}", names[1] + " = {key}"},
-				})
-			}
-		}
 	}
+	uses = slices.DeleteFunc(uses, func(use deployers.Use) bool { return !filepath.IsAbs(use.Certificate) })
 	for i := range uses {
 		uses[i].Twin = len(uses) > 1
 	}

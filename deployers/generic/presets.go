@@ -18,19 +18,12 @@ type preset struct {
 	signal   string            // to the main process of the unit,
 	program  string            // if it runs this program
 	schemes  map[uint16]string // of probes, by the ports that the service usually listens on
-	oneFile  bool              // certificate and key are in one file
 	about    string            // what an operator should know about the activation
-	copies   copyFinder        // finds what the service keeps as copies of the files; nil: it keeps none
-	reads    configured        // reads what the service runs with; nil: that is not read
-	finds    discoverer        // finds what the service takes its certificates from
-}
+	reads    reader            // reads which certificates the service takes; nil: that is not read
 
-// configured reads what a service runs with.
-type configured interface {
-	// wants adds what must be known for that.
-	wants(deployers.Wants, deployers.Facts) deployers.Wants
-	// describe puts it into a plan, and reports whether it is known.
-	describe(*deployers.Plan, deployers.Facts) bool
+	// copies returns the argument lists that renew what the service keeps as copies of a
+	// plan's files, and puts what was found into the plan; nil: it keeps none.
+	copies func(*deployers.Plan, *deployers.Facts) [][]string
 }
 
 // presets returns the table of presets.
@@ -47,8 +40,7 @@ func presets() map[string]preset {
 			signal: "USR2", program: "turnserver",
 			schemes: map[uint16]string{5349: "tls", 443: "tls"},
 			about:   "coturn reads its certificate again on a SIGUSR2; its unit has no reload",
-			reads:   coturnTakes{},
-			finds:   coturnPairs{},
+			reads:   coturn{},
 		},
 		// ejabberdctl reload_config lets ejabberd_pkix read certfiles again.
 		// It fails where ejabberd.yml is wrong, and ends well whatever becomes
@@ -61,8 +53,7 @@ func presets() map[string]preset {
 			activate: []string{"ejabberdctl", "reload_config"},
 			schemes:  map[uint16]string{5222: "xmpp-client", 5223: "xmpps-client", 5269: "xmpp-server", 5270: "xmpps-server", 5443: "https"},
 			about:    "ejabberdctl reload_config ends well even where a certificate was not taken; only the probes tell",
-			reads:    ejabberdTakes{},
-			finds:    ejabberdPairs{},
+			reads:    ejabberd{},
 		},
 		// The unit's reload is haproxy -c and then a SIGUSR2, by which the
 		// master executes itself again and forks new workers
@@ -74,9 +65,7 @@ func presets() map[string]preset {
 			unit:    "haproxy.service",
 			test:    []string{"haproxy", "-c", "-q", "-f", "/etc/haproxy/haproxy.cfg"},
 			schemes: map[uint16]string{443: "https", 8443: "https"},
-			oneFile: true,
 			reads:   haproxyFiles{},
-			finds:   haproxyFiles{},
 		},
 		// smtpd reads the files as root when a process starts (pre_jail_init
 		// in smtpd.c of 3.10), and where it cannot use them it turns STARTTLS
@@ -89,9 +78,8 @@ func presets() map[string]preset {
 			test:     []string{"postfix", "check"},
 			activate: []string{"postfix", "reload"},
 			schemes:  map[uint16]string{25: "smtp", 587: "smtp", 465: "tls"},
-			copies:   postfixMaps{},
-			reads:    postfixInstances{},
-			finds:    postfixPairs{},
+			copies:   postfixCopies,
+			reads:    postfix{},
 		},
 		// The unit's reload is doveadm reload, a SIGHUP to the master, which
 		// starts all services afresh (src/master/main.c of 2.4.1). It ends open
@@ -102,8 +90,7 @@ func presets() map[string]preset {
 			unit:    "dovecot.service",
 			test:    []string{"doveconf", "-n"},
 			schemes: map[uint16]string{143: "imap", 993: "tls", 995: "tls"},
-			reads:   dovecotTakes{},
-			finds:   dovecotPairs{},
+			reads:   dovecot{},
 		},
 	}
 }
