@@ -285,7 +285,7 @@ func TestDiscover(t *testing.T) {
 
 // withoutKeys returns what doveconf of 2.3 prints without -P.
 func withoutKeys(text string) string {
-	return regexp.MustCompile(`(?m)^(\s*ssl(_alt)?_key = ).*`).ReplaceAllString(text, "${1}# hidden, use -P to show it")
+	return regexp.MustCompile(`(?m)^(\s*ssl(_alt)?_key = ).*`).ReplaceAllString(text, "${1} # hidden, use -P to show it")
 }
 
 func withText(texts map[string]string, path, text string) map[string]string {

@@ -21,8 +21,8 @@ func (dovecot) settings() []string { return []string{"doveconf", "-n"} }
 // secrets is the command that prints passwords too, and where the keys of 2.3 are.
 func (p dovecot) secrets() []string { return append(p.settings(), "-P") }
 
-// hidden stands in the place of secrets (hide_secrets_from_value in
-// src/config/doveconf.c of 2.3.21, where the value of ssl_key is one).
+// hidden stands in the place of secrets, among them the value of ssl_key
+// (hide_secrets_from_value in src/config/doveconf.c of 2.3).
 const hidden = "# hidden"
 
 // output returns what is known of the settings.
@@ -161,11 +161,16 @@ func (p dovecot) describe(plan *deployers.Plan, f *deployers.Facts) {
 }
 
 func (p dovecot) asks(wants *deployers.Wants, f *deployers.Facts) {
-	if strings.Contains(f.Output(p.settings()).Stdout, "_key = "+hidden) {
+	blocks, listeners := p.read(f)
+	if slices.ContainsFunc(blocks, dovecotBlock.hidesKey) {
 		wants.Commands = append(wants.Commands, p.secrets())
 	}
-	_, listeners := p.read(f)
 	wants.Ports = portsOf(wants.Ports, listeners.doors(f))
+}
+
+// hidesKey reports whether it is not shown where a key of the block is.
+func (b dovecotBlock) hidesKey() bool {
+	return slices.ContainsFunc(dovecotNames(), func(name string) bool { return strings.HasPrefix(b.settings[dovecotKey(name)], hidden) })
 }
 
 func (p dovecot) discover(d *deployers.Discovery, f *deployers.Facts) {
