@@ -54,6 +54,7 @@ func TestTakesElsewhere(t *testing.T) {
 		}, nil},
 		{"a service of master.cf", "postfix", postfix("smtpd_tls_cert_file = /live/c.pem\n", "smtps/inet/smtpd_tls_chain_files = /a.key, /etc/x/cert.pem\n"), nil, nil},
 		{"as a client", "postfix", postfix("smtpd_tls_cert_file = /live/c.pem\nsmtp_tls_chain_files = /etc/x/key.pem, /etc/x/cert.pem\n", ""), nil, nil},
+		{"of one type alone", "postfix", postfix("smtpd_tls_cert_file = none\nsmtpd_tls_eccert_file = /live/c.pem\n", ""), nil, []string{"smtpd_tls_eccert_file takes /live/c.pem"}},
 		{"no certificate", "postfix", postfix("smtpd_tls_cert_file =\nsmtpd_tls_chain_files = none\n", ""), nil, nil},
 		{"a service of master.cf, elsewhere", "postfix", postfix("smtpd_tls_cert_file = /live/c.pem\nsmtpd_tls_key_file = /live/k.pem\n", "smtps/inet/smtpd_tls_chain_files = /a.key, /a.pem\n"), nil, []string{"smtpd_tls_cert_file takes /live/c.pem", "smtps/inet/smtpd_tls_chain_files takes /a.key", "smtps/inet/smtpd_tls_chain_files takes /a.pem"}},
 		{"a service of another program", "postfix", postfix("smtpd_tls_cert_file = /live/c.pem\n", "smtpd/pass/smtpd_tls_cert_file = /etc/x/cert.pem\n"), nil, nil},
@@ -151,10 +152,17 @@ func TestTakesElsewhere(t *testing.T) {
 			if plan.NotOurs != nil {
 				for _, taken := range plan.NotOurs.Takes {
 					takes = append(takes, taken.String())
+					if taken.Key == taken.File {
+						t.Errorf("%s: the key is told apart, and is in the same file", taken)
+					}
 				}
 			}
 			if !slices.Equal(takes, test.takes) {
 				t.Errorf("%q, want %q; %q", takes, test.takes, plan.Notes())
+			}
+			said := slices.ContainsFunc(plan.Notes(), func(note string) bool { return strings.Contains(note, "names none of the target's files") })
+			if said && takes == nil && test.preset != "haproxy" { // of which doctor tells more than is sure
+				t.Errorf("nothing is sure, and it is said: %q", plan.Notes())
 			}
 		})
 	}
