@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/certlatch/certlatch/internal/state"
 )
@@ -12,20 +13,22 @@ const mostUnclaimed = 5
 // unclaimed returns lines about lineages that no target takes, some of them where there
 // are many: those that are served first.
 func (i Inventory) unclaimed() []string {
-	var served, idle []string
-	for _, u := range i.Unclaimed {
-		if u.Served != nil {
-			served = append(served, fmt.Sprintf("%s: no target takes it, and it is served (%s)", i.unclaimedName(u), *u.Served))
-			continue
-		}
-		idle = append(idle, i.unclaimedName(u)+": no target takes it")
-	}
-	lines := append(served, idle...)
-	if len(lines) == 0 {
+	if len(i.Unclaimed) == 0 {
 		return nil
 	}
-	if more := len(lines) - mostUnclaimed; more > 0 {
-		lines = append(lines[:mostUnclaimed:mostUnclaimed], fmt.Sprintf("and %d more that no target takes", more))
+	isServed := func(u state.Unclaimed) bool { return u.Served != nil }
+	ordered := slices.DeleteFunc(slices.Clone(i.Unclaimed), func(u state.Unclaimed) bool { return !isServed(u) })
+	ordered = append(ordered, slices.DeleteFunc(slices.Clone(i.Unclaimed), isServed)...)
+	var lines []string
+	for _, u := range ordered[:min(len(ordered), mostUnclaimed)] {
+		line := i.unclaimedName(u) + ": no target takes it"
+		if isServed(u) {
+			line += fmt.Sprintf(", and it is served (%s)", *u.Served)
+		}
+		lines = append(lines, line)
+	}
+	if more := len(ordered) - mostUnclaimed; more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more that no target takes", more))
 	}
 	return append(lines, "certlatch init shows what targets they could have")
 }
