@@ -43,7 +43,7 @@ func (p *program) initCommand() *cli.Command {
 			"Exit codes: 0 done; 1 unexpected; 2 usage, or a configuration that is wrong or cannot be added to.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "print", Usage: "only show the configuration"},
-			&cli.BoolFlag{Name: "update", Usage: "add targets to the configuration that is there, for lineages that none takes"},
+			&cli.BoolFlag{Name: "update", Usage: "add targets to the configuration that is there, for lineages and services without one"},
 			&cli.StringSliceFlag{Name: "lineages", Usage: "look there, in place of the usual places: `CLIENT:DIRECTORY`; may be repeated"},
 		},
 		Action: p.init,
